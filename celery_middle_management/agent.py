@@ -1,0 +1,170 @@
+"""Carries this process's counts to the ledger, and evaluates where the ledger says so.
+
+A publisher's agent is one daemon thread that sleeps until something is published, gathers for a
+moment, and flushes. After a flush it asks again when the ledger says that an evaluation will be
+due, so that the last task of a burst is followed by an evaluation even if no worker lives.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import cache
+from multiprocessing.util import Finalize
+from time import monotonic
+from typing import Protocol
+
+import redis
+
+from .fleet import Presence
+from .ledger import LONGEST_HOLD, Lease, Ledger, Reply
+from .settings import Settings
+from .tally import Batch, Tally
+from .trouble import TroubleLog
+
+logger = logging.getLogger("celery_middle_management")
+
+#: A burst is gathered for this long (s), so that workers are hired for it as a whole.
+GATHER = 0.1
+#: Ask again after this time (s) while Redis fails.
+RETRY = 2.0
+#: At exit, counts are flushed and evaluated for this long (s) at most.
+EXIT_TIMEOUT = 4.5
+
+
+class Evaluator(Protocol):
+    """What an agent starts when it has won the lock."""
+
+    def evaluate(self, lease: Lease) -> None:
+        """Make one evaluation."""
+
+
+class Courier:
+    """Reports to the ledger, and keeps what could not be reported for the next time."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        tally: Tally,
+        ledger: Ledger,
+        evaluator: Callable[[], Evaluator],
+    ) -> None:
+        self._settings = settings
+        self._tally = tally
+        self._ledger = ledger
+        self._evaluator = cache(evaluator)
+        self._batch = Batch()
+        self._held_until: dict[str, float] = {}
+        self._trouble = TroubleLog(logger)
+        self._evaluation: threading.Thread | None = None
+
+    def urgent(self) -> bool:
+        """Whether something was published that may change a quantity now."""
+        self._tally.drain(self._batch)
+        now = monotonic()
+        return any(
+            now >= self._held_until.get(pool.name, 0.0)
+            for queue in (*self._batch.published, *self._batch.scheduled)
+            if (pool := self._settings.pool_for(queue))
+        )
+
+    def report(
+        self,
+        identity: str | None = None,
+        presence: Presence | None = None,
+        poke: bool = False,
+    ) -> Reply | None:
+        """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
+        self._tally.drain(self._batch)
+        try:
+            reply = self._ledger.report(self._batch, identity, presence, poke)
+        except (redis.RedisError, OSError, ValueError) as error:
+            # It may have been added all the same: counted twice heals, forgotten does not.
+            self._batch.collapse()
+            self._trouble.warn("redis", "Redis failed, counts are kept: %s", error)
+            return None
+        self._batch = Batch()
+        self._held_until = dict.fromkeys(reply.held, monotonic() + reply.hold)
+        if reply.lease is not None:
+            self._evaluate(reply.lease)
+        return reply
+
+    def join(self, deadline: float) -> None:
+        """Wait for an evaluation under way, until *deadline* (``monotonic()``)."""
+        if self._evaluation is not None:
+            self._evaluation.join(max(deadline - monotonic(), 0.0))
+
+    def prepare(self) -> None:
+        """Load what an evaluation needs while there is time for it."""
+        self._evaluator()
+
+    def _evaluate(self, lease: Lease) -> None:
+        # In a thread of its own: a platform that hangs must not stop the reports.
+        evaluation = threading.Thread(
+            target=lambda: self._evaluator().evaluate(lease), name="mm-evaluation", daemon=True
+        )
+        try:
+            evaluation.start()
+        except RuntimeError:  # the interpreter shuts down: this thread has nothing else to do
+            self._evaluator().evaluate(lease)
+        else:
+            self._evaluation = evaluation
+
+
+class Agent:
+    """The agent of a process that publishes. Started by its first task, once for each process."""
+
+    def __init__(self, tally: Tally, courier: Callable[[], Courier]) -> None:
+        self._tally = tally
+        self._make_courier = courier
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the thread of the parent, in a fresh child."""
+        self._begun = False
+        self._closed = threading.Event()
+        self._courier: Courier | None = None
+
+    def published(self) -> None:
+        """A task of ours was published: see to it that somebody flushes it."""
+        if self._begun or self._tally.shared:
+            return
+        self._begun = True
+        self._thread = threading.Thread(target=self._run, name="mm-agent", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            logger.warning("a task published while the interpreter shuts down is not hired for")
+            return
+        Finalize(None, self.close, exitpriority=10)
+
+    def close(self) -> None:
+        """Flush and, where it is due, evaluate, for :data:`EXIT_TIMEOUT` at most."""
+        if not self._begun or self._closed.is_set():
+            return
+        deadline = monotonic() + EXIT_TIMEOUT
+        self._closed.set()
+        self._tally.wake()
+        self._thread.join(EXIT_TIMEOUT)
+        if self._courier is not None:
+            self._courier.join(deadline)
+
+    def _run(self) -> None:
+        courier = self._courier = self._make_courier()
+        wait: float | None = None
+        while not self._closed.is_set():
+            if self._tally.wait(wait):
+                courier.prepare()
+                self._gather(courier)
+            reply = courier.report()
+            wait = RETRY if reply is None else reply.wait
+            if reply is None:
+                self._closed.wait(RETRY)
+
+    def _gather(self, courier: Courier) -> None:
+        began = monotonic()
+        self._closed.wait(GATHER)
+        while not courier.urgent() and monotonic() - began < LONGEST_HOLD:
+            if self._closed.wait(GATHER):
+                return

@@ -1,0 +1,218 @@
+"""The broker's queues: how many messages wait in each, all priorities together."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.utils.url import maybe_sanitize_url
+
+from .demand import Backlog
+from .redis_url import celerys
+from .settings import Settings
+
+#: Longest wait (s) for the broker to answer.
+TIMEOUT = 3.0
+#: Of messages that no live worker holds any more, at most this many are looked into.
+_SAMPLE = 100
+
+
+class CountFailed(Exception):
+    """The broker could not be read: what there is to do is unknown, not zero."""
+
+
+class Broker(ABC):
+    """Reads an app's broker."""
+
+    @abstractmethod
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        """The backlog of each queue.
+
+        *unacknowledged* is how many messages of each queue live workers hold and have not yet
+        acknowledged; those beyond were held by workers that died.
+
+        Raises:
+            CountFailed: the broker failed, hung or answered nonsense.
+        """
+
+
+def broker_of(app: Celery, settings: Settings, client: redis.Redis) -> Broker:
+    """The reader for the broker of *app*; *client* is the ledger's connection."""
+    url = celerys(app.conf)
+    if url is not None and url.setting == "broker_url" and shares_ledger(app, settings):
+        return RedisBroker(client, app.conf.broker_transport_options or {})
+    return KombuBroker(app)
+
+
+def shares_ledger(app: Celery, settings: Settings) -> bool:
+    """Whether the ledger lives in the broker's own Redis database."""
+    with app.connection_for_read() as connection:
+        if connection.transport.driver_type != "redis":
+            return False
+        ledger = redis.ConnectionPool.from_url(settings.redis_url.reveal()).connection_kwargs
+        return (
+            ledger.get("path") is None
+            and ledger.get("host", "localhost") == (connection.hostname or "localhost")
+            and ledger.get("port", 6379) == (connection.port or 6379)
+            and ledger.get("db", 0) == _database(connection.virtual_host)
+        )
+
+
+def _database(virtual_host: Any) -> int:
+    number = str(virtual_host or "/").strip("/")
+    return int(number) if number.isdigit() else 0
+
+
+class RedisLists:
+    """How kombu's Redis transport keeps messages."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._steps = options.get("priority_steps", (0, 3, 6, 9))
+        self._separator = options.get("sep", "\x06\x16")
+        self._prefix = options.get("global_keyprefix", "")
+        self.unacked = self._prefix + options.get("unacked_key", "unacked")
+        self.unacked_index = self._prefix + options.get("unacked_index_key", "unacked_index")
+        #: Seconds after which kombu gives back what a dead worker held.
+        self.visibility_timeout = float(options.get("visibility_timeout", 3600))
+
+    def names(self, queue: str) -> list[str]:
+        """The lists of one queue, one for each priority step."""
+        return [
+            f"{self._prefix}{queue}{self._separator}{step}" if step else self._prefix + queue
+            for step in self._steps
+        ]
+
+
+class RedisBroker(Broker):
+    """One pipeline over a given client."""
+
+    def __init__(self, client: redis.Redis, options: Mapping[str, Any]) -> None:
+        self._client = client
+        self._lists = RedisLists(options)
+
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        try:
+            lengths, held = self._read(queues)
+            orphans = {}
+            if held > sum(unacknowledged.values()):
+                orphans = self._orphans(unacknowledged)
+        except (redis.RedisError, ValueError, TypeError) as error:
+            raise CountFailed(f"the broker could not be read: {error}") from None
+        return {
+            queue: Backlog(length, *orphans.get(queue, (0, 0.0)))
+            for queue, length in zip(queues, lengths, strict=True)
+        }
+
+    def _read(self, queues: Sequence[str]) -> tuple[list[int], int]:
+        names = [self._lists.names(queue) for queue in queues]
+        pipeline = self._client.pipeline(transaction=False)
+        for name in (name for group in names for name in group):
+            pipeline.llen(name)
+        pipeline.zcard(self._lists.unacked_index)
+        *lengths, held = pipeline.execute()
+        steps = iter(lengths)
+        return [sum(int(next(steps)) for _ in group) for group in names], int(held)
+
+    def _orphans(self, unacknowledged: Mapping[str, int]) -> dict[str, tuple[int, float]]:
+        """Messages that nobody alive holds, by queue, and when kombu gives the first back."""
+        oldest: Any = self._client.zrange(
+            self._lists.unacked_index, 0, _SAMPLE - 1, withscores=True
+        )
+        if not oldest:
+            return {}
+        entries: Any = self._client.hmget(self._lists.unacked, [tag for tag, _ in oldest])
+        found: Counter[str] = Counter()
+        first: dict[str, float] = {}
+        for (_, delivered), entry in zip(oldest, entries, strict=True):
+            if entry is not None:
+                queue = _destination(json.loads(entry))
+                found[queue] += 1
+                first.setdefault(queue, float(delivered))
+        return {
+            queue: (n - unacknowledged.get(queue, 0), at + self._lists.visibility_timeout)
+            for queue, n in found.items()
+            for at in [first[queue]]
+            if n > unacknowledged.get(queue, 0)
+        }
+
+
+def _destination(entry: Iterable[Any]) -> str:
+    """The queue of a message that kombu keeps as ``[message, exchange, routing key]``."""
+    message, _, routing_key = entry
+    headers = message.get("headers") or {}
+    return str(headers.get("mm_queue") or routing_key)
+
+
+class KombuBroker(Broker):
+    """Any other broker, by way of kombu."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        try:
+            with self._app.connection_for_write() as connection:
+                if connection.transport.driver_type == "redis":
+                    return self._elsewhere_in_redis(connection, queues, unacknowledged)
+            return self._declared(queues)
+        except CountFailed:
+            raise
+        except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
+            raise CountFailed(
+                f"the broker {maybe_sanitize_url(self._app.conf.broker_url or '')} could not be "
+                f"read: {type(error).__name__}: {error}"
+            ) from None
+
+    def _elsewhere_in_redis(
+        self, connection: Any, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        """A connection for this count alone, for those of Celery's pool may wait for ever."""
+        options = dict(connection.transport_options)
+        connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        # kombu's client adds the prefix by itself.
+        client = connection.default_channel.client
+        return RedisBroker(client, {**options, "global_keyprefix": ""}).backlogs(
+            queues, unacknowledged
+        )
+
+    def _declared(self, queues: Sequence[str]) -> dict[str, Backlog]:
+        """Passive declares over a connection of Celery's own pool."""
+        pool: Any = self._app.pool
+        with pool.acquire(block=True, timeout=TIMEOUT) as connection:
+            try:
+                connection.ensure_connection(max_retries=1, timeout=TIMEOUT)
+                _bound_reads(connection)
+                return {queue: Backlog(_length(connection, queue)) for queue in queues}
+            except Exception:
+                # A half-read answer must not be taken for the next one.
+                connection.collect(socket_timeout=TIMEOUT)
+                raise
+
+
+def _length(connection: Any, queue: str) -> int:
+    # A channel of its own: the broker closes it when there is no such queue.
+    with connection.channel() as channel:
+        try:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors as error:
+            if getattr(error, "reply_code", None) == 404:
+                return 0
+            raise
+
+
+def _bound_reads(connection: Any) -> None:
+    """A broker that hangs must not hang us: no read of a declare's answer lasts longer."""
+    sock = getattr(getattr(connection.connection, "transport", None), "sock", None)
+    if sock is not None:
+        sock.settimeout(TIMEOUT)

@@ -1,0 +1,147 @@
+"""What to do about one pool: a pure function of what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .fleet import Cordon, Fleet
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a decision rests on. Times are Redis', Unix (s)."""
+
+    minimum: int
+    maximum: int
+    quantity: int
+    #: Workers needed, within the limits.
+    needed: int
+    fleet: Fleet
+    cordon: Cordon
+    #: The demand was counted since the lock was won.
+    fresh: bool
+    #: The call interval has passed.
+    may_call: bool
+    #: The platform is not to be called at all for now: it asked for that, or it failed.
+    blocked: bool = False
+    #: A fire to this quantity was sent and it is not known whether it was, or will be, done.
+    unsettled: int | None = None
+    drain_timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do, and what must be known first to do more."""
+
+    cordon: Cordon
+    #: The quantity to set, None for no call.
+    quantity: int | None = None
+    #: Nothing can be fired before a fresh count is taken.
+    wants_count: bool = False
+    #: The platform may know of workers that are not heard of.
+    wants_running: bool = False
+    #: A change waits for the call interval.
+    suppressed: bool = False
+    #: Workers are being drained.
+    draining: bool = False
+
+
+def decide(view: View) -> Decision:
+    """Hire, fire, cordon or leave a pool alone.
+
+    - Work for more workers: uncordon first, hire what is then missing. From zero at once.
+    - Work for fewer: on a fresh count, cordon those that the platform stops first, and lower the
+      quantity as far as the drained ones reach, and no further.
+    """
+    if view.unsettled is not None:
+        return _await_settlement(view, view.unsettled)
+    if view.needed >= view.quantity:
+        return _hire(view)
+    if view.fleet.unordered:
+        return _fire_unordered(view)
+    return _fire(view)
+
+
+def _await_settlement(view: View, floor: int) -> Decision:
+    """The platform may still stop whoever is above *floor*: they must not take tasks again."""
+    above = min(view.needed, floor)
+    names = view.cordon.names
+    return Decision(_redrawn(view, above, names), draining=True)
+
+
+def _hire(view: View) -> Decision:
+    cordon = Cordon()
+    if view.needed == view.quantity:
+        return Decision(cordon)
+    if view.blocked or not (view.may_call or view.quantity == 0):
+        return Decision(cordon, suppressed=True)
+    return Decision(cordon, quantity=view.needed)
+
+
+def _fire(view: View) -> Decision:
+    cordon = _redrawn(view, view.needed, frozenset())
+    if not cordon.same_as(view.cordon):
+        return _confirmed(view, Decision(cordon, draining=True))
+    reach = view.quantity
+    while reach > view.needed and _may_stop(view, f"{view.fleet.pool}.{reach}", cordon):
+        reach -= 1
+    waits_for = [f"{view.fleet.pool}.{n}" for n in range(view.needed + 1, reach + 1)]
+    decision = Decision(
+        cordon,
+        draining=True,
+        wants_running=view.fleet.unknown(waits_for),
+    )
+    # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
+    if reach < view.quantity and reach <= view.maximum:
+        return _confirmed(view, _called(view, decision, reach))
+    return decision
+
+
+def _fire_unordered(view: View) -> Decision:
+    """The platform stops whom it likes, so nobody may run anything at that moment.
+
+    Those not needed are cordoned at once; once nobody is seen to run anything, everybody is, and
+    when all have confirmed it the quantity is lowered.
+    """
+    fleet, cordon = view.fleet, view.cordon
+    if fleet.busy() or view.blocked or not (view.may_call or cordon.above == 0):
+        surplus = sorted(
+            {p.name: p for p in fleet.living}.values(),
+            key=lambda p: (p.name not in cordon.names, p.busy > 0, -p.since),
+        )[: view.quantity - view.needed]
+        return _confirmed(
+            view,
+            Decision(_redrawn(view, None, frozenset(p.name for p in surplus)), draining=True),
+        )
+    cordon = _redrawn(view, 0, frozenset())
+    decision = Decision(cordon, draining=True)
+    if not cordon.same_as(view.cordon) or not fleet.idle(cordon):
+        return _confirmed(view, decision)
+    missing = view.quantity - len(fleet.names(view.quantity))
+    if missing > 0 and not fleet.all_heard(cordon):
+        return replace(decision, wants_running=fleet.running is None)
+    return _confirmed(view, _called(view, decision, view.needed))
+
+
+def _redrawn(view: View, above: int | None, names: frozenset[str]) -> Cordon:
+    return view.cordon.redrawn(above, names, view.fleet, view.quantity)
+
+
+def _may_stop(view: View, name: str, cordon: Cordon) -> bool:
+    if view.fleet.drained(name, cordon):
+        return True
+    since = cordon.since.get(name, view.fleet.now)
+    return view.drain_timeout is not None and view.fleet.now - since >= view.drain_timeout
+
+
+def _called(view: View, decision: Decision, quantity: int) -> Decision:
+    if view.may_call and not view.blocked:
+        return replace(decision, quantity=quantity)
+    return replace(decision, suppressed=True)
+
+
+def _confirmed(view: View, decision: Decision) -> Decision:
+    """Neither cordoned nor fired on anything but a fresh count."""
+    if view.fresh or (decision.quantity is None and decision.cordon.same_as(view.cordon)):
+        return decision
+    return Decision(view.cordon, wants_count=True, draining=bool(view.cordon))

@@ -1,0 +1,123 @@
+"""What there is to do: counts of the truth, and dead reckoning between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+#: Due times are kept in buckets (s): fine ones for the next hour, coarse ones beyond.
+FINE_BUCKET = 10
+COARSE_BUCKET = 60
+FINE_HORIZON = 3600
+
+Buckets = Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Tasks of one queue that a worker holds."""
+
+    waiting: int = 0
+    running: int = 0
+    scheduled: int = 0
+    #: Delivered but not acknowledged: what the broker keeps in case the worker dies.
+    unacknowledged: int = 0
+
+    def __add__(self, other: Held) -> Held:
+        return Held(
+            self.waiting + other.waiting,
+            self.running + other.running,
+            self.scheduled + other.scheduled,
+            self.unacknowledged + other.unacknowledged,
+        )
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """One queue as the broker has it."""
+
+    #: Messages that no worker holds, scheduled ones among them.
+    ready: int = 0
+    #: Messages that a worker took with it when it died; the broker gives them back at *restore_at*.
+    orphans: int = 0
+    #: Unix time (s).
+    restore_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Count:
+    """A reading of the truth for one pool. *at* is Redis' time, Unix (s)."""
+
+    at: float
+    waiting: int
+    running: int
+    scheduled: int
+    restore_at: float | None = None
+
+    @property
+    def outstanding(self) -> int:
+        """Tasks that need a worker now."""
+        return self.waiting + self.running
+
+
+def take_count(
+    now: float,
+    backlogs: Iterable[Backlog],
+    held: Held,
+    buckets: Buckets,
+    consuming: bool,
+) -> Count:
+    """Put the broker's queues, what workers hold and the known due times together.
+
+    A message with a future due time looks like any other in its queue. Where a worker consumes,
+    none stays there: workers fetch such messages without limit and hold them. Where none does,
+    they are told apart by their known due times, unless these say more than is there.
+    """
+    backlogs = tuple(backlogs)
+    ready = sum(b.ready for b in backlogs)
+    known = sum(n for due, n in buckets.items() if due > now) - held.scheduled
+    scheduled = known if not consuming and 0 < known <= ready else 0
+    lost = [b for b in backlogs if b.orphans]
+    returning = sum(b.orphans for b in lost if b.restore_at <= now)
+    later = [b.restore_at for b in lost if b.restore_at > now]
+    return Count(
+        at=now,
+        waiting=ready - scheduled + held.waiting + returning,
+        running=held.running,
+        scheduled=scheduled + held.scheduled,
+        restore_at=min(later, default=None),
+    )
+
+
+def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
+    """Dead reckoning: outstanding tasks from the last count and what was told since.
+
+    *published* and *finished* are those since the count; *due* fell due since.
+    """
+    counted = count.outstanding if count is not None else 0
+    return max(counted + published - finished + due, 0)
+
+
+def due_by(buckets: Buckets, when: float) -> int:
+    """Scheduled tasks that are due by *when* (Unix time, s)."""
+    return sum(n for due, n in buckets.items() if due <= when)
+
+
+def corrected(buckets: Buckets, held: Buckets, now: float, empty: bool) -> dict[int, int]:
+    """What to add to each future bucket so that it tells what the workers hold.
+
+    What they hold is surely there. What they do not hold can only be gone (revoked, purged) when
+    the queues are *empty*; else it may lie in a queue and must not be forgotten.
+    """
+    changes = {}
+    for due in {*buckets, *held}:
+        change = held.get(due, 0) - buckets.get(due, 0)
+        if due > now and (change > 0 or (change < 0 and empty)):
+            changes[due] = change
+    return changes
+
+
+def bucket_of(due: float, now: float) -> int:
+    """The bucket (Unix time of its begin, s) of a due time; the begin, so never late."""
+    size = FINE_BUCKET if due - now <= FINE_HORIZON else COARSE_BUCKET
+    return int(due // size) * size

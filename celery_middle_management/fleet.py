@@ -1,0 +1,211 @@
+"""The workers of a pool as their presences tell them: who is drained, who may be fired.
+
+A name such as ``worker.3`` may be borne by two processes for a while: during a deploy or restart
+the old one shuts down beside the new one. So a name is drained only when all who bear it are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+from .demand import Held
+
+#: A worker reports every second; one not heard of for this long (s) is silent.
+SILENT = 5.0
+#: The platform kills a dyno 30 s after it asked it to stop, so one that has been replaced, or is
+#: no longer running for the platform, and has been silent for this long (s) is surely gone.
+SURELY_KILLED = 40.0
+#: A worker of which nothing is heard for this long (s) after its hiring never came up.
+BOOT_GRACE = 60.0
+
+_CEDAR = re.compile(r"^(?P<pool>[-\w]+)\.(?P<number>[1-9]\d*)$")
+_FIR = re.compile(r"^(?P<pool>[-\w]+)-[a-z0-9]{4,}-[a-z0-9]{4,}$")
+
+
+def pool_of(name: str) -> str | None:
+    """The process type in a dyno's name, ``worker`` in ``worker.3`` and in Fir's names."""
+    match = _CEDAR.match(name) or _FIR.match(name)
+    return match["pool"] if match else None
+
+
+def number_of(name: str) -> int | None:
+    """The ordinal in a dyno's name, None on platforms that do not number them."""
+    match = _CEDAR.match(name)
+    return int(match["number"]) if match else None
+
+
+@dataclass(frozen=True)
+class Cordon:
+    """Which workers of a pool are to take no more tasks.
+
+    *above*: those numbered higher, and every one without a number. *names*: those as well.
+    *at* is Redis' time (Unix, s) when it was drawn, and tells one cordon from another. *since*
+    says for each worker behind it since when it has been cordoned without a break.
+    """
+
+    above: int | None = None
+    names: frozenset[str] = frozenset()
+    at: float = 0.0
+    since: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.above is not None or bool(self.names)
+
+    def holds(self, name: str) -> bool:
+        """Whether the worker of this name is cordoned."""
+        if name in self.names:
+            return True
+        number = number_of(name)
+        return self.above is not None and (number is None or number > self.above)
+
+    def same_as(self, other: Cordon) -> bool:
+        """Whether both cordon the same workers, whenever they were drawn."""
+        return self.above == other.above and self.names == other.names
+
+    def redrawn(
+        self, above: int | None, names: frozenset[str], fleet: Fleet, quantity: int
+    ) -> Cordon:
+        """The cordon *above* and *names*, with the times of those that this one held already."""
+        new = Cordon(above, names, fleet.now)
+        if new.same_as(self):
+            new = replace(new, at=self.at)
+        held = [n for n in fleet.names(quantity) if new.holds(n)]
+        return replace(new, since={n: self.since.get(n, fleet.now) for n in held})
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What one worker process last said of itself. Times are Redis', Unix (s)."""
+
+    id: str
+    name: str
+    pool: str | None
+    since: float
+    seen: float
+    #: The ``at`` of the cordon under which it has stopped consuming, 0 while it consumes.
+    stopped: float = 0.0
+    #: It is shutting down: it takes no tasks and will not again.
+    closing: bool = False
+    #: Requests that it has begun or must finish before it may be stopped.
+    busy: int = 0
+    queues: tuple[str, ...] = ()
+    held: Mapping[str, Held] = field(default_factory=dict)
+    #: Due times of the scheduled tasks that it holds, by queue and bucket.
+    due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def takes(self, queues: Collection[str], now: float) -> bool:
+        """Whether it takes tasks of some of these queues."""
+        at_work = not self.stopped and not self.closing and not self.silent(now)
+        return at_work and any(q in queues for q in self.queues)
+
+    def silent(self, now: float) -> bool:
+        """Whether it has not been heard of lately. That proves nothing about its tasks."""
+        return now - self.seen > SILENT
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The workers of one pool at one moment."""
+
+    pool: str
+    now: float
+    presences: tuple[Presence, ...] = ()
+    quantity: int | None = None
+    #: Names that the platform says are starting or up; None when it was not asked.
+    running: frozenset[str] | None = None
+    #: Since when (Unix, s) nobody who kept watch can have missed a presence.
+    watched_since: float = 0.0
+
+    @property
+    def unordered(self) -> bool:
+        """Whether the platform gives names without numbers, and so stops whom it likes."""
+        return any(number_of(p.name) is None for p in self.presences)
+
+    @property
+    def living(self) -> tuple[Presence, ...]:
+        """Every presence that is not surely gone."""
+        return tuple(p for p in self.presences if not self.gone(p))
+
+    def gone(self, presence: Presence) -> bool:
+        """Whether a presence surely has no process any more."""
+        if self.now - presence.seen < SURELY_KILLED:
+            return False
+        replaced = any(p.name == presence.name and p.since > presence.seen for p in self.presences)
+        ended = self.running is not None and presence.name not in self.running
+        number = number_of(presence.name)
+        dismissed = number is not None and self.quantity is not None and number > self.quantity
+        return replaced or ended or dismissed
+
+    def names(self, quantity: int) -> tuple[str, ...]:
+        """The names of the workers that a quantity stands for, as far as they are known."""
+        if self.unordered:
+            return tuple(sorted({p.name for p in self.living}))
+        return tuple(f"{self.pool}.{n}" for n in range(1, quantity + 1))
+
+    def bearers(self, name: str) -> tuple[Presence, ...]:
+        """Everyone who may still bear *name*."""
+        return tuple(p for p in self.living if p.name == name)
+
+    def drained(self, name: str, cordon: Cordon) -> bool:
+        """Whether stopping the worker of this name surely kills no task."""
+        if not cordon.holds(name):
+            return False
+        bearers = self.bearers(name)
+        if not bearers:
+            return self._never_came(name, cordon)
+        return all(self._idle(p, cordon) for p in bearers)
+
+    def unknown(self, names: Iterable[str]) -> bool:
+        """Whether asking the platform for its running workers may tell more about *names*."""
+        return self.running is None and any(
+            not self.bearers(n) or any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(n))
+            for n in names
+        )
+
+    def idle(self, cordon: Cordon) -> bool:
+        """Whether every worker is cordoned and runs nothing."""
+        return all(self._idle(p, cordon) for p in self.living)
+
+    def all_heard(self, cordon: Cordon) -> bool:
+        """Whether no worker can be up of which nothing has been heard."""
+        if self.running is not None:
+            return self.running <= {p.name for p in self.living}
+        return self.now - max(cordon.at, self.watched_since) >= BOOT_GRACE
+
+    def busy(self) -> bool:
+        """Whether any worker runs something, as far as it has said."""
+        return any(p.busy for p in self.living)
+
+    def _idle(self, presence: Presence, cordon: Cordon) -> bool:
+        return (
+            not presence.silent(self.now)
+            and (presence.closing or (cordon.at > 0 and presence.stopped == cordon.at))
+            and presence.busy == 0
+        )
+
+    def _never_came(self, name: str, cordon: Cordon) -> bool:
+        if self.running is not None and name not in self.running:
+            return True
+        since = cordon.since.get(name, self.now)
+        return self.now - max(since, self.watched_since) >= BOOT_GRACE
+
+
+def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
+    """What the workers hold of these queues, together."""
+    return reduce(
+        Held.__add__, (h for p in presences for q, h in p.held.items() if q in queues), Held()
+    )
+
+
+def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers hold of these queues, by bucket."""
+    buckets: dict[int, int] = {}
+    for presence in presences:
+        for queue, due in presence.due.items():
+            if queue in queues:
+                for when, tasks in due.items():
+                    buckets[when] = buckets.get(when, 0) + tasks
+    return buckets

@@ -1,0 +1,487 @@
+"""Every Redis key and script.
+
+All keys share one prefix with a hash tag, and expire some days after the last sign of life:
+
+- ``state`` (hash): scalars of the app, and of each pool under ``<pool>/<field>``
+- ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
+- ``workers`` (hash): the presence of each live worker
+- ``queues`` (hash): queues published to, and when last
+- ``history`` (list): the last actions, capped
+- ``lock`` (string): the token of the one scaler
+
+Counters are written by every process in ``report``; everything else by the holder of the lock
+alone, in ``commit``, which refuses who no longer holds it. Each is one script, so a process that
+dies between two lines leaves either all of a step or nothing of it. Times are Redis' own, in
+milliseconds within the scripts and in seconds outside.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from time import monotonic, time
+from typing import Any, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, Held
+from .fleet import Presence
+from .settings import Settings
+from .tally import SLICE, Batch
+
+#: A scaler that died is replaced when its lock runs out (s).
+LOCK_SECONDS = 12.0
+#: The lock must be this far (s) from running out when its holder begins what cannot be undone.
+LOCK_MARGIN = 1.0
+#: Longest wait (s) for Redis to connect or to answer.
+TIMEOUT = 3.0
+#: Evaluations (not hires from zero) are at least this far (s) apart.
+EVALUATION_GAP = 1.0
+#: A publisher keeps its counts for at most this long (s) while they can change nothing.
+LONGEST_HOLD = 2.0
+#: While a worker reports, publishers leave evaluations to it and look in this seldom (s).
+STAND_BY = 15.0
+#: Everything expires this long (s) after the last sign of life.
+EXPIRY = 7 * 86400
+HISTORY = 100
+
+_REPORT = """
+local state, due, workers, queues, lock = unpack(KEYS)
+local msg = cjson.decode(ARGV[1])
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local function ms(x) return string.format('%.0f', x) end
+local function keep(key, seconds)
+  -- refreshed once an hour at most
+  if redis.call('TTL', key) < seconds - 3600 then redis.call('EXPIRE', key, ms(seconds)) end
+end
+local at = redis.call('HMGET', state, 'evaluated_at', 'next_at', 'called_at', 'blocked_until',
+                      'ticked_at')
+local evaluated, next_at = tonumber(at[1] or 0), tonumber(at[2] or 'inf')
+local called, blocked, ticked = tonumber(at[3] or 0), tonumber(at[4] or 0), tonumber(at[5] or 0)
+local dirty, zero, held = false, false, {}
+for pool, r in pairs(msg.pools) do
+  dirty = true
+  local total, counted = 0, 0
+  local counted_at = tonumber(redis.call('HGET', state, pool .. '/counted_at') or 0)
+  for _, s in ipairs(r.published) do
+    total = total + s[2]
+    if now - s[1] <= counted_at then counted = counted + s[2] end
+  end
+  if total > 0 then
+    redis.call('HINCRBY', state, pool .. '/published', total)
+    if counted > 0 then redis.call('HINCRBY', state, pool .. '/base_published', counted) end
+    if (redis.call('HGET', state, pool .. '/quantity') or '0') == '0' then
+      zero = true
+    else
+      table.insert(held, pool)
+    end
+  end
+  if r.finished > 0 then
+    redis.call('HINCRBY', state, pool .. '/finished', r.finished)
+    redis.call('HINCRBYFLOAT', state, pool .. '/runtime', r.runtime)
+    redis.call('HINCRBYFLOAT', state, pool .. '/runtime_squares', r.runtime_squares)
+  end
+  for _, s in ipairs(r.scheduled) do
+    local when = math.floor((now + s[1]) / 1000)
+    local size = s[1] <= msg.fine_horizon * 1000 and msg.fine or msg.coarse
+    local bucket = math.floor(when / size) * size
+    redis.call('HINCRBY', due, pool .. '/' .. ms(bucket), s[2])
+    keep(due, bucket - now / 1000 + msg.expiry)
+  end
+end
+if dirty then
+  redis.call('HINCRBY', state, 'seq', 1)
+  next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
+end
+if msg.poke then next_at = math.min(next_at, now) end
+if zero then next_at = math.min(next_at, math.max(now, blocked)) end
+for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
+if #msg.queues > 0 then keep(queues, msg.expiry) end
+if msg.id then
+  if msg.presence then
+    ticked = now
+    redis.call('HSET', state, 'ticked_at', ms(now))
+    if redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1 then
+      next_at = math.min(next_at, now)
+    end
+    keep(workers, msg.expiry)
+  elseif redis.call('HDEL', workers, msg.id) == 1 then
+    next_at = math.min(next_at, now)
+  end
+end
+local lease = false
+if next_at <= now and redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) then
+  lease = true
+end
+if next_at < math.huge then redis.call('HSET', state, 'next_at', ms(next_at)) end
+keep(state, msg.expiry)
+local wait = -1
+if next_at < math.huge then
+  wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
+  if not msg.id and now - ticked < 5000 then wait = math.max(wait, msg.stand_by) end
+end
+return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
+                     hold = math.max(called + msg.interval - now, 0),
+                     cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
+"""
+
+_SNAPSHOT = """
+local t = redis.call('TIME')
+return {t[1] * 1000 + math.floor(t[2] / 1000), redis.call('HGETALL', KEYS[1]),
+        redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]),
+        redis.call('HGETALL', KEYS[4])}
+"""
+
+_COMMIT = """
+local state, due, workers, queues, history, lock = unpack(KEYS)
+if redis.call('GET', lock) ~= ARGV[1] then return 0 end
+local msg = cjson.decode(ARGV[2])
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+for _, name in ipairs(msg.unset) do redis.call('HDEL', state, name) end
+for name, value in pairs(msg.set) do redis.call('HSET', state, name, value) end
+for name, n in pairs(msg.add) do redis.call('HINCRBY', state, name, n) end
+for name, n in pairs(msg.due) do
+  if redis.call('HINCRBY', due, name, n) <= 0 then redis.call('HDEL', due, name) end
+end
+for _, id in ipairs(msg.gone) do redis.call('HDEL', workers, id) end
+for _, queue in ipairs(msg.idle_queues) do redis.call('HDEL', queues, queue) end
+for _, entry in ipairs(msg.history) do redis.call('LPUSH', history, entry) end
+if #msg.history > 0 then
+  redis.call('LTRIM', history, 0, msg.keep - 1)
+  redis.call('EXPIRE', history, msg.expiry)
+end
+if msg.next then
+  local next_at = now + msg.next
+  if (redis.call('HGET', state, 'seq') or '0') ~= msg.seq then
+    next_at = math.min(next_at, now + msg.gap)
+  end
+  redis.call('HSET', state, 'next_at', string.format('%.0f', next_at))
+elseif msg.release then
+  redis.call('HDEL', state, 'next_at')
+  if (redis.call('HGET', state, 'seq') or '0') ~= msg.seq then
+    redis.call('HSET', state, 'next_at', string.format('%.0f', now + msg.gap))
+  end
+end
+redis.call('EXPIRE', state, msg.expiry)
+if redis.call('EXISTS', due) == 1 and redis.call('TTL', due) < 0 then
+  redis.call('EXPIRE', due, msg.expiry)
+end
+if msg.release then redis.call('DEL', lock) else redis.call('PEXPIRE', lock, msg.lock) end
+return 1
+"""
+
+
+class LeaseLost(Exception):
+    """The lock ran out and may be another's: nothing more may be done on what was read."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to evaluate, for :data:`LOCK_SECONDS` from *won* (``monotonic()``) on."""
+
+    token: str
+    won: float
+
+    @property
+    def deadline(self) -> float:
+        """Until when (``monotonic()``) its holder may act."""
+        return self.won + LOCK_SECONDS - LOCK_MARGIN
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a report answers. Times in seconds."""
+
+    now: float
+    lease: Lease | None
+    #: Ask again after this time, None if there is nothing to wait for.
+    wait: float | None
+    #: Counts of these pools can wait for *hold* (s), for they could change nothing sooner.
+    held: frozenset[str]
+    hold: float
+    #: The cordon of the worker's pool, a JSON document.
+    cordon: str | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The whole ledger at one moment. *now* is Redis' time, Unix (s)."""
+
+    now: float
+    state: Mapping[str, str]
+    due: Mapping[str, Mapping[int, int]]
+    presences: tuple[Presence, ...]
+    #: Queues published to, and when last.
+    queues: Mapping[str, float]
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """A number of the state."""
+        value = self.state.get(name)
+        return default if value is None else float(value)
+
+    def time(self, name: str) -> float:
+        """A time of the state, Unix (s); 0 if it never was."""
+        return self.number(name) / 1000
+
+    def document(self, name: str) -> dict[str, Any]:
+        """A JSON document of the state; empty if it is not there."""
+        value = self.state.get(name)
+        return cast("dict[str, Any]", json.loads(value)) if value else {}
+
+
+@dataclass
+class Changes:
+    """What a scaler wants written."""
+
+    set: dict[str, str] = field(default_factory=dict)
+    unset: list[str] = field(default_factory=list)
+    add: dict[str, int] = field(default_factory=dict)
+    due: dict[str, int] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+    idle_queues: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """They have been written."""
+        for changes in vars(self).values():
+            changes.clear()
+
+
+class Ledger:
+    """The counts and the state of an app in Redis, over at most one connection.
+
+    Every method raises :class:`redis.RedisError` when Redis fails.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        tag = settings.heroku.app if settings.heroku else settings.platform
+        names = ("state", "due", "workers", "queues", "history", "lock")
+        prefix = f"{{middle-management:{tag}}}"
+        self.keys = {name: f"{prefix}:{name}" for name in names}
+        self.redis = connect(settings)
+        self._report = self.redis.register_script(_REPORT)
+        self._snapshot = self.redis.register_script(_SNAPSHOT)
+        self._commit = self.redis.register_script(_COMMIT)
+        self._known_queues: dict[str, float] = {}
+
+    def report(
+        self,
+        batch: Batch,
+        identity: str | None = None,
+        presence: Presence | None = None,
+        poke: bool = False,
+    ) -> Reply:
+        """Add the counts, tell of a worker, and learn whether an evaluation is ours to make.
+
+        With an *identity* and no *presence* the worker says goodbye. *poke* makes an evaluation
+        due at once.
+        """
+        new_queues = self._new_queues(batch)
+        token = secrets.token_hex(8)
+        message = {
+            "pools": self._by_pool(batch),
+            "queues": new_queues,
+            "fine": FINE_BUCKET,
+            "coarse": COARSE_BUCKET,
+            "fine_horizon": FINE_HORIZON,
+            "gap": _ms(EVALUATION_GAP),
+            "interval": _ms(self._settings.call_interval),
+            "expiry": EXPIRY,
+            "stand_by": _ms(STAND_BY),
+            "token": token,
+            "lock": _ms(LOCK_SECONDS),
+            "poke": poke,
+        }
+        if identity is not None:
+            message["id"] = identity
+        if presence is not None:
+            message["presence"] = _packed(presence)
+            message["pool"] = presence.pool
+        won = monotonic()
+        answer = json.loads(
+            self._report(
+                keys=self._keys("state", "due", "workers", "queues", "lock"),
+                args=[json.dumps(message)],
+            )
+        )
+        self._known_queues.update(dict.fromkeys(new_queues, won))
+        return Reply(
+            now=float(answer["now"]) / 1000,
+            lease=Lease(token, won) if answer["lease"] else None,
+            wait=None if answer["wait"] < 0 else answer["wait"] / 1000,
+            held=frozenset(answer["held"]),
+            hold=min(answer["hold"] / 1000, LONGEST_HOLD),
+            cordon=answer.get("cordon") or None,
+        )
+
+    def snapshot(self) -> Snapshot:
+        """Read everything at once."""
+        now, state, due, workers, queues = self._snapshot(
+            keys=self._keys("state", "due", "workers", "queues")
+        )
+        buckets: dict[str, dict[int, int]] = {}
+        for name, tasks in _pairs(due).items():
+            pool, _, bucket = name.rpartition("/")
+            buckets.setdefault(pool, {})[int(bucket)] = int(tasks)
+        return Snapshot(
+            now=now / 1000,
+            state=_pairs(state),
+            due=buckets,
+            presences=tuple(_unpacked(i, p) for i, p in _pairs(workers).items()),
+            queues={q: float(at) / 1000 for q, at in _pairs(queues).items()},
+        )
+
+    def history(self) -> list[dict[str, Any]]:
+        """The last actions, the newest first."""
+        entries = cast("list[str]", self.redis.lrange(self.keys["history"], 0, HISTORY - 1))
+        return [json.loads(entry) for entry in entries]
+
+    def commit(
+        self,
+        lease: Lease,
+        changes: Changes,
+        seq: str = "",
+        next_in: float | None = None,
+        release: bool = False,
+    ) -> Lease:
+        """Write *changes* if the lock is still ours, and renew the lease or give it up.
+
+        Raises:
+            LeaseLost: the lock ran out; nothing was written.
+        """
+        won = monotonic()
+        message = {
+            **asdict(changes),
+            "seq": seq,
+            "gap": _ms(EVALUATION_GAP),
+            "release": release,
+            "expiry": EXPIRY,
+            "keep": HISTORY,
+            "lock": _ms(LOCK_SECONDS),
+        }
+        if next_in is not None:
+            message["next"] = _ms(next_in)
+        written = self._commit(
+            keys=self._keys("state", "due", "workers", "queues", "history", "lock"),
+            args=[lease.token, json.dumps(message)],
+        )
+        if not written:
+            raise LeaseLost
+        return Lease(lease.token, won)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.redis.close()
+        self.redis.connection_pool.disconnect()
+
+    def _keys(self, *names: str) -> list[str]:
+        return [self.keys[name] for name in names]
+
+    def _new_queues(self, batch: Batch) -> list[str]:
+        """Queues published to that Redis has not heard of from us for an hour."""
+        now = monotonic()
+        published = {*batch.published, *batch.scheduled}
+        return [q for q in published if now - self._known_queues.get(q, -1e9) > 3600]
+
+    def _by_pool(self, batch: Batch) -> dict[str, dict[str, Any]]:
+        pools: dict[str, dict[str, Any]] = {}
+
+        def of(queue: str) -> dict[str, Any] | None:
+            pool = self._settings.pool_for(queue)
+            if pool is None:
+                return None
+            return pools.setdefault(
+                pool.name,
+                {
+                    "published": [],
+                    "scheduled": [],
+                    "finished": 0,
+                    "runtime": 0.0,
+                    "runtime_squares": 0.0,
+                },
+            )
+
+        for queue, slots in batch.published.items():
+            if pool := of(queue):
+                now = monotonic()
+                pool["published"] += [[_ms(now - s * SLICE), n] for s, n in slots.items()]
+        for queue, slots in batch.scheduled.items():
+            if pool := of(queue):
+                now = time()
+                pool["scheduled"] += [[_ms(due - now), n] for due, n in slots.items()]
+        for queue, done in batch.finished.items():
+            if pool := of(queue):
+                pool["finished"] += done.tasks
+                pool["runtime"] += done.runtime
+                pool["runtime_squares"] += done.runtime_squares
+        return pools
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client with bounded waits whose threads share one connection."""
+    pool = redis.BlockingConnectionPool.from_url(
+        settings.redis_url.reveal(),
+        max_connections=1,
+        timeout=2 * TIMEOUT,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        protocol=2,
+        # An idle connection that the server has closed shows at its next use only.
+        retry=Retry(NoBackoff(), 1),
+        decode_responses=True,
+        **settings.redis_options,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _pairs(flat: list[str]) -> dict[str, str]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _packed(presence: Presence) -> str:
+    return json.dumps(
+        {
+            "name": presence.name,
+            "pool": presence.pool,
+            "since": presence.since,
+            "stopped": presence.stopped,
+            "closing": presence.closing,
+            "busy": presence.busy,
+            "queues": presence.queues,
+            "held": {
+                q: [h.waiting, h.running, h.scheduled, h.unacknowledged]
+                for q, h in presence.held.items()
+            },
+            "due": presence.due,
+        },
+        separators=(",", ":"),
+    )
+
+
+def _unpacked(identity: str, packed: str) -> Presence:
+    seen, _, document = packed.partition(" ")
+    told = json.loads(document)
+    return Presence(
+        id=identity,
+        name=told["name"],
+        pool=told["pool"],
+        since=told["since"],
+        seen=float(seen) / 1000,
+        stopped=told["stopped"],
+        closing=told["closing"],
+        busy=told["busy"],
+        queues=tuple(told["queues"]),
+        held={q: Held(*h) for q, h in told["held"].items()},
+        due={q: {int(b): n for b, n in due.items()} for q, due in told["due"].items()},
+    )

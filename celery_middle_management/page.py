@@ -1,0 +1,243 @@
+"""One pool's page of the ledger: what it says, and how it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .demand import Count, due_by, reckon
+from .fleet import Cordon
+from .ledger import Changes, Snapshot
+from .policies import workers_needed
+from .settings import Pool
+
+#: How long (s) a hired worker takes to report, until it has been measured.
+BOOT_SECONDS = 10.0
+#: Weight of the newest boot in the moving average.
+_BOOT_WEIGHT = 0.3
+
+
+@dataclass(frozen=True)
+class Fire:
+    """A lowering that was sent to the platform and may take effect until *until* (Unix, s)."""
+
+    to: int
+    until: float
+
+
+@dataclass(frozen=True)
+class Page:
+    """A pool as the ledger knows it. Times are Redis', Unix (s)."""
+
+    pool: Pool
+    now: float
+    quantity: int | None = None
+    published: int = 0
+    finished: int = 0
+    base_published: int = 0
+    base_finished: int = 0
+    count: Count | None = None
+    #: Dead reckoning less the count, when it was taken.
+    drift: int = 0
+    buckets: Mapping[int, int] = field(default_factory=dict)
+    cordon: Cordon = field(default_factory=Cordon)
+    fire: Fire | None = None
+    #: When the quantity was last raised, until the boot that followed has been measured.
+    raised_at: float | None = None
+    boot: float = BOOT_SECONDS
+
+    @property
+    def outstanding(self) -> int:
+        """Dead reckoning of the tasks that need a worker now."""
+        return self._reckoned(self.now)
+
+    @property
+    def demand(self) -> int:
+        """Tasks that need a worker now, or before one could be hired for them."""
+        return self._reckoned(self.now + self.boot)
+
+    @property
+    def needed(self) -> int:
+        """Workers needed, within the limits."""
+        pool = self.pool
+        return workers_needed(self.demand, pool.jobs_per_worker, pool.min_workers, pool.max_workers)
+
+    @property
+    def unsettled(self) -> int | None:
+        """The quantity that a fire of unknown outcome may still lead to."""
+        return self.fire.to if self.fire and self.now < self.fire.until else None
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When (Unix, s) to evaluate again for what is not outstanding yet."""
+        ahead = [when - self.boot for when in self.buckets if when - self.boot > self.now]
+        if self.count is not None and self.count.restore_at is not None:
+            ahead.append(self.count.restore_at)
+        return min(ahead, default=None)
+
+    def counted(self, count: Count, published: int, finished: int) -> Page:
+        """The page with a new count, before which so much had been told."""
+        return replace(
+            self,
+            count=count,
+            drift=self.outstanding - count.outstanding,
+            base_published=published,
+            base_finished=finished,
+        )
+
+    def _reckoned(self, until: float) -> int:
+        return reckon(
+            self.count,
+            self.published - self.base_published,
+            self.finished - self.base_finished,
+            due_by(self.buckets, until),
+        )
+
+
+def read_page(snapshot: Snapshot, pool: Pool) -> Page:
+    """The page of *pool*."""
+
+    def name(entry: str) -> str:
+        return f"{pool.name}/{entry}"
+
+    def number(entry: str) -> int:
+        return int(snapshot.number(name(entry)))
+
+    counted = snapshot.document(name("count"))
+    drift = counted.pop("drift", 0)
+    cordon = snapshot.document(name("cordon"))
+    fire = snapshot.document(name("fire"))
+    return Page(
+        pool=pool,
+        now=snapshot.now,
+        quantity=number("quantity") if name("quantity") in snapshot.state else None,
+        published=number("published"),
+        finished=number("finished"),
+        base_published=number("base_published"),
+        base_finished=number("base_finished"),
+        count=Count(**counted) if counted else None,
+        drift=drift,
+        buckets=snapshot.due.get(pool.name, {}),
+        cordon=read_cordon(cordon),
+        fire=Fire(**fire) if fire else None,
+        raised_at=snapshot.time(name("raised_at")) or None,
+        boot=snapshot.number(name("boot"), BOOT_SECONDS),
+    )
+
+
+def read_cordon(document: Mapping[str, Any]) -> Cordon:
+    """A cordon from its JSON document, no cordon from an empty one."""
+    return Cordon(**{**document, "names": frozenset(document.get("names", ()))})
+
+
+class PageWriter:
+    """Turns what happened to a pool into changes of the ledger."""
+
+    def __init__(self, page: Page, changes: Changes) -> None:
+        self._pool = page.pool.name
+        self._changes = changes
+
+    def fall_due(self, page: Page) -> Page:
+        """What has fallen due is as if published now."""
+        past = {when: n for when, n in page.buckets.items() if when <= page.now}
+        if not past:
+            return page
+        tasks = sum(past.values())
+        self._changes.add[self._name("published")] = tasks
+        for when, n in past.items():
+            self._add_due(when, -n)
+        future = {when: n for when, n in page.buckets.items() if when > page.now}
+        return replace(page, published=page.published + tasks, buckets=future)
+
+    def correct_due(self, page: Page, corrections: Mapping[int, int]) -> Page:
+        """Bring the due times in line with what a count found."""
+        for when, n in corrections.items():
+            self._add_due(when, n)
+        buckets = {
+            w: page.buckets.get(w, 0) + corrections.get(w, 0) for w in {*page.buckets, *corrections}
+        }
+        return replace(page, buckets={w: n for w, n in buckets.items() if n > 0})
+
+    def boot_measured(self, page: Page, first_since: float) -> Page:
+        """The first worker since the last hire has come up."""
+        if page.raised_at is None:
+            return page
+        boot = page.boot + _BOOT_WEIGHT * (first_since - page.raised_at - page.boot)
+        self._set("boot", f"{boot:.3f}")
+        self._unset("raised_at")
+        return replace(page, boot=boot, raised_at=None)
+
+    def count(self, page: Page) -> None:
+        """A count was taken."""
+        count = page.count
+        if count is None:
+            return
+        document = {
+            "at": count.at,
+            "waiting": count.waiting,
+            "running": count.running,
+            "scheduled": count.scheduled,
+            "restore_at": count.restore_at,
+            "drift": page.drift,
+        }
+        self._set("count", json.dumps(document))
+        self._set("counted_at", _ms(count.at))
+        self._set("base_published", str(page.base_published))
+        self._set("base_finished", str(page.base_finished))
+
+    def cordon(self, cordon: Cordon) -> None:
+        """A cordon was drawn, or with an empty one, lifted."""
+        if not cordon:
+            self._unset("cordon")
+            return
+        document = {
+            "above": cordon.above,
+            "names": sorted(cordon.names),
+            "at": cordon.at,
+            "since": cordon.since,
+        }
+        self._set("cordon", json.dumps(document))
+
+    def quantity(self, quantity: int) -> None:
+        """The platform said how many workers there are to be."""
+        self._set("quantity", str(quantity))
+
+    def raised(self, now: float) -> None:
+        """Workers were hired."""
+        self._set("raised_at", _ms(now))
+
+    def firing(self, to: int, until: float) -> None:
+        """A lowering is about to be sent."""
+        self._set("fire", json.dumps({"to": to, "until": until}))
+
+    def settled(self) -> None:
+        """No lowering can take effect any more."""
+        self._unset("fire")
+
+    def needed(self, needed: int) -> None:
+        """So many workers were found needed."""
+        self._set("needed", str(needed))
+
+    def action(self, entry: Mapping[str, Any]) -> None:
+        """The quantity was changed."""
+        self._set("last_action", json.dumps(entry))
+        self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
+
+    def _name(self, entry: str) -> str:
+        return f"{self._pool}/{entry}"
+
+    def _set(self, entry: str, value: str) -> None:
+        self._changes.set[self._name(entry)] = value
+
+    def _unset(self, entry: str) -> None:
+        self._changes.unset.append(self._name(entry))
+
+    def _add_due(self, when: int, tasks: int) -> None:
+        name = f"{self._pool}/{when}"
+        self._changes.due[name] = self._changes.due.get(name, 0) + tasks
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))

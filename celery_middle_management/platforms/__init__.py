@@ -1,0 +1,21 @@
+"""Where an app's workers run."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from ..settings import Settings
+from .base import Platform, PlatformError
+
+__all__ = ["Platform", "PlatformError", "platform_of"]
+
+
+def platform_of(app: Celery, settings: Settings) -> Platform:
+    """The platform that *settings* choose."""
+    if settings.heroku is not None:
+        from .heroku import HerokuPlatform
+
+        return HerokuPlatform(settings.heroku)
+    from .local import LocalPlatform, default_directory
+
+    return LocalPlatform(app, settings.pools, default_directory(settings.redis_url.reveal()))

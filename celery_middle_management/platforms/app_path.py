@@ -1,0 +1,101 @@
+"""How another process of this machine can import our Celery app."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from celery import Celery
+
+from celery_middle_management.platforms.base import PlatformError
+
+
+class AppPath(NamedTuple):
+    """Where a Celery app is: ``str()`` of it is what ``celery -A`` takes."""
+
+    module: str
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.attribute}"
+
+    def environment(self) -> dict[str, str]:
+        """Our environment variables, with which another process finds the module as we did."""
+        root = self._import_root()
+        # ``celery`` looks in the current directory, and Python where packages are installed.
+        if root in {None, Path.cwd()} or _is_installed(root):
+            return dict(os.environ)
+        paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def _import_root(self) -> Path | None:
+        """The directory in which the module, or its outermost package, was found."""
+        outermost = sys.modules.get(self.module.partition(".")[0], sys.modules["__main__"])
+        file = getattr(outermost, "__file__", None)
+        if file is None:
+            return None
+        directory = Path(file).resolve().parent
+        return directory.parent if hasattr(outermost, "__path__") else directory
+
+
+def app_path(app: Celery) -> AppPath:
+    """The module and attribute that hold *app*; of several, the one nearest to ``app.main``.
+
+    Raises:
+        PlatformError: no module does that another process could import.
+    """
+    found: dict[str, str] = {}
+    for name, module in list(sys.modules.items()):
+        attribute = _attribute(module, app)
+        if attribute is not None and (importable := _import_name(name, module)) is not None:
+            found.setdefault(importable, attribute)
+    if not found:
+        raise PlatformError(
+            f"a worker could not import the Celery app {app.main or app!r}: make it an attribute "
+            "of a module that can be imported, such as `app` in proj/celery.py",
+            settled=True,
+        )
+    main = app.main or ""
+
+    def distance(name: str) -> tuple[bool, bool, int]:
+        return name != main, not name.startswith(f"{main}."), name.count(".")
+
+    nearest = min(found, key=distance)
+    return AppPath(nearest, found[nearest])
+
+
+def _attribute(module: ModuleType | None, app: Celery) -> str | None:
+    variables = list(getattr(module, "__dict__", {}).items())
+    names = [name for name, value in variables if value is app and not name.startswith("_")]
+    for usual in ("app", "celery"):  # Those that ``celery -A`` itself looks for.
+        if usual in names:
+            return usual
+    return names[0] if names else None
+
+
+def _import_name(name: str, module: ModuleType) -> str | None:
+    """The name under which another process can import *module*; None if it cannot."""
+    if name == "__main__":
+        return _main_name(module)
+    # Celery's own modules refer to the app of this process, not to that of any other.
+    if name.partition(".")[0] in {"celery", "__mp_main__"} or module.__spec__ is None:
+        return None
+    return name
+
+
+def _main_name(main: ModuleType) -> str | None:
+    if main.__spec__ is not None:  # python -m
+        return main.__spec__.name
+    file = getattr(main, "__file__", None)
+    if file is None:
+        return None
+    path = Path(file).resolve()
+    on_path = any(Path(entry).resolve() == path.parent for entry in sys.path)
+    return path.stem if on_path and path.stem.isidentifier() else None
+
+
+def _is_installed(root: Path | None) -> bool:
+    return root is not None and not {"site-packages", "dist-packages"}.isdisjoint(root.parts)

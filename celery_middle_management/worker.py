@@ -1,0 +1,282 @@
+"""The consumer step of a worker: its presence, its cordon, and its agent.
+
+A thread reports every second, whatever the main thread does: a solo worker that works for an hour
+must not look dead. Only the main thread stops and takes up consuming, between two turns of its
+loop, so that a worker which says that it has stopped cannot receive a task any more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from time import monotonic, time
+from typing import Any
+
+from celery import bootsteps
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from .agent import Courier
+from .demand import Held, bucket_of
+from .fleet import Cordon, Presence, pool_of
+from .ledger import Reply
+from .page import read_cordon
+from .settings import Settings
+from .signals import HEADER
+from .trouble import TroubleLog
+
+logger = logging.getLogger("celery_middle_management")
+
+#: A worker reports this often (s).
+INTERVAL = 1.0
+#: What its children recorded is collected this often (s).
+COLLECT = 0.1
+#: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
+#: that was sent before is still on its way.
+IMMINENT = 45.0
+#: Looking through scheduled tasks takes at most this part of the time.
+_SCAN_SHARE = 0.05
+
+
+def worker_name(hostname: str) -> str:
+    """The dyno's name, or where there is none, Celery's node name."""
+    return os.environ.get("DYNO") or hostname
+
+
+class Gate:
+    """Whether the worker consumes. Asked for by one thread, done by the main thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = True
+        self._open = True
+        self._queues: list[str] = []
+
+    def want(self, consuming: bool) -> bool:
+        """Ask for it; returns whether the worker surely has stopped consuming."""
+        with self._lock:
+            self._wanted = consuming
+            return not self._open
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is as it was asked for."""
+        with self._lock:
+            return self._settled()
+
+    def reconcile(self, consumer: Any) -> None:
+        """Stop or take up consuming, as asked for. For the main thread alone."""
+        if consumer.task_consumer is None or consumer.blueprint.state != RUN:
+            return
+        with self._lock:
+            if self._settled():
+                return
+            wanted = self._wanted
+            # Before the first task can come, not after: nobody may read "stopped" meanwhile.
+            self._open = self._open or wanted
+        if wanted:
+            while self._queues:
+                consumer.add_task_queue(self._queues[-1])
+                self._queues.pop()
+            return
+        for queue in list(consumer.app.amqp.queues.consume_from):
+            self._queues.append(queue)
+            consumer.cancel_task_queue(queue)
+        with self._lock:
+            self._open = False
+
+    def _settled(self) -> bool:
+        return self._wanted == self._open and not (self._open and self._queues)
+
+
+class Reporter:
+    """Tells the ledger every second what this worker holds, and hears of its cordon."""
+
+    def __init__(self, app: Any, hostname: str, settings: Settings, courier: Courier) -> None:
+        self.id = uuid.uuid4().hex
+        self.name = worker_name(hostname)
+        pool = pool_of(self.name)
+        self._pool = pool if pool in {p.name for p in settings.pools} else None
+        self._app = app
+        self._courier = courier
+        self._gate = Gate()
+        self._cordon = Cordon()
+        self._since = 0.0
+        self._consumer: Any = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._scheduled = ScheduledScan()
+        self._trouble = TroubleLog(logger)
+
+    def start(self, consumer: Any) -> None:
+        """The consumer has connected and is about to consume."""
+        self._consumer = consumer
+        if self._thread is None:
+            # Heard before the first task is taken: a cordoned worker does not begin.
+            self.report()
+            self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
+            self._thread.start()
+        self._reconcile()
+
+    def close(self) -> None:
+        """The worker has finished: say goodbye."""
+        if self._thread is not None and not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(INTERVAL + 1.0)
+            self._courier.report(self.id)
+
+    def report(self) -> None:
+        """Report once, and take note of the answer."""
+        reply = self._courier.report(self.id, self.presence())
+        if reply is not None:
+            self._hear(reply)
+
+    def presence(self) -> Presence:
+        """What this worker says of itself now."""
+        # In this order: a task that moves on meanwhile is seen twice rather than never.
+        stopped = self._gate.want(not self._cordon)
+        scheduled = self._scheduled.look(self._consumer, urgent=bool(self._cordon))
+        limited = list(_rate_limited(self._consumer))
+        reserved = _copy(worker_state.reserved_requests)
+        active = _copy(worker_state.active_requests)
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        for request in {*limited, *reserved, *active}:
+            entry = counts[_queue(request)]
+            entry[1 if request in active else 0] += 1
+            entry[3] += not request.acknowledged
+        for queue, buckets in scheduled.due.items():
+            held = sum(buckets.values())
+            counts[queue][2] += held
+            counts[queue][3] += held
+        return Presence(
+            id=self.id,
+            name=self.name,
+            pool=self._pool,
+            since=self._since,
+            seen=0.0,
+            stopped=self._cordon.at if stopped and self._cordon else 0.0,
+            closing=_closing(),
+            busy=max(
+                len({*limited, *reserved, *active}) + scheduled.imminent,
+                _jobs(self._consumer.pool),
+            ),
+            queues=tuple(self._app.amqp.queues.consume_from),
+            held={queue: Held(*entry) for queue, entry in counts.items()},
+            due=scheduled.due,
+        )
+
+    def _run(self) -> None:
+        reported = monotonic()
+        while not self._stop.wait(COLLECT):
+            try:
+                if self._courier.urgent() or monotonic() - reported >= INTERVAL:
+                    reported = monotonic()
+                    self.report()
+            except Exception:
+                logger.exception("a worker could not report")
+
+    def _hear(self, reply: Reply) -> None:
+        self._since = self._since or reply.now
+        cordon = read_cordon(json.loads(reply.cordon) if reply.cordon else {})
+        self._cordon = cordon if cordon.holds(self.name) else Cordon()
+        self._gate.want(not self._cordon)
+        if not self._gate.settled and self._thread is not None:
+            self._consumer.call_soon(self._reconcile)
+
+    def _reconcile(self) -> None:
+        try:
+            self._gate.reconcile(self._consumer)
+        except self._consumer.connection_errors + self._consumer.channel_errors as error:
+            self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
+
+
+class ScheduledScan:
+    """The tasks that a worker holds until they are due."""
+
+    def __init__(self) -> None:
+        self.due: dict[str, dict[int, int]] = {}
+        self.imminent = 0
+        self._again = 0.0
+
+    def look(self, consumer: Any, urgent: bool) -> ScheduledScan:
+        """Look again, unless that costs too much time."""
+        began = monotonic()
+        if not urgent and began < self._again:
+            return self
+        now, due, imminent = time(), defaultdict[str, dict[int, int]](dict), 0
+        for request, eta in _scheduled(consumer):
+            when = eta.timestamp()
+            bucket = bucket_of(when, now)
+            buckets = due[_queue(request)]
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+            imminent += when - now < IMMINENT
+        self.due, self.imminent = dict(due), imminent
+        self._again = began + (monotonic() - began) / _SCAN_SHARE
+        return self
+
+
+class WorkerStep(bootsteps.StartStopStep):
+    """Starts the reporter once the consumer is there, before it begins to consume."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    #: Made by the runtime of the app; None when the package is not enabled for it.
+    make_reporter: Callable[[Any], Reporter | None]
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._reporter = type(self).make_reporter(consumer)
+
+    def start(self, consumer: Any) -> None:
+        if self._reporter is not None:
+            self._reporter.start(consumer)
+
+
+def _scheduled(consumer: Any) -> Iterator[tuple[Request, datetime]]:
+    """Requests in the consumer's timer, as ``celery inspect scheduled`` finds them."""
+    schedule = getattr(consumer.timer, "schedule", consumer.timer)
+    for item in list(getattr(schedule, "queue", ())):
+        entry = item.entry
+        request = entry.args[0] if entry.args else None
+        if not entry.canceled and isinstance(request, Request) and request.eta is not None:
+            yield request, request.eta
+
+
+def _rate_limited(consumer: Any) -> Iterator[Request]:
+    """Requests that wait for their task's rate limit: they may begin at any time."""
+    for bucket in list(consumer.task_buckets.values()):
+        for content in list(bucket.contents) if bucket else ():
+            yield content[0]
+
+
+def _copy(requests: Iterable[Request]) -> set[Request]:
+    """A copy of one of Celery's weak sets, which other threads change meanwhile."""
+    while True:
+        try:
+            return set(requests)
+        except RuntimeError:
+            continue
+
+
+def _jobs(pool: Any) -> int:
+    """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
+    return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
+
+
+def _closing() -> bool:
+    return any(
+        flag is not None and flag is not False
+        for flag in (worker_state.should_stop, worker_state.should_terminate)
+    )
+
+
+def _queue(request: Request) -> str:
+    told = request.request_dict.get(HEADER) or request.delivery_info.get("routing_key")
+    return str(told or "")

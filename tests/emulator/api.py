@@ -1,0 +1,247 @@
+"""The resources of Heroku's Platform API that have to do with scaling: request in, answer out."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+
+from .dyno import DynoInfo, utcnow
+from .formation import Formation
+
+MAX_QUANTITY = 100
+RANGE = re.compile(r"id (?P<after>\])?(?P<start>[^.;\s]*)\.\.")
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Answer:
+    status: int
+    payload: Json | list[Json] | bytes
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Refusal(Exception):
+    """An error in the form that Heroku gives it."""
+
+    def __init__(self, status: int, id: str, message: str, **more: str) -> None:
+        super().__init__(message)
+        self.answer = Answer(status, {**more, "id": id, "message": message})
+
+
+def not_found(resource: str, message: str) -> Refusal:
+    return Refusal(404, "not_found", message, resource=resource)
+
+
+def invalid(message: str) -> Refusal:
+    return Refusal(422, "invalid_params", message)
+
+
+class Api:
+    """Attributes: ``rate_limit_remaining`` is what every answer says; ``page_size`` items at most
+    are in one answer, which is then a 206."""
+
+    def __init__(self, app: str, formation: Formation, commands: dict[str, list[str]]) -> None:
+        self.rate_limit_remaining = 4500
+        self.page_size = 200
+        self._app = app
+        self._app_id = _uuid(app)
+        self._formation = formation
+        self._commands = commands
+        self._created_at = utcnow()
+        self._routes: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
+            (method, re.compile(pattern.replace("{}", "([^/]+)") + "$"), handler)
+            for method, pattern, handler in (
+                ("GET", "/account/rate-limits", self._get_rate_limits),
+                ("GET", "/apps/{}", self._get_app),
+                ("GET", "/apps/{}/formation", self._list_formation),
+                ("PATCH", "/apps/{}/formation", self._batch_update),
+                ("GET", "/apps/{}/formation/{}", self._get_formation),
+                ("PATCH", "/apps/{}/formation/{}", self._update),
+                ("GET", "/apps/{}/dynos", self._list_dynos),
+                ("DELETE", "/apps/{}/dynos", self._restart_all),
+                ("GET", "/apps/{}/dynos/{}", self._get_dyno),
+                ("DELETE", "/apps/{}/dynos/{}", self._restart_dyno),
+                ("POST", "/apps/{}/dynos/{}/actions/stop", self._stop_dyno),
+                ("DELETE", "/apps/{}/formations/{}", self._restart_type),
+                ("POST", "/apps/{}/formations/{}/actions/stop", self._stop_type),
+            )
+        ]
+
+    def handle(self, method: str, path: str, body: str, range_: str | None) -> Answer:
+        """Carries a request out; raises Refusal."""
+        for route_method, pattern, handler in self._routes:
+            match = pattern.match(path)
+            if match and route_method == method:
+                names = [unquote(name) for name in match.groups()]
+                if names and names[0] not in (self._app, self._app_id):
+                    raise not_found("app", "Couldn't find that app.")
+                if method == "PATCH":
+                    return handler(*names[1:], _parse(body))
+                return self._page(handler(*names[1:]), range_)
+        raise Refusal(404, "not_found", "The requested API endpoint was not found.")
+
+    def _page(self, answer: Answer, range_: str | None) -> Answer:
+        if not isinstance(answer.payload, list):
+            return answer
+        items = sorted(answer.payload, key=lambda item: str(item["id"]))
+        match = RANGE.match(range_ or "")
+        start = match["start"] if match else ""
+        if match and match["after"]:
+            items = [item for item in items if item["id"] > start]
+        else:
+            items = [item for item in items if item["id"] >= start]
+        if len(items) <= self.page_size:
+            return Answer(answer.status, items)
+        page = items[: self.page_size]
+        following = f"id ]{page[-1]['id']}..; max={self.page_size}"
+        return Answer(206, page, {"Next-Range": following})
+
+    def _get_rate_limits(self) -> Answer:
+        return Answer(200, {"remaining": self.rate_limit_remaining})
+
+    def _get_app(self) -> Answer:
+        return Answer(200, {**self._app_reference(), "created_at": _iso(self._created_at)})
+
+    def _list_formation(self) -> Answer:
+        return Answer(200, [self._process_type(name) for name in self._formation.quantities()])
+
+    def _get_formation(self, name: str) -> Answer:
+        return Answer(200, self._process_type(self._existing(name)))
+
+    def _update(self, name: str, body: Json) -> Answer:
+        name = self._existing(name)
+        if (quantity := _quantity(body)) is not None:
+            self._formation.scale({name: quantity}, by="api")
+        return Answer(200, self._process_type(name))
+
+    def _batch_update(self, body: Json) -> Answer:
+        updates = body.get("updates")
+        if not isinstance(updates, list):
+            raise invalid("Updates must be an array.")
+        names: list[str] = []
+        quantities: dict[str, int] = {}
+        for update in updates:
+            if not isinstance(update, dict) or not isinstance(update.get("type"), str):
+                raise invalid("Each update must have a type.")
+            names.append(self._existing(update["type"]))
+            if (quantity := _quantity(update)) is not None:
+                quantities[names[-1]] = quantity
+        self._formation.scale(quantities, by="api")
+        return Answer(200, [self._process_type(name) for name in names])
+
+    def _list_dynos(self) -> Answer:
+        return Answer(200, [self._dyno_json(dyno) for dyno in self._dynos()])
+
+    def _get_dyno(self, identity: str) -> Answer:
+        return Answer(200, self._dyno_json(self._dyno(identity)))
+
+    def _restart_all(self) -> Answer:
+        self._formation.restart([dyno.id for dyno in self._dynos()], "restart")
+        return Answer(202, {})
+
+    def _restart_dyno(self, identity: str) -> Answer:
+        self._formation.restart([self._dyno(identity).id], "restart")
+        return Answer(202, {})
+
+    def _stop_dyno(self, identity: str) -> Answer:
+        # The formation still asks for it, so another takes its place.
+        self._formation.restart([self._dyno(identity).id], "hand")
+        return Answer(202, {})
+
+    def _restart_type(self, name: str) -> Answer:
+        name = self._existing(name)
+        ids = [dyno.id for dyno in self._dynos() if dyno.type == name]
+        self._formation.restart(ids, "restart")
+        return Answer(202, {})
+
+    def _stop_type(self, name: str) -> Answer:
+        name = self._existing(name)
+        self._formation.restart([dyno.id for dyno in self._dynos() if dyno.type == name], "hand")
+        return Answer(202, {})
+
+    def _dynos(self) -> list[DynoInfo]:
+        return [dyno for dyno in self._formation.dynos() if dyno.state != "stopping"]
+
+    def _dyno(self, identity: str) -> DynoInfo:
+        for dyno in self._dynos():
+            if identity in (dyno.id, dyno.name):
+                return dyno
+        raise not_found("dyno", "Couldn't find that dyno.")
+
+    def _existing(self, identity: str) -> str:
+        for name in self._formation.quantities():
+            if identity in (name, self._type_id(name)):
+                return name
+        raise not_found("formation", "Couldn't find that formation.")
+
+    def _app_reference(self) -> Json:
+        return {"id": self._app_id, "name": self._app}
+
+    def _type_id(self, name: str) -> str:
+        return _uuid(f"{self._app}/{name}")
+
+    def _process_type(self, name: str) -> Json:
+        return {
+            "app": self._app_reference(),
+            "command": " ".join(self._commands.get(name, [])),
+            "created_at": _iso(self._created_at),
+            "dyno_size": {"id": _uuid("Standard-1X"), "name": "Standard-1X"},
+            "id": self._type_id(name),
+            "quantity": self._formation.quantities()[name],
+            "size": "Standard-1X",
+            "type": name,
+            "updated_at": _iso(utcnow()),
+        }
+
+    def _dyno_json(self, dyno: DynoInfo) -> Json:
+        return {
+            "app": self._app_reference(),
+            "attach_url": None,
+            "command": " ".join(self._commands.get(dyno.type, [])),
+            "created_at": _iso(dyno.created_at),
+            "id": dyno.id,
+            "name": dyno.name,
+            "release": {"id": _uuid("v1"), "version": 1},
+            "size": "Standard-1X",
+            "state": dyno.state,
+            "type": dyno.type,
+            "updated_at": _iso(utcnow()),
+        }
+
+
+def _parse(body: str) -> Json:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise invalid("The request body is not a JSON object.")
+    return parsed
+
+
+def _quantity(update: Json) -> int | None:
+    if unknown := update.keys() - {"type", "quantity", "dyno_size"}:
+        raise invalid(f"Unknown parameter: {', '.join(sorted(unknown))}.")
+    quantity = update.get("quantity")
+    if quantity is None and "quantity" not in update:
+        return None
+    if isinstance(quantity, bool) or not isinstance(quantity, int) or quantity < 0:
+        raise invalid("Quantity must be a non-negative integer.")
+    if quantity > MAX_QUANTITY:
+        raise invalid(f"Cannot scale to more than {MAX_QUANTITY} dynos.")
+    return quantity
+
+
+def _uuid(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+def _iso(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,153 @@
+"""One dyno: a process in a session of its own, from its start to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Literal
+
+WARDEN = Path(__file__).with_name("warden.py")
+
+#: A process tells the warden, its standard input, of itself before it becomes the command: so
+#: there is no moment in which the command runs and the warden does not know.
+REPORT_AND_RUN = ["/bin/sh", "-c", 'echo "+$$" >&0; exec "$@" </dev/null', "sh"]
+
+State = Literal["starting", "up", "crashed", "stopping"]
+Reason = Literal["scale", "restart", "hand"]
+
+
+def utcnow() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+@dataclass(frozen=True)
+class DynoInfo:
+    """What a dyno was when it was looked at; ``pid`` is also its process group."""
+
+    id: str
+    name: str
+    type: str
+    state: State
+    pid: int | None
+    created_at: datetime
+
+
+@dataclass(eq=False)
+class Dyno:
+    """One life of a dyno; a restart is another dyno, of the same name. Times are monotonic."""
+
+    name: str
+    type: str
+    number: int
+    next_at: float  #: when it leaves the state "starting", or "crashed"
+    state: State = "starting"
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    created_at: datetime = field(default_factory=utcnow)
+    process: subprocess.Popen[bytes] | None = None
+    reason: Reason | None = None
+    asked_at: float = 0.0
+    kill_at: float = 0.0
+    sigkilled: bool = False
+
+    def info(self) -> DynoInfo:
+        pid = self.process.pid if self.process else None
+        return DynoInfo(self.id, self.name, self.type, self.state, pid, self.created_at)
+
+    @property
+    def exited(self) -> bool:
+        """Whether there is no main process (any more); a dyno is over when it has gone."""
+        return self.process is None or self.process.poll() is not None
+
+    def signal(self, signum: int) -> None:
+        """To every process of the dyno, as Heroku does, not to the first one alone."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signum)
+
+    def stop(self, reason: Reason, now: float, kill_after: float) -> None:
+        self.state = "stopping"
+        self.reason = reason
+        self.asked_at = now
+        self.kill_at = now + kill_after
+        self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.sigkilled = True
+        self.signal(signal.SIGKILL)
+
+
+class Launcher:
+    """Starts the processes of dynos, and has a warden see to it that none outlives us."""
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        env: Mapping[str, str],
+        cwd: str | os.PathLike[str] | None,
+        log_dir: str | os.PathLike[str] | None,
+    ) -> None:
+        self.commands = commands
+        self._env = {**os.environ, **env}
+        self._cwd = cwd
+        self._log_dir = Path(log_dir) if log_dir is not None else None
+        self._warden: subprocess.Popen[str] | None = None
+
+    def start(self, dyno: Dyno) -> subprocess.Popen[bytes] | None:
+        """The dyno's process; None when its type has no command.
+
+        In the command, ``$DYNO`` and ``$PORT`` stand for the dyno's own.
+        """
+        if dyno.type not in self.commands:
+            return None
+        if self._warden is None:
+            self._warden = _start_warden()
+        own = {"DYNO": dyno.name, "PORT": str(5000 + dyno.number)}
+        command = list(self.commands[dyno.type])
+        for name, value in own.items():
+            command = [part.replace(f"${name}", value) for part in command]
+        with self._log(dyno) as log:
+            return subprocess.Popen(
+                [*REPORT_AND_RUN, *command],
+                env={**self._env, **own},
+                cwd=self._cwd,
+                stdin=self._warden.stdin,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def over(self, dyno: Dyno) -> None:
+        """The dyno's first process has gone; so go the others, as with a container."""
+        if dyno.process is not None:
+            dyno.signal(signal.SIGKILL)
+            dyno.process.wait()
+            assert self._warden is not None
+            assert self._warden.stdin is not None
+            print(f"-{dyno.process.pid}", file=self._warden.stdin, flush=True)
+
+    def close(self) -> None:
+        if self._warden is not None:
+            self._warden.communicate()
+
+    def _log(self, dyno: Dyno) -> IO[bytes]:
+        if self._log_dir is None:
+            return open(os.devnull, "wb")
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+        return (self._log_dir / f"{dyno.name}.{dyno.id[:8]}.log").open("wb")
+
+
+def _start_warden() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(WARDEN)],
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

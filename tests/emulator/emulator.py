@@ -1,0 +1,175 @@
+"""The emulator as its users see it."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+
+from .api import Api
+from .dyno import DynoInfo, Launcher
+from .faults import Fault, Faults, Kind
+from .formation import Change, DynoNames, Formation, Stop
+from .server import Request, Server
+
+Commands = Sequence[str] | Mapping[str, Sequence[str]]
+
+
+class HerokuEmulator:
+    """A Heroku app of this machine, with the Platform API to scale it.
+
+    Parameters:
+        app: its name; any other is not found.
+        api_key: the only one that is let in; the attribute may be changed.
+        process_types: each with the quantity to begin with.
+        command: of each process type, or one for all but ``web``. ``$DYNO`` and ``$PORT`` stand
+            for the dyno's own. Dynos of a type without a command run nothing.
+        env: added to this process's environment.
+        boot_delay: seconds between the order to start a dyno and its start.
+        kill_after: seconds between SIGTERM and SIGKILL.
+        cwd: of the dynos.
+        dyno_names: ``cedar`` (``worker.1``) or ``fir`` (``worker-23z34x56y1-w78k9``).
+        log_dir: where each dyno's output goes, as ``worker.1.<start of its id>.log``.
+        port: 0 takes a free one.
+
+    Attributes:
+        requests, changes, stops: records, the oldest first.
+        rate_limit_remaining, page_size: see Api.
+    """
+
+    def __init__(
+        self,
+        *,
+        app: str = "myapp",
+        api_key: str = "emulated-key",
+        process_types: Mapping[str, int] | None = None,
+        command: Commands | None = None,
+        env: Mapping[str, str] | None = None,
+        boot_delay: float = 0.3,
+        kill_after: float = 30.0,
+        cwd: str | os.PathLike[str] | None = None,
+        dyno_names: DynoNames = "cedar",
+        log_dir: str | os.PathLike[str] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.app = app
+        self.api_key = api_key
+        types = {"web": 1, "worker": 0} if process_types is None else process_types
+        commands = _commands(command, types)
+        self._formation = Formation(
+            types,
+            Launcher(commands, env or {}, cwd, log_dir),
+            boot_delay=boot_delay,
+            kill_after=kill_after,
+            dyno_names=dyno_names,
+        )
+        self._api = Api(app, self._formation, commands)
+        self._faults = Faults()
+        self._server = Server(port, self._api, self._faults, self._accepts)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="emulator-http", daemon=True
+        )
+        self.requests: list[Request] = self._server.requests
+        self.changes: list[Change] = self._formation.changes
+        self.stops: list[Stop] = self._formation.stops
+
+    def __enter__(self) -> HerokuEmulator:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        self._formation.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Leaves no thread and no process behind."""
+        try:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+        finally:
+            self._formation.close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    @property
+    def rate_limit_remaining(self) -> int:
+        return self._api.rate_limit_remaining
+
+    @rate_limit_remaining.setter
+    def rate_limit_remaining(self, remaining: int) -> None:
+        self._api.rate_limit_remaining = remaining
+
+    @property
+    def page_size(self) -> int:
+        return self._api.page_size
+
+    @page_size.setter
+    def page_size(self, size: int) -> None:
+        self._api.page_size = size
+
+    def fault(
+        self,
+        kind: Kind = "status",
+        *,
+        status: int = 500,
+        count: int | None = None,
+        seconds: float = 0.0,
+        retry_after: float | str | None = None,
+        methods: Collection[str] | None = None,
+        lasting: float | None = None,
+    ) -> None:
+        """From now on, trouble; see Fault. ``lasting``: seconds, None until it is cleared."""
+        until = math.inf if lasting is None else time.monotonic() + lasting
+        self._faults.add(Fault(kind, status, count, seconds, retry_after, methods, until))
+
+    def clear_faults(self) -> None:
+        self._faults.clear()
+
+    def quantities(self) -> dict[str, int]:
+        return self._formation.quantities()
+
+    def dynos(self) -> list[DynoInfo]:
+        """All that there are, those being stopped among them."""
+        return self._formation.dynos()
+
+    def scale_by_hand(self, process_type: str, quantity: int) -> None:
+        """As ``heroku ps:scale`` does. Raises KeyError."""
+        self._formation.scale({process_type: quantity}, by="hand")
+
+    def restart_all(self) -> None:
+        """As a deploy does: for a while two dynos bear each name."""
+        self._formation.restart([dyno.id for dyno in self.dynos()], "restart")
+
+    def kill_dyno(self, name: str) -> None:
+        """SIGKILL to all its processes; it comes back as a crashed dyno does. Raises KeyError."""
+        self._formation.kill(name)
+
+    def _accepts(self, key: str) -> bool:
+        return hmac.compare_digest(key.encode(), self.api_key.encode())
+
+
+def _commands(command: Commands | None, types: Mapping[str, int]) -> dict[str, list[str]]:
+    if command is None:
+        return {}
+    if not isinstance(command, Mapping):
+        command = {process_type: command for process_type in types if process_type != "web"}
+    for process_type, parts in command.items():
+        if shutil.which(parts[0]) is None:
+            raise ValueError(f"the command of {process_type!r} is not there: {parts[0]!r}")
+    return {process_type: list(parts) for process_type, parts in command.items()}

@@ -1,0 +1,72 @@
+"""Trouble on demand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["status", "garbage", "hang", "late_before", "late_after", "drop", "drop_after"]
+
+
+@dataclass(eq=False)
+class Fault:
+    """What goes wrong with the requests that it is for.
+
+    Attributes:
+        kind: ``status`` answers with that status; ``garbage`` with 200 and no JSON; ``hang``
+            never, until the faults are cleared; ``late_before`` carries the request out
+            ``seconds`` later; ``late_after`` at once, and answers ``seconds`` later; ``drop``
+            closes the connection; ``drop_after`` carries the request out first. Only
+            ``late_*`` and ``drop_after`` carry it out.
+        status: for ``status``.
+        count: how many requests it is for; None: until cleared.
+        seconds: for ``late_*``.
+        retry_after: the header of that name, seconds or an HTTP date, for ``status``.
+        methods: the HTTP methods that it is for; None: all.
+        until: the monotonic time at which it ends by itself.
+    """
+
+    kind: Kind
+    status: int
+    count: int | None
+    seconds: float
+    retry_after: float | str | None
+    methods: Collection[str] | None
+    until: float
+    cleared: threading.Event = field(default_factory=threading.Event)
+
+    def is_for(self, method: str) -> bool:
+        return (
+            (self.count is None or self.count > 0)
+            and (self.methods is None or method in self.methods)
+            and time.monotonic() < self.until
+        )
+
+
+class Faults:
+    """Thread-safe; the oldest fault that is for a request is the one that it meets."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> None:
+        with self._lock:
+            self._faults.append(fault)
+
+    def take(self, method: str) -> Fault | None:
+        with self._lock:
+            fault = next((fault for fault in self._faults if fault.is_for(method)), None)
+            if fault is not None and fault.count is not None:
+                fault.count -= 1
+            return fault
+
+    def clear(self) -> None:
+        """Ends them; requests that hang are dropped."""
+        with self._lock:
+            for fault in self._faults:
+                fault.cleared.set()
+            self._faults.clear()

@@ -1,0 +1,170 @@
+"""The emulator over HTTP: authentication, faults, and a record of every request."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import socketserver
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+from .api import Answer, Api, Refusal
+from .faults import Fault, Faults
+
+ERROR_IDS = {403: "forbidden", 429: "rate_limit", 503: "service_unavailable"}
+
+
+@dataclass
+class Request:
+    """``at`` is monotonic, ``at_wall`` since the epoch; ``status`` None: no answer (yet)."""
+
+    at: float
+    at_wall: float
+    method: str
+    path: str
+    body: str
+    status: int | None = None
+
+
+class Server(ThreadingHTTPServer):
+    """Ends its connections, and joins their threads, when it is closed."""
+
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(self, port: int, api: Api, faults: Faults, accepts: Callable[[str], bool]) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
+        self.api = api
+        self.faults = faults
+        self.accepts = accepts
+        self.requests: list[Request] = []
+        self.closing = threading.Event()
+        self._connections: set[socket.socket] = set()
+        self._connections_lock = threading.Lock()
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the DNS for our name.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._connections_lock:
+            self._connections.add(connection)
+            if self.closing.is_set():
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._connections_lock:
+            self._connections.discard(connection)
+
+    def server_close(self) -> None:
+        self.closing.set()
+        self.faults.clear()
+        with self._connections_lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet an answer, or Nagle's algorithm slows every other one down
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        with contextlib.suppress(OSError):
+            self.server.opened(self.connection)
+
+    def finish(self) -> None:
+        self.server.closed(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the client left
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent; see Server.requests."""
+
+    def do(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        request = Request(
+            time.monotonic(), time.time(), self.command, urlsplit(self.path).path, body
+        )
+        self.server.requests.append(request)
+        answer = self._answer(request)
+        if answer is None:
+            self.close_connection = True
+        else:
+            request.status = answer.status
+            self._send(answer)
+
+    do_GET = do_PATCH = do_POST = do_DELETE = do_PUT = do
+
+    def _answer(self, request: Request) -> Answer | None:
+        fault = self.server.faults.take(request.method)
+        if fault is None:
+            return self._carry_out(request)
+        return self._meet(fault, request)
+
+    def _meet(self, fault: Fault, request: Request) -> Answer | None:
+        if fault.kind == "hang":
+            fault.cleared.wait()
+        elif fault.kind == "status":
+            return _error(fault)
+        elif fault.kind == "garbage":
+            return Answer(200, b"<html><h1>Application error</h1></html>")
+        elif fault.kind == "late_before" and not self.server.closing.wait(fault.seconds):
+            return self._carry_out(request)
+        elif fault.kind in ("late_after", "drop_after"):
+            answer = self._carry_out(request)
+            self.server.closing.wait(fault.seconds)
+            return answer if fault.kind == "late_after" else None
+        return None
+
+    def _carry_out(self, request: Request) -> Answer:
+        try:
+            self._authenticate()
+            range_ = self.headers.get("Range")
+            return self.server.api.handle(request.method, request.path, request.body, range_)
+        except Refusal as refusal:
+            return refusal.answer
+
+    def _authenticate(self) -> None:
+        scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
+        key = credentials
+        if scheme == "Basic":
+            with contextlib.suppress(ValueError):
+                key = base64.b64decode(credentials).decode().partition(":")[2]
+        if not self.server.accepts(key):
+            raise Refusal(401, "unauthorized", "Invalid credentials provided.")
+
+    def _send(self, answer: Answer) -> None:
+        content = answer.payload
+        if not isinstance(content, bytes):
+            content = json.dumps(content).encode()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Request-Id", str(uuid.uuid4()))
+        self.send_header("RateLimit-Remaining", str(self.server.api.rate_limit_remaining))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _error(fault: Fault) -> Answer:
+    id = ERROR_IDS.get(fault.status, "internal_server_error")
+    headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+    return Answer(fault.status, {"id": id, "message": f"Emulated: {id}."}, headers)

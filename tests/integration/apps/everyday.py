@@ -1,0 +1,80 @@
+"""An app as users write them, its settings from the environment that each test gives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+
+import celery_middle_management  # noqa: F401
+
+app = Celery("everyday", broker=os.environ["BROKER_URL"], backend=os.environ.get("BACKEND_URL"))
+app.conf.update(
+    middle_management_enabled=os.environ.get("MM_OFF") is None,
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=1,
+    task_ignore_result=os.environ.get("BACKEND_URL") is None,
+)
+
+
+@app.task
+def noop() -> None:
+    """The empty task."""
+
+
+@app.task
+def work(seconds: float = 0.0) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.task(acks_late=True)
+def late(seconds: float = 0.0) -> None:
+    time.sleep(seconds)
+
+
+@app.task
+def fail() -> None:
+    raise RuntimeError("as it should")
+
+
+@app.task(bind=True, max_retries=2, default_retry_delay=0)
+def retry(self: Task, countdown: float = 0.0) -> None:
+    raise self.retry(countdown=countdown)
+
+
+@app.task
+def ignore() -> None:
+    raise Ignore
+
+
+@app.task(bind=True, acks_late=True)
+def reject(self: Task, requeue: bool = False) -> None:
+    raise Reject("as it should", requeue=requeue and not self.request.delivery_info["redelivered"])
+
+
+@app.task(time_limit=1)
+def too_long() -> None:
+    time.sleep(60)
+
+
+@app.task(soft_time_limit=1)
+def softly_too_long() -> None:
+    try:
+        time.sleep(60)
+    except SoftTimeLimitExceeded:
+        return
+
+
+@app.task
+def suicide() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def publish(tasks: int, countdown: float = 0.0) -> None:
+    for _ in range(tasks):
+        work.apply_async(countdown=countdown or None)

