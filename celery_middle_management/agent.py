@@ -155,7 +155,6 @@ class Agent:
         wait: float | None = None
         while not self._closed.is_set():
             if self._tally.wait(wait):
-                courier.prepare()
                 self._gather(courier)
             reply = courier.report()
             wait = RETRY if reply is None else reply.wait
@@ -164,7 +163,8 @@ class Agent:
 
     def _gather(self, courier: Courier) -> None:
         began = monotonic()
-        self._closed.wait(GATHER)
+        courier.prepare()
+        self._closed.wait(began + GATHER - monotonic())
         while not courier.urgent() and monotonic() - began < LONGEST_HOLD:
             if self._closed.wait(GATHER):
                 return

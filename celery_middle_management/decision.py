@@ -26,6 +26,8 @@ class View:
     blocked: bool = False
     #: A fire to this quantity was sent and it is not known whether it was, or will be, done.
     unsettled: int | None = None
+    #: A fire to this quantity was done just now, and the platform may not have stopped them yet.
+    stopping: int | None = None
     drain_timeout: float | None = None
 
 
@@ -52,7 +54,18 @@ def decide(view: View) -> Decision:
     - Work for more workers: uncordon first, hire what is then missing. From zero at once.
     - Work for fewer: on a fresh count, cordon those that the platform stops first, and lower the
       quantity as far as the drained ones reach, and no further.
+    - Whoever the platform may still be about to stop takes no tasks, whatever there is to do.
     """
+    decision = _decide(view)
+    if view.stopping is None:
+        return decision
+    drawn = decision.cordon.above
+    above = view.stopping if drawn is None else min(drawn, view.stopping)
+    cordon = _redrawn(view, above, decision.cordon.names)
+    return replace(decision, cordon=cordon, draining=True)
+
+
+def _decide(view: View) -> Decision:
     if view.unsettled is not None:
         return _await_settlement(view, view.unsettled)
     if view.needed >= view.quantity:
@@ -83,6 +96,8 @@ def _fire(view: View) -> Decision:
     if not cordon.same_as(view.cordon):
         return _confirmed(view, Decision(cordon, draining=True))
     reach = view.quantity
+    if not all(_may_stop(view, name, cordon) for name in view.fleet.beyond(reach)):
+        return Decision(cordon, draining=True)
     while reach > view.needed and _may_stop(view, f"{view.fleet.pool}.{reach}", cordon):
         reach -= 1
     waits_for = [f"{view.fleet.pool}.{n}" for n in range(view.needed + 1, reach + 1)]
@@ -104,15 +119,14 @@ def _fire_unordered(view: View) -> Decision:
     when all have confirmed it the quantity is lowered.
     """
     fleet, cordon = view.fleet, view.cordon
+    asks = fleet.unknown(p.name for p in fleet.living)
     if fleet.busy() or view.blocked or not (view.may_call or cordon.above == 0):
         surplus = sorted(
             {p.name: p for p in fleet.living}.values(),
             key=lambda p: (p.name not in cordon.names, p.busy > 0, -p.since),
         )[: view.quantity - view.needed]
-        return _confirmed(
-            view,
-            Decision(_redrawn(view, None, frozenset(p.name for p in surplus)), draining=True),
-        )
+        cordon = _redrawn(view, None, frozenset(p.name for p in surplus))
+        return _confirmed(view, Decision(cordon, draining=True, wants_running=asks))
     cordon = _redrawn(view, 0, frozenset())
     decision = Decision(cordon, draining=True)
     if not cordon.same_as(view.cordon) or not fleet.idle(cordon):

@@ -15,8 +15,8 @@ from .demand import Held
 
 #: A worker reports every second; one not heard of for this long (s) is silent.
 SILENT = 5.0
-#: The platform kills a dyno 30 s after it asked it to stop, so one that has been replaced, or is
-#: no longer running for the platform, and has been silent for this long (s) is surely gone.
+#: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
+#: longer running for the platform, and has been silent, this long ago (s) is surely gone.
 SURELY_KILLED = 40.0
 #: A worker of which nothing is heard for this long (s) after its hiring never came up.
 BOOT_GRACE = 60.0
@@ -133,7 +133,12 @@ class Fleet:
         """Whether a presence surely has no process any more."""
         if self.now - presence.seen < SURELY_KILLED:
             return False
-        replaced = any(p.name == presence.name and p.since > presence.seen for p in self.presences)
+        replaced = any(
+            p.name == presence.name
+            and p.since > presence.since
+            and self.now - p.since >= SURELY_KILLED
+            for p in self.presences
+        )
         ended = self.running is not None and presence.name not in self.running
         number = number_of(presence.name)
         dismissed = number is not None and self.quantity is not None and number > self.quantity
@@ -176,8 +181,12 @@ class Fleet:
         return self.now - max(cordon.at, self.watched_since) >= BOOT_GRACE
 
     def busy(self) -> bool:
-        """Whether any worker runs something, as far as it has said."""
-        return any(p.busy for p in self.living)
+        """Whether any worker runs something, or may."""
+        return any(p.busy or p.silent(self.now) for p in self.living)
+
+    def beyond(self, quantity: int) -> frozenset[str]:
+        """Names numbered above a quantity: just fired, or hired by hand since it was read."""
+        return frozenset(p.name for p in self.living if (number_of(p.name) or 0) > quantity)
 
     def _idle(self, presence: Presence, cordon: Cordon) -> bool:
         return (

@@ -25,6 +25,8 @@ class Fire:
 
     to: int
     until: float
+    #: The platform has said that it did it; it may not have stopped the workers yet.
+    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,12 @@ class Page:
     @property
     def unsettled(self) -> int | None:
         """The quantity that a fire of unknown outcome may still lead to."""
-        return self.fire.to if self.fire and self.now < self.fire.until else None
+        return self._fires.to if self._fires and not self._fires.done else None
+
+    @property
+    def stopping(self) -> int | None:
+        """The quantity of a fire after which the platform may not have stopped them all yet."""
+        return self._fires.to if self._fires and self._fires.done else None
 
     @property
     def wakes_at(self) -> float | None:
@@ -86,6 +93,10 @@ class Page:
             base_published=published,
             base_finished=finished,
         )
+
+    @property
+    def _fires(self) -> Fire | None:
+        return self.fire if self.fire and self.now < self.fire.until else None
 
     def _reckoned(self, until: float) -> int:
         return reckon(
@@ -208,9 +219,9 @@ class PageWriter:
         """Workers were hired."""
         self._set("raised_at", _ms(now))
 
-    def firing(self, to: int, until: float) -> None:
-        """A lowering is about to be sent."""
-        self._set("fire", json.dumps({"to": to, "until": until}))
+    def firing(self, to: int, until: float, done: bool = False) -> None:
+        """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
+        self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
 
     def settled(self) -> None:
         """No lowering can take effect any more."""

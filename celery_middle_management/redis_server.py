@@ -118,6 +118,8 @@ class RedisServer:
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing is answered."""
         self._running().send_signal(signal.SIGSTOP)
+        # The signal takes effect a moment later.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)

@@ -109,12 +109,14 @@ class Evaluation:
         self._blocked_until = self._snapshot.time("blocked_until")
         self._read_at = self._snapshot.time("read_at")
         self._count_failed = False
+        self._quantities_fresh = False
         self._cases = [self._open(pool) for pool in self._settings.pools]
 
     def run(self) -> None:
         """Evaluate."""
         self._forget()
-        self._read_quantities()
+        if self._reading_due():
+            self._read_quantities()
         if any(self._stale(case) for case in self._cases):
             self._count()
         self._decide()
@@ -123,6 +125,10 @@ class Evaluation:
             self._decide()
         if any(c.decision.wants_running for c in self._cases if c.decision):
             self._ask_running()
+        if any(c.change is not None for c in self._cases) and not self._quantities_fresh:
+            # Somebody may have scaled by hand: what looks like a hire could stop his workers.
+            self._read_quantities()
+            self._decide()
         self._act()
         self._close()
 
@@ -246,12 +252,13 @@ class Evaluation:
     def _blocked(self) -> bool:
         return self._now < self._blocked_until
 
-    def _read_quantities(self) -> None:
-        """Learn the quantities if they are not known or may be out of date."""
+    def _reading_due(self) -> bool:
+        """Whether the quantities are not known or may be out of date."""
         unknown = any(c.page.quantity is None for c in self._cases)
-        due = unknown or self._now - self._read_at >= READ_INTERVAL
-        if not due or self._blocked() or not (unknown or self._may_call()):
-            return
+        due = unknown or (self._now - self._read_at >= READ_INTERVAL and self._may_call())
+        return due and not self._blocked()
+
+    def _read_quantities(self) -> None:
         self._will_call()
         try:
             quantities = self._scaler.platform.quantities(
@@ -260,6 +267,7 @@ class Evaluation:
         except PlatformError as error:
             self._failed(error)
             return
+        self._quantities_fresh = True
         self._read_at = self._now
         self._changes.set["read_at"] = _ms(self._now)
         for case in self._cases:

@@ -122,6 +122,18 @@ class RabbitServer:
         """SIGSTOP: connections stay open and nothing is answered."""
         if self._node is not None:
             signal_group(self._node, signal.SIGSTOP)
+            # The signal takes effect a moment later.
+            wait_for(self.is_silent, message="RabbitMQ is not paused")
+
+    def is_silent(self) -> bool:
+        """Whether a client that says the first word gets no answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as client:
+            client.sendall(b"AMQP\x00\x00\x09\x01")
+            try:
+                client.recv(1)
+            except TimeoutError:
+                return True
+        return False
 
     def resume(self) -> None:
         if self._node is not None:

@@ -95,7 +95,7 @@ class Launcher:
         log_dir: str | os.PathLike[str] | None,
     ) -> None:
         self.commands = commands
-        self._env = {**os.environ, **env}
+        self._env = env
         self._cwd = cwd
         self._log_dir = Path(log_dir) if log_dir is not None else None
         self._warden: subprocess.Popen[str] | None = None
@@ -116,7 +116,7 @@ class Launcher:
         with self._log(dyno) as log:
             return subprocess.Popen(
                 [*REPORT_AND_RUN, *command],
-                env={**self._env, **own},
+                env={**os.environ, **self._env, **own},
                 cwd=self._cwd,
                 stdin=self._warden.stdin,
                 stdout=log,

@@ -29,7 +29,7 @@ class HerokuEmulator:
         process_types: each with the quantity to begin with.
         command: of each process type, or one for all but ``web``. ``$DYNO`` and ``$PORT`` stand
             for the dyno's own. Dynos of a type without a command run nothing.
-        env: added to this process's environment.
+        env: added to this process's environment; read anew when a dyno starts.
         boot_delay: seconds between the order to start a dyno and its start.
         kill_after: seconds between SIGTERM and SIGKILL.
         cwd: of the dynos.

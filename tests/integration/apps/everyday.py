@@ -1,8 +1,15 @@
 """An app as users write them, its settings from the environment that each test gives it."""
 
+# ruff: noqa: E402, I001 - gevent has to patch before anything else is imported
 from __future__ import annotations
 
 import os
+
+if os.environ.get("PATCH_GEVENT"):
+    from gevent import monkey
+
+    monkey.patch_all()
+
 import signal
 import time
 

@@ -1,0 +1,26 @@
+"""Prints the oldest releases that an installed distribution says it works with, for pip.
+
+    python .ci/oldest.py celery-middle-management
+    python .ci/oldest.py celery kombu
+
+The second form prints the one requirement. What only extras require is left out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import requires
+
+_AT_LEAST = re.compile(r"^(?P<name>[\w.-]+)[^;]*>=\s*(?P<version>[\w.]+)[^;]*$")
+
+
+def oldest(distribution: str) -> dict[str, str]:
+    found = filter(None, map(_AT_LEAST.match, requires(distribution) or ()))
+    return {match["name"]: match["version"] for match in found}
+
+
+if __name__ == "__main__":
+    releases = oldest(sys.argv[1])
+    for name in sys.argv[2:] or releases:
+        print(f"{name}=={releases[name]}")

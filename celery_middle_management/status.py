@@ -1,0 +1,120 @@
+"""What `celery mm status` tells: a snapshot of the ledger, turned into a JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from .fleet import Cordon, Fleet, Presence, due_in, held_in, number_of
+from .ledger import Snapshot
+from .page import Page, read_page
+from .settings import Pool, Settings
+
+Document = dict[str, Any]
+
+
+def status_of(settings: Settings, snapshot: Snapshot, app_queues: Iterable[str] = ()) -> Document:
+    """The status of every pool at the time of *snapshot*.
+
+    *app_queues* are those that the app declares; queues that are published to or consumed from
+    are in the snapshot. What is not known, the quantity before it was ever read, is None.
+    """
+    known = {*app_queues, *snapshot.queues}
+    for presence in snapshot.presences:
+        known.update(presence.queues)
+    return {
+        "paused": False,
+        "pools": [_pool(settings, snapshot, pool, known) for pool in settings.pools],
+    }
+
+
+def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, known: Iterable[str]) -> Document:
+    page = read_page(snapshot, pool)
+    presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
+    living = Fleet(pool.name, snapshot.now, presences, page.quantity).living
+    queues = pool.queues or tuple(sorted(q for q in known if settings.pool_for(q) is pool))
+    draining = _draining(page, living)
+    return {
+        "name": pool.name,
+        "platform": settings.platform,
+        "queues": list(queues),
+        "workers": {
+            "current": page.quantity,
+            "needed": page.needed,
+            "min": pool.min_workers,
+            "max": pool.max_workers,
+            "draining": draining,
+            "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
+            "drains": [_drain(name, page.cordon, living) for name in draining],
+        },
+        # Whichever worker holds them: one may serve queues of several pools.
+        "tasks": _tasks(page, snapshot.presences, queues),
+        "drift": page.drift,
+        "last_action": snapshot.document(f"{pool.name}/last_action") or None,
+        "next_call_at": _next_call_at(settings, snapshot),
+    }
+
+
+def _draining(page: Page, living: Iterable[Presence]) -> list[str]:
+    """Cordoned workers: those heard of, and those that a number alone stands for."""
+    hired = (f"{page.pool.name}.{n}" for n in range(1, (page.quantity or 0) + 1))
+    living = tuple(living)
+    ordered = all(number_of(p.name) is not None for p in living)
+    names = {*(p.name for p in living), *(hired if ordered else ())}
+    return _sorted(name for name in names if page.cordon.holds(name))
+
+
+def _drain(name: str, cordon: Cordon, living: Iterable[Presence]) -> Document:
+    held = [h for p in living if p.name == name for h in p.held.values()]
+    return {
+        "name": name,
+        "since": _iso(cordon.since.get(name)),
+        "running": sum(h.running for h in held),
+        "waiting": sum(h.waiting for h in held),
+    }
+
+
+def _tasks(page: Page, presences: Iterable[Presence], queues: tuple[str, ...]) -> Document:
+    live = tuple(p for p in presences if not p.silent(page.now))
+    running = held_in(live, queues).running
+    waiting = max(page.outstanding - running, 0)
+    scheduled, held = (
+        sum(n for due, n in buckets.items() if due > page.now)
+        for buckets in (page.buckets, due_in(live, queues))
+    )
+    return {
+        # What workers say they run is sure, even where dead reckoning has drifted below it.
+        "outstanding": waiting + running,
+        "waiting": waiting,
+        "running": running,
+        "scheduled": max(scheduled, held),
+        "counted_at": _iso(page.count.at if page.count else None),
+    }
+
+
+def _next_call_at(settings: Settings, snapshot: Snapshot) -> str | None:
+    """When the platform may be called again; None if it may be now."""
+    called = snapshot.time("called_at")
+    free = called + settings.call_interval if called else 0.0
+    at = max(free, snapshot.time("blocked_until"))
+    return _iso(at) if at > snapshot.now else None
+
+
+def asleep(document: Mapping[str, Any]) -> bool:
+    """Whether scheduled tasks wait for workers while no worker lives that would hire them."""
+    pools = document["pools"]
+    watched = any(pool["workers"]["live"] for pool in pools)
+    waiting = any(pool["tasks"]["scheduled"] and not pool["workers"]["min"] for pool in pools)
+    return waiting and not watched
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Each name once, `worker.2` before `worker.10`."""
+    return sorted(set(names), key=lambda name: (number_of(name) or 0, name))
+
+
+def _iso(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,34 @@
+"""The Celery app."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+
+from celery import Celery
+
+import celery_middle_management  # noqa: F401 - hires and fires the workers
+
+REDIS_URL = os.environ["REDIS_URL"]
+
+app = Celery("tasks", broker=REDIS_URL)
+app.conf.update(
+    # The certificate of Heroku's Redis is self-signed.
+    broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE} if REDIS_URL.startswith("rediss:") else None,
+    broker_connection_retry_on_startup=True,
+    # Redis connections are few on the small plans.
+    broker_pool_limit=1,
+    task_ignore_result=True,
+    # A worker that holds no tasks in reserve leaves them to the workers that are being hired.
+    worker_prefetch_multiplier=1,
+    # The Heroku app, its API key and the limits come from config vars; see app.json.
+    middle_management_enabled=True,
+)
+
+
+@app.task
+def send_email(number: int, seconds: float) -> None:
+    """Takes as long as sending an e-mail might."""
+    time.sleep(seconds)
+    print(f"e-mail {number} is on its way")

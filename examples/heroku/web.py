@@ -1,0 +1,68 @@
+"""A page that publishes tasks, and shows who works on them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from flask import Flask, Response, redirect, request
+from flask.typing import ResponseReturnValue
+from tasks import send_email
+
+PAGE = """<!doctype html>
+<title>Middle Management</title>
+<style>body { font: 16px/1.5 sans-serif; max-width: 40em; margin: 2em auto }</style>
+<h1>Middle Management</h1>
+<form method="post">
+  Send <input name="count" type="number" min="1" max="1000" value="20" required> e-mails
+  of <input name="seconds" type="number" min="0" max="60" step="0.1" value="5" required> s each.
+  <button>Publish</button>
+</form>
+<p id="status">Asking …</p>
+<script>
+  const describe = pool => `${pool.name}: ${pool.workers.current} workers of at most `
+    + `${pool.workers.max}, ${pool.workers.needed} needed; ${pool.tasks.waiting} tasks waiting, `
+    + `${pool.tasks.running} running, ${pool.tasks.scheduled} scheduled`;
+  async function show() {
+    try {
+      const status = await (await fetch("status")).json();
+      document.querySelector("#status").innerText = status.pools.map(describe).join("\\n");
+    } catch (error) {
+      document.querySelector("#status").innerText = "The status could not be had: " + error;
+    }
+    setTimeout(show, 5000);
+  }
+  show();
+</script>
+"""
+
+app = Flask(__name__)
+
+
+@app.get("/")
+def page() -> str:
+    return PAGE
+
+
+@app.post("/")
+def publish() -> ResponseReturnValue:
+    count = request.form.get("count", 0, type=int)
+    seconds = request.form.get("seconds", -1.0, type=float)
+    if not (0 < count <= 1000 and 0 <= seconds <= 60):
+        return Response("1 to 1000 e-mails of 0 to 60 seconds, please\n", 400)
+    for number in range(1, count + 1):
+        send_email.delay(number, seconds)
+    return redirect("/", 303)
+
+
+@app.get("/status")
+def status() -> Response:
+    """What ``celery -A tasks mm status --json`` says."""
+    command = [sys.executable, "-m", "celery", "-A", "tasks", "mm", "status", "--json"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return Response("mm status did not answer\n", 504)
+    if answer.returncode:
+        return Response(answer.stderr, 502, mimetype="text/plain")
+    return Response(answer.stdout, mimetype="application/json")

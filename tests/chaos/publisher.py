@@ -1,0 +1,146 @@
+"""A process that publishes while the file ``load`` is there: ``python -m tests.chaos.publisher``.
+
+With ``MM_OFF`` in its environment it is a plain Celery publisher, to compare with: it publishes to
+a queue that nobody consumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from .app import PLAIN, app, directory, job, journal
+
+LOAD = directory / "load"
+#: A worker holds a scheduled task until it is due, and the broker gives it back to another after
+#: the visibility timeout, which must be longer.
+LONGEST_ETA = 40.0
+LONGEST_TASK = 18.0
+PLAIN_QUEUE = "plain"
+
+
+class Publisher:
+    """Publishes one kind of work after another, chosen at random."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+        self._recent: list[str] = []
+
+    def run(self) -> None:
+        idle = False
+        while True:
+            if LOAD.exists():
+                idle = False
+                self._some_work()
+                time.sleep(self._random.uniform(0.05, 0.6))
+            else:
+                if not idle:
+                    journal.write("idle", pid=os.getpid())
+                idle = True
+                time.sleep(0.05)
+
+    def _some_work(self) -> None:
+        kinds: list[tuple[int, Callable[[], None]]] = [
+            (10, self._burst),
+            (2, self._long),
+            (2, self._retried),
+            (2, self._scheduled),
+            (2, self._revoked),
+            (2, self._trickle),
+        ]
+        weights, works = zip(*kinds, strict=True)
+        self._random.choices(works, weights)[0]()
+
+    def _burst(self) -> None:
+        for _ in range(self._random.randint(10, 40)):
+            self._publish("burst", self._random.uniform(0.0, 0.25))
+
+    def _trickle(self) -> None:
+        for _ in range(self._random.randint(3, 8)):
+            self._publish("trickle", self._random.uniform(0.0, 1.5))
+            time.sleep(self._random.uniform(0.05, 0.4))
+
+    def _long(self) -> None:
+        self._publish("long", self._random.uniform(3.0, LONGEST_TASK))
+
+    def _retried(self) -> None:
+        for _ in range(self._random.randint(1, 4)):
+            countdown = self._random.choice([0.0, 0.0, self._random.uniform(1.0, 12.0)])
+            self._publish("retried", 0.1, retries=self._random.randint(1, 3), countdown=countdown)
+
+    def _scheduled(self) -> None:
+        for _ in range(self._random.randint(1, 6)):
+            eta = self._random.choice([self._random.uniform(2.0, 12.0), LONGEST_ETA])
+            self._publish("scheduled", 0.1, eta=self._random.uniform(1.5, eta))
+
+    def _revoked(self) -> None:
+        """Of tasks that wait, run or are scheduled, or are over: one never knows."""
+        for _ in range(self._random.randint(1, 3)):
+            eta = self._random.choice([0.0, self._random.uniform(3.0, 20.0)])
+            self._publish("revoked", self._random.uniform(0.5, 4.0), eta=eta)
+            time.sleep(self._random.uniform(0.0, 1.0))
+            if self._recent:
+                self._revoke(self._recent[-1], terminate=self._random.random() < 0.5)
+
+    def _revoke(self, task_id: str, terminate: bool) -> None:
+        journal.write("revoked", id=task_id, terminate=terminate)
+        if not PLAIN:
+            self._guarded("revoke", lambda: app.control.revoke(task_id, terminate=terminate))
+
+    def _publish(self, what: str, seconds: float, eta: float = 0.0, **options: Any) -> None:
+        queue = {"queue": PLAIN_QUEUE} if PLAIN else {}
+        arguments = {"seconds": seconds, **options}
+        at, began = time.time(), time.perf_counter()
+        result = self._guarded(
+            "publish", lambda: job.apply_async(kwargs=arguments, countdown=eta or None, **queue)
+        )
+        took = time.perf_counter() - began
+        if result is not None:
+            self._recent = [*self._recent[-20:], result.id]
+            journal.write(
+                "published",
+                at=at,
+                took=took,
+                id=result.id,
+                what=what,
+                seconds=seconds,
+                eta=eta,
+                plain=PLAIN,
+                pid=os.getpid(),
+            )
+
+    def _guarded(self, what: str, call: Callable[[], Any]) -> Any:
+        """What goes wrong is written down: whose fault it was is found out later."""
+        at = time.time()
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001
+            journal.write(
+                "raised",
+                at=at,
+                until=time.time(),
+                what=what,
+                error=f"{type(error).__module__}.{type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
+                plain=PLAIN,
+            )
+            return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", required=True)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Publisher(options.seed).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""All that takes part in one run: servers, emulator, publishers, and the journal they share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import redis
+
+from celery_middle_management.platforms.dyno import kill_group, signal_group, start_on_leash
+from celery_middle_management.redis_server import RedisServer
+from tests.emulator import HerokuEmulator
+
+from .journal import Journal
+
+ROOT = Path(__file__).parent.parent.parent
+POOL = "worker"
+QUEUE = "celery"
+MAXIMUM = 6
+CALL_INTERVAL = 2.0
+COUNT_INTERVAL = 10.0
+VISIBILITY_TIMEOUT = 60.0
+PUBLISHERS = 2  # of each sort
+TRANSPORT_OPTIONS = {
+    "visibility_timeout": VISIBILITY_TIMEOUT,
+    "unacked_restore_interval": 1,
+    "unacked_restore_throttle": 1,
+}
+# Every sort of worker, by the number of its process.
+WORKER = """
+case $(($$ % 4)) in
+  0) set -- -P solo ;;
+  1) set -- -P prefork -c 2 ;;
+  *) set -- -P prefork -c 1 ;;
+esac
+exec "$PYTHON" -m celery -A tests.chaos.app worker -n "$DYNO@%h" -l INFO \
+  --without-gossip --without-mingle --without-heartbeat "$@"
+"""
+
+
+class Publisher:
+    """A publisher process, started again when it was killed."""
+
+    def __init__(self, seed: str, env: dict[str, str], log: Path) -> None:
+        self._seed = seed
+        self._env = {**os.environ, **env}
+        self._log = log
+        self._lives = 0
+        self.process = self._start()
+
+    @property
+    def pid(self) -> int:
+        # The leash is a child of the session's first process, which became the publisher.
+        return self.process.pid
+
+    def ensure(self) -> None:
+        if self.process.poll() is not None:
+            kill_group(self.process)
+            self.process = self._start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout)
+        kill_group(self.process)
+
+    def terminate(self) -> None:
+        signal_group(self.process, signal.SIGTERM)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._lives += 1
+        seed = f"{self._seed}-{self._lives}"
+        command = [sys.executable, "-m", "tests.chaos.publisher", "--seed", seed]
+        with self._log.open("ab") as log:
+            return start_on_leash(command, log, self._env, ROOT)
+
+
+class Stage:
+    """A context: what it started has ended when it is left, and also if this process is killed."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        choose = random.Random(f"stage-{seed}")
+        self.directory = directory
+        self.seed = seed
+        self.minimum = choose.choice([0, 0, 1])
+        #: One Redis for both, as most users have it; it is never flushed then.
+        self.shared = choose.random() < 0.3
+        self.journal_path = directory / "journal"
+        self.journal = Journal(self.journal_path)
+        self.publishers: list[Publisher] = []
+        self._exits = contextlib.ExitStack()
+
+    def __enter__(self) -> Stage:
+        try:
+            self._enter()
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exits.close()
+
+    def _enter(self) -> None:
+        enter = self._exits.enter_context
+        self.broker = enter(RedisServer(appendonly=True))
+        self.ledger = self.broker if self.shared else enter(RedisServer())
+        self.emulator = enter(self._emulator())
+        self.broker_client = enter(client(self.broker.url))
+        self.ledger_client = enter(client(self.ledger.url))
+        self._note_settings()
+        for number in range(PUBLISHERS):
+            self._publish(f"publisher-{self.seed}-{number}", {})
+            self._publish(f"plain-{self.seed}-{number}", {"MM_OFF": "1"})
+
+    def _emulator(self) -> HerokuEmulator:
+        # Its dynos need its address, which is known once it is there.
+        env = self._environment()
+        emulator = HerokuEmulator(
+            process_types={"web": 1, POOL: self.minimum},
+            command=["/bin/sh", "-c", 'export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"'
+            + WORKER],
+            env=env,
+            cwd=ROOT,
+            log_dir=self.directory / "dynos",
+        )
+        (self.directory / "url").write_text(emulator.url)
+        return emulator
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PYTHON": sys.executable,
+            "BROKER_URL": self.broker.url,
+            "CHAOS_JOURNAL": str(self.journal_path),
+            "CHAOS_TRANSPORT_OPTIONS": json.dumps(TRANSPORT_OPTIONS),
+            "CHAOS_URL": str(self.directory / "url"),
+            "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+            "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
+            "MIDDLE_MANAGEMENT_REDIS_URL": self.ledger.url,
+            "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
+            "MIDDLE_MANAGEMENT_MAX_WORKERS": str(MAXIMUM),
+            "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "4",
+            "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(CALL_INTERVAL),
+            "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL),
+        }
+
+    def _note_settings(self) -> None:
+        self.journal.write(
+            "settings",
+            seed=self.seed,
+            pool=POOL,
+            minimum=self.minimum,
+            maximum=MAXIMUM,
+            shared=self.shared,
+            call_interval=CALL_INTERVAL,
+            visibility_timeout=VISIBILITY_TIMEOUT,
+        )
+
+    def _publish(self, seed: str, more: dict[str, str]) -> None:
+        env = {**self._environment(), "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url, **more}
+        publisher = Publisher(seed, env, self.directory / f"{seed}.log")
+        self._exits.callback(publisher.stop)
+        if not more:
+            self.publishers.append(publisher)
+
+    # -- load
+
+    def load(self, on: bool) -> None:
+        """Let the publishers publish, or stop."""
+        if on:
+            (self.directory / "load").touch()
+        else:
+            (self.directory / "load").unlink(missing_ok=True)
+
+    # -- what is going on
+
+    def quantity(self) -> int:
+        return self.emulator.quantities()[POOL]
+
+    def worker_pids(self) -> dict[int, str]:
+        """The first process of each dyno that is up, with its name."""
+        return {
+            dyno.pid: dyno.name
+            for dyno in self.emulator.dynos()
+            if dyno.type == POOL and dyno.state == "up" and dyno.pid is not None
+        }
+
+    def lock(self) -> tuple[str, int] | None:
+        """The token and the process of the scaler at this moment, if there is one."""
+        try:
+            token = self.ledger_client.get(self.key("lock"))
+            known, pid = (self.directory / "scaler").read_text().split()
+        except (redis.RedisError, OSError, ValueError):
+            return None
+        return (known, int(pid)) if token == known else None
+
+    def evaluated_at(self) -> float:
+        """When (Unix time, s) the last evaluation that came to its end began; 0: unknown."""
+        try:
+            at: Any = self.ledger_client.hget(self.key("state"), "evaluated_at")
+        except redis.RedisError:
+            return 0.0
+        return float(at or 0) / 1000
+
+    def key(self, name: str) -> str:
+        return f"{{middle-management:myapp}}:{name}"
+
+    # -- records
+
+    def record_platform(self) -> None:
+        """Write down what the emulator saw."""
+        offset = time.time() - time.monotonic()
+        emulator, write = self.emulator, self.journal.write
+        for change in list(emulator.changes):
+            if change.process_type == POOL:
+                write("change", at=change.at_wall, before=change.before, after=change.after,
+                      by=change.by)  # fmt: skip
+        for request in list(emulator.requests):
+            write("request", at=request.at_wall, method=request.method, path=request.path,
+                  body=request.body, status=request.status)  # fmt: skip
+        for stop in list(emulator.stops):
+            if stop.name.startswith(POOL):
+                write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,
+                      id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
+
+    def record_keys(self) -> None:
+        """Write down what the ledger's Redis holds, and how many workers could be in it."""
+        live = len(self.worker_pids())
+        c = self.ledger_client
+        for key in c.scan_iter(count=1000):
+            sort = str(c.type(key))
+            sizes = {"hash": c.hlen, "list": c.llen}
+            size = sizes[sort](key) if sort in sizes else 1
+            self.journal.write("key", name=key, type=sort, ttl=c.ttl(key), size=size, live=live)
+
+
+def client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=5.0)

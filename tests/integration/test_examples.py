@@ -1,0 +1,240 @@
+"""The examples, run as a person would run them: real Redis, real workers, the emulated Heroku."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from celery_middle_management.platforms.dyno import kill_group, start_on_leash
+from celery_middle_management.platforms.local import LocalPlatform
+from celery_middle_management.redis_server import free_port
+from celery_middle_management.settings import Heroku, read_settings
+from tests.emulator import HerokuEmulator
+from tests.servers import ROOT, wait_for
+
+EXAMPLES = ROOT / "examples"
+HEROKU = EXAMPLES / "heroku"
+PROCFILE = dict(
+    line.split(": ", 1) for line in HEROKU.joinpath("Procfile").read_text().splitlines()
+)
+APP_JSON = json.loads(HEROKU.joinpath("app.json").read_text())
+
+
+def command(process_type: str) -> list[str]:
+    """The command of a process type, with the Python that runs the tests."""
+    program, *arguments = shlex.split(PROCFILE[process_type])
+    return [sys.executable, "-m", program, *arguments]
+
+
+def values_of_app_json() -> dict[str, str]:
+    """The config vars that the deploy button sets by itself."""
+    return {name: var["value"] for name, var in APP_JSON["env"].items() if "value" in var}
+
+
+class TestHerokusFiles:
+    def test_app_json_sets_up_what_the_procfile_runs(self) -> None:
+        assert APP_JSON["formation"].keys() == PROCFILE.keys()
+        assert APP_JSON["formation"]["worker"]["quantity"] == 0
+        assert any(addon.startswith("heroku-redis") for addon in APP_JSON["addons"])
+
+    def test_app_json_asks_for_every_setting_that_is_required(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = {name: "asked-for" for name, var in APP_JSON["env"].items() if var.get("required")}
+        for name, value in {**values_of_app_json(), **asked}.items():
+            monkeypatch.setenv(name, value)
+        app = Celery(broker="rediss://:secret@example.com:6380")
+        app.conf.middle_management_enabled = True
+
+        settings = read_settings(app)
+
+        assert settings is not None
+        assert isinstance(settings.heroku, Heroku)
+        assert settings.redis_options["ssl_cert_reqs"] == "none"
+
+    def test_the_python_version_is_one_that_we_support(self) -> None:
+        version = HEROKU.joinpath(".python-version").read_text().strip()
+        assert f"Python :: {version}" in ROOT.joinpath("pyproject.toml").read_text()
+
+    def test_the_requirements_are_what_the_modules_import(self) -> None:
+        names = re.findall(r"^[\w-]+", HEROKU.joinpath("requirements.txt").read_text(), re.M)
+        assert names == ["celery-middle-management", "flask", "gunicorn"]
+
+    def test_heroku_speaks_tls_with_a_self_signed_certificate(self) -> None:
+        script = "from tasks import app; print(app.connection().ssl['ssl_cert_reqs'].name)"
+        env = {
+            **os.environ,
+            **values_of_app_json(),
+            "REDIS_URL": "rediss://:secret@example.com:6380",
+            "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+            "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "a-key",
+        }
+        run = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=HEROKU,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert run.stdout.strip() == "CERT_NONE"
+
+
+class Site:
+    """The example's page, and the Heroku app that it runs on."""
+
+    def __init__(self, url: str, emulator: HerokuEmulator, logs: Path) -> None:
+        self.url = url
+        self.emulator = emulator
+        self._logs = logs
+
+    def get(self, path: str = "/") -> str:
+        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+            return answer.read().decode()
+
+    def post(self, **form: object) -> str:
+        data = urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(self.url, data, timeout=30) as answer:
+            return answer.read().decode()
+
+    def is_up(self) -> bool:
+        try:
+            return "Publish" in self.get()
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    def workers(self) -> int:
+        return self.emulator.quantities()["worker"]
+
+    def sent(self) -> int:
+        return self.log().count("is on its way")
+
+    def log(self) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in self._logs.glob("*.log"))
+
+
+@contextmanager
+def deployed(redis_url: str, logs: Path) -> Iterator[Site]:
+    """examples/heroku, deployed to an emulated Heroku."""
+    api_port, page_port = free_port(), free_port()
+    env = {
+        **values_of_app_json(),
+        "REDIS_URL": redis_url,
+        "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
+        "MIDDLE_MANAGEMENT_HEROKU_API_URL": f"http://127.0.0.1:{api_port}",
+        "MIDDLE_MANAGEMENT_CALL_INTERVAL": "1",
+    }
+    types = {name: formation["quantity"] for name, formation in APP_JSON["formation"].items()}
+    with (
+        HerokuEmulator(
+            process_types=types,
+            command={"worker": command("worker")},
+            env=env,
+            cwd=HEROKU,
+            log_dir=logs,
+            port=api_port,
+        ) as emulator,
+        logs.joinpath("web.log").open("wb") as output,
+    ):
+        web_env = {**os.environ, **env, "DYNO": "web.1", "PORT": str(page_port)}
+        web = start_on_leash(command("web"), output, web_env, HEROKU)
+        try:
+            site = Site(f"http://127.0.0.1:{page_port}", emulator, logs)
+            wait_for(site.is_up, 60.0, site.log)
+            yield site
+        finally:
+            kill_group(web)
+
+
+def test_the_heroku_example_hires_for_what_its_page_publishes(
+    redis_url: str, tmp_path: Path
+) -> None:
+    with deployed(redis_url, tmp_path) as site:
+        assert site.workers() == 0
+
+        site.post(count=12, seconds=0.5)
+
+        # 12 tasks at 5 per worker
+        wait_for(lambda: site.emulator.changes, 30.0, site.log)
+        assert site.emulator.changes[0].after == 3
+        wait_for(lambda: site.sent() == 12, 90.0, site.log)
+        wait_for(lambda: site.workers() == 0, 90.0, site.log)
+        assert not any(stop.sigkilled for stop in site.emulator.stops)
+
+
+def test_the_heroku_examples_page_shows_the_status(redis_url: str, tmp_path: Path) -> None:
+    pytest.importorskip("celery_middle_management.cli")
+    with deployed(redis_url, tmp_path) as site:
+        status = json.loads(site.get("/status"))
+
+        [pool] = status["pools"]
+        assert pool["name"] == "worker"
+        assert pool["workers"]["max"] == 3
+        assert pool["tasks"]["outstanding"] == 0
+
+
+@pytest.mark.parametrize(
+    "form", [{}, {"count": 0, "seconds": 1}, {"count": 2000, "seconds": 1}, {"count": "x"}]
+)
+def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redis_url: str) -> None:
+    script = f"from web import app; print(app.test_client().post('/', data={form!r}).status_code)"
+    env = {
+        **os.environ,
+        **values_of_app_json(),
+        "REDIS_URL": redis_url,
+        "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "a-key",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=HEROKU,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert run.stdout.strip() == "400"
+
+
+def test_the_local_example_hires_and_fires(redis_url: str, tmp_path: Path) -> None:
+    def workers(pattern: str) -> list[Path]:
+        return list(tmp_path.glob(f"celery-middle-management-*/*/worker.*{pattern}"))
+
+    def log() -> str:
+        return "\n".join(path.read_text(errors="replace") for path in workers(".log"))
+
+    env = {**os.environ, "REDIS_URL": redis_url, "TMPDIR": str(tmp_path)}
+    try:
+        run = subprocess.run(
+            [sys.executable, "publish.py"],
+            cwd=EXAMPLES / "local",
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert run.stdout.count("published") == 6
+        wait_for(lambda: len(workers(".log")) == 3, 60.0, log)
+        wait_for(lambda: log().count("] succeeded in ") == 6, 90.0, log)
+        wait_for(lambda: not workers(".json"), 90.0, log)
+    finally:
+        for directory in tmp_path.glob("celery-middle-management-*/*"):
+            LocalPlatform(Celery(), (), directory).stop_all(time.monotonic() + 60.0)

@@ -1,0 +1,87 @@
+"""Workers, fleets and views for the tests, with as little said of each as a test needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from celery_middle_management.decision import Decision, View, decide
+from celery_middle_management.fleet import Cordon, Fleet, Presence
+
+#: The time in tests that need only one.
+NOW = 10_000.0
+#: When cordons are drawn in tests, unless told.
+DRAWN = NOW - 20
+
+
+def presence(name: str, **said: Any) -> Presence:
+    """A worker that has just reported and consumes, unless told otherwise."""
+    values = {"id": name, "pool": "worker", "since": NOW - 1000, "seen": NOW} | said
+    return Presence(name=name, **values)
+
+
+def crew(*numbers: int, **said: Any) -> tuple[Presence, ...]:
+    """The workers of these numbers."""
+    return tuple(presence(f"worker.{n}", **said) for n in numbers)
+
+
+def fleet(*presences: Presence, **known: Any) -> Fleet:
+    """The pool ``worker`` at :data:`NOW`."""
+    return Fleet(**{"pool": "worker", "now": NOW, "presences": presences} | known)
+
+
+def cordon(above: int | None = None, *names: str, at: float = DRAWN, **since: float) -> Cordon:
+    """A cordon; *since* with ``worker_3`` for ``worker.3``."""
+    times = {name.replace("_", "."): when for name, when in since.items()}
+    return Cordon(above, frozenset(names), at, times)
+
+
+def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> View:
+    """A view in which everything allows to act."""
+    values = {
+        "minimum": 0,
+        "maximum": 10,
+        "fleet": fleet(*presences, quantity=quantity),
+        "cordon": Cordon(),
+        "fresh": True,
+        "may_call": True,
+    }
+    return View(**values | {"quantity": quantity, "needed": needed} | known)
+
+
+def obeyed(seen: View, decision: Decision) -> View:
+    """The next view when the platform did what it was asked for and every worker heard it.
+
+    Every worker is idle, and new ones are up at once.
+    """
+    quantity = seen.quantity if decision.quantity is None else decision.quantity
+    old = {p.name: p for p in seen.fleet.presences}
+    names = [f"worker.{n}" for n in range(1, quantity + 1)]
+    if seen.fleet.unordered:
+        names = sorted(old)[:quantity]
+    told = tuple(
+        replace(
+            old.get(name, presence(name)),
+            seen=seen.fleet.now,
+            busy=0,
+            stopped=decision.cordon.at if decision.cordon.holds(name) else 0.0,
+        )
+        for name in names
+    )
+    return replace(
+        seen,
+        quantity=quantity,
+        cordon=decision.cordon,
+        fleet=replace(seen.fleet, presences=told, quantity=quantity),
+    )
+
+
+def settle(seen: View, steps: int = 5) -> View:
+    """Decide and obey until there is nothing more to do."""
+    for _ in range(steps):
+        decision = decide(seen)
+        after = obeyed(seen, decision)
+        if after == seen:
+            return seen
+        seen = after
+    raise AssertionError(f"still {decision} after {steps} decisions")

@@ -1,0 +1,257 @@
+"""Every way to decide about a pool."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from celery_middle_management.decision import Decision, decide
+from celery_middle_management.fleet import SURELY_KILLED, Cordon
+
+from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, view
+
+FIRS = tuple(f"worker-{letter * 5}-{letter * 5}" for letter in "abcd")
+
+
+def test_enough_is_left_alone() -> None:
+    assert decide(view(2, 2, *crew(1, 2))) == Decision(Cordon())
+
+
+# -- hiring
+
+
+def test_hires_what_is_missing() -> None:
+    assert decide(view(2, 5, *crew(1, 2))) == Decision(Cordon(), quantity=5)
+
+
+def test_hires_on_the_counters() -> None:
+    assert decide(view(2, 5, fresh=False)).quantity == 5
+
+
+def test_uncordons_before_it_hires() -> None:
+    seen = view(3, 3, *crew(1, 2, 3), cordon=cordon(1), may_call=False, fresh=False)
+    assert decide(seen) == Decision(Cordon())
+    assert decide(replace(seen, needed=4)) == Decision(Cordon(), suppressed=True)
+
+
+def test_hiring_waits_for_the_call_interval_but_not_from_zero() -> None:
+    assert decide(view(1, 2, may_call=False)) == Decision(Cordon(), suppressed=True)
+    assert decide(view(0, 2, may_call=False)) == Decision(Cordon(), quantity=2)
+
+
+def test_a_platform_to_be_left_alone_is_left_alone_from_zero_too() -> None:
+    assert decide(view(0, 2, blocked=True)) == Decision(Cordon(), suppressed=True)
+
+
+def test_below_the_minimum_hires_up_to_it() -> None:
+    assert decide(view(1, 2, minimum=2, maximum=4)).quantity == 2
+
+
+# -- firing
+
+
+def test_a_fire_begins_with_a_cordon() -> None:
+    drawn = Cordon(1, frozenset(), NOW, {"worker.2": NOW, "worker.3": NOW})
+    assert decide(view(3, 1, *crew(1, 2, 3))) == Decision(drawn, draining=True)
+
+
+def test_fires_the_drained() -> None:
+    seen = view(3, 1, *crew(1), *crew(2, 3, stopped=DRAWN), cordon=cordon(1))
+    decision = decide(seen)
+    assert (decision.quantity, decision.cordon.at) == (1, DRAWN)
+
+
+def test_fires_as_far_as_the_drained_reach() -> None:
+    busy = presence("worker.2", stopped=DRAWN, busy=1)
+    seen = view(4, 1, *crew(1), busy, *crew(3, 4, stopped=DRAWN), cordon=cordon(1))
+    assert decide(seen).quantity == 2
+
+
+def test_who_is_drained_below_one_that_is_not_stays() -> None:
+    busy = presence("worker.3", stopped=DRAWN, busy=1)
+    decision = decide(view(3, 1, *crew(1), *crew(2, stopped=DRAWN), busy, cordon=cordon(1)))
+    assert decision.quantity is None
+    assert decision.draining
+    assert not decision.wants_count
+
+
+def test_a_fire_waits_for_the_call_interval() -> None:
+    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=cordon(1))
+    for held_back in (replace(seen, may_call=False), replace(seen, blocked=True)):
+        decision = decide(held_back)
+        assert decision.quantity is None
+        assert decision.suppressed
+        assert decision.draining
+
+
+@pytest.mark.parametrize("drawn", [cordon(1), Cordon()])
+def test_nothing_is_cordoned_or_fired_without_a_fresh_count(drawn: Cordon) -> None:
+    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=drawn, fresh=False)
+    assert decide(seen) == Decision(drawn, wants_count=True, draining=bool(drawn))
+
+
+def test_waiting_for_the_cordoned_needs_no_count() -> None:
+    assert not decide(view(2, 1, *crew(1, 2), cordon=cordon(1), fresh=False)).wants_count
+
+
+def test_the_platform_is_asked_about_those_not_heard_of() -> None:
+    seen = view(2, 1, *crew(1), cordon=cordon(1))
+    assert decide(seen).wants_running
+    told = replace(seen, fleet=fleet(*crew(1), quantity=2, running=frozenset({"worker.1"})))
+    assert decide(told).quantity == 1
+    coming = replace(seen, fleet=replace(told.fleet, running=frozenset({"worker.1", "worker.2"})))
+    assert decide(coming).quantity is None
+    assert not decide(coming).wants_running
+
+
+def test_above_the_maximum_comes_back_by_draining_only() -> None:
+    drawn = cordon(3)
+    drained, busy = crew(5, 6, stopped=DRAWN), crew(4, stopped=DRAWN, busy=1)
+    seen = view(6, 3, *crew(1, 2, 3), *busy, *drained, maximum=3, cordon=drawn)
+    assert decide(seen).quantity is None
+    assert decide(replace(seen, maximum=4)).quantity == 4
+    assert settle(seen).quantity == 3
+
+
+@pytest.mark.parametrize(("timeout", "quantity"), [(None, None), (20.0, 1), (21.0, None)])
+def test_a_drain_timeout_ends_the_waiting(timeout: float | None, quantity: int | None) -> None:
+    busy = crew(2, stopped=DRAWN, busy=1)
+    drawn = cordon(1, worker_2=NOW - 20)
+    seen = view(2, 1, *crew(1), *busy, cordon=drawn, drain_timeout=timeout)
+    assert decide(seen).quantity == quantity
+
+
+# -- a fire of unknown outcome
+
+
+def test_nobody_above_a_fire_of_unknown_outcome_is_uncordoned() -> None:
+    drawn = cordon(2, worker_3=DRAWN)
+    for needed in (2, 3, 9):
+        decision = decide(view(3, needed, *crew(1, 2, 3), cordon=drawn, unsettled=2))
+        assert decision == Decision(replace(drawn, since={"worker.3": DRAWN}), draining=True)
+
+
+def test_more_may_be_cordoned_meanwhile() -> None:
+    decision = decide(view(3, 1, *crew(1, 2, 3), cordon=cordon(2), unsettled=2))
+    assert (decision.cordon.above, decision.quantity) == (1, None)
+
+
+# -- whoever a platform may stop after it has said that it did
+
+
+def test_nobody_who_may_still_be_stopped_is_uncordoned() -> None:
+    drawn = cordon(2)
+    seen = view(2, 2, *crew(1, 2), *crew(3, stopped=DRAWN), cordon=drawn, stopping=2)
+    assert decide(seen).cordon.same_as(drawn)
+    assert decide(seen).draining
+    assert decide(replace(seen, stopping=None)).cordon == Cordon()
+
+
+def test_hiring_does_not_wait_for_it() -> None:
+    decision = decide(view(0, 2, cordon=cordon(0), stopping=0, may_call=False))
+    assert (decision.quantity, decision.cordon.above) == (2, 0)
+
+
+def test_the_lower_cordon_counts() -> None:
+    seen = view(4, 1, *crew(1, 2, 3, 4), cordon=cordon(2), stopping=2)
+    assert decide(seen).cordon.above == 1
+    assert decide(replace(seen, needed=3)).cordon.above == 2
+
+
+# -- platforms that stop whom they like
+
+
+def test_the_surplus_is_cordoned_by_name_while_somebody_works() -> None:
+    workers = (
+        presence(FIRS[0], since=1.0),
+        presence(FIRS[1], since=3.0),
+        presence(FIRS[2], since=2.0),
+        presence(FIRS[3], since=4.0, busy=1),
+    )
+    decision = decide(view(4, 2, *workers))
+    assert decision.cordon.names == {FIRS[1], FIRS[2]}
+    assert decision.cordon.above is None
+    assert (decision.quantity, decision.draining) == (None, True)
+
+
+def test_the_surplus_stays_the_same_people() -> None:
+    workers = (presence(FIRS[0], busy=1), presence(FIRS[1]))
+    assert decide(view(2, 1, *workers, cordon=cordon(None, FIRS[0]))).cordon.names == {FIRS[0]}
+
+
+@pytest.mark.parametrize("held_back", [{"may_call": False}, {"blocked": True}])
+def test_not_everybody_is_cordoned_for_a_call_that_cannot_be_made(
+    held_back: dict[str, bool],
+) -> None:
+    workers = (presence(FIRS[0]), presence(FIRS[1]))
+    assert len(decide(view(2, 1, *workers, **held_back)).cordon.names) == 1
+
+
+def test_everybody_is_cordoned_once_nobody_works() -> None:
+    decision = decide(view(2, 1, presence(FIRS[0]), presence(FIRS[1])))
+    assert decision.cordon == Cordon(0, frozenset(), NOW, dict.fromkeys(FIRS[:2], NOW))
+    assert decision.quantity is None
+
+
+def test_lowered_when_all_have_confirmed_it() -> None:
+    told = [presence(name, stopped=DRAWN) for name in FIRS[:2]]
+    seen = view(2, 1, *told, cordon=cordon(0))
+    assert decide(seen).quantity == 1
+    assert decide(replace(seen, may_call=False)).suppressed
+    assert decide(replace(seen, fresh=False)).wants_count
+
+
+def test_one_that_has_not_confirmed_it_is_waited_for() -> None:
+    told = (presence(FIRS[0], stopped=DRAWN), presence(FIRS[1]))
+    decision = decide(view(2, 1, *told, cordon=cordon(0)))
+    assert (decision.quantity, decision.cordon.above) == (None, 0)
+
+
+def test_nobody_is_cordoned_for_nothing_without_a_fresh_count() -> None:
+    told = [presence(name) for name in FIRS[:2]]
+    for seen in (view(2, 1, *told), view(2, 1, *told, presence(FIRS[2], busy=1))):
+        assert decide(replace(seen, fresh=False)) == Decision(Cordon(), wants_count=True)
+
+
+def test_workers_not_heard_of_are_asked_for_then_waited_for() -> None:
+    seen = view(2, 1, presence(FIRS[0], stopped=DRAWN), cordon=cordon(0))
+    assert decide(seen) == Decision(
+        replace(seen.cordon, since={FIRS[0]: NOW}), draining=True, wants_running=True
+    )
+    for running, quantity in ((FIRS[:1], 1), (FIRS[:2], None)):
+        told = replace(seen, fleet=replace(seen.fleet, running=frozenset(running)))
+        assert decide(told).quantity == quantity
+        assert not decide(told).wants_running
+
+
+def test_a_silent_worker_may_run_something() -> None:
+    silent = presence(FIRS[1], seen=NOW - 10)
+    decision = decide(view(2, 1, presence(FIRS[0], stopped=DRAWN), silent, cordon=cordon(0)))
+    assert decision.cordon.above is None, "the others must not wait for it"
+    assert not decision.wants_running
+
+
+def test_a_worker_silent_for_long_is_asked_for() -> None:
+    silent = presence(FIRS[1], busy=1, seen=NOW - SURELY_KILLED)
+    seen = view(2, 1, presence(FIRS[0]), silent)
+    assert decide(seen).wants_running
+    told = replace(seen, fleet=replace(seen.fleet, running=frozenset(FIRS[:1])))
+    assert decide(told).cordon.above == 0
+    assert not decide(told).wants_running
+
+
+@pytest.mark.parametrize("quantity", [0, 1, 4])
+def test_unordered_settles(quantity: int) -> None:
+    assert settle(view(4, quantity, *(presence(n) for n in FIRS))).quantity == quantity
+
+
+# -- people who scale by hand
+
+
+def test_one_numbered_above_the_quantity_must_be_drained_as_well() -> None:
+    drawn = cordon(1)
+    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=drawn)
+    busy = replace(seen.fleet, presences=(*seen.fleet.presences, *crew(4, busy=1)))
+    assert decide(seen).quantity == 1
+    assert decide(replace(seen, fleet=busy)).quantity is None

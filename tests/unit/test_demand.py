@@ -1,0 +1,130 @@
+"""Counts of the truth, and dead reckoning between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from celery_middle_management.demand import (
+    COARSE_BUCKET,
+    FINE_BUCKET,
+    FINE_HORIZON,
+    Backlog,
+    Buckets,
+    Count,
+    Held,
+    bucket_of,
+    corrected,
+    due_by,
+    reckon,
+    take_count,
+)
+
+NOW = 10_000.0
+LATER = 10_600
+
+
+def count(
+    *backlogs: Backlog,
+    held: Held | None = None,
+    buckets: Buckets | None = None,
+    consuming: bool = True,
+) -> Count:
+    return take_count(NOW, backlogs, held or Held(), buckets or {}, consuming)
+
+
+def test_held_adds_up() -> None:
+    assert Held(1, 2, 3, 4) + Held(10, 20, 30, 40) == Held(11, 22, 33, 44)
+
+
+def test_a_count_adds_the_queues_to_what_workers_hold() -> None:
+    counted = count(Backlog(3), Backlog(4), held=Held(waiting=1, running=2, scheduled=5))
+    assert counted == Count(at=NOW, waiting=8, running=2, scheduled=5)
+    assert counted.outstanding == 10
+
+
+def test_nothing_anywhere_counts_zero() -> None:
+    assert count() == Count(NOW, 0, 0, 0)
+
+
+def test_where_a_worker_consumes_nothing_scheduled_stays_in_the_queue() -> None:
+    assert count(Backlog(3), buckets={LATER: 2}) == Count(NOW, 3, 0, 0)
+
+
+def test_where_none_consumes_known_due_times_tell_scheduled_from_waiting() -> None:
+    assert count(Backlog(3), buckets={LATER: 2}, consuming=False) == Count(NOW, 1, 0, 2)
+
+
+def test_what_is_due_already_is_not_scheduled() -> None:
+    buckets = {int(NOW): 1, LATER: 1}
+    assert count(Backlog(3), buckets=buckets, consuming=False) == Count(NOW, 2, 0, 1)
+
+
+def test_what_cordoned_workers_hold_scheduled_is_not_in_the_queue() -> None:
+    counted = count(Backlog(3), held=Held(scheduled=2), buckets={LATER: 3}, consuming=False)
+    assert counted == Count(NOW, 2, 0, 3)
+
+
+@pytest.mark.parametrize("known", [0, 4])
+def test_due_times_that_cannot_be_true_are_not_believed(known: int) -> None:
+    assert count(Backlog(3), buckets={LATER: known}, consuming=False).waiting == 3
+
+
+def test_workers_holding_more_than_is_known_take_nothing_from_the_queue() -> None:
+    counted = count(Backlog(3), held=Held(scheduled=9), buckets={LATER: 1}, consuming=False)
+    assert (counted.waiting, counted.scheduled) == (3, 9)
+
+
+def test_orphans_are_waiting_once_they_are_back() -> None:
+    counted = count(Backlog(1, orphans=2, restore_at=NOW), Backlog(0, orphans=5, restore_at=NOW - 1))
+    assert (counted.waiting, counted.restore_at) == (8, None)
+
+
+def test_orphans_that_come_back_later_say_when() -> None:
+    counted = count(
+        Backlog(1, orphans=2, restore_at=NOW + 30),
+        Backlog(1, orphans=1, restore_at=NOW + 20),
+        Backlog(1, orphans=0, restore_at=NOW + 10),
+    )
+    assert (counted.waiting, counted.restore_at) == (3, NOW + 20)
+
+
+def test_dead_reckoning() -> None:
+    counted = Count(NOW, waiting=3, running=2, scheduled=7)
+    assert reckon(counted, published=4, finished=1, due=2) == 10
+    assert reckon(None, published=4, finished=1, due=0) == 3
+    assert reckon(counted, published=0, finished=9, due=0) == 0
+
+
+def test_due_by_includes_the_moment() -> None:
+    buckets = {100: 1, 110: 2, 120: 4}
+    assert [due_by(buckets, when) for when in (99, 100, 115.5, 120)] == [0, 1, 3, 7]
+
+
+def test_what_workers_hold_is_surely_there() -> None:
+    assert corrected({LATER: 1}, {LATER: 3, LATER + 10: 2}, NOW, empty=False) == {
+        LATER: 2,
+        LATER + 10: 2,
+    }
+
+
+def test_what_they_do_not_hold_may_lie_in_a_queue() -> None:
+    assert corrected({LATER: 3}, {LATER: 1}, NOW, empty=False) == {}
+
+
+def test_what_is_neither_held_nor_in_a_queue_is_gone() -> None:
+    assert corrected({LATER: 3, LATER + 10: 1}, {LATER: 1}, NOW, empty=True) == {
+        LATER: -2,
+        LATER + 10: -1,
+    }
+
+
+def test_the_past_and_what_is_right_are_left_alone() -> None:
+    past = int(NOW)
+    assert corrected({past: 3, LATER: 2}, {past: 1, LATER: 2}, NOW, empty=True) == {}
+
+
+def test_buckets_are_fine_within_the_hour_and_coarse_beyond() -> None:
+    assert bucket_of(NOW + 19, NOW) == NOW + 10
+    assert bucket_of(NOW + FINE_HORIZON + 9, NOW + 9) % FINE_BUCKET == 0
+    assert bucket_of(NOW + FINE_HORIZON, NOW) == 13_600
+    assert bucket_of(NOW + FINE_HORIZON + 1, NOW) == 13_600 // COARSE_BUCKET * COARSE_BUCKET

@@ -1,0 +1,291 @@
+"""Who is drained, who is gone, who may be fired."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_middle_management.demand import Held
+from celery_middle_management.fleet import (
+    BOOT_GRACE,
+    SILENT,
+    SURELY_KILLED,
+    Cordon,
+    due_in,
+    held_in,
+    number_of,
+    pool_of,
+)
+
+from .crew import DRAWN, NOW, cordon, crew, fleet, presence
+
+LONG_AGO = NOW - SURELY_KILLED
+FIR = "worker-23z34x56y-w78k9"
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "number"),
+    [
+        ("worker.3", "worker", 3),
+        ("pdf-maker.12", "pdf-maker", 12),
+        (FIR, "worker", None),
+        ("pdf-maker-23z34x56y-w78k9", "pdf-maker", None),
+        ("celery@some.host", None, None),
+        ("worker.0", None, None),
+        ("run.one-off", None, None),
+        ("worker", None, None),
+    ],
+)
+def test_names(name: str, pool: str | None, number: int | None) -> None:
+    assert (pool_of(name), number_of(name)) == (pool, number)
+
+
+# -- cordons
+
+
+def test_a_cordon_holds_those_numbered_above() -> None:
+    drawn = cordon(2)
+    assert [drawn.holds(f"worker.{n}") for n in (1, 2, 3, 10)] == [False, False, True, True]
+    assert drawn.holds(FIR)
+    assert drawn
+
+
+def test_a_cordon_holds_names() -> None:
+    drawn = cordon(None, FIR)
+    assert drawn.holds(FIR)
+    assert not drawn.holds("worker.1")
+    assert drawn
+
+
+def test_no_cordon_holds_nobody() -> None:
+    assert not Cordon()
+    assert not Cordon().holds("worker.1")
+    assert not Cordon().holds(FIR)
+
+
+def test_a_cordon_drawn_again_as_it_was_stays_the_same_one() -> None:
+    drawn = cordon(1, worker_2=DRAWN - 5)
+    again = drawn.redrawn(1, frozenset(), fleet(), 3)
+    assert again.at == DRAWN
+    assert again.since == {"worker.2": DRAWN - 5, "worker.3": NOW}
+
+
+def test_another_cordon_has_another_time_but_the_cordoned_keep_theirs() -> None:
+    drawn = cordon(1, worker_2=DRAWN, worker_3=DRAWN)
+    again = drawn.redrawn(2, frozenset(), fleet(), 4)
+    assert again.at == NOW
+    assert again.since == {"worker.3": DRAWN, "worker.4": NOW}
+
+
+def test_uncordoned_and_cordoned_again_counts_anew() -> None:
+    lifted = cordon(1, worker_2=DRAWN).redrawn(None, frozenset(), fleet(), 2)
+    assert not lifted
+    assert lifted.redrawn(1, frozenset(), fleet(now=NOW + 9), 2).since == {"worker.2": NOW + 9}
+
+
+def test_names_under_a_cordon_keep_their_times_too() -> None:
+    other = "worker-aaaaa-bbbbb"
+    drawn = Cordon(None, frozenset({FIR}), DRAWN, {FIR: DRAWN})
+    again = drawn.redrawn(None, frozenset({FIR, other}), fleet(presence(FIR), presence(other)), 2)
+    assert again.since == {FIR: DRAWN, other: NOW}
+
+
+# -- presences
+
+
+@pytest.mark.parametrize(
+    ("said", "takes"),
+    [
+        ({}, True),
+        ({"stopped": DRAWN}, False),
+        ({"closing": True}, False),
+        ({"seen": NOW - SILENT - 1}, False),
+        ({"queues": ("other",)}, False),
+        ({"queues": ()}, False),
+    ],
+)
+def test_who_takes_tasks(said: dict[str, Any], takes: bool) -> None:
+    assert presence("worker.1", **{"queues": ("other", "celery")} | said).takes(
+        ("celery",), NOW
+    ) is takes
+
+
+def test_a_silent_worker_that_is_still_up_is_not_gone() -> None:
+    assert not fleet(quantity=2).gone(presence("worker.2", seen=NOW - 9999))
+
+
+def test_nobody_is_gone_before_the_platform_surely_killed_it() -> None:
+    old = presence("worker.2", id="old", seen=LONG_AGO + 0.1)
+    new = presence("worker.2", since=LONG_AGO + 0.2)
+    assert not fleet(old, new, quantity=1, running=frozenset()).gone(old)
+
+
+def test_replaced_and_silent_is_gone() -> None:
+    old = presence("worker.2", id="old", seen=LONG_AGO - 10)
+    new = presence("worker.2", since=LONG_AGO)
+    both = fleet(old, new, presence("worker.1"), quantity=2)
+    assert both.gone(old)
+    assert not both.gone(new)
+    assert both.living == (new, presence("worker.1"))
+
+
+def test_killed_after_its_successor_came_up_is_gone_too() -> None:
+    old = presence("worker.2", id="old", since=NOW - 900, seen=LONG_AGO)
+    new = presence("worker.2", since=LONG_AGO - 20)
+    assert fleet(old, new, quantity=2).gone(old)
+
+
+def test_silent_but_its_successor_has_only_just_come_up() -> None:
+    old = presence("worker.2", id="old", seen=NOW - 300)
+    new = presence("worker.2", since=NOW - 5)
+    assert not fleet(old, new, quantity=2).gone(old)
+
+
+def test_replaced_by_another_name_is_not_replaced() -> None:
+    old = presence("worker.2", seen=LONG_AGO - 10)
+    assert not fleet(old, presence("worker.1", since=LONG_AGO), quantity=2).gone(old)
+
+
+def test_silent_and_not_running_is_gone() -> None:
+    old = presence("worker.2", seen=LONG_AGO)
+    assert fleet(old, quantity=2, running=frozenset({"worker.1"})).gone(old)
+    assert not fleet(old, quantity=2, running=frozenset({"worker.2"})).gone(old)
+
+
+def test_silent_and_above_the_quantity_is_gone() -> None:
+    old = presence("worker.3", seen=LONG_AGO)
+    assert fleet(old, quantity=2).gone(old)
+    assert not fleet(old).gone(old)
+    assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone(presence(FIR, seen=LONG_AGO))
+
+
+# -- names
+
+
+def test_numbered_names_follow_from_the_quantity() -> None:
+    assert fleet(*crew(1)).names(3) == ("worker.1", "worker.2", "worker.3")
+    assert not fleet(*crew(1)).unordered
+
+
+def test_other_names_are_those_heard_of() -> None:
+    names = ("worker-ccccc-ddddd", "worker-aaaaa-bbbbb")
+    heard = fleet(*(presence(n) for n in names), presence(names[0], id="again"))
+    assert heard.unordered
+    assert heard.names(5) == tuple(sorted(names))
+
+
+# -- drained
+
+
+def test_nobody_outside_the_cordon_is_drained() -> None:
+    idle = presence("worker.1", stopped=DRAWN)
+    assert not fleet(idle).drained("worker.1", cordon(1))
+
+
+@pytest.mark.parametrize(
+    ("said", "drained"),
+    [
+        ({"stopped": DRAWN}, True),
+        ({"stopped": 0.0}, False),  # still consumes
+        ({"stopped": DRAWN - 9}, False),  # speaks of an earlier cordon
+        ({"stopped": DRAWN, "busy": 1}, False),
+        ({"stopped": DRAWN, "seen": NOW - SILENT}, True),
+        ({"stopped": DRAWN, "seen": NOW - SILENT - 0.1}, False),  # it may have begun again
+        ({"closing": True}, True),
+        ({"closing": True, "busy": 1}, False),
+        ({"closing": True, "seen": NOW - 9999}, False),
+    ],
+)
+def test_drained_is_who_says_while_cordoned_that_it_runs_nothing(
+    said: dict[str, Any], drained: bool
+) -> None:
+    assert fleet(presence("worker.2", **said)).drained("worker.2", cordon(1)) is drained
+
+
+def test_consuming_is_no_confirmation_of_a_cordon_without_a_time() -> None:
+    assert not fleet(*crew(2)).drained("worker.2", cordon(1, at=0.0))
+
+
+@pytest.mark.parametrize("other_busy", [0, 1])
+def test_a_name_is_drained_when_all_who_bear_it_are(other_busy: int) -> None:
+    old = presence("worker.2", id="old", closing=True, busy=other_busy)
+    new = presence("worker.2", id="new", stopped=DRAWN)
+    assert fleet(old, new).drained("worker.2", cordon(1)) is not other_busy
+
+
+def test_a_silent_bearer_forbids_it_until_it_is_surely_gone() -> None:
+    new = presence("worker.2", since=LONG_AGO - 1, stopped=DRAWN)
+    for seen, drained in ((LONG_AGO + 1, False), (LONG_AGO, True)):
+        old = presence("worker.2", id="old", busy=1, seen=seen)
+        assert fleet(old, new, quantity=2).drained("worker.2", cordon(1)) is drained
+
+
+def test_who_is_not_running_is_drained() -> None:
+    up = frozenset({"worker.1"})
+    assert fleet(running=up).drained("worker.2", cordon(1))
+    assert not fleet(running=up | {"worker.2"}).drained("worker.2", cordon(1))
+
+
+@pytest.mark.parametrize(
+    ("since", "watched", "drained"),
+    [
+        (NOW - BOOT_GRACE, 0.0, True),
+        (NOW - BOOT_GRACE + 1, 0.0, False),
+        (NOW - 999, NOW - BOOT_GRACE + 1, False),
+    ],
+)
+def test_who_was_never_heard_of_never_came(since: float, watched: float, drained: bool) -> None:
+    quiet = fleet(watched_since=watched)
+    assert quiet.drained("worker.2", cordon(1, worker_2=since)) is drained
+
+
+def test_who_is_newly_cordoned_may_still_come() -> None:
+    assert not fleet().drained("worker.2", cordon(1))
+
+
+# -- what the platform may know
+
+
+def test_the_platform_may_know_of_those_not_heard_of() -> None:
+    heard = fleet(presence("worker.1"), presence("worker.2", seen=LONG_AGO))
+    assert not heard.unknown(["worker.1"])
+    assert heard.unknown(["worker.2"])
+    assert heard.unknown(["worker.1", "worker.3"])
+    assert not heard.unknown([])
+
+
+def test_the_platform_is_not_asked_twice() -> None:
+    assert not fleet(running=frozenset()).unknown(["worker.3"])
+
+
+def test_all_are_heard_when_the_platform_runs_nobody_else() -> None:
+    assert fleet(*crew(1, 2), running=frozenset({"worker.1"})).all_heard(cordon(0))
+    assert not fleet(*crew(1), running=frozenset({"worker.1", "x"})).all_heard(cordon(0))
+
+
+@pytest.mark.parametrize(
+    ("at", "watched", "heard"),
+    [(NOW - BOOT_GRACE, 0.0, True), (NOW - 1, 0.0, False), (NOW - 999, NOW - 1, False)],
+)
+def test_all_are_heard_after_the_grace(at: float, watched: float, heard: bool) -> None:
+    assert fleet(watched_since=watched).all_heard(cordon(0, at=at)) is heard
+
+
+def test_a_whole_fleet_idle_or_busy() -> None:
+    stopped = presence("worker.1", stopped=DRAWN)
+    assert fleet(stopped).idle(cordon(0))
+    assert not fleet(stopped, presence("worker.2")).idle(cordon(0))
+    assert not fleet(stopped).busy()
+    assert fleet(stopped, presence("worker.2", busy=1)).busy()
+
+
+# -- what they hold
+
+
+def test_what_workers_hold_of_some_queues() -> None:
+    one = presence("worker.1", held={"a": Held(1, 1), "x": Held(9)}, due={"a": {10: 1}})
+    two = presence("worker.2", held={"b": Held(0, 2, 3, 4)}, due={"b": {10: 2, 20: 1}, "x": {5: 1}})
+    assert held_in((one, two), ("a", "b")) == Held(1, 3, 3, 4)
+    assert due_in((one, two), ("a", "b")) == {10: 3, 20: 1}
+    assert held_in((), ("a",)) == Held()

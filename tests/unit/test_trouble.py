@@ -1,0 +1,36 @@
+"""Trouble is logged once a minute at most."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from celery_middle_management import trouble
+from celery_middle_management.trouble import TroubleLog
+
+logger = logging.getLogger("celery_middle_management.test_trouble")
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in a list of one to set it."""
+    clock = [5.0]
+    monkeypatch.setattr(trouble, "monotonic", lambda: clock[0])
+    return clock
+
+
+def test_once_a_minute(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    log = TroubleLog(logger)
+    for clock[0] in (5.0, 6.0, 64.9, 65.0, 70.0):
+        log.warn("redis", "failed at %s", clock[0])
+    assert [record.getMessage() for record in caplog.records] == ["failed at 5.0", "failed at 65.0"]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+@pytest.mark.usefixtures("clock")
+def test_each_kind_for_itself(caplog: pytest.LogCaptureFixture) -> None:
+    log = TroubleLog(logger)
+    log.warn("redis", "one")
+    log.warn("platform", "another")
+    assert [record.getMessage() for record in caplog.records] == ["one", "another"]
