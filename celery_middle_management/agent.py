@@ -18,7 +18,7 @@ from typing import Protocol
 import redis
 
 from .fleet import Presence
-from .ledger import LONGEST_HOLD, Lease, Ledger, Reply
+from .ledger import EVALUATION_GAP, LONGEST_HOLD, Lease, Ledger, Reply
 from .settings import Settings
 from .tally import Batch, Tally
 from .trouble import TroubleLog
@@ -153,13 +153,26 @@ class Agent:
     def _run(self) -> None:
         courier = self._courier = self._make_courier()
         wait: float | None = None
-        while not self._closed.is_set():
-            if self._tally.wait(wait):
+        last = False
+        while not last:
+            if not self._closed.is_set() and self._tally.wait(wait):
                 self._gather(courier)
+            # The last report begins after the closing, so that it has everything.
+            last = self._closed.is_set()
+            wait = self._report(courier)
+
+    def _report(self, courier: Courier) -> float | None:
+        """Report; returns after how many seconds to ask again, None for not before more comes."""
+        try:
             reply = courier.report()
-            wait = RETRY if reply is None else reply.wait
-            if reply is None:
-                self._closed.wait(RETRY)
+        except Exception:
+            logger.exception("a publisher could not report")
+            reply = None
+        if reply is None:
+            self._closed.wait(RETRY)
+            return RETRY
+        # Our own evaluation is under way: what it waits for is known when it is done.
+        return EVALUATION_GAP if reply.lease else reply.wait
 
     def _gather(self, courier: Courier) -> None:
         began = monotonic()

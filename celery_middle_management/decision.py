@@ -96,8 +96,6 @@ def _fire(view: View) -> Decision:
     if not cordon.same_as(view.cordon):
         return _confirmed(view, Decision(cordon, draining=True))
     reach = view.quantity
-    if not all(_may_stop(view, name, cordon) for name in view.fleet.beyond(reach)):
-        return Decision(cordon, draining=True)
     while reach > view.needed and _may_stop(view, f"{view.fleet.pool}.{reach}", cordon):
         reach -= 1
     waits_for = [f"{view.fleet.pool}.{n}" for n in range(view.needed + 1, reach + 1)]

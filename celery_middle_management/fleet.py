@@ -129,6 +129,12 @@ class Fleet:
         """Every presence that is not surely gone."""
         return tuple(p for p in self.presences if not self.gone(p))
 
+    def more_than_known(self) -> bool:
+        """Whether a worker is at work that the known quantity has no place for."""
+        return any(
+            self._dismissed(p) and not p.closing and not p.silent(self.now) for p in self.presences
+        )
+
     def gone(self, presence: Presence) -> bool:
         """Whether a presence surely has no process any more."""
         if self.now - presence.seen < SURELY_KILLED:
@@ -140,9 +146,11 @@ class Fleet:
             for p in self.presences
         )
         ended = self.running is not None and presence.name not in self.running
+        return replaced or ended or self._dismissed(presence)
+
+    def _dismissed(self, presence: Presence) -> bool:
         number = number_of(presence.name)
-        dismissed = number is not None and self.quantity is not None and number > self.quantity
-        return replaced or ended or dismissed
+        return number is not None and self.quantity is not None and number > self.quantity
 
     def names(self, quantity: int) -> tuple[str, ...]:
         """The names of the workers that a quantity stands for, as far as they are known."""
@@ -183,10 +191,6 @@ class Fleet:
     def busy(self) -> bool:
         """Whether any worker runs something, or may."""
         return any(p.busy or p.silent(self.now) for p in self.living)
-
-    def beyond(self, quantity: int) -> frozenset[str]:
-        """Names numbered above a quantity: just fired, or hired by hand since it was read."""
-        return frozenset(p.name for p in self.living if (number_of(p.name) or 0) > quantity)
 
     def _idle(self, presence: Presence, cordon: Cordon) -> bool:
         return (

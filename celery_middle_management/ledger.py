@@ -303,7 +303,7 @@ class Ledger:
             message["id"] = identity
         if presence is not None:
             message["presence"] = _packed(presence)
-            message["pool"] = presence.pool
+            message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
         won = monotonic()
         answer = json.loads(
             self._report(

@@ -32,6 +32,8 @@ READ_INTERVAL = 60.0
 #: A lowering whose answer did not come can take effect for this long (s): Heroku ends a request
 #: after 30 s.
 FIRE_SETTLES = 35.0
+#: A platform that has said that it lowered the quantity tells the workers within this time (s).
+STOPS_WITHIN = 5.0
 #: While workers drain, look again after this time (s).
 DRAIN_INTERVAL = 1.0
 #: After a count that failed, look again after this time (s).
@@ -109,6 +111,7 @@ class Evaluation:
         self._blocked_until = self._snapshot.time("blocked_until")
         self._read_at = self._snapshot.time("read_at")
         self._count_failed = False
+        self._gone: set[str] = set()
         self._quantities_fresh = False
         self._cases = [self._open(pool) for pool in self._settings.pools]
 
@@ -143,7 +146,7 @@ class Evaluation:
             came_up = [p.since for p in presences if p.since > page.raised_at]
             if came_up:
                 page = writer.boot_measured(page, min(came_up))
-        if page.fire is not None and page.unsettled is None:
+        if page.fire is not None and page.unsettled is None and page.stopping is None:
             writer.settled()
         watched = self._snapshot.time("evaluated_at") > self._now - WATCH_GAP
         fleet = Fleet(
@@ -175,17 +178,20 @@ class Evaluation:
             for p in self._snapshot.presences
             if p.pool not in ours and self._now - p.seen > FORGET_STRANGERS
         ]
+        self._gone.update(gone)
         self._changes.gone += gone
 
     def _living(self) -> list[Presence]:
-        return [p for p in self._snapshot.presences if p.id not in self._changes.gone]
+        return [p for p in self._snapshot.presences if p.id not in self._gone]
 
     def _stale(self, case: Case) -> bool:
         """Whether a count is due although nothing is to be fired."""
-        busy = case.page.outstanding > 0 or (case.page.quantity or 0) > case.pool.min_workers
         count = case.page.count
-        age = self._now - count.at if count is not None else float("inf")
-        return busy and age >= self._settings.count_interval
+        if count is None:
+            # The first ever, or Redis lost its data: what was published before is in no counter.
+            return True
+        busy = case.page.outstanding > 0 or (case.page.quantity or 0) > case.pool.min_workers
+        return busy and self._now - count.at >= self._settings.count_interval
 
     def _count(self) -> None:
         """Count every pool. What cannot be counted is unknown, and nothing is fired on it."""
@@ -236,6 +242,7 @@ class Evaluation:
                     may_call=self._may_call(),
                     blocked=self._blocked(),
                     unsettled=page.unsettled,
+                    stopping=page.stopping,
                     drain_timeout=self._settings.drain_timeout,
                 )
             )
@@ -254,9 +261,12 @@ class Evaluation:
 
     def _reading_due(self) -> bool:
         """Whether the quantities are not known or may be out of date."""
-        unknown = any(c.page.quantity is None for c in self._cases)
-        due = unknown or (self._now - self._read_at >= READ_INTERVAL and self._may_call())
-        return due and not self._blocked()
+        if self._blocked():
+            return False
+        if any(c.page.quantity is None for c in self._cases):
+            return True
+        old = self._now - self._read_at >= READ_INTERVAL
+        return self._may_call() and (old or any(c.fleet.more_than_known() for c in self._cases))
 
     def _read_quantities(self) -> None:
         self._will_call()
@@ -292,6 +302,7 @@ class Evaluation:
             return
         for case in self._cases:
             case.fleet = replace(case.fleet, running=running)
+        self._forget()
         self._decide()
 
     def _act(self) -> None:
@@ -342,7 +353,7 @@ class Evaluation:
         if hired:
             case.writer.raised(self._time())
         else:
-            case.writer.settled()
+            case.writer.firing(quantity, self._time() + STOPS_WITHIN, done=True)
         self._learn(case, quantity)
         reason = _reason(page)
         case.writer.action(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import queue
 import struct
@@ -93,7 +94,7 @@ class Tally:
     def __init__(self) -> None:
         self._records: queue.SimpleQueue[Record] = queue.SimpleQueue()
         self._waited: Record | None = None
-        self._pipe: tuple[int, int] | None = None
+        self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
 
@@ -106,7 +107,7 @@ class Tally:
         os.set_blocking(write, False)
         with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-        self._pipe = read, write
+        self._pipe = io.FileIO(read), write
 
     def after_fork(self) -> None:
         """In a fresh child: what the parent had not flushed is the parent's."""
@@ -167,10 +168,8 @@ class Tally:
         if self._pipe is None or self._in_child:
             return
         while True:
-            try:
-                data = os.read(self._pipe[0], _PIPE_SIZE)
-            except BlockingIOError:
-                return
+            # Not os.read(): eventlet's would wait for the pipe to have something.
+            data = self._pipe[0].read(_PIPE_SIZE)
             if not data:
                 return
             data = self._rest + data

@@ -23,7 +23,7 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from .agent import Courier
+from .agent import EXIT_TIMEOUT, Courier
 from .demand import Held, bucket_of
 from .fleet import Cordon, Presence, pool_of
 from .ledger import Reply
@@ -131,6 +131,8 @@ class Reporter:
             self._stop.set()
             self._thread.join(INTERVAL + 1.0)
             self._courier.report(self.id)
+            # An evaluation cut short would keep the lock until that runs out.
+            self._courier.join(monotonic() + EXIT_TIMEOUT)
 
     def report(self) -> None:
         """Report once, and take note of the answer."""

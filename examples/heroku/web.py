@@ -20,7 +20,7 @@ PAGE = """<!doctype html>
 </form>
 <p id="status">Asking …</p>
 <script>
-  const describe = pool => `${pool.name}: ${pool.workers.current} workers of at most `
+  const describe = pool => `${pool.name}: ${pool.workers.current ?? "?"} workers of at most `
     + `${pool.workers.max}, ${pool.workers.needed} needed; ${pool.tasks.waiting} tasks waiting, `
     + `${pool.tasks.running} running, ${pool.tasks.scheduled} scheduled`;
   async function show() {

@@ -39,7 +39,9 @@ app.conf.update(
 
 
 @app.task(bind=True, max_retries=None)
-def job(self: Task, seconds: float = 0.0, retries: int = 0, countdown: float = 0.0) -> None:
+def job(
+    self: Task[Any, Any], seconds: float = 0.0, retries: int = 0, countdown: float = 0.0
+) -> None:
     """Takes *seconds*, and then is retried until it has been *retries* times."""
     run = {"id": self.request.id, "run": self.request.retries, **_whoami()}
     journal.write("begun", **run)
@@ -74,11 +76,11 @@ def _announce_scaler() -> None:
     """The ledger does not tell who holds its lock; the monkey needs to know."""
     start = Courier._evaluate
 
-    def evaluate(courier: Courier, lease: Lease) -> None:
+    def evaluate(self: Courier, lease: Lease) -> None:
         (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")
-        start(courier, lease)
+        start(self, lease)
 
-    Courier._evaluate = evaluate  # type: ignore[method-assign]
+    setattr(Courier, "_evaluate", evaluate)  # noqa: B010
 
 
 if not PLAIN:

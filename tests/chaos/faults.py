@@ -18,6 +18,8 @@ from .stage import MAXIMUM, POOL, QUEUE, Stage
 
 #: The platform ends a request after 30 s.
 LATEST = 20.0
+#: Seconds from the end of one act to the next: shorter, and nobody would ever be hired.
+BETWEEN_ACTS = (1.5, 6.0)
 
 
 class Monkey:
@@ -33,8 +35,8 @@ class Monkey:
             (4, self._kill_child),
             (3, self._kill_worker),
             (2, self._kill_publisher),
-            (3, self._kill_scaler),
-            (8, self._break_api),
+            (2, self._kill_scaler),
+            (7, self._break_api),
             (3, self._scale_by_hand),
             (2, self._deploy),
             (1, self._purge),
@@ -65,7 +67,7 @@ class Monkey:
 
     def _rampage(self) -> None:
         weights, acts = zip(*self._acts, strict=True)
-        while not self._caged.wait(self._random.uniform(0.5, 3.5)):
+        while not self._caged.wait(self._random.uniform(*BETWEEN_ACTS)):
             act = self._random.choices(acts, weights)[0]
             try:
                 act()
@@ -140,12 +142,11 @@ class Monkey:
     # -- the platform
 
     def _break_api(self) -> None:
-        lasting = self._random.uniform(2.0, 10.0)
+        lasting = self._random.uniform(1.0, 6.0)
         seconds = self._random.choice([2.0, 8.0, LATEST])
         status, retry_after = self._random.choice([(429, None), (429, 3), (429, 6), (500, None)])
         sort: Any = self._random.choice(
-            ["status", "status", "status", "garbage", "hang", "drop", "drop_after"]
-            + ["late_before", "late_after"]
+            [*["status"] * 3, "garbage", "hang", "drop", "drop_after", "late_before", "late_after"]
         )
         methods = self._random.choice([None, None, ("PATCH",), ("GET",)])
         self._stage.emulator.fault(
@@ -238,4 +239,3 @@ def _await(
             return found
         time.sleep(every)
     return None
-

@@ -1,4 +1,4 @@
-"""A process that publishes while the file ``load`` is there: ``python -m tests.chaos.publisher``.
+"""A process that publishes what the file ``load`` says, while it is there.
 
 With ``MM_OFF`` in its environment it is a plain Celery publisher, to compare with: it publishes to
 a queue that nobody consumes.
@@ -14,16 +14,17 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from .app import PLAIN, app, directory, job, journal
 
 LOAD = directory / "load"
+QUEUE = os.environ["CHAOS_QUEUE"]
 #: A worker holds a scheduled task until it is due, and the broker gives it back to another after
 #: the visibility timeout, which must be longer.
 LONGEST_ETA = 40.0
 LONGEST_TASK = 18.0
-PLAIN_QUEUE = "plain"
 
 
 class Publisher:
@@ -34,29 +35,23 @@ class Publisher:
         self._recent: list[str] = []
 
     def run(self) -> None:
-        idle = False
+        load = None
         while True:
-            if LOAD.exists():
-                idle = False
-                self._some_work()
+            before, load = load, _load()
+            if before is None or bool(before) is not bool(load):
+                journal.write("busy" if load else "idle", pid=os.getpid())
+            if load:
+                self._some_work(load)
                 time.sleep(self._random.uniform(0.05, 0.6))
             else:
-                if not idle:
-                    journal.write("idle", pid=os.getpid())
-                idle = True
                 time.sleep(0.05)
 
-    def _some_work(self) -> None:
-        kinds: list[tuple[int, Callable[[], None]]] = [
-            (10, self._burst),
-            (2, self._long),
-            (2, self._retried),
-            (2, self._scheduled),
-            (2, self._revoked),
-            (2, self._trickle),
-        ]
-        weights, works = zip(*kinds, strict=True)
-        self._random.choices(works, weights)[0]()
+    def _some_work(self, load: str) -> None:
+        works: list[tuple[int, Callable[[], None]]] = [(10, self._burst), (2, self._trickle)]
+        if load == "mixed":
+            works += [(2, self._long), (2, self._retried), (2, self._scheduled), (2, self._revoked)]
+        weights, calls = zip(*works, strict=True)
+        self._random.choices(calls, weights)[0]()
 
     def _burst(self) -> None:
         for _ in range(self._random.randint(10, 40)):
@@ -77,7 +72,7 @@ class Publisher:
 
     def _scheduled(self) -> None:
         for _ in range(self._random.randint(1, 6)):
-            eta = self._random.choice([self._random.uniform(2.0, 12.0), LONGEST_ETA])
+            eta = self._random.choice([6.0, 12.0, LONGEST_ETA])
             self._publish("scheduled", 0.1, eta=self._random.uniform(1.5, eta))
 
     def _revoked(self) -> None:
@@ -95,12 +90,11 @@ class Publisher:
             self._guarded("revoke", lambda: app.control.revoke(task_id, terminate=terminate))
 
     def _publish(self, what: str, seconds: float, eta: float = 0.0, **options: Any) -> None:
-        queue = {"queue": PLAIN_QUEUE} if PLAIN else {}
-        arguments = {"seconds": seconds, **options}
+        sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": QUEUE}
+        if eta:
+            sent["countdown"] = eta
         at, began = time.time(), time.perf_counter()
-        result = self._guarded(
-            "publish", lambda: job.apply_async(kwargs=arguments, countdown=eta or None, **queue)
-        )
+        result = self._guarded("publish", lambda: job.apply_async(**sent))
         took = time.perf_counter() - began
         if result is not None:
             self._recent = [*self._recent[-20:], result.id]
@@ -132,6 +126,13 @@ class Publisher:
                 plain=PLAIN,
             )
             return None
+
+
+def _load() -> str:
+    """Which sort of load is wanted; empty for none."""
+    with suppress(FileNotFoundError):
+        return LOAD.read_text()
+    return ""
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import redis
 
-from celery_middle_management.platforms.dyno import kill_group, signal_group, start_on_leash
+from celery_middle_management.platforms.dyno import kill_group, start_on_leash
 from celery_middle_management.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
 
@@ -25,6 +25,8 @@ from .journal import Journal
 ROOT = Path(__file__).parent.parent.parent
 POOL = "worker"
 QUEUE = "celery"
+#: The plain publishers', which nobody consumes.
+PLAIN_QUEUE = "plain"
 MAXIMUM = 6
 CALL_INTERVAL = 2.0
 COUNT_INTERVAL = 10.0
@@ -73,9 +75,6 @@ class Publisher:
             self.process.wait(timeout)
         kill_group(self.process)
 
-    def terminate(self) -> None:
-        signal_group(self.process, signal.SIGTERM)
-
     def _start(self) -> subprocess.Popen[bytes]:
         self._lives += 1
         seed = f"{self._seed}-{self._lives}"
@@ -97,6 +96,7 @@ class Stage:
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         self.publishers: list[Publisher] = []
+        self.plain_publishers: list[Publisher] = []
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> Stage:
@@ -125,15 +125,20 @@ class Stage:
         self._note_settings()
         for number in range(PUBLISHERS):
             self._publish(f"publisher-{self.seed}-{number}", {})
-            self._publish(f"plain-{self.seed}-{number}", {"MM_OFF": "1"})
+            self._publish(
+                f"plain-{self.seed}-{number}", {"MM_OFF": "1", "CHAOS_QUEUE": PLAIN_QUEUE}
+            )
 
     def _emulator(self) -> HerokuEmulator:
         # Its dynos need its address, which is known once it is there.
         env = self._environment()
         emulator = HerokuEmulator(
             process_types={"web": 1, POOL: self.minimum},
-            command=["/bin/sh", "-c", 'export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"'
-            + WORKER],
+            command=[
+                "/bin/sh",
+                "-c",
+                'export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"' + WORKER,
+            ],
             env=env,
             cwd=ROOT,
             log_dir=self.directory / "dynos",
@@ -147,6 +152,7 @@ class Stage:
             "BROKER_URL": self.broker.url,
             "CHAOS_JOURNAL": str(self.journal_path),
             "CHAOS_TRANSPORT_OPTIONS": json.dumps(TRANSPORT_OPTIONS),
+            "CHAOS_QUEUE": QUEUE,
             "CHAOS_URL": str(self.directory / "url"),
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
@@ -174,15 +180,16 @@ class Stage:
         env = {**self._environment(), "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url, **more}
         publisher = Publisher(seed, env, self.directory / f"{seed}.log")
         self._exits.callback(publisher.stop)
-        if not more:
-            self.publishers.append(publisher)
+        (self.plain_publishers if more else self.publishers).append(publisher)
 
     # -- load
 
-    def load(self, on: bool) -> None:
-        """Let the publishers publish, or stop."""
-        if on:
-            (self.directory / "load").touch()
+    def load(self, sort: str) -> None:
+        """Let the publishers publish ``short`` or ``mixed`` tasks, or with an empty *sort* none."""
+        if sort:
+            draft = self.directory / "draft"
+            draft.write_text(sort)
+            draft.rename(self.directory / "load")
         else:
             (self.directory / "load").unlink(missing_ok=True)
 

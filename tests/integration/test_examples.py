@@ -152,7 +152,8 @@ def deployed(redis_url: str, logs: Path) -> Iterator[Site]:
         ) as emulator,
         logs.joinpath("web.log").open("wb") as output,
     ):
-        web_env = {**os.environ, **env, "DYNO": "web.1", "PORT": str(page_port)}
+        own = {"DYNO": "web.1", "PORT": str(page_port), "HOME": str(logs)}
+        web_env = {**os.environ, **env, **own}
         web = start_on_leash(command("web"), output, web_env, HEROKU)
         try:
             site = Site(f"http://127.0.0.1:{page_port}", emulator, logs)

@@ -146,11 +146,11 @@ def test_pools_are_changed_in_one_call(redis_url: str) -> None:
 def test_scaling_by_hand_is_respected_and_drained_back(redis_url: str, tmp_path: Path) -> None:
     with stage(
         redis_url, log_dir=tmp_path, settings={"max_workers": 2, "call_interval": 1}
-    ) as on, on.program("work.delay(20)\nimport time; time.sleep(90)"):
+    ) as on, on.program("work.delay(15)\nimport time; time.sleep(90)"):
         on.wait_for_quantity(1)
         on.emulator.scale_by_hand("worker", 4)
-        on.wait_for_quantity(1, timeout=100)
+        on.wait_for_quantity(0, timeout=100)
         ours = [c for c in on.emulator.changes if c.by == "api"]
         assert all(c.after <= 2 for c in ours)
-        on.wait_until_finished(1)
+        assert on.number("worker/finished") == 1
         assert not any(stop.sigkilled for stop in on.emulator.stops)

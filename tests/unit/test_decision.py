@@ -244,14 +244,3 @@ def test_a_worker_silent_for_long_is_asked_for() -> None:
 @pytest.mark.parametrize("quantity", [0, 1, 4])
 def test_unordered_settles(quantity: int) -> None:
     assert settle(view(4, quantity, *(presence(n) for n in FIRS))).quantity == quantity
-
-
-# -- people who scale by hand
-
-
-def test_one_numbered_above_the_quantity_must_be_drained_as_well() -> None:
-    drawn = cordon(1)
-    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=drawn)
-    busy = replace(seen.fleet, presences=(*seen.fleet.presences, *crew(4, busy=1)))
-    assert decide(seen).quantity == 1
-    assert decide(replace(seen, fleet=busy)).quantity is None

@@ -75,7 +75,9 @@ def test_workers_holding_more_than_is_known_take_nothing_from_the_queue() -> Non
 
 
 def test_orphans_are_waiting_once_they_are_back() -> None:
-    counted = count(Backlog(1, orphans=2, restore_at=NOW), Backlog(0, orphans=5, restore_at=NOW - 1))
+    counted = count(
+        Backlog(1, orphans=2, restore_at=NOW), Backlog(0, orphans=5, restore_at=NOW - 1)
+    )
     assert (counted.waiting, counted.restore_at) == (8, None)
 
 

@@ -106,9 +106,10 @@ def test_names_under_a_cordon_keep_their_times_too() -> None:
     ],
 )
 def test_who_takes_tasks(said: dict[str, Any], takes: bool) -> None:
-    assert presence("worker.1", **{"queues": ("other", "celery")} | said).takes(
-        ("celery",), NOW
-    ) is takes
+    assert (
+        presence("worker.1", **{"queues": ("other", "celery")} | said).takes(("celery",), NOW)
+        is takes
+    )
 
 
 def test_a_silent_worker_that_is_still_up_is_not_gone() -> None:
@@ -158,6 +159,19 @@ def test_silent_and_above_the_quantity_is_gone() -> None:
     assert fleet(old, quantity=2).gone(old)
     assert not fleet(old).gone(old)
     assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone(presence(FIR, seen=LONG_AGO))
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [({}, True), ({"closing": True}, False), ({"seen": NOW - SILENT - 1}, False)],
+)
+def test_a_worker_at_work_above_the_quantity_was_hired_by_hand(
+    said: dict[str, Any], more: bool
+) -> None:
+    by_hand = presence("worker.3", **said)
+    assert fleet(by_hand, quantity=2).more_than_known() is more
+    assert not fleet(by_hand, quantity=3).more_than_known()
+    assert not fleet(by_hand).more_than_known()
 
 
 # -- names
@@ -278,6 +292,7 @@ def test_a_whole_fleet_idle_or_busy() -> None:
     assert not fleet(stopped, presence("worker.2")).idle(cordon(0))
     assert not fleet(stopped).busy()
     assert fleet(stopped, presence("worker.2", busy=1)).busy()
+    assert fleet(stopped, presence("worker.2", seen=NOW - SILENT - 1)).busy(), "it may be"
 
 
 # -- what they hold

@@ -21,16 +21,16 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_once_a_minute(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    log = TroubleLog(logger)
+    gate = TroubleLog(logger)
     for clock[0] in (5.0, 6.0, 64.9, 65.0, 70.0):
-        log.warn("redis", "failed at %s", clock[0])
+        gate.warn("redis", "failed at %s", clock[0])
     assert [record.getMessage() for record in caplog.records] == ["failed at 5.0", "failed at 65.0"]
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
 @pytest.mark.usefixtures("clock")
 def test_each_kind_for_itself(caplog: pytest.LogCaptureFixture) -> None:
-    log = TroubleLog(logger)
-    log.warn("redis", "one")
-    log.warn("platform", "another")
+    gate = TroubleLog(logger)
+    gate.warn("redis", "one")
+    gate.warn("platform", "another")
     assert [record.getMessage() for record in caplog.records] == ["one", "another"]

@@ -1,0 +1,127 @@
+"""Where the demo plays: a Redis server, an environment without the user's settings, processes.
+
+Nothing of it outlives the demo, wherever it is interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from celery_middle_management.platforms.base import PlatformError
+from celery_middle_management.platforms.local import LocalPlatform, default_directory
+from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.runtime import Runtime, runtime_of
+
+#: Environment variables with which users steer their own apps and `celery` commands.
+_USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")
+_USERS = {"APP", "BROKER_URL", "CONFIG_MODULE", "DJANGO_SETTINGS_MODULE", "DYNO", "LOADER"}
+_USERS |= {"RESULT_BACKEND"}
+
+#: What a `celery worker` would start with, and ten of them on a small machine too slowly.
+_FEATURES = ("GOSSIP", "HEARTBEAT", "MINGLE")
+#: After the last process was killed, another may be just starting for this long (s).
+_QUIET = 0.5
+_STOP_TIMEOUT = 20.0  # s
+
+
+class Stage:
+    """The demo's Redis server and workers.
+
+    Raises:
+        RuntimeError: no Redis server could be started.
+    """
+
+    def __init__(self) -> None:
+        self._redis = RedisServer()
+        try:
+            set_environment(self._redis.url)
+            from .app import app
+
+            runtime = runtime_of(app)
+            if runtime is None:
+                raise AssertionError("the demo's app is not enabled")
+            self.runtime: Runtime = runtime
+            self._directory = default_directory(self._redis.url)
+            self._workers = Processes(app, runtime.settings.pools, self._directory)
+        except BaseException:
+            self._redis.kill()
+            raise
+
+    def hired(self) -> frozenset[str]:
+        """The names of the workers that are paid for now."""
+        pools = [pool.name for pool in self.runtime.settings.pools]
+        return self._workers.running(pools, time.monotonic())
+
+    def empty(self) -> bool:
+        """Whether every worker's process has ended."""
+        return not self._workers.alive()
+
+    def logs(self, lines: int) -> str:
+        """The last *lines* of what each worker has printed."""
+        return "\n".join(
+            f"{path.stem}: {line}"
+            for path in sorted(self._directory.glob("*.log"))
+            for line in path.read_text(errors="replace").splitlines()[-lines:]
+        )
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Without the ledger nobody can decide to hire.
+        with self._redis as redis:
+            redis.kill()
+        _join_evaluations()
+        self._workers.kill()
+        # A worker's process that cannot find its pid file ends by itself.
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Processes(LocalPlatform):
+    """The workers of the local platform, which can be killed at once as well."""
+
+    def alive(self) -> Collection[Path]:
+        """The pid files of those whose process has not ended."""
+        return [path for path, process in self._pid_files() if process.alive]
+
+    def kill(self) -> None:
+        """SIGKILL to all, and to those who were being started meanwhile."""
+        give_up = time.monotonic() + _STOP_TIMEOUT
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < _QUIET and time.monotonic() < give_up:
+            with suppress(PlatformError):
+                for _, process in self._pid_files():
+                    if process.alive:
+                        quiet_since = time.monotonic()
+                        with suppress(ProcessLookupError):
+                            os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+
+def set_environment(redis_url: str) -> None:
+    """Let this process and its workers use the Redis at *redis_url*, and nothing of the user's."""
+    for name in list(os.environ):
+        if name.startswith(_USERS_PREFIXES) or name in _USERS:
+            del os.environ[name]
+    os.environ.update(CELERY_BROKER_URL=redis_url, CELERY_RESULT_BACKEND=redis_url)
+    os.environ.update({f"CELERY_WORKER_WITHOUT_{feature}": "1" for feature in _FEATURES})
+
+
+def _join_evaluations() -> None:
+    """One of ours that is just hiring comes to its end first."""
+    for thread in threading.enumerate():
+        if thread.name == "mm-evaluation":
+            thread.join(_STOP_TIMEOUT)

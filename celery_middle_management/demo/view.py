@@ -1,0 +1,151 @@
+"""What the demo shows: a moment of it, as boxes on a terminal or as a line of plain text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from celery_middle_management.fleet import Presence
+
+STYLES = {
+    "": "dim",
+    "starting": "yellow",
+    "idle": "cyan",
+    "working": "bold green",
+    "draining": "magenta",
+    "stopping": "red",
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What there is to see at one time."""
+
+    elapsed: float
+    waiting: int
+    running: int
+    done: int
+    #: What each worker there may be does, in order; "" for one that is not hired.
+    workers: Mapping[str, str]
+    #: Worker-seconds so far.
+    paid: float
+
+    @property
+    def total(self) -> int:
+        """Tasks published so far."""
+        return self.waiting + self.running + self.done
+
+
+class View(Protocol):
+    """Shows the demo as it goes on."""
+
+    def say(self, text: str) -> None:
+        """Tell what happens, for good."""
+
+    def show(self, moment: Moment) -> None:
+        """Show how things are."""
+
+
+def doings(
+    names: Sequence[str],
+    hired: Collection[str],
+    draining: Collection[str],
+    presences: Sequence[Presence],
+    now: float,
+) -> dict[str, str]:
+    """What the worker of each of *names* does, in a word."""
+    heard = {p.name: p for p in presences if not p.silent(now)}
+
+    def doing(name: str) -> str:
+        presence = heard.get(name)
+        if name not in hired:
+            return "stopping" if presence else ""
+        if presence is None:
+            return "starting"
+        if name in draining:
+            return "draining"
+        return "working" if presence.busy else "idle"
+
+    return {name: doing(name) for name in names}
+
+
+class Boxes:
+    """A terminal: a box for each worker."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def say(self, text: str) -> None:
+        self._live.console.print(Text(text))
+
+    def show(self, moment: Moment) -> None:
+        self._live.update(picture(moment), refresh=True)
+
+
+class Lines:
+    """No terminal: a line whenever something has changed, once a second at most."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: Moment | None = None
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def show(self, moment: Moment) -> None:
+        last = self._last
+        if last is None or (moment.elapsed - last.elapsed >= 1.0 and _differ(moment, last)):
+            self._last = moment
+            self.say(line(moment))
+
+
+def picture(moment: Moment) -> RenderableType:
+    """The moment on a terminal."""
+    tasks = Table.grid(padding=(0, 2))
+    for title, number, style in (
+        ("waiting", moment.waiting, "yellow"),
+        ("running", moment.running, "green"),
+        ("done", moment.done, "cyan"),
+    ):
+        bar = ProgressBar(total=max(moment.total, 1), completed=number, width=40)
+        bar.complete_style = bar.finished_style = style
+        tasks.add_row(Text(title, style), Text(f"{number:3d}"), bar)
+    boxes = Columns(
+        Panel(Text(doing or "-", justify="center"), title=name, style=STYLES[doing], width=14)
+        for name, doing in moment.workers.items()
+    )
+    foot = Text(f"{moment.elapsed:.0f} s, {moment.paid:.0f} worker-seconds paid", style="dim")
+    return Group(tasks, boxes, foot)
+
+
+def line(moment: Moment) -> str:
+    """The moment as plain text."""
+    doing = Counter(doing for doing in moment.workers.values() if doing)
+    workers = ", ".join(f"{doing[word]} {word}" for word in STYLES if doing[word]) or "none"
+    tasks = f"{moment.waiting} waiting, {moment.running} running, {moment.done} done"
+    return f"{moment.elapsed:5.1f} s  tasks: {tasks}; workers: {workers}"
+
+
+def action_line(action: Mapping[str, Any]) -> str:
+    """What was done about the quantity, in a line."""
+    what = f"{action['action']} {action['from']} -> {action['to']}"
+    return f"         {what}: {action['reason']}"
+
+
+def _differ(one: Moment, other: Moment) -> bool:
+    return (one.waiting, one.running, one.done, one.workers) != (
+        other.waiting,
+        other.running,
+        other.done,
+        other.workers,
+    )

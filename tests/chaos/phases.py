@@ -1,0 +1,148 @@
+"""The course of a run: load and trouble, quiet, and again."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from .faults import Monkey
+from .invariants import AT_MINIMUM
+from .journal import Event, Follower
+from .stage import PLAIN_QUEUE, POOL, VISIBILITY_TIMEOUT, Stage
+
+#: What a killed worker held comes back after the visibility timeout, and may take its time then.
+DONE_WITHIN = 2 * VISIBILITY_TIMEOUT + 60.0
+#: A publisher has come to rest in this time (s), a broker that was just healed included.
+PUBLISHED_WITHIN = 30.0
+#: A load phase shorter than this (s) is not begun.
+SHORTEST = 20.0
+
+
+class Run:
+    """Makes phases until the time is over; then the journal has all there is to judge."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._random = random.Random(f"phases-{stage.seed}")
+        self._monkey = Monkey(stage)
+        self._follower = Follower(stage.journal_path)
+        self._owed = Owed()
+
+    def run(self, seconds: float) -> None:
+        watch = DynoWatch(self._stage)
+        watch.start()
+        try:
+            over = time.monotonic() + seconds
+            while (left := over - time.monotonic()) > SHORTEST:
+                self._load(min(self._random.uniform(50.0, 150.0), max(left - 30.0, SHORTEST)))
+                self._quiet()
+        finally:
+            watch.stop()
+        self._stage.record_platform()
+        self._stage.record_keys()
+
+    def _load(self, seconds: float) -> None:
+        trouble = seconds * self._random.uniform(0.4, 0.9)
+        try:
+            self._monkey.release()
+            self._waves(trouble)
+            self._monkey.cage()
+            self._waves(seconds - trouble)
+        finally:
+            self._stage.load("")
+            self._monkey.cage()
+
+    def _waves(self, seconds: float) -> None:
+        """Load that comes and goes, with time for the pool to shrink, at times to its minimum."""
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            # Long and scheduled tasks keep the pool from shrinking.
+            self._stage.load(self._random.choice(["short", "short", "short", "mixed"]))
+            time.sleep(self._random.uniform(2.0, 5.0))
+            self._stage.load("")
+            time.sleep(self._random.uniform(5.0, 14.0))
+
+    def _quiet(self) -> None:
+        stage, since = self._stage, time.time()
+        self._wait(self._published, PUBLISHED_WITHIN)
+        self._wait(lambda: not self._owed.ids(), DONE_WITHIN)
+        undone = sorted(self._owed.ids())
+        self._wait(lambda: stage.quantity() == stage.minimum, AT_MINIMUM + 30.0)
+        last_end = max(self._owed.last_end, since)
+        changed = [c.at_wall for c in stage.emulator.changes if c.process_type == POOL]
+        at_minimum = stage.quantity() == stage.minimum
+        stage.journal.write(
+            "quiet",
+            began=since,
+            last_end=last_end,
+            took=max(max(changed, default=0.0) - last_end, 0.0) if at_minimum else None,
+            undone=undone,
+        )
+        stage.broker_client.delete(PLAIN_QUEUE)
+
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
+        give_up = time.monotonic() + timeout
+        while time.monotonic() < give_up:
+            self._owed.update(self._follower.read())
+            if condition():
+                return
+            time.sleep(0.2)
+
+    def _published(self) -> bool:
+        """Whether every publisher has come to rest."""
+        everyone = [*self._stage.publishers, *self._stage.plain_publishers]
+        return {p.pid for p in everyone} <= self._owed.idle
+
+
+class Owed:
+    """What is still to be done, kept up to date event by event."""
+
+    def __init__(self) -> None:
+        self.idle: set[int] = set()
+        self.last_end = 0.0
+        self._published: set[str] = set()
+        self._settled: set[str] = set()
+
+    def ids(self) -> set[str]:
+        return self._published - self._settled
+
+    def update(self, events: Iterable[Event]) -> None:
+        for event in events:
+            kind = event["kind"]
+            if kind == "published" and not event["plain"]:
+                self._published.add(event["id"])
+            elif kind == "ended":
+                self.last_end = max(self.last_end, event["at"])
+                if event["how"] == "done":
+                    self._settled.add(event["id"])
+            elif kind == "revoked":
+                self._settled.add(event["id"])
+            elif kind == "purged":
+                self._settled.update(event["ids"])
+            elif kind == "idle":
+                self.idle.add(event["pid"])
+            elif kind == "busy":
+                self.idle.discard(event["pid"])
+
+
+class DynoWatch(threading.Thread):
+    """Writes down which process each dyno has, for that is forgotten when it has gone."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(name="dyno-watch", daemon=True)
+        self._stage = stage
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        known = set()
+        while not self._over.wait(0.05):
+            for dyno in self._stage.emulator.dynos():
+                if dyno.pid is not None and dyno.id not in known:
+                    known.add(dyno.id)
+                    self._stage.journal.write("dyno", id=dyno.id, name=dyno.name, pid=dyno.pid)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()

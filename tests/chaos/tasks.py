@@ -1,0 +1,83 @@
+"""The lives of the tasks, put together from a journal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .journal import Event
+
+
+@dataclass
+class Task:
+    """All that the journal says of one task."""
+
+    id: str
+    published: Event | None = None
+    received: list[Event] = field(default_factory=list)
+    begun: list[Event] = field(default_factory=list)
+    ended: list[Event] = field(default_factory=list)
+    revoked: bool = False
+    purged: bool = False
+
+    @property
+    def done(self) -> bool:
+        return any(end["how"] == "done" for end in self.ended)
+
+    @property
+    def owed(self) -> bool:
+        """Whether it was published for sure, and nobody took it back."""
+        return self.published is not None and not self.revoked and not self.purged
+
+    def unended(self) -> list[Event]:
+        """Its beginnings without an end, or with one that was not of its own."""
+        ended = {_attempt(end) for end in self.ended if not end["how"].startswith("aborted")}
+        return [begin for begin in self.begun if _attempt(begin) not in ended]
+
+    def repeated(self) -> list[tuple[Event, Event]]:
+        """Pairs of beginnings of the same run."""
+        first: dict[int, Event] = {}
+        pairs = []
+        for begin in sorted(self.begun, key=lambda event: float(event["at"])):
+            if begin["run"] in first:
+                pairs.append((first[begin["run"]], begin))
+            else:
+                first[begin["run"]] = begin
+        return pairs
+
+
+def _attempt(event: Event) -> tuple[int, int, int]:
+    return event["run"], event["pid"], event["sid"]
+
+
+def by_id(events: Iterable[Event]) -> dict[str, Task]:
+    """Every task of ours that is mentioned, those of the plain publishers left out."""
+    tasks: dict[str, Task] = {}
+    plain = set()
+
+    def of(task_id: str) -> Task:
+        return tasks.setdefault(task_id, Task(task_id))
+
+    for event in events:
+        kind = event["kind"]
+        if kind == "published":
+            of(event["id"]).published = event
+            if event["plain"]:
+                plain.add(event["id"])
+        elif kind in ("received", "begun", "ended"):
+            getattr(of(event["id"]), kind).append(event)
+        elif kind == "revoked":
+            of(event["id"]).revoked = True
+        elif kind == "purged":
+            for task_id in event["ids"]:
+                of(task_id).purged = True
+    return {task_id: task for task_id, task in tasks.items() if task_id not in plain}
+
+
+def of_kind(events: Iterable[Event]) -> dict[str, list[Event]]:
+    """The events by their kind, each in order of time."""
+    kinds: dict[str, list[Event]] = defaultdict(list)
+    for event in sorted(events, key=lambda event: float(event["at"])):
+        kinds[event["kind"]].append(event)
+    return kinds

@@ -1,0 +1,239 @@
+"""`celery -A proj mm …` as it is typed: real commands, Redis and workers, an emulated Heroku."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import redis
+
+from celery_middle_management.redis_server import RedisServer, free_port
+from celery_middle_management.status_table import ASLEEP
+from tests.emulator import HerokuEmulator
+from tests.servers import ROOT, start_worker, wait_for
+
+APP = "tests.integration.apps.everyday"
+KEY = "emulated-key"
+
+
+@pytest.fixture
+def heroku() -> Iterator[HerokuEmulator]:
+    """Its dynos run nothing."""
+    with HerokuEmulator(process_types={"worker": 0}, api_key=KEY) as emulator:
+        yield emulator
+
+
+def environment(redis_url: str, heroku: HerokuEmulator | None = None) -> dict[str, str]:
+    return {
+        "BROKER_URL": redis_url,
+        "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_HEROKU_API_KEY": KEY,
+        "MIDDLE_MANAGEMENT_HEROKU_API_URL": heroku.url if heroku else "http://127.0.0.1:1",
+        "MIDDLE_MANAGEMENT_MAX_WORKERS": "5",
+        "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "1",
+    }
+
+
+def command(*arguments: str, app: str | None = APP) -> list[str]:
+    return [sys.executable, "-m", "celery", *(["-A", app] if app else []), "mm", *arguments]
+
+
+def mm(
+    env: Mapping[str, str], *arguments: str, app: str | None = APP
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments, app=app),
+        env={**os.environ, **env},
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+
+def publish(env: Mapping[str, str], code: str) -> None:
+    """By a process that ends then."""
+    script = f"from {APP} import work; {code}"
+    subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **env}, cwd=ROOT, check=True, timeout=60
+    )
+
+
+def test_status_before_anything_has_happened(redis_url: str) -> None:
+    env = environment(redis_url)
+    told = mm(env, "status", "--json")
+    assert told.returncode == 0, told.stderr
+    (pool,) = json.loads(told.stdout)["pools"]
+    assert (pool["name"], pool["platform"], pool["queues"]) == ("worker", "heroku", ["celery"])
+    assert pool["workers"]["current"] is None
+    table = mm({**env, "COLUMNS": "100"}, "status")
+    assert (table.returncode, table.stderr) == (0, "")
+    assert "? / 0 needed (0-5)" in table.stdout
+    assert "\x1b" not in table.stdout
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys() == []
+
+
+def test_status_of_a_worker_at_work(redis_url: str, heroku: HerokuEmulator) -> None:
+    heroku.scale_by_hand("worker", 1)
+    env = environment(redis_url, heroku)
+    with start_worker(APP, "--concurrency", "1", env={**env, "DYNO": "worker.1"}) as worker:
+        publish(env, "work.delay(600)")
+
+        def pool() -> dict[str, dict[str, object]]:
+            (only,) = json.loads(mm(env, "status", "--json").stdout)["pools"]
+            return dict(only)
+
+        wait_for(lambda: pool()["tasks"]["running"] == 1, message=lambda: str(pool()))
+        told = pool()
+        assert told["workers"]["live"] == ["worker.1"]
+        assert (told["workers"]["current"], told["workers"]["needed"]) == (1, 1)
+        assert told["tasks"]["outstanding"] == 1
+        worker.kill()  # it would work for ten minutes
+
+
+def test_scheduled_tasks_that_nobody_would_wake_are_told(
+    redis_url: str, heroku: HerokuEmulator
+) -> None:
+    env = {**environment(redis_url, heroku), "COLUMNS": "300"}
+    publish(env, "work.apply_async(countdown=3600)")
+    table = mm(env, "status")
+    assert "1 scheduled" in table.stdout
+    assert ASLEEP in table.stdout
+
+
+def test_slack_publishes_and_says_so(redis_url: str, heroku: HerokuEmulator) -> None:
+    env = environment(redis_url, heroku)
+    told = mm(env, "slack", "3", "0.5")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == "Published 3 tasks that take 0.5 s each.\n"
+    assert json.loads(mm(env, "slack", "1", "2", "--json").stdout) == {
+        "published": 1,
+        "seconds": 2.0,
+    }
+    assert mm(env, "slack", "1", "2").stdout == "Published 1 task that takes 2 s.\n"
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.llen("celery") == 5
+    wait_for(lambda: heroku.quantities()["worker"] > 0)
+
+
+def test_every_worker_knows_what_slack_publishes(redis_url: str, heroku: HerokuEmulator) -> None:
+    heroku.scale_by_hand("worker", 1)
+    env = environment(redis_url, heroku)
+    assert mm(env, "slack", "1", "0").returncode == 0
+    with start_worker(APP, "--pool", "solo", env={**env, "DYNO": "worker.1"}) as worker:
+        wait_for(lambda: "slack_for" in worker.log and "succeeded" in worker.log)
+
+
+def test_run_wakes_a_pool_for_scheduled_tasks_and_survives_redis(
+    tmp_path: Path, heroku: HerokuEmulator
+) -> None:
+    log = tmp_path / "log"
+    with RedisServer(appendonly=True) as server:
+        env = environment(server.url, heroku)
+        publish(env, "work.apply_async(countdown=26)")
+        server.stop()
+        with log.open("wb") as output:
+            run = subprocess.Popen(
+                command("run"), env={**os.environ, **env}, cwd=ROOT, stderr=output
+            )
+        try:
+            wait_for(lambda: "Redis failed" in log.read_text(), message=log.read_text)
+            server.restart()
+            wait_for(lambda: heroku.quantities()["worker"] == 1, 60, log.read_text)
+            wait_for(lambda: "worker: hire 0 -> 1" in log.read_text(), message=log.read_text)
+            run.send_signal(signal.SIGTERM)
+            assert run.wait(30) == 0
+        finally:
+            run.kill()
+            run.wait()
+    assert "stopped watching worker" in log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_ends_on_a_signal_although_redis_hangs(
+    tmp_path: Path, heroku: HerokuEmulator, number: signal.Signals
+) -> None:
+    log = tmp_path / "log"
+    with RedisServer() as server:
+        env = environment(server.url, heroku)
+        with log.open("wb") as output:
+            run = subprocess.Popen(
+                command("run"), env={**os.environ, **env}, cwd=ROOT, stderr=output
+            )
+        try:
+            wait_for(lambda: "watching worker" in log.read_text(), message=log.read_text)
+            server.pause()
+            run.send_signal(number)
+            assert run.wait(30) == 0
+        finally:
+            run.kill()
+            run.wait()
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"], ["slack", "1", "1"]])
+def test_redis_is_down(arguments: list[str]) -> None:
+    env = environment(f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    told = mm(env, *arguments)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "could not be" in told.stderr
+    assert "Traceback" not in told.stderr
+    assert "hunter2" not in told.stderr
+    assert KEY not in told.stderr
+    if arguments[0] == "status":
+        assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra", "expected"),
+    [
+        (["status"], {"MM_OFF": "1"}, "not enabled for the app 'everyday'"),
+        (["run"], {"MM_OFF": "1"}, "not enabled"),
+        (["slack", "1", "1"], {"MM_OFF": "1"}, "not enabled"),
+        (["status"], {"MIDDLE_MANAGEMENT_MAX_WORKERS": "lots"}, "allowed: a positive whole"),
+        (["run"], {"MIDDLE_MANAGEMENT_MIN_WORKERS": "6"}, "MIDDLE_MANAGEMENT_MIN_WORKERS is 6"),
+        (["slack", "x", "1"], {}, "COUNT"),
+        (["slack", "1.5", "1"], {}, "COUNT"),
+        (["slack", "--", "-1", "1"], {}, "COUNT"),
+        (["slack", "1", "soon"], {}, "SECONDS"),
+        (["slack", "--", "1", "-1"], {}, "SECONDS"),
+        (["slack", "1", "nan"], {}, "nan"),
+        (["slack", "1"], {}, "SECONDS"),
+        (["status", "--yaml"], {}, "--yaml"),
+        (["promote"], {}, "promote"),
+    ],
+)
+def test_used_wrongly(
+    redis_url: str, arguments: list[str], extra: dict[str, str], expected: str
+) -> None:
+    told = mm({**environment(redis_url), **extra}, *arguments)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert expected in told.stderr
+    assert "Traceback" not in told.stderr
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys() == []
+
+
+def test_without_an_app(redis_url: str) -> None:
+    told = mm({}, "status", app=None)
+    assert told.returncode == 2
+    assert "name your app with -A" in told.stderr
+
+
+def test_the_command_is_light_to_load() -> None:
+    """Every `celery` command loads it."""
+    script = (
+        "import sys, celery_middle_management.cli; "
+        "print({'heroku3', 'requests', 'rich'} & set(sys.modules))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True, timeout=60
+    )
+    assert shown.stdout == "set()\n"

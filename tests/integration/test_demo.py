@@ -1,0 +1,126 @@
+"""The demo, as a person starts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from celery_middle_management.platforms.dyno import started_at
+from tests.servers import wait_for
+
+USERS_OWN = {
+    "BROKER_URL": "redis://nowhere.invalid/0",
+    "CELERY_BROKER_URL": "redis://nowhere.invalid/0",
+    "CELERY_WORKER_CONCURRENCY": "nonsense",
+    "DJANGO_SETTINGS_MODULE": "nowhere.settings",
+    "DYNO": "web.1",
+    "MIDDLE_MANAGEMENT_MAX_WORKERS": "1",
+    "MIDDLE_MANAGEMENT_NONSENSE": "1",
+}
+
+
+class Demo:
+    """A running demo; all its processes have *directory* in their environment."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._log = directory / "log"
+        with self._log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery_middle_management.demo"],
+                env={**os.environ, **USERS_OWN, "TMPDIR": str(directory)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def processes(self) -> set[int]:
+        """All that bear our temporary directory in their environment."""
+        mark = f"TMPDIR={self._directory}\0".encode()
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                ours = mark in path.read_bytes()
+            except OSError:
+                continue
+            if ours and started_at(int(path.parent.name)) is not None:
+                found.add(int(path.parent.name))
+        return found
+
+    def wait_for(self, pattern: str, timeout: float = 100.0) -> None:
+        wait_for(lambda: re.search(pattern, self.output()), timeout, self.output)
+
+
+@contextmanager
+def demo() -> Iterator[Demo]:
+    with tempfile.TemporaryDirectory(prefix="demo-") as directory:
+        running = Demo(Path(directory))
+        try:
+            yield running
+        finally:
+            for pid in running.processes():
+                os.kill(pid, signal.SIGKILL)
+            running.process.wait(30)
+
+
+@pytest.mark.timeout(240)
+def test_the_demo_does_all_its_tasks_and_fires_everybody() -> None:
+    with demo() as running:
+        assert running.process.wait(200) == 0, running.output()
+        output = running.output()
+        assert not running.processes()
+    assert "hire 0 -> 3" in output
+    assert "hire 0 -> 10" in output
+    assert "108 of 108 tasks done" in output
+    paid, always_on = re.findall(r"Paid: (\d+) .* always on: (\d+)", output)[0]
+    assert 0 < int(paid) < int(always_on)
+    assert "\x1b" not in output
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("images", signal.SIGINT),
+        ("hire 0 -> 3", signal.SIGTERM),
+        (r" [1-3] working", signal.SIGINT),
+    ],
+)
+def test_an_interrupted_demo_leaves_no_process_behind(moment: str, number: signal.Signals) -> None:
+    with demo() as running:
+        running.wait_for(moment)
+        running.process.send_signal(number)
+        assert running.process.wait(60) == 128 + number, running.output()
+        assert "Traceback" not in running.output()
+        # Who was killed is not reaped at once.
+        wait_for(lambda: not running.processes(), message=lambda: str(running.processes()))
+
+
+def test_a_demo_without_redis_says_what_is_missing(tmp_path: Path) -> None:
+    script = (
+        "import sys, celery_middle_management.redis_server as server\n"
+        "server._redislites = lambda: None\n"
+        "from celery_middle_management.demo.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    assert told.returncode == 1
+    assert "no redis-server" in told.stderr
+    assert "Traceback" not in told.stderr

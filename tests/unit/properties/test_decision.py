@@ -1,0 +1,182 @@
+"""What holds for every decision, whatever is known when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from celery_middle_management.decision import View, decide
+from celery_middle_management.fleet import Cordon, Fleet, Presence
+
+from ..crew import NOW, obeyed, settle
+
+MOST = 6
+ORDERED = [f"worker.{n}" for n in range(1, MOST + 2)]
+UNORDERED = [f"worker-{letter * 5}-{letter * 5}" for letter in "abcdefg"]
+ages = st.sampled_from([0.0, 1.0, 4.9, 5.1, 39.0, 41.0, 61.0, 400.0])
+moments = ages.map(lambda age: NOW - age)
+#: Nothing speaks against a call.
+FREE = {"fresh": True, "may_call": True, "blocked": False, "unsettled": None, "stopping": None}
+
+
+def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Presence, ...]]:
+    """Workers of these names; many of them are behind the cordon and have nothing to do."""
+    presence = st.builds(
+        Presence,
+        id=st.integers(0, 10**9).map(str),
+        name=st.sampled_from(names),
+        pool=st.just("worker"),
+        since=moments,
+        seen=st.just(NOW) | moments,
+        stopped=st.sampled_from([cordon.at, 0.0, NOW - 77]),
+        closing=st.booleans(),
+        busy=st.sampled_from([0, 0, 1]),
+    )
+    return st.lists(presence, max_size=MOST).map(tuple)
+
+
+@st.composite
+def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View:
+    """Anything that can be known of a pool, and much that can hardly be."""
+    names = draw(st.sampled_from([ORDERED, UNORDERED])) if names is None else names
+    cordon = draw(
+        st.just(Cordon())
+        | st.builds(
+            Cordon,
+            st.none() | st.integers(0, MOST),
+            st.frozensets(st.sampled_from(names), max_size=3 if names is UNORDERED else 0),
+            moments,
+            st.dictionaries(st.sampled_from(names), moments),
+        )
+    )
+    numbers = st.integers(0, MOST)
+    minimum, maximum = sorted((draw(numbers), draw(numbers)))
+    quantity = draw(numbers)
+    below = st.none() | st.integers(0, MOST)
+    values = {
+        "minimum": minimum,
+        "maximum": maximum,
+        "quantity": quantity,
+        "needed": draw(st.integers(minimum, maximum)),
+        "fleet": Fleet(
+            pool="worker",
+            now=NOW,
+            presences=draw(presences(names, cordon)),
+            quantity=quantity,
+            running=draw(st.none() | st.frozensets(st.sampled_from(names))),
+            watched_since=draw(moments),
+        ),
+        "cordon": cordon,
+        "fresh": draw(st.booleans()),
+        "may_call": draw(st.booleans()),
+        "blocked": draw(st.booleans()),
+        "unsettled": draw(below),
+        "stopping": draw(below),
+        "drain_timeout": draw(st.none() | st.sampled_from([10.0, 50.0])),
+    }
+    return View(**values | known)
+
+
+@given(views())
+def test_the_quantity_is_within_limits(view: View) -> None:
+    quantity = decide(view).quantity
+    assert quantity is None or view.minimum <= quantity <= view.maximum
+    assert quantity != view.quantity
+
+
+@given(views(**FREE), st.data())
+def test_nobody_is_fired_who_is_not_drained(view: View, data: st.DataObject) -> None:
+    if not view.fleet.unordered or data.draw(st.booleans()):
+        above = 0 if view.fleet.unordered else view.needed
+        view = replace(view, cordon=replace(view.cordon, above=above, names=frozenset()))
+    decision = decide(view)
+    if decision.quantity is None or decision.quantity > view.quantity:
+        return
+    if view.fleet.unordered:
+        assert all(p.busy == 0 and not p.silent(NOW) for p in view.fleet.living)
+        assert all(view.cordon.holds(p.name) for p in view.fleet.living)
+        assert all(p.closing or p.stopped == view.cordon.at for p in view.fleet.living)
+        return
+    for number in range(decision.quantity + 1, view.quantity + 1):
+        name = f"worker.{number}"
+        waited = NOW - view.cordon.since.get(name, NOW)
+        late = view.drain_timeout is not None and waited >= view.drain_timeout
+        assert view.fleet.drained(name, view.cordon) or late
+        assert view.cordon.holds(name), "it had been told before"
+
+
+@given(views(fresh=False))
+def test_nothing_is_fired_on_anything_but_a_fresh_count(view: View) -> None:
+    decision = decide(view)
+    assert decision.quantity is None or decision.quantity > view.quantity
+
+
+@given(views(fresh=False, unsettled=None, stopping=None))
+def test_nobody_is_cordoned_on_anything_but_a_fresh_count(view: View) -> None:
+    cordon = decide(view).cordon
+    names = [*ORDERED, *UNORDERED]
+    assert all(view.cordon.holds(n) for n in names if cordon.holds(n))
+
+
+@given(views(blocked=True))
+def test_a_blocked_platform_is_not_called(view: View) -> None:
+    assert decide(view).quantity is None
+
+
+@given(views(may_call=False))
+def test_between_calls_there_are_hires_from_zero_alone(view: View) -> None:
+    assert view.quantity == 0 or decide(view).quantity is None
+
+
+@given(views(may_call=True, blocked=False, unsettled=None))
+def test_what_is_missing_is_hired(view: View) -> None:
+    assume(view.needed > 0)
+    view = replace(view, quantity=min(view.quantity, view.needed - 1))
+    assert decide(view).quantity == view.needed
+
+
+@given(views(unsettled=None, stopping=None))
+def test_with_work_for_all_nobody_is_cordoned(view: View) -> None:
+    assert not decide(replace(view, quantity=min(view.quantity, view.needed))).cordon
+
+
+@given(views())
+def test_nobody_who_may_yet_be_stopped_is_uncordoned(view: View) -> None:
+    floors = [floor for floor in (view.unsettled, view.stopping) if floor is not None]
+    assume(floors)
+    cordon = decide(view).cordon
+    if view.unsettled is not None:
+        assert decide(view).quantity is None
+    if view.unsettled is None and not view.fleet.unordered:
+        assert cordon.above is not None
+    assert cordon.above is not None
+    assert cordon.above <= min(floors)
+
+
+@given(views())
+def test_a_held_back_change_is_told_of(view: View) -> None:
+    decision = decide(view)
+    assert not (decision.suppressed and decision.quantity is not None)
+    assert decision.draining or not decision.cordon
+
+
+@given(views())
+def test_a_cordon_keeps_the_times_of_those_behind_it(view: View) -> None:
+    cordon = decide(view).cordon
+    for name, since in cordon.since.items():
+        if cordon is not view.cordon:
+            assert since == view.cordon.since.get(name, NOW)
+    assert cordon.at in (view.cordon.at, NOW, 0.0)
+    if cordon.at == view.cordon.at and view.cordon.at != NOW and cordon:
+        assert cordon.same_as(view.cordon), "another cordon must be confirmed anew"
+
+
+@given(views(**FREE))
+def test_it_comes_to_what_is_needed_when_everybody_obeys(view: View) -> None:
+    calm = replace(view.fleet, running=None, watched_since=0.0)
+    start = obeyed(replace(view, fleet=calm), decide(view))
+    assume(not start.fleet.unordered or len(start.fleet.presences) == start.quantity)
+    assert settle(start).quantity == view.needed

@@ -1,0 +1,130 @@
+"""Counts and dead reckoning never invent work, nor forget any that is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_middle_management.demand import (
+    COARSE_BUCKET,
+    FINE_BUCKET,
+    FINE_HORIZON,
+    Backlog,
+    Buckets,
+    Count,
+    Held,
+    bucket_of,
+    corrected,
+    due_by,
+    reckon,
+    take_count,
+)
+from celery_middle_management.page import Page
+from celery_middle_management.policies import workers_needed
+from celery_middle_management.settings import Pool
+
+NOW = 10_000.0
+tasks = st.integers(0, 50)
+times = st.floats(0, 2 * NOW)
+buckets = st.dictionaries(st.integers(900, 1100).map(lambda n: n * FINE_BUCKET), st.integers(1, 9))
+helds = st.builds(Held, tasks, tasks, tasks, tasks)
+backlogs = st.lists(st.builds(Backlog, tasks, tasks, times), max_size=4)
+counts = st.builds(take_count, times, backlogs, helds, buckets, st.booleans())
+
+
+@given(backlogs, helds, buckets, st.booleans())
+def test_a_count_accounts_for_every_task_once(
+    queues: list[Backlog], held: Held, due: Buckets, consuming: bool
+) -> None:
+    count = take_count(NOW, queues, held, due, consuming)
+    assert min(count.waiting, count.running, count.scheduled) >= 0
+    back = sum(b.orphans for b in queues if b.restore_at <= NOW)
+    there = sum(b.ready for b in queues) + held.waiting + held.running + held.scheduled
+    assert count.outstanding + count.scheduled == there + back
+    assert count.running == held.running
+    coming = [b for b in queues if b.orphans and b.restore_at > NOW]
+    assert (count.restore_at is not None) == bool(coming)
+    assert count.restore_at is None or count.restore_at > NOW
+
+
+@given(st.none() | counts, tasks, tasks, tasks)
+def test_reckoning_is_never_negative(
+    count: Count | None, published: int, finished: int, due: int
+) -> None:
+    reckoned = reckon(count, published, finished, due)
+    assert reckoned >= 0
+    assert reckon(count, published + 1, finished, due) >= reckoned
+    assert reckon(count, published, finished + 1, due) <= reckoned
+
+
+@given(counts, tasks, tasks, tasks)
+def test_reckoning_is_exact_when_every_task_is_told_of(
+    count: Count, published: int, finished: int, due: int
+) -> None:
+    done = min(finished, count.outstanding + published + due)
+    assert reckon(count, published, done, due) == count.outstanding + published + due - done
+
+
+pages = st.builds(
+    Page,
+    pool=st.just(Pool("worker", None, 0, 10, 1)),
+    now=st.just(NOW),
+    published=tasks,
+    finished=tasks,
+    base_published=tasks,
+    base_finished=tasks,
+    count=st.none() | counts,
+    buckets=buckets.map(lambda due: {when: n for when, n in due.items() if when > NOW}),
+)
+
+
+@given(pages, counts, tasks)
+def test_one_count_heals_whatever_was_told(page: Page, truth: Count, later: int) -> None:
+    published = page.published + later
+    page = page.counted(truth, page.published, page.finished)
+    assert page.outstanding == truth.outstanding
+    assert replace(page, published=published).outstanding == truth.outstanding + later
+
+
+@given(buckets, buckets, times, st.booleans())
+def test_due_times_are_corrected_towards_what_workers_hold(
+    known: Buckets, held: Buckets, now: float, empty: bool
+) -> None:
+    changes = corrected(known, held, now, empty)
+    after = {when: known.get(when, 0) + changes.get(when, 0) for when in {*known, *held}}
+    assert min(after.values(), default=0) >= 0
+    for when, n in after.items():
+        if when <= now:
+            assert n == known.get(when, 0)
+        elif empty:
+            assert n == held.get(when, 0)
+        else:
+            assert n == max(known.get(when, 0), held.get(when, 0)), "it may lie in a queue"
+    assert not corrected(after, held, now, empty)
+
+
+@given(buckets, times, times)
+def test_more_falls_due_as_time_passes(due: Buckets, one: float, other: float) -> None:
+    sooner, later = sorted((one, other))
+    assert due_by(due, sooner) <= due_by(due, later) <= sum(due.values())
+
+
+@given(st.floats(0, 4e9), st.floats(0, 4e9))
+def test_a_bucket_is_never_later_than_what_is_due(due: float, now: float) -> None:
+    bucket = bucket_of(due, now)
+    size = FINE_BUCKET if due - now <= FINE_HORIZON else COARSE_BUCKET
+    assert bucket <= due < bucket + size
+    assert bucket % size == 0
+
+
+@given(st.integers(0, 10**6), st.integers(1, 100), st.integers(0, 20), st.integers(0, 20))
+def test_just_enough_workers_within_limits(
+    outstanding: int, jobs: int, minimum: int, more: int
+) -> None:
+    maximum = minimum + more
+    needed = workers_needed(outstanding, jobs, minimum, maximum)
+    assert minimum <= needed <= maximum
+    assert needed == maximum or needed * jobs >= outstanding
+    assert needed == minimum or (needed - 1) * jobs < outstanding

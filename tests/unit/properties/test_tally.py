@@ -1,0 +1,101 @@
+"""No record is lost or doubled, in whatever order it is added, drained and collapsed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from celery_middle_management.tally import FINISHED, PUBLISHED, Batch, Tally
+
+queues = st.sampled_from(["celery", "pdf", "žluťoučký"])
+
+
+class TallyMachine(RuleBasedStateMachine):
+    """A worker and a child of it that record, and batches that are flushed or kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker = Tally()
+        self.worker.share_with_children()
+        self.child = Tally()
+        self.child._pipe = self.worker._pipe  # what a fork leaves a child with
+        self.child.after_fork()
+        self.told: Counter[tuple[str, str]] = Counter()
+        self.flushed: Counter[tuple[str, str]] = Counter()
+        self.runtime = self.flushed_runtime = 0.0
+        self.batch = Batch()
+        self.waiting = 0
+
+    def teardown(self) -> None:
+        assert self.worker._pipe is not None
+        read, write = self.worker._pipe
+        read.close()
+        os.close(write)
+
+    @rule(in_child=st.booleans(), queue=queues, due=st.just(0.0) | st.integers(1, 9).map(float))
+    def publish(self, in_child: bool, queue: str, due: float) -> None:
+        (self.child if in_child else self.worker).add(PUBLISHED, queue, due)
+        self.told["scheduled" if due else "published", queue] += 1
+        self.waiting += not in_child
+
+    @rule(in_child=st.booleans(), queue=queues, runtime=st.integers(0, 9).map(float))
+    def finish(self, in_child: bool, queue: str, runtime: float) -> None:
+        (self.child if in_child else self.worker).add(FINISHED, queue, runtime)
+        self.told["finished", queue] += 1
+        self.runtime += runtime
+        self.waiting += not in_child
+
+    @rule()
+    def wake(self) -> None:
+        self.worker.wake()
+
+    @rule()
+    def wait(self) -> None:
+        if self.worker.wait(0.0):
+            assert self.waiting
+
+    @rule()
+    def drain(self) -> None:
+        self.worker.drain(self.batch)
+        self.child.drain(self.batch)
+        self.waiting = 0
+        assert self.flushed + totals(self.batch) == self.told
+        assert self.flushed_runtime + runtime(self.batch) == self.runtime
+        assert not self.worker.wait(0.0)
+
+    @rule()
+    def fail_to_flush(self) -> None:
+        before = totals(self.batch)
+        self.batch.collapse()
+        assert totals(self.batch) == before
+        assert all(len(slots) == 1 for slots in self.batch.published.values())
+
+    @rule()
+    def flush(self) -> None:
+        self.flushed += totals(self.batch)
+        self.flushed_runtime += runtime(self.batch)
+        self.batch = Batch()
+
+    @invariant()
+    def a_batch_is_true_when_it_has_something(self) -> None:
+        assert bool(self.batch) == bool(totals(self.batch))
+
+
+def totals(batch: Batch) -> Counter[tuple[str, str]]:
+    found: Counter[tuple[str, str]] = Counter()
+    for kind, counts in (("published", batch.published), ("scheduled", batch.scheduled)):
+        for queue, slots in counts.items():
+            found[kind, queue] += sum(slots.values())
+    for queue, done in batch.finished.items():
+        found["finished", queue] += done.tasks
+    return found
+
+
+def runtime(batch: Batch) -> float:
+    return sum(done.runtime for done in batch.finished.values())
+
+
+TestTally = TallyMachine.TestCase

@@ -1,0 +1,200 @@
+"""A pool's page of the ledger, read and written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from celery_middle_management.demand import Count
+from celery_middle_management.fleet import Cordon
+from celery_middle_management.ledger import Changes, Snapshot
+from celery_middle_management.page import BOOT_SECONDS, Fire, Page, PageWriter, read_page
+from celery_middle_management.settings import Pool
+
+NOW = 10_000.0
+POOL = Pool("worker", None, min_workers=0, max_workers=10, jobs_per_worker=2)
+
+
+def page(**known: Any) -> Page:
+    return Page(**{"pool": POOL, "now": NOW} | known)
+
+
+def snapshot(state: dict[str, str] | None = None, **known: Any) -> Snapshot:
+    values = {"now": NOW, "state": state or {}, "due": {}, "presences": (), "queues": {}}
+    return Snapshot(**values | known)
+
+
+def written(changes: Changes, before: Snapshot) -> Snapshot:
+    """The ledger once *changes* have been written to it."""
+    state = {**before.state, **changes.set}
+    for name, n in changes.add.items():
+        state[name] = str(int(state.get(name, "0")) + n)
+    due = dict(before.due.get("worker", {}))
+    for name, n in changes.due.items():
+        when = int(name.rpartition("/")[2])
+        due[when] = due.get(when, 0) + n
+    return replace(
+        before,
+        state={k: v for k, v in state.items() if k not in changes.unset},
+        due={"worker": {when: n for when, n in due.items() if n > 0}},
+    )
+
+
+# -- what it says
+
+
+def test_outstanding_is_dead_reckoning() -> None:
+    told = page(
+        published=10,
+        base_published=4,
+        finished=5,
+        base_finished=3,
+        count=Count(NOW - 30, waiting=7, running=1, scheduled=4),
+        buckets={int(NOW): 2, int(NOW) + 1: 1},
+    )
+    assert told.outstanding == 8 + 6 - 2 + 2
+
+
+def test_demand_looks_ahead_by_the_time_that_a_boot_takes() -> None:
+    told = page(buckets={10_010: 1, 10_020: 2, 10_021: 4}, boot=20.0)
+    assert (told.outstanding, told.demand, told.needed) == (0, 3, 2)
+    assert told.wakes_at == 10_001.0
+
+
+def test_needed_stays_within_limits() -> None:
+    assert page().needed == 0
+    assert page(published=999).needed == 10
+    assert page(pool=replace(POOL, min_workers=3)).needed == 3
+
+
+def test_wakes_for_what_comes_back() -> None:
+    count = Count(NOW, 0, 0, 0, restore_at=NOW + 5)
+    assert page().wakes_at is None
+    assert page(count=replace(count, restore_at=None)).wakes_at is None
+    assert page(count=count).wakes_at == NOW + 5
+    assert page(count=count, buckets={10_012: 1}).wakes_at == 10_012 - BOOT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("fire", "unsettled", "stopping"),
+    [
+        (None, None, None),
+        (Fire(2, NOW), None, None),
+        (Fire(2, NOW + 1), 2, None),
+        (Fire(0, NOW + 1), 0, None),
+        (Fire(2, NOW, done=True), None, None),
+        (Fire(0, NOW + 1, done=True), None, 0),
+    ],
+)
+def test_a_fire_can_take_effect_until_its_time_is_up(
+    fire: Fire | None, unsettled: int | None, stopping: int | None
+) -> None:
+    assert (page(fire=fire).unsettled, page(fire=fire).stopping) == (unsettled, stopping)
+
+
+def test_counted() -> None:
+    told = page(published=10, finished=3)
+    after = told.counted(Count(NOW, 4, 1, 0), published=9, finished=3)
+    assert (after.drift, after.outstanding) == (2, 6)
+
+
+# -- how it is read
+
+
+def test_an_empty_ledger() -> None:
+    assert read_page(snapshot(), POOL) == page()
+
+
+def test_no_quantity_is_not_none_at_all() -> None:
+    assert read_page(snapshot({"worker/quantity": "0"}), POOL).quantity == 0
+
+
+def test_other_pools_are_not_read() -> None:
+    other = snapshot({"pdf/quantity": "3", "pdf/published": "9"}, due={"pdf": {10: 1}})
+    assert read_page(other, POOL) == page()
+
+
+def test_what_is_written_is_read_again() -> None:
+    changes = Changes()
+    told = page(
+        quantity=3,
+        base_published=7,
+        base_finished=6,
+        count=Count(NOW - 1, 1, 2, 3, restore_at=NOW + 4),
+        drift=-2,
+        buckets={11_000: 2},
+        cordon=Cordon(None, frozenset({"b", "a"}), NOW - 2, {"a": NOW - 3}),
+        fire=Fire(1, NOW + 30, done=True),
+        raised_at=NOW - 8,
+    )
+    writer = PageWriter(told, changes)
+    writer.quantity(3)
+    writer.count(told)
+    writer.cordon(told.cordon)
+    writer.firing(1, NOW + 30, done=True)
+    writer.raised(NOW - 8)
+    writer.needed(2)
+    ledger = written(changes, snapshot(due={"worker": {11_000: 2}}))
+    assert read_page(ledger, POOL) == told
+    assert ledger.number("worker/needed") == 2
+    assert ledger.time("worker/counted_at") == NOW - 1
+
+
+def test_what_is_over_is_unset() -> None:
+    before = snapshot({"worker/cordon": "{}", "worker/fire": '{"to": 1, "until": 20000}'})
+    assert read_page(before, POOL).unsettled == 1
+    changes = Changes()
+    writer = PageWriter(page(), changes)
+    writer.cordon(Cordon())
+    writer.settled()
+    writer.count(page())
+    assert written(changes, before).state == {}
+
+
+# -- how it is written
+
+
+def test_what_has_fallen_due_is_as_if_published() -> None:
+    before = snapshot({"worker/published": "5"}, due={"worker": {9_990: 2, 10_000: 1, 10_010: 4}})
+    changes = Changes()
+    told = read_page(before, POOL)
+    after = PageWriter(told, changes).fall_due(told)
+    assert (after.published, after.buckets) == (8, {10_010: 4})
+    assert after.outstanding == told.outstanding
+    assert read_page(written(changes, before), POOL) == after
+
+
+def test_nothing_due_changes_nothing() -> None:
+    changes, told = Changes(), page(buckets={10_010: 1})
+    assert PageWriter(told, changes).fall_due(told) is told
+    assert changes == Changes()
+
+
+def test_due_times_are_corrected() -> None:
+    before = snapshot(due={"worker": {11_000: 2, 12_000: 1}})
+    changes = Changes()
+    told = read_page(before, POOL)
+    after = PageWriter(told, changes).correct_due(told, {11_000: 1, 12_000: -1, 13_000: 5})
+    assert after.buckets == {11_000: 3, 13_000: 5}
+    assert read_page(written(changes, before), POOL) == after
+
+
+def test_the_time_of_a_boot_is_measured_once_for_each_hire() -> None:
+    before = snapshot({"worker/raised_at": "9970000"})
+    changes = Changes()
+    told = read_page(before, POOL)
+    assert told.raised_at == NOW - 30
+    after = PageWriter(told, changes).boot_measured(told, NOW - 10)
+    assert (after.boot, after.raised_at) == (13.0, None)
+    assert read_page(written(changes, before), POOL) == after
+    assert PageWriter(after, changes).boot_measured(after, NOW) is after
+
+
+def test_an_action_is_the_last_one_and_history() -> None:
+    changes = Changes()
+    PageWriter(page(), changes).action({"action": "hire", "from": 0, "to": 2})
+    assert json.loads(changes.set["worker/last_action"]) == {"action": "hire", "from": 0, "to": 2}
+    assert [json.loads(entry)["pool"] for entry in changes.history] == ["worker"]

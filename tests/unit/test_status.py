@@ -1,0 +1,265 @@
+"""What `celery mm status` tells of a ledger, and how the table says it."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from celery_middle_management.demand import Held
+from celery_middle_management.fleet import Presence
+from celery_middle_management.ledger import Snapshot
+from celery_middle_management.settings import Pool, Secret, Settings
+from celery_middle_management.status import asleep, status_of
+from celery_middle_management.status_table import ASLEEP, ago, span, status_table
+
+NOW = 1_800_000_000.0
+WORKER = Pool("worker", None, 0, 10, 10)
+PDF = Pool("pdf", ("pdf", "urgent"), 1, 3, 1)
+
+
+def settings(*pools: Pool) -> Settings:
+    return Settings(
+        platform="local",
+        pools=pools or (WORKER,),
+        redis_url=Secret("redis://"),
+        redis_options={},
+        call_interval=10.0,
+        count_interval=60.0,
+        drain_timeout=None,
+        heroku=None,
+    )
+
+
+def snapshot(*presences: Presence, due: dict[int, int] | None = None, **state: object) -> Snapshot:
+    """Of the pool `worker`; the app's own fields begin with `app_`."""
+    fields = {
+        name.removeprefix("app_") if name.startswith("app_") else f"worker/{name}": (
+            value if isinstance(value, str) else json.dumps(value)
+        )
+        for name, value in state.items()
+    }
+    return Snapshot(NOW, fields, {"worker": due or {}}, presences, {"mail": NOW - 5})
+
+
+def presence(name: str, seen: float = NOW, queue: str = "celery", **fields: Any) -> Presence:
+    held = {queue: Held(**fields)} if fields else {}
+    return Presence(name, name, name.partition(".")[0], NOW - 100, seen, queues=(queue,), held=held)
+
+
+def only_pool(snapshot: Snapshot) -> dict[str, Any]:
+    (pool,) = status_of(settings(), snapshot, ["celery"])["pools"]
+    return dict(pool)
+
+
+def shown(document: dict[str, Any], width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(status_table(document, datetime.fromtimestamp(NOW, timezone.utc)))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_nothing_is_known_yet() -> None:
+    assert status_of(settings(WORKER, PDF), Snapshot(NOW, {}, {}, (), {}), ["celery", "pdf"]) == {
+        "paused": False,
+        "pools": [
+            {
+                "name": "worker",
+                "platform": "local",
+                "queues": ["celery"],
+                "workers": {
+                    "current": None,
+                    "needed": 0,
+                    "min": 0,
+                    "max": 10,
+                    "draining": [],
+                    "live": [],
+                    "drains": [],
+                },
+                "tasks": {
+                    "outstanding": 0,
+                    "waiting": 0,
+                    "running": 0,
+                    "scheduled": 0,
+                    "counted_at": None,
+                },
+                "drift": 0,
+                "last_action": None,
+                "next_call_at": None,
+            },
+            {
+                "name": "pdf",
+                "platform": "local",
+                "queues": ["pdf", "urgent"],
+                "workers": {
+                    "current": None,
+                    "needed": 1,
+                    "min": 1,
+                    "max": 3,
+                    "draining": [],
+                    "live": [],
+                    "drains": [],
+                },
+                "tasks": {
+                    "outstanding": 0,
+                    "waiting": 0,
+                    "running": 0,
+                    "scheduled": 0,
+                    "counted_at": None,
+                },
+                "drift": 0,
+                "last_action": None,
+                "next_call_at": None,
+            },
+        ],
+    }
+
+
+def test_queues_are_all_that_anybody_knows_of() -> None:
+    assert only_pool(snapshot(presence("worker.1", queue="other")))["queues"] == [
+        "celery",
+        "mail",
+        "other",
+    ]
+
+
+def test_tasks_are_the_count_and_what_was_told_since() -> None:
+    count = {"at": NOW - 12, "waiting": 9, "running": 3, "scheduled": 4, "drift": -2}
+    pool = only_pool(
+        snapshot(
+            presence("worker.1", running=3, waiting=1),
+            due={int(NOW) - 10: 2, int(NOW) + 50: 4},
+            count=count,
+            published=25,
+            base_published=20,
+            finished=11,
+            base_finished=10,
+            quantity=3,
+        )
+    )
+    assert pool["tasks"] == {
+        "outstanding": 18,
+        "waiting": 15,
+        "running": 3,
+        "scheduled": 4,
+        "counted_at": "2027-01-15T07:59:48.000+00:00",
+    }
+    assert pool["drift"] == -2
+    assert pool["workers"]["current"] == 3
+    assert pool["workers"]["needed"] == 2
+
+
+def test_running_tasks_are_sure_even_below_dead_reckoning() -> None:
+    tasks = only_pool(snapshot(presence("worker.1", running=2)))["tasks"]
+    assert (tasks["outstanding"], tasks["waiting"], tasks["running"]) == (2, 0, 2)
+
+
+def test_scheduled_tasks_that_only_a_worker_knows_count() -> None:
+    holder = Presence("a", "worker.1", "worker", 1, NOW, due={"celery": {int(NOW) + 60: 7}})
+    assert only_pool(snapshot(holder))["tasks"]["scheduled"] == 7
+
+
+def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
+    cordon = {"above": 1, "names": [], "at": NOW - 30, "since": {"worker.2": NOW - 30}}
+    pool = only_pool(
+        snapshot(
+            presence("worker.10", running=1),
+            presence("worker.2", running=2, waiting=1),
+            presence("worker.1"),
+            presence("worker.3", seen=NOW - 20),
+            presence("worker.3", seen=NOW - 20),
+            quantity=4,
+            cordon=cordon,
+        )
+    )
+    workers = pool["workers"]
+    assert workers["live"] == ["worker.1", "worker.2", "worker.10"]
+    assert workers["draining"] == ["worker.2", "worker.3", "worker.4", "worker.10"]
+    assert workers["drains"][0] == {
+        "name": "worker.2",
+        "since": "2027-01-15T07:59:30.000+00:00",
+        "running": 2,
+        "waiting": 1,
+    }
+    assert workers["drains"][2] == {"name": "worker.4", "since": None, "running": 0, "waiting": 0}
+
+
+def test_names_without_numbers_are_known_only_once_heard() -> None:
+    cordon = {"above": 0, "names": [], "at": NOW, "since": {}}
+    name = "worker-23z34x56y-w78k9"
+    told = Presence("a", name, "worker", 1, NOW)
+    assert only_pool(snapshot(told, quantity=3, cordon=cordon))["workers"]["draining"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("called", "blocked", "expected"),
+    [
+        (NOW - 4, 0, "2027-01-15T08:00:06.000+00:00"),
+        (NOW - 4, NOW + 20, "2027-01-15T08:00:20.000+00:00"),
+        (NOW - 11, NOW - 1, None),
+    ],
+)
+def test_when_the_platform_may_be_called_again(
+    called: float, blocked: float, expected: str | None
+) -> None:
+    pool = only_pool(snapshot(app_called_at=called * 1000, app_blocked_until=blocked * 1000))
+    assert pool["next_call_at"] == expected
+
+
+def test_the_table_tells_it_all_at_any_width() -> None:
+    action = {"at": "2027-01-15T07:59:48+00:00", "action": "hire", "from": 0, "to": 3}
+    document = status_of(
+        settings(),
+        snapshot(
+            presence("worker.3", running=1),
+            due={int(NOW) + 50: 4},
+            count={"at": NOW - 12, "waiting": 12, "running": 0, "scheduled": 4, "drift": 5},
+            quantity=3,
+            cordon={"above": 2, "names": [], "at": 1.0, "since": {"worker.3": NOW - 300}},
+            last_action={**action, "reason": "[red]because"},
+            app_called_at=(NOW - 1) * 1000,
+        ),
+    )
+    text = shown(document)
+    for part in (
+        "3 / 2 needed (0-10)",
+        "11 waiting, 1 running",
+        "4 scheduled",
+        "counted 12 s ago, drift +5",
+        "hire 0 -> 3, 12 s ago",
+        "[red]because",
+        "next change in 9 s",
+        "1 draining",
+        "worker.3 drains for 5 min: 1 running, 0 waiting",
+    ):
+        assert part in text
+    assert "\x1b" not in text
+    assert ASLEEP[:40] not in text  # it lives
+    for width in (20, 40, 60):
+        assert max(map(len, shown(document, width).splitlines())) <= width
+
+
+def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
+    sleeping = status_of(settings(), snapshot(due={int(NOW) + 50: 4}, quantity=0))
+    assert asleep(sleeping)
+    assert ASLEEP in shown(sleeping, width=500)
+    another = presence("pdf.1", queue="pdf")
+    watched = snapshot(another, due={int(NOW) + 50: 4}, quantity=0)
+    assert not asleep(status_of(settings(WORKER, PDF), watched))
+    assert not asleep(status_of(settings(), snapshot()))
+
+
+def test_times_in_words() -> None:
+    assert [span(s) for s in (0, 119, 120, 7200, 259_200)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "2 h",
+        "3 days",
+    ]
+    now = datetime.fromtimestamp(NOW, timezone.utc)
+    assert ago("2027-01-15T08:00:05+00:00", now) == "in 5 s"

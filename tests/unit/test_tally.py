@@ -1,0 +1,297 @@
+"""What is recorded is found again, whoever recorded it and however it ended."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import pytest
+
+from celery_middle_management import tally as module
+from celery_middle_management.tally import FINISHED, PUBLISHED, SLICE, Batch, Record, Tally
+
+from ..servers import wait_for
+
+
+def totals(batch: Batch) -> tuple[int, int, int]:
+    """Tasks published, scheduled and finished."""
+    published, scheduled = (
+        sum(n for slots in counts.values() for n in slots.values())
+        for counts in (batch.published, batch.scheduled)
+    )
+    return published, scheduled, sum(done.tasks for done in batch.finished.values())
+
+
+def drained(tally: Tally, batch: Batch | None = None) -> Batch:
+    batch = Batch() if batch is None else batch
+    tally.drain(batch)
+    return batch
+
+
+def child(work: Callable[[], None]) -> int:
+    """Fork a child that does some work; its process id."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)  # whatever happens to the test, its children end
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+@pytest.fixture(name="shared")
+def _shared() -> Iterator[Tally]:
+    """The tally of a worker whose children share it."""
+    tally = Tally()
+    tally.share_with_children()
+    yield tally
+    close(tally)
+
+
+def pipe_of(tally: Tally) -> tuple[io.FileIO, int]:
+    pipe = tally._pipe
+    assert pipe is not None
+    return pipe
+
+
+def close(tally: Tally) -> None:
+    read, write = pipe_of(tally)
+    read.close()
+    os.close(write)
+
+
+# -- batches
+
+
+def test_an_empty_batch_is_false() -> None:
+    assert not Batch()
+    for kind, value in ((PUBLISHED, 0.0), (PUBLISHED, 99.0), (FINISHED, 0.0)):
+        batch = Batch()
+        batch.add(Record(kind, "celery", 1.0, value))
+        assert batch
+
+
+def test_records_add_up_by_queue_and_time() -> None:
+    batch = Batch()
+    for at in (5.0, 5.0 + SLICE / 2, 6.0):
+        batch.add(Record(PUBLISHED, "a", at, 0.0))
+    batch.add(Record(PUBLISHED, "b", 5.0, 0.0))
+    assert batch.published == {"a": {500: 2, 600: 1}, "b": {500: 1}}
+
+
+def test_scheduled_tasks_add_up_by_due_time() -> None:
+    batch = Batch()
+    for due in (100.2, 100.9, 200.0):
+        batch.add(Record(PUBLISHED, "a", 5.0, due))
+    assert batch.scheduled == {"a": {100: 2, 200: 1}}
+    assert not batch.published
+
+
+def test_run_times_add_up() -> None:
+    batch = Batch()
+    for runtime in (2.0, 3.0):
+        batch.add(Record(FINISHED, "a", 5.0, runtime))
+    done = batch.finished["a"]
+    assert (done.tasks, done.runtime, done.runtime_squares) == (2, 5.0, 13.0)
+
+
+def test_collapsed_to_the_latest_time() -> None:
+    batch = Batch()
+    for at in (5.0, 6.0, 5.5):
+        batch.add(Record(PUBLISHED, "a", at, 0.0))
+    batch.add(Record(PUBLISHED, "a", 5.0, 100.0))
+    batch.collapse()
+    batch.collapse()
+    assert batch.published == {"a": {600: 3}}
+    assert batch.scheduled == {"a": {100: 1}}
+
+
+# -- one process
+
+
+def test_what_is_added_is_drained_once() -> None:
+    tally = Tally()
+    began = monotonic()
+    tally.add(PUBLISHED, "celery", 0.0)
+    tally.add(PUBLISHED, "celery", 99.5)
+    tally.add(FINISHED, "celery", 1.5)
+    batch = drained(tally)
+    assert totals(batch) == (1, 1, 1)
+    (slot,) = batch.published["celery"]
+    assert int(began / SLICE) <= slot <= monotonic() / SLICE
+    assert not drained(tally)
+    assert not tally.shared
+
+
+def test_waiting_ends_with_the_first_record_and_loses_none() -> None:
+    tally = Tally()
+    assert not tally.wait(0.0)
+    tally.add(PUBLISHED, "celery", 0.0)
+    tally.add(PUBLISHED, "celery", 0.0)
+    assert tally.wait(None)
+    assert tally.wait(None), "it is still there"
+    assert totals(drained(tally)) == (2, 0, 0)
+    assert not tally.wait(0.0)
+
+
+def test_woken_without_a_record() -> None:
+    tally = Tally()
+    ended: list[bool] = []
+    waiter = threading.Thread(target=lambda: ended.append(tally.wait(None)))
+    waiter.start()
+    tally.wake()
+    waiter.join(30)
+    assert ended == [False]
+
+
+def test_a_wake_is_no_record() -> None:
+    tally = Tally()
+    tally.wake()
+    tally.add(PUBLISHED, "celery", 0.0)
+    tally.wake()
+    assert totals(drained(tally)) == (1, 0, 0)
+
+
+def test_many_threads_add_while_one_drains() -> None:
+    tally, batch = Tally(), Batch()
+
+    def publish() -> None:
+        for _ in range(2000):
+            tally.add(PUBLISHED, "celery", 0.0)
+
+    threads = [threading.Thread(target=publish) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        tally.drain(batch)
+    assert totals(drained(tally, batch)) == (16_000, 0, 0)
+
+
+def test_a_fork_does_not_double_what_the_parent_has_not_flushed() -> None:
+    tally = Tally()
+    tally.add(PUBLISHED, "celery", 0.0)
+    assert tally.wait(0.0)
+    tally.add(PUBLISHED, "celery", 0.0)
+    read, write = os.pipe()
+
+    def work() -> None:
+        tally.after_fork()
+        before = bool(drained(tally))
+        tally.add(PUBLISHED, "celery", 0.0)
+        os.write(write, repr((before, totals(drained(tally)))).encode())
+
+    pid = child(work)
+    os.close(write)
+    os.waitpid(pid, 0)
+    assert os.read(read, 100) == b"(False, (1, 0, 0))"
+    os.close(read)
+    assert totals(drained(tally)) == (2, 0, 0)
+
+
+# -- a worker and its children
+
+
+def test_the_pipe_is_opened_once(shared: Tally) -> None:
+    pipe = pipe_of(shared)
+    shared.share_with_children()
+    assert pipe_of(shared) == pipe
+    assert shared.shared
+
+
+def test_a_system_that_cannot_enlarge_pipes_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(module.fcntl, "F_SETPIPE_SZ", raising=False)
+    tally = Tally()
+    tally.share_with_children()
+    assert tally.shared
+    close(tally)
+
+
+def test_the_worker_finds_what_its_children_recorded(shared: Tally) -> None:
+    def work() -> None:
+        shared.after_fork()
+        for _ in range(100):
+            shared.add(PUBLISHED, "žluťoučký", 0.0)
+            shared.add(PUBLISHED, "", 99.0)
+            shared.add(FINISHED, "celery", 0.5)
+        assert not drained(shared), "a child leaves the pipe to its worker"
+
+    shared.add(PUBLISHED, "žluťoučký", 0.0)
+    children = [child(work) for _ in range(3)]
+    for pid in children:
+        assert os.waitpid(pid, 0)[1] == 0
+    batch = drained(shared)
+    assert totals(batch) == (301, 300, 300)
+    assert set(batch.published) == {"žluťoučký"}
+    assert batch.finished["celery"].runtime == 150.0
+
+
+def test_records_are_whole_when_children_are_killed_while_writing(shared: Tally) -> None:
+    def work() -> None:
+        shared.after_fork()
+        for n in itertools.count():
+            shared.add(PUBLISHED, f"queue-{n % 7}" * 9, 0.0)
+
+    batch = Batch()
+    for _ in range(3):
+        pid = child(work)
+        before = totals(batch)[0]
+        wait_for(lambda before=before: totals(drained(shared, batch))[0] > before)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    drained(shared, batch)
+    assert set(batch.published) == {f"queue-{n}" * 9 for n in range(7)}
+    before = totals(batch)[0]
+    shared.after_fork()  # as the next child would
+    shared.add(PUBLISHED, "last", 0.0)
+    shared._in_child = False
+    drained(shared, batch)
+    assert sum(batch.published["last"].values()) == 1
+    assert totals(batch)[0] == before + 1
+
+
+def test_a_full_pipe_blocks_nobody(shared: Tally) -> None:
+    def work() -> None:
+        shared.after_fork()
+        for _ in range(100_000):
+            shared.add(PUBLISHED, "celery", 0.0)
+
+    def go_on() -> None:
+        shared.after_fork()
+        shared.add(FINISHED, "celery", 1.0)
+
+    assert os.waitpid(child(work), 0)[1] == 0
+    some = totals(drained(shared))[0]
+    assert 0 < some < 100_000
+    assert os.waitpid(child(go_on), 0)[1] == 0
+    assert totals(drained(shared)) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 18, 19, 21, 24])
+def test_a_record_read_in_parts(shared: Tally, cut: int) -> None:
+    name = "celery"
+    head = module._HEAD.pack(len(name), PUBLISHED, 5.0, 0.0)
+    data = 2 * (head + name.encode())
+    write = pipe_of(shared)[1]
+    batch = Batch()
+    os.write(write, data[:cut])
+    drained(shared, batch)
+    os.write(write, data[cut:])
+    drained(shared, batch)
+    assert batch.published == {"celery": {500: 2}}
+
+
+def test_a_pipe_without_writers_is_at_its_end() -> None:
+    tally = Tally()
+    tally.share_with_children()
+    read, write = pipe_of(tally)
+    os.close(write)
+    assert not drained(tally)
+    read.close()
