@@ -110,6 +110,8 @@ class SignalHandlers:
         request = task.request
         if request.is_eager:
             return
+        if state is None:
+            return  # a child being killed, for its time limit or a revoke: the parent tells
         if state == states.REJECTED and getattr(retval, "requeue", False):
             return  # back in its queue
         started = getattr(request, _STARTED, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import redis
 
 from .processes import children, kill
-from .stage import MAXIMUM, POOL, QUEUE, Stage
+from .stage import MAXIMUM, POOL, Stage
 
 #: The platform ends a request after 30 s.
 LATEST = 20.0
@@ -176,14 +175,7 @@ class Monkey:
     # -- the broker
 
     def _purge(self) -> None:
-        """As ``celery purge`` does, which does not tell what it threw away."""
-        with self._stage.broker_client.pipeline(transaction=True) as pipe:
-            for name in _lists(QUEUE):
-                pipe.lrange(name, 0, -1)
-                pipe.delete(name)
-            found = pipe.execute()[::2]
-        ids = [json.loads(message)["headers"]["id"] for messages in found for message in messages]
-        self._journal.write("purged", ids=ids)
+        self._journal.write("purged", ids=self._stage.purge())
 
     def _pause_broker(self) -> None:
         with self._fault("broker", sort="pause"):
@@ -222,11 +214,6 @@ class Monkey:
                 self._pause(0.5, 8.0)
             finally:
                 self._stage.ledger.restart()
-
-
-def _lists(queue: str) -> list[str]:
-    """Where kombu's Redis transport keeps a queue."""
-    return [f"{queue}\x06\x16{step}" if step else queue for step in (0, 3, 6, 9)]
 
 
 def _await(

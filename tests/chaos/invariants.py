@@ -159,7 +159,8 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     published = task.published or {}
     if any(end["how"] == "aborted: Reject" for end in task.ended):
         return "lost by Celery: a retry while the broker was down"
-    if task.received:
+    undone = story.kinds["quiet"][-1]["undone"]
+    if task.received or undone.get(task.id) != "nowhere":
         return None
     # kombu takes a message off its list first and writes it down as taken a moment later.
     begin, end = published["at"] - 0.1, _surpassed(story, task) + 1.0
@@ -189,7 +190,8 @@ def _lost(story: Story, task: Task) -> str:
         f"task {task.id} ({published['what']}, {published['seconds']:.1f} s, eta "
         f"{published['eta']:.1f} s) published at {_at(story, published)}: received "
         f"{_where(story, task.received)}, begun {_where(story, task.begun)}, ended "
-        f"{[end['how'] for end in task.ended]}"
+        f"{[end['how'] for end in task.ended]}; in the broker: "
+        f"{story.kinds['quiet'][-1]['undone'].get(task.id)}"
     )
 
 

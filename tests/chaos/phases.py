@@ -16,6 +16,8 @@ from .stage import PLAIN_QUEUE, POOL, VISIBILITY_TIMEOUT, Stage
 DONE_WITHIN = 2 * VISIBILITY_TIMEOUT + 60.0
 #: A publisher has come to rest in this time (s), a broker that was just healed included.
 PUBLISHED_WITHIN = 30.0
+#: What is neither done nor in the broker for this long (s) is lost.
+NOWHERE = 10.0
 #: A load phase shorter than this (s) is not begun.
 SHORTEST = 20.0
 
@@ -29,6 +31,8 @@ class Run:
         self._monkey = Monkey(stage)
         self._follower = Follower(stage.journal_path)
         self._owed = Owed()
+        self._look_at = 0.0
+        self._seen_at = 0.0
 
     def run(self, seconds: float) -> None:
         watch = DynoWatch(self._stage)
@@ -67,8 +71,9 @@ class Run:
     def _quiet(self) -> None:
         stage, since = self._stage, time.time()
         self._wait(self._published, PUBLISHED_WITHIN)
-        self._wait(lambda: not self._owed.ids(), DONE_WITHIN)
-        undone = sorted(self._owed.ids())
+        self._seen_at = time.monotonic()
+        self._wait(self._done, DONE_WITHIN)
+        in_broker = stage.in_broker()
         self._wait(lambda: stage.quantity() == stage.minimum, AT_MINIMUM + 30.0)
         last_end = max(self._owed.last_end, since)
         changed = [c.at_wall for c in stage.emulator.changes if c.process_type == POOL]
@@ -78,7 +83,7 @@ class Run:
             began=since,
             last_end=last_end,
             took=max(max(changed, default=0.0) - last_end, 0.0) if at_minimum else None,
-            undone=undone,
+            undone={i: in_broker.get(i, "nowhere") for i in self._owed.ids()},
         )
         stage.broker_client.delete(PLAIN_QUEUE)
 
@@ -89,6 +94,17 @@ class Run:
             if condition():
                 return
             time.sleep(0.2)
+
+    def _done(self) -> bool:
+        """Whether nothing is owed any more, or what is has been nowhere in the broker for long."""
+        owed, now = self._owed.ids(), time.monotonic()
+        if not owed:
+            return True
+        if now >= self._look_at:
+            self._look_at = now + 1.0
+            if owed & self._stage.in_broker().keys():
+                self._seen_at = now
+        return now - self._seen_at > NOWHERE
 
     def _published(self) -> bool:
         """Whether every publisher has come to rest."""

@@ -31,6 +31,8 @@ MAXIMUM = 6
 CALL_INTERVAL = 2.0
 COUNT_INTERVAL = 10.0
 VISIBILITY_TIMEOUT = 60.0
+#: A list for each priority.
+LISTS = [QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9))]
 PUBLISHERS = 2  # of each sort
 TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT,
@@ -226,6 +228,31 @@ class Stage:
     def key(self, name: str) -> str:
         return f"{{middle-management:myapp}}:{name}"
 
+    # -- the broker, as kombu's Redis transport keeps it
+
+    def purge(self) -> list[str]:
+        """As ``celery purge``, which does not tell what it threw away: the ids of those tasks."""
+        with self.broker_client.pipeline(transaction=True) as pipe:
+            for name in LISTS:
+                pipe.lrange(name, 0, -1)
+                pipe.delete(name)
+            found = pipe.execute()[::2]
+        return [_id(json.loads(message)) for messages in found for message in messages]
+
+    def in_broker(self) -> dict[str, str]:
+        """The ids of the tasks that the broker has: ``waiting``, or ``taken`` by a worker."""
+        found = {}
+        with self.broker_client.pipeline(transaction=True) as pipe:
+            pipe.hvals("unacked")
+            for name in LISTS:
+                pipe.lrange(name, 0, -1)
+            taken, *waiting = pipe.execute()
+        for entry in taken:
+            found[_id(json.loads(entry)[0])] = "taken"
+        for message in (message for messages in waiting for message in messages):
+            found[_id(json.loads(message))] = "waiting"
+        return found
+
     # -- records
 
     def record_platform(self) -> None:
@@ -253,6 +280,10 @@ class Stage:
             sizes = {"hash": c.hlen, "list": c.llen}
             size = sizes[sort](key) if sort in sizes else 1
             self.journal.write("key", name=key, type=sort, ttl=c.ttl(key), size=size, live=live)
+
+
+def _id(message: dict[str, Any]) -> str:
+    return str(message["headers"]["id"])
 
 
 def client(url: str) -> redis.Redis:

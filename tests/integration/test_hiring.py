@@ -107,15 +107,15 @@ def test_publishing_under_gevent(redis_url: str) -> None:
         for job in [gevent.spawn(work.delay) for _ in range(4)]: job.join()
         gevent.sleep(30)
     """
-    with stage(redis_url, command=None) as on:
-        with on.program(code, PATCH_GEVENT="1"):
-            on.wait_for_quantity(4)
+    with stage(redis_url, command=None) as on, on.program(code, PATCH_GEVENT="1"):
+        on.wait_for_quantity(4)
 
 
 def test_the_minimum_is_kept(redis_url: str, tmp_path: Path) -> None:
-    with stage(
-        redis_url, log_dir=tmp_path, settings={"min_workers": 1, "call_interval": 1}
-    ) as on, on.program(THREE + "import time; time.sleep(60)"):
+    with (
+        stage(redis_url, log_dir=tmp_path, settings={"min_workers": 1, "call_interval": 1}) as on,
+        on.program(THREE + "import time; time.sleep(60)"),
+    ):
         on.wait_for_quantity(3)
         on.wait_for_quantity(1)
         on.wait_until_finished(3)
@@ -144,9 +144,10 @@ def test_pools_are_changed_in_one_call(redis_url: str) -> None:
 
 
 def test_scaling_by_hand_is_respected_and_drained_back(redis_url: str, tmp_path: Path) -> None:
-    with stage(
-        redis_url, log_dir=tmp_path, settings={"max_workers": 2, "call_interval": 1}
-    ) as on, on.program("work.delay(15)\nimport time; time.sleep(90)"):
+    with (
+        stage(redis_url, log_dir=tmp_path, settings={"max_workers": 2, "call_interval": 1}) as on,
+        on.program("work.delay(15)\nimport time; time.sleep(90)"),
+    ):
         on.wait_for_quantity(1)
         on.emulator.scale_by_hand("worker", 4)
         on.wait_for_quantity(0, timeout=100)

@@ -1,6 +1,5 @@
 """An app as users write them, its settings from the environment that each test gives it."""
 
-# ruff: noqa: E402, I001 - gevent has to patch before anything else is imported
 from __future__ import annotations
 
 import os
@@ -82,6 +81,6 @@ def suicide() -> None:
 
 
 @app.task
-def publish(tasks: int, countdown: float = 0.0) -> None:
+def publish(tasks: int, countdown: float = 0.0, queue: str = "celery") -> None:
     for _ in range(tasks):
-        work.apply_async(countdown=countdown or None)
+        work.apply_async(countdown=countdown or None, queue=queue)

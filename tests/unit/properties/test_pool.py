@@ -17,7 +17,7 @@ from celery_middle_management.decision import Decision, View, decide
 from celery_middle_management.demand import Backlog, Held, take_count
 from celery_middle_management.fleet import Cordon, Fleet, Presence, held_in, number_of
 from celery_middle_management.page import Fire, Page
-from celery_middle_management.scaler import FIRE_SETTLES, STOPS_WITHIN, WATCH_GAP
+from celery_middle_management.scaler import FIRE_SETTLES, READ_INTERVAL, STOPS_WITHIN, WATCH_GAP
 from celery_middle_management.settings import Pool
 
 POOL = Pool("worker", ("celery",), min_workers=1, max_workers=4, jobs_per_worker=2)
@@ -30,8 +30,6 @@ SLOTS = 2
 BOOT = 20.0
 #: A request of which no answer came may be carried out this much later (s).
 LATEST = 29.0
-#: A worker stays out of Redis' reach for less than this time (s).
-MUTE = 1000.0
 
 indexes = st.integers(0, 99)
 moments = st.sampled_from([0.0, 1.0, 3.0, 10.0, 31.0])
@@ -89,7 +87,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.workers: list[Worker] = []
         self.ready = 0
         self.target = 0
-        #: Fires and other changes under way: when (s), what, and whether it is a fire of ours.
+        #: Changes of ours that are under way: when (s) the platform makes them, and to what.
         self.under_way: list[tuple[float, int]] = []
         #: When (s) workers are asked to stop, and whether a fire is the cause.
         self.stops: list[tuple[float, Worker, bool]] = []
@@ -97,6 +95,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.page = Page(POOL, self.now, quantity=0, boot=0.0)
         self.presences: dict[str, Presence] = {}
         self.called_at = 0.0
+        self.read_at = 0.0
         self.evaluated_at = 0.0
         self.watched_since = 0.0
         self.countable = True
@@ -207,8 +206,10 @@ class PoolMachine(RuleBasedStateMachine):
     def evaluate(self, outcome: str = "done", delay: float = 0.0, stop_after: float = 0.0) -> None:
         """One evaluation, as the scaler makes it."""
         self._settle_fire()
-        fleet = self._fleet()
-        self._forget(fleet)
+        self._forget(self._fleet())
+        old = self.now - self.read_at >= READ_INTERVAL or self._fleet().more_than_known()
+        if old and self.now - self.called_at >= CALL_INTERVAL:
+            self._read_quantity()
         view = self._view(self._fleet(), fresh=False)
         decision = decide(view)
         if decision.wants_count and self.countable:
@@ -222,8 +223,7 @@ class PoolMachine(RuleBasedStateMachine):
             decision = decide(view)
         if decision.quantity is not None:
             # The quantity is read before it is changed.
-            self.called_at = self.now
-            self.page = replace(self.page, quantity=self.target)
+            self._read_quantity()
             fleet = replace(view.fleet, quantity=self.target)
             view = replace(view, fleet=fleet, quantity=self.target, needed=self.page.needed)
             decision = decide(view)
@@ -232,10 +232,15 @@ class PoolMachine(RuleBasedStateMachine):
         if decision.quantity is not None:
             self._scale(view, decision, outcome, delay, stop_after)
 
+    def _read_quantity(self) -> None:
+        self.page = replace(self.page, quantity=self.target)
+        self.read_at = self.now
+
     def _scale(
         self, view: View, decision: Decision, outcome: str, delay: float, stop_after: float
     ) -> None:
         quantity = decision.quantity or 0
+        self.called_at = self.now
         if not POOL.min_workers <= quantity <= POOL.max_workers:
             self.wronged.append(f"set to {quantity}")
         fires = quantity < view.quantity
@@ -247,7 +252,9 @@ class PoolMachine(RuleBasedStateMachine):
             if fires:
                 self._write_fire(quantity, STOPS_WITHIN, done=True)
         elif outcome == "unanswered":
-            self.under_way.append((self.now + min(delay, LATEST), quantity))
+            # A hire takes effect at once or not at all: else it could undo a later one.
+            self.under_way.append((self.now + (min(delay, LATEST) if fires else 0.0), quantity))
+            self._advance(0.0)
         if fires and outcome in ("lost", "unanswered"):
             self._write_fire(quantity, FIRE_SETTLES, done=False)
 
@@ -351,6 +358,9 @@ class PoolMachine(RuleBasedStateMachine):
         self._report(worker)
         worker.obey()
 
+    def _can_come_up(self, worker: Worker) -> bool:
+        return not worker.up and worker.stopped_at is None and worker.started < self.now
+
     def _advance(self, seconds: float) -> None:
         self.now += seconds
         for when, quantity in [u for u in self.under_way if u[0] <= self.now]:
@@ -375,7 +385,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(index=indexes)
     def boot(self, index: int) -> None:
-        if booting := [w for w in self.workers if not w.up and w.stopped_at is None]:
+        if booting := [w for w in self.workers if self._can_come_up(w)]:
             self._come_up(booting[index % len(booting)])
 
     @invariant()
