@@ -28,6 +28,9 @@ class View:
     unsettled: int | None = None
     #: A fire to this quantity was done just now, and the platform may not have stopped them yet.
     stopping: int | None = None
+    #: A hire to this quantity was sent and it is not known whether it was, or will be, done. Done
+    #: late, it would undo one to more, and stop workers that nobody has drained.
+    ceiling: int | None = None
     drain_timeout: float | None = None
 
 
@@ -86,9 +89,12 @@ def _hire(view: View) -> Decision:
     cordon = Cordon()
     if view.needed == view.quantity:
         return Decision(cordon)
+    target = view.needed if view.ceiling is None else min(view.needed, view.ceiling)
+    if target <= view.quantity:
+        return Decision(cordon, suppressed=True)
     if view.blocked or not (view.may_call or view.quantity == 0):
         return Decision(cordon, suppressed=True)
-    return Decision(cordon, quantity=view.needed)
+    return Decision(cordon, quantity=target)
 
 
 def _fire(view: View) -> Decision:
@@ -102,7 +108,7 @@ def _fire(view: View) -> Decision:
     decision = Decision(
         cordon,
         draining=True,
-        wants_running=view.fleet.unknown(waits_for),
+        wants_running=view.fleet.unknown(waits_for, cordon),
     )
     # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
     if reach < view.quantity and reach <= view.maximum:
@@ -117,7 +123,7 @@ def _fire_unordered(view: View) -> Decision:
     when all have confirmed it the quantity is lowered.
     """
     fleet, cordon = view.fleet, view.cordon
-    asks = fleet.unknown(p.name for p in fleet.living)
+    asks = fleet.unknown((p.name for p in fleet.living), cordon)
     if fleet.busy() or view.blocked or not (view.may_call or cordon.above == 0):
         surplus = sorted(
             {p.name: p for p in fleet.living}.values(),

@@ -18,6 +18,8 @@ SILENT = 5.0
 #: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
 #: longer running for the platform, and has been silent, this long ago (s) is surely gone.
 SURELY_KILLED = 40.0
+#: Before this time (s) a worker that is not heard of is most likely still booting.
+BOOT_TIME = 15.0
 #: A worker of which nothing is heard for this long (s) after its hiring never came up.
 BOOT_GRACE = 60.0
 
@@ -171,11 +173,13 @@ class Fleet:
             return self._never_came(name, cordon)
         return all(self._idle(p, cordon) for p in bearers)
 
-    def unknown(self, names: Iterable[str]) -> bool:
+    def unknown(self, names: Iterable[str], cordon: Cordon) -> bool:
         """Whether asking the platform for its running workers may tell more about *names*."""
         return self.running is None and any(
-            not self.bearers(n) or any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(n))
-            for n in names
+            any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(name))
+            if self.bearers(name)
+            else self.now - cordon.since.get(name, self.now) >= BOOT_TIME
+            for name in names
         )
 
     def idle(self, cordon: Cordon) -> bool:

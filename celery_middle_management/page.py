@@ -20,8 +20,8 @@ _BOOT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Fire:
-    """A lowering that was sent to the platform and may take effect until *until* (Unix, s)."""
+class Sent:
+    """A quantity that was sent to the platform and may take effect until *until* (Unix, s)."""
 
     to: int
     until: float
@@ -45,7 +45,8 @@ class Page:
     drift: int = 0
     buckets: Mapping[int, int] = field(default_factory=dict)
     cordon: Cordon = field(default_factory=Cordon)
-    fire: Fire | None = None
+    fire: Sent | None = None
+    hire: Sent | None = None
     #: When the quantity was last raised, until the boot that followed has been measured.
     raised_at: float | None = None
     boot: float = BOOT_SECONDS
@@ -95,7 +96,12 @@ class Page:
         )
 
     @property
-    def _fires(self) -> Fire | None:
+    def ceiling(self) -> int | None:
+        """The quantity of a hire of unknown outcome: late, it would undo a higher one."""
+        return self.hire.to if self.hire and self.now < self.hire.until else None
+
+    @property
+    def _fires(self) -> Sent | None:
         return self.fire if self.fire and self.now < self.fire.until else None
 
     def _reckoned(self, until: float) -> int:
@@ -120,6 +126,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
     drift = counted.pop("drift", 0)
     cordon = snapshot.document(name("cordon"))
     fire = snapshot.document(name("fire"))
+    hire = snapshot.document(name("hire"))
     return Page(
         pool=pool,
         now=snapshot.now,
@@ -132,7 +139,8 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         drift=drift,
         buckets=snapshot.due.get(pool.name, {}),
         cordon=read_cordon(cordon),
-        fire=Fire(**fire) if fire else None,
+        fire=Sent(**fire) if fire else None,
+        hire=Sent(**hire) if hire else None,
         raised_at=snapshot.time(name("raised_at")) or None,
         boot=snapshot.number(name("boot"), BOOT_SECONDS),
     )
@@ -223,9 +231,20 @@ class PageWriter:
         """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
         self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
 
-    def settled(self) -> None:
+    def hiring(self, to: int, until: float) -> None:
+        """A raise is about to be sent; it can take effect until *until*."""
+        self._set("hire", json.dumps({"to": to, "until": until}))
+
+    def fire_settled(self) -> None:
         """No lowering can take effect any more."""
         self._unset("fire")
+
+    def hire_settled(self, page: Page) -> None:
+        """The raise took effect, or cannot; one sent before it still may."""
+        if page.hire is not None and page.ceiling is not None:
+            self.hiring(page.hire.to, page.hire.until)
+        else:
+            self._unset("hire")
 
     def needed(self, needed: int) -> None:
         """So many workers were found needed."""

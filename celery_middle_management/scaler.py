@@ -29,9 +29,9 @@ logger = logging.getLogger("celery_middle_management")
 
 #: The quantity is read again after this time (s), for somebody may have scaled by hand.
 READ_INTERVAL = 60.0
-#: A lowering whose answer did not come can take effect for this long (s): Heroku ends a request
+#: A change whose answer did not come can take effect for this long (s): Heroku ends a request
 #: after 30 s.
-FIRE_SETTLES = 35.0
+SETTLES_WITHIN = 35.0
 #: A platform that has said that it lowered the quantity tells the workers within this time (s).
 STOPS_WITHIN = 5.0
 #: While workers drain, look again after this time (s).
@@ -64,6 +64,11 @@ class Case:
     def change(self) -> int | None:
         """The quantity to set, if any."""
         return self.decision.quantity if self.decision else None
+
+    @property
+    def fires(self) -> bool:
+        """Whether the change is a lowering."""
+        return self.change is not None and self.change < (self.page.quantity or 0)
 
 
 class Scaler:
@@ -147,7 +152,9 @@ class Evaluation:
             if came_up:
                 page = writer.boot_measured(page, min(came_up))
         if page.fire is not None and page.unsettled is None and page.stopping is None:
-            writer.settled()
+            writer.fire_settled()
+        if page.hire is not None and page.ceiling is None:
+            writer.hire_settled(page)
         watched = self._snapshot.time("evaluated_at") > self._now - WATCH_GAP
         fleet = Fleet(
             pool=pool.name,
@@ -189,6 +196,9 @@ class Evaluation:
         count = case.page.count
         if count is None:
             # The first ever, or Redis lost its data: what was published before is in no counter.
+            return True
+        if count.restore_at is not None and self._now >= count.restore_at:
+            # What a worker took with it when it died is back, or comes back with the next worker.
             return True
         busy = case.page.outstanding > 0 or (case.page.quantity or 0) > case.pool.min_workers
         return busy and self._now - count.at >= self._settings.count_interval
@@ -243,6 +253,7 @@ class Evaluation:
                     blocked=self._blocked(),
                     unsettled=page.unsettled,
                     stopping=page.stopping,
+                    ceiling=page.ceiling,
                     drain_timeout=self._settings.drain_timeout,
                 )
             )
@@ -312,9 +323,10 @@ class Evaluation:
         changing = [c for c in self._cases if c.change is not None]
         if not changing:
             return
-        fires = [c for c in changing if (c.change or 0) < (c.page.quantity or 0)]
-        for case in fires:
-            case.writer.firing(case.change or 0, self._time() + FIRE_SETTLES)
+        for case in changing:
+            # A successor must know what may still take effect, if we die before the answer.
+            announce = case.writer.firing if case.fires else case.writer.hiring
+            announce(case.change or 0, self._time() + SETTLES_WITHIN)
         self._will_call()
         wanted = {c.pool.name: within_limits(c.pool, c.change or 0) for c in changing}
         try:
@@ -322,13 +334,19 @@ class Evaluation:
         except PlatformError as error:
             self._failed(error)
             if error.settled:
-                for case in fires:
-                    case.writer.settled()
+                for case in changing:
+                    self._settle(case)
             else:
                 self._changes.set["read_at"] = "0"
             return
         for case in changing:
             self._record(case, quantities.get(case.pool.name, wanted[case.pool.name]))
+
+    def _settle(self, case: Case) -> None:
+        if case.fires:
+            case.writer.fire_settled()
+        else:
+            case.writer.hire_settled(case.page)
 
     def _write_decision(self, case: Case) -> None:
         case.writer.needed(case.page.needed)
@@ -349,7 +367,8 @@ class Evaluation:
 
     def _record(self, case: Case, quantity: int) -> None:
         before, page = case.page.quantity or 0, case.page
-        hired = quantity > before
+        hired = not case.fires
+        self._settle(case)
         if hired:
             case.writer.raised(self._time())
         else:

@@ -163,7 +163,7 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     if task.received or undone.get(task.id) != "nowhere":
         return None
     # kombu takes a message off its list first and writes it down as taken a moment later.
-    begin, end = published["at"] - 0.1, _surpassed(story, task) + 1.0
+    begin, end = _its_turn(story, published)
     if any(begin <= at <= end for at in story.killed_workers.values()):
         return "lost by kombu: taken by a worker that was killed at that moment"
     if story.disturbed("broker", begin, end):
@@ -171,17 +171,17 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     return None
 
 
-def _surpassed(story: Story, task: Task) -> float:
-    """When a task published later was received: queues are first in, first out."""
-    published = float((task.published or {})["at"])
-    return min(
-        (
-            float(other.received[0]["at"])
-            for other in story.tasks.values()
-            if other.received and other.published and other.published["at"] > published + 1.0
-        ),
-        default=float("inf"),
-    )
+def _its_turn(story: Story, published: Event) -> tuple[float, float]:
+    """Between which times a worker took a task: queues are first in, first out, by and large."""
+    at = float(published["at"])
+    taken = [
+        (float(task.published["at"]), float(task.received[0]["at"]))
+        for task in story.tasks.values()
+        if task.received and task.published
+    ]
+    begin = max((received for when, received in taken if when < at - 0.5), default=at)
+    end = min((received for when, received in taken if when > at + 0.5), default=float("inf"))
+    return min(max(begin, at), end) - 1.0, max(begin, end) + 1.0
 
 
 def _lost(story: Story, task: Task) -> str:

@@ -31,6 +31,7 @@ class Run:
         self._monkey = Monkey(stage)
         self._follower = Follower(stage.journal_path)
         self._owed = Owed()
+        self._given_up: dict[str, str] = {}
         self._look_at = 0.0
         self._seen_at = 0.0
 
@@ -73,7 +74,7 @@ class Run:
         self._wait(self._published, PUBLISHED_WITHIN)
         self._seen_at = time.monotonic()
         self._wait(self._done, DONE_WITHIN)
-        in_broker = stage.in_broker()
+        self._give_up()
         self._wait(lambda: stage.quantity() == stage.minimum, AT_MINIMUM + 30.0)
         last_end = max(self._owed.last_end, since)
         changed = [c.at_wall for c in stage.emulator.changes if c.process_type == POOL]
@@ -83,9 +84,16 @@ class Run:
             began=since,
             last_end=last_end,
             took=max(max(changed, default=0.0) - last_end, 0.0) if at_minimum else None,
-            undone={i: in_broker.get(i, "nowhere") for i in self._owed.ids()},
+            undone=self._given_up,
         )
         stage.broker_client.delete(PLAIN_QUEUE)
+
+    def _give_up(self) -> None:
+        """Note what is still owed, and where the broker has it, and wait for it no longer."""
+        if undone := self._owed.ids():
+            in_broker = self._stage.in_broker()
+            self._given_up.update({i: in_broker.get(i, "nowhere") for i in undone})
+            self._owed.settle(undone)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
         give_up = time.monotonic() + timeout
@@ -124,6 +132,9 @@ class Owed:
     def ids(self) -> set[str]:
         return self._published - self._settled
 
+    def settle(self, ids: Iterable[str]) -> None:
+        self._settled.update(ids)
+
     def update(self, events: Iterable[Event]) -> None:
         for event in events:
             kind = event["kind"]
@@ -136,7 +147,7 @@ class Owed:
             elif kind == "revoked":
                 self._settled.add(event["id"])
             elif kind == "purged":
-                self._settled.update(event["ids"])
+                self.settle(event["ids"])
             elif kind == "idle":
                 self.idle.add(event["pid"])
             elif kind == "busy":

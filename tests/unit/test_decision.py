@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from celery_middle_management.decision import Decision, decide
-from celery_middle_management.fleet import SURELY_KILLED, Cordon
+from celery_middle_management.fleet import BOOT_TIME, SURELY_KILLED, Cordon
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, view
 
@@ -96,7 +96,10 @@ def test_waiting_for_the_cordoned_needs_no_count() -> None:
 
 
 def test_the_platform_is_asked_about_those_not_heard_of() -> None:
-    seen = view(2, 1, *crew(1), cordon=cordon(1))
+    booting = view(2, 1, *crew(1), cordon=cordon(1))
+    assert not decide(booting).wants_running
+    late = replace(cordon(1), since={"worker.2": NOW - BOOT_TIME})
+    seen = replace(booting, cordon=late)
     assert decide(seen).wants_running
     told = replace(seen, fleet=fleet(*crew(1), quantity=2, running=frozenset({"worker.1"})))
     assert decide(told).quantity == 1
@@ -244,3 +247,14 @@ def test_a_worker_silent_for_long_is_asked_for() -> None:
 @pytest.mark.parametrize("quantity", [0, 1, 4])
 def test_unordered_settles(quantity: int) -> None:
     assert settle(view(4, quantity, *(presence(n) for n in FIRS))).quantity == quantity
+
+
+# -- a hire of unknown outcome
+
+
+def test_nothing_above_a_hire_of_unknown_outcome_is_sent() -> None:
+    unknown = replace(view(1, 5, *crew(1)), ceiling=3)
+    assert decide(unknown).quantity == 3, "the same again does no harm"
+    taken = replace(unknown, quantity=3)
+    assert decide(taken) == Decision(Cordon(), suppressed=True)
+    assert decide(replace(taken, needed=3)) == Decision(Cordon())

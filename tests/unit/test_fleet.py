@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from celery_middle_management.demand import Held
 from celery_middle_management.fleet import (
     BOOT_GRACE,
+    BOOT_TIME,
     SILENT,
     SURELY_KILLED,
     Cordon,
@@ -263,14 +265,17 @@ def test_who_is_newly_cordoned_may_still_come() -> None:
 
 def test_the_platform_may_know_of_those_not_heard_of() -> None:
     heard = fleet(presence("worker.1"), presence("worker.2", seen=LONG_AGO))
-    assert not heard.unknown(["worker.1"])
-    assert heard.unknown(["worker.2"])
-    assert heard.unknown(["worker.1", "worker.3"])
-    assert not heard.unknown([])
+    since = {"worker.3": NOW - BOOT_TIME, "worker.4": NOW}
+    drawn = replace(cordon(0), since=since)
+    assert not heard.unknown(["worker.1"], drawn)
+    assert heard.unknown(["worker.2"], drawn)
+    assert heard.unknown(["worker.1", "worker.3"], drawn)
+    assert not heard.unknown(["worker.4"], drawn)
+    assert not heard.unknown([], drawn)
 
 
 def test_the_platform_is_not_asked_twice() -> None:
-    assert not fleet(running=frozenset()).unknown(["worker.3"])
+    assert not fleet(running=frozenset()).unknown(["worker.3"], cordon(0))
 
 
 def test_all_are_heard_when_the_platform_runs_nobody_else() -> None:

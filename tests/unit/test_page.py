@@ -11,7 +11,7 @@ import pytest
 from celery_middle_management.demand import Count
 from celery_middle_management.fleet import Cordon
 from celery_middle_management.ledger import Changes, Snapshot
-from celery_middle_management.page import BOOT_SECONDS, Fire, Page, PageWriter, read_page
+from celery_middle_management.page import BOOT_SECONDS, Page, PageWriter, Sent, read_page
 from celery_middle_management.settings import Pool
 
 NOW = 10_000.0
@@ -82,15 +82,15 @@ def test_wakes_for_what_comes_back() -> None:
     ("fire", "unsettled", "stopping"),
     [
         (None, None, None),
-        (Fire(2, NOW), None, None),
-        (Fire(2, NOW + 1), 2, None),
-        (Fire(0, NOW + 1), 0, None),
-        (Fire(2, NOW, done=True), None, None),
-        (Fire(0, NOW + 1, done=True), None, 0),
+        (Sent(2, NOW), None, None),
+        (Sent(2, NOW + 1), 2, None),
+        (Sent(0, NOW + 1), 0, None),
+        (Sent(2, NOW, done=True), None, None),
+        (Sent(0, NOW + 1, done=True), None, 0),
     ],
 )
 def test_a_fire_can_take_effect_until_its_time_is_up(
-    fire: Fire | None, unsettled: int | None, stopping: int | None
+    fire: Sent | None, unsettled: int | None, stopping: int | None
 ) -> None:
     assert (page(fire=fire).unsettled, page(fire=fire).stopping) == (unsettled, stopping)
 
@@ -127,7 +127,7 @@ def test_what_is_written_is_read_again() -> None:
         drift=-2,
         buckets={11_000: 2},
         cordon=Cordon(None, frozenset({"b", "a"}), NOW - 2, {"a": NOW - 3}),
-        fire=Fire(1, NOW + 30, done=True),
+        fire=Sent(1, NOW + 30, done=True),
         raised_at=NOW - 8,
     )
     writer = PageWriter(told, changes)
@@ -149,7 +149,7 @@ def test_what_is_over_is_unset() -> None:
     changes = Changes()
     writer = PageWriter(page(), changes)
     writer.cordon(Cordon())
-    writer.settled()
+    writer.fire_settled()
     writer.count(page())
     assert written(changes, before).state == {}
 

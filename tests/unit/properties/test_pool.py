@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from celery_middle_management.decision import Decision, View, decide
 from celery_middle_management.demand import Backlog, Held, take_count
 from celery_middle_management.fleet import Cordon, Fleet, Presence, held_in, number_of
-from celery_middle_management.page import Fire, Page
-from celery_middle_management.scaler import FIRE_SETTLES, READ_INTERVAL, STOPS_WITHIN, WATCH_GAP
+from celery_middle_management.page import Page, Sent
+from celery_middle_management.scaler import READ_INTERVAL, SETTLES_WITHIN, STOPS_WITHIN, WATCH_GAP
 from celery_middle_management.settings import Pool
 
 POOL = Pool("worker", ("celery",), min_workers=1, max_workers=4, jobs_per_worker=2)
@@ -256,10 +256,10 @@ class PoolMachine(RuleBasedStateMachine):
             self.under_way.append((self.now + (min(delay, LATEST) if fires else 0.0), quantity))
             self._advance(0.0)
         if fires and outcome in ("lost", "unanswered"):
-            self._write_fire(quantity, FIRE_SETTLES, done=False)
+            self._write_fire(quantity, SETTLES_WITHIN, done=False)
 
     def _write_fire(self, to: int, lasts: float, *, done: bool) -> None:
-        self.page = replace(self.page, fire=Fire(to, self.now + lasts, done))
+        self.page = replace(self.page, fire=Sent(to, self.now + lasts, done))
 
     def _settle_fire(self) -> None:
         page = replace(self.page, now=self.now)
