@@ -86,15 +86,17 @@ def _await_settlement(view: View, floor: int) -> Decision:
 
 
 def _hire(view: View) -> Decision:
-    cordon = Cordon()
+    # Whoever died at work without a successor is counted as working until the platform is asked.
+    asks = view.fleet.unknown(p.name for p in view.fleet.living)
+    decision = Decision(Cordon(), wants_running=asks)
     if view.needed == view.quantity:
-        return Decision(cordon)
+        return decision
     target = view.needed if view.ceiling is None else min(view.needed, view.ceiling)
-    if target <= view.quantity:
-        return Decision(cordon, suppressed=True)
+    if target <= view.quantity or target < view.minimum:
+        return replace(decision, suppressed=True)
     if view.blocked or not (view.may_call or view.quantity == 0):
-        return Decision(cordon, suppressed=True)
-    return Decision(cordon, quantity=target)
+        return replace(decision, suppressed=True)
+    return Decision(decision.cordon, quantity=target)
 
 
 def _fire(view: View) -> Decision:

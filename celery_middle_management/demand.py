@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -109,12 +110,24 @@ def corrected(buckets: Buckets, held: Buckets, now: float, empty: bool) -> dict[
     What they hold is surely there. What they do not hold can only be gone (revoked, purged) when
     the queues are *empty*; else it may lie in a queue and must not be forgotten.
     """
+    unmatched = {due: n for due, n in buckets.items() if due > now}
+    order = sorted(unmatched)
     changes = {}
-    for due in {*buckets, *held}:
-        change = held.get(due, 0) - buckets.get(due, 0)
-        if due > now and (change > 0 or (change < 0 and empty)):
-            changes[due] = change
-    return changes
+    for due in sorted(held):
+        missing = held[due]
+        # Publisher and worker may put one task into neighbouring buckets, or a coarse and a fine.
+        begin = bisect_left(order, due - COARSE_BUCKET)
+        for known in order[begin : bisect_right(order, due + FINE_BUCKET)]:
+            matched = min(missing, unmatched[known])
+            unmatched[known] -= matched
+            missing -= matched
+        if missing and due > now:
+            changes[due] = missing
+    if empty:
+        for due, gone in unmatched.items():
+            if gone:
+                changes[due] = changes.get(due, 0) - gone
+    return {due: n for due, n in changes.items() if n}
 
 
 def bucket_of(due: float, now: float) -> int:

@@ -36,7 +36,7 @@ SETTLES_WITHIN = 35.0
 STOPS_WITHIN = 5.0
 #: While workers drain, look again after this time (s).
 DRAIN_INTERVAL = 1.0
-#: After a count that failed, look again after this time (s).
+#: After a count that failed or surprised, look again after this time (s).
 RECOUNT_INTERVAL = 5.0
 #: Evaluations further apart (s) than this may have missed a presence that came and went.
 WATCH_GAP = 5.0
@@ -201,7 +201,15 @@ class Evaluation:
             # What a worker took with it when it died is back, or comes back with the next worker.
             return True
         busy = case.page.outstanding > 0 or (case.page.quantity or 0) > case.pool.min_workers
-        return busy and self._now - count.at >= self._settings.count_interval
+        return busy and self._now - count.at >= self._count_lasts(case)
+
+    def _count_lasts(self, case: Case) -> float:
+        """Seconds until the next count, sooner where the last one was not as expected.
+
+        A task that ends while it is counted may be in both, running and finished.
+        """
+        lasts = self._settings.count_interval
+        return min(lasts, RECOUNT_INTERVAL) if case.page.drift else lasts
 
     def _count(self) -> None:
         """Count every pool. What cannot be counted is unknown, and nothing is fired on it."""
@@ -339,6 +347,9 @@ class Evaluation:
             else:
                 self._changes.set["read_at"] = "0"
             return
+        # Redis and the platform may have taken their time since it was written down.
+        self._called_at = self._time()
+        self._changes.set["called_at"] = _ms(self._called_at)
         for case in changing:
             self._record(case, quantities.get(case.pool.name, wanted[case.pool.name]))
 
@@ -422,7 +433,7 @@ class Evaluation:
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
         if page.outstanding > 0 or (page.quantity or 0) > case.pool.min_workers:
-            yield self._settings.count_interval
+            yield self._count_lasts(case)
         if page.quantity:
             yield max(self._read_at + READ_INTERVAL - self._now, DRAIN_INTERVAL)
         if page.wakes_at is not None:

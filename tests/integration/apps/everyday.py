@@ -17,12 +17,16 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 import celery_middle_management  # noqa: F401
 
+from .journal import Journal
+
 app = Celery("everyday", broker=os.environ["BROKER_URL"], backend=os.environ.get("BACKEND_URL"))
 app.conf.update(
     middle_management_enabled=os.environ.get("MM_OFF") is None,
     broker_connection_retry_on_startup=True,
     worker_prefetch_multiplier=1,
     task_ignore_result=os.environ.get("BACKEND_URL") is None,
+    task_default_queue=os.environ.get("TASK_QUEUE", "celery"),
+    task_queue_max_priority=10 if os.environ.get("PRIORITIES") else None,
 )
 
 
@@ -84,3 +88,41 @@ def suicide() -> None:
 def publish(tasks: int, countdown: float = 0.0, queue: str = "celery") -> None:
     for _ in range(tasks):
         work.apply_async(countdown=countdown or None, queue=queue)
+
+
+@app.task(bind=True, acks_late=True)
+def hold(self: Task) -> None:
+    """Run until the test lets go the dyno that runs it, and write both down."""
+    _hold(self)
+
+
+@app.task(bind=True)
+def hold_early(self: Task) -> None:
+    """As `hold`, acknowledged before it runs."""
+    _hold(self)
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def hold_reborn(self: Task) -> None:
+    """As `hold`, but its first attempt kills its process."""
+    if not self.request.delivery_info["redelivered"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    _hold(self)
+
+
+@app.task(bind=True)
+def note(self: Task, seconds: float = 0.0, again_in: float | None = None) -> None:
+    """Write down when it begins and ends; with *again_in* it is retried once, so much later."""
+    journal = Journal()
+    journal.begin(self.request.id)
+    time.sleep(seconds)
+    journal.end(self.request.id)
+    if again_in is not None and not self.request.retries:
+        raise self.retry(countdown=again_in)
+
+
+def _hold(task: Task) -> None:
+    journal = Journal()
+    journal.begin(task.request.id)
+    journal.wait_to_be_let_go()
+    journal.end(task.request.id)

@@ -19,7 +19,7 @@ UNORDERED = [f"worker-{letter * 5}-{letter * 5}" for letter in "abcdefg"]
 ages = st.sampled_from([0.0, 1.0, 4.9, 5.1, 39.0, 41.0, 61.0, 400.0])
 moments = ages.map(lambda age: NOW - age)
 #: Nothing speaks against a call.
-FREE = {"fresh": True, "may_call": True, "blocked": False, "unsettled": None, "stopping": None}
+FREE = {"fresh": True, "may_call": True, "blocked": False, "unsettled": None, "stopping": None, "ceiling": None}
 
 
 def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Presence, ...]]:
@@ -75,6 +75,7 @@ def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View
         "blocked": draw(st.booleans()),
         "unsettled": draw(below),
         "stopping": draw(below),
+        "ceiling": draw(below),
         "drain_timeout": draw(st.none() | st.sampled_from([10.0, 50.0])),
     }
     return View(**values | known)
@@ -131,11 +132,18 @@ def test_between_calls_there_are_hires_from_zero_alone(view: View) -> None:
     assert view.quantity == 0 or decide(view).quantity is None
 
 
-@given(views(may_call=True, blocked=False, unsettled=None))
+@given(views(may_call=True, blocked=False, unsettled=None, ceiling=None))
 def test_what_is_missing_is_hired(view: View) -> None:
     assume(view.needed > 0)
     view = replace(view, quantity=min(view.quantity, view.needed - 1))
     assert decide(view).quantity == view.needed
+
+
+@given(views())
+def test_nothing_is_sent_above_a_hire_of_unknown_outcome(view: View) -> None:
+    quantity = decide(view).quantity
+    if view.ceiling is not None and quantity is not None:
+        assert quantity <= view.ceiling or quantity < view.quantity
 
 
 @given(views(unsettled=None, stopping=None))

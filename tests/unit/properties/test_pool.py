@@ -154,8 +154,9 @@ class PoolMachine(RuleBasedStateMachine):
         """Killed at once, without a word; the platform starts another one in its place."""
         if self.workers:
             worker = self.workers[index % len(self.workers)]
+            replaced = not self._to_stop(worker)
             self._end(worker, goodbye=False)
-            if worker.stopped_at is None and all(worker is not w for _, w, _ in self.stops):
+            if replaced:
                 self._start(worker.name if self.numbered else None)
 
     @rule(index=indexes, delay=moments)

@@ -1,0 +1,93 @@
+"""Figures with their spread and their target, as a table or as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One result. *spread* is from the lower to the upper quartile, *limit* as ``<= 250``."""
+
+    name: str
+    value: float
+    unit: str = ""
+    spread: tuple[float, float] | None = None
+    limit: str = ""
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether it is within its limit; None if there is none."""
+        if not self.limit:
+            return None
+        sign, _, bound = self.limit.partition(" ")
+        value = float(bound)
+        return {
+            "<=": self.value <= value,
+            "<": self.value < value,
+            ">=": self.value >= value,
+            "==": self.value == value,
+        }[sign]
+
+
+def median(name: str, values: Sequence[float], unit: str, limit: str = "") -> Figure:
+    """The median of *values*, with their spread."""
+    return Figure(name, statistics.median(values), unit, _quartiles(values), limit)
+
+
+def ratio(name: str, ours: Sequence[float], plain: Sequence[float], limit: str) -> Figure:
+    """The ratio of the medians, with the spread of the ratios of the pairs."""
+    pairs = [a / b for a, b in zip(ours, plain, strict=True)]
+    value = statistics.median(ours) / statistics.median(plain)
+    return Figure(name, value, "x", _quartiles(pairs), limit)
+
+
+def abba(rounds: int, ours: Callable[[], float], plain: Callable[[], float]) -> list[list[float]]:
+    """Measure both in each round, in turns the one and the other first: [ours, plain]."""
+    results: list[list[float]] = [[], []]
+    for i in range(rounds):
+        for which in (0, 1) if i % 2 == 0 else (1, 0):
+            results[which].append((ours, plain)[which]())
+    return results
+
+
+def command(
+    description: str | None, measure: Callable[..., Iterable[Figure]], **sizes: int
+) -> None:
+    """A benchmark's command line: *sizes* are the options of *measure*, with their defaults."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    options = vars(parser.parse_args())
+    as_json = options.pop("json")
+    figures = list(measure(**options))
+    if as_json:
+        print(json.dumps([{**asdict(f), "kept": f.kept} for f in figures], indent=2))
+    else:
+        _print(figures)
+
+
+def _print(figures: Iterable[Figure]) -> None:
+    table = Table("", "figure", "quartiles", "limit", "", box=None)
+    for f in figures:
+        spread = f"{_short(f.spread[0])} … {_short(f.spread[1])}" if f.spread else ""
+        kept = {None: "", True: "[green]kept", False: "[red]missed"}[f.kept]
+        table.add_row(f.name, f"{_short(f.value)} {f.unit}".strip(), spread, f.limit, kept)
+    Console().print(table)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
+
+
+def _quartiles(values: Sequence[float]) -> tuple[float, float]:
+    lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return lower, upper

@@ -1,0 +1,103 @@
+"""A process that publishes what it is told to, and says how long that took."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from tests.servers import ROOT
+
+
+@dataclass(frozen=True)
+class Published:
+    """How long (s) it took, and what processor time (s) the process has used since its start."""
+
+    began: float
+    seconds: float
+    cpu: float
+
+
+class Publisher:
+    """The process, as seen by who drives it. *env* is added to the environment."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            env={**os.environ, **env},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10.0)
+        finally:
+            self._process.kill()
+
+    def publish(
+        self, count: int, task: str = "noop", *args: Any, queue: str = "celery", over: float = 0.0
+    ) -> Published:
+        """Publish *count* tasks, evenly *over* some seconds or as quickly as it goes."""
+        self.begin(count, task, *args, queue=queue, over=over)
+        return self.published()
+
+    def begin(
+        self, count: int, task: str = "noop", *args: Any, queue: str = "celery", over: float = 0.0
+    ) -> None:
+        """As :meth:`publish`, without waiting for it."""
+        order = {"count": count, "task": task, "args": args, "queue": queue, "over": over}
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def published(self) -> Published:
+        """Wait for what was begun."""
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("a publisher has ended")
+        return Published(**json.loads(answer))
+
+
+def _obey(order: Mapping[str, Any]) -> Published:
+    from tests.benchmarks import app
+
+    task, args, queue = getattr(app, order["task"]), order["args"], order["queue"]
+    count, over = order["count"], order["over"]
+    began = time.monotonic()
+    for i in range(count):
+        if over:
+            time.sleep(max(began + over * i / count - time.monotonic(), 0.0))
+        if queue == "celery":
+            task.delay(*args)
+        else:
+            task.apply_async(args, queue=queue)
+    return Published(began, time.monotonic() - began, time.process_time())
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(vars(_obey(json.loads(line)))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

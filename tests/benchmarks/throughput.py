@@ -1,0 +1,81 @@
+"""How many empty tasks a prefork worker of concurrency 2 does, by plain Celery's: Redis again.
+
+Two workers that live on are given their tasks in turns, all at once: published to a list that is
+then renamed to their queue. The time counts from a first task to a last one, after some to warm up.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from celery_middle_management.redis_server import RedisServer
+from tests.benchmarks.figures import Figure, abba, command, median, ratio
+from tests.benchmarks.publisher import Publisher
+from tests.integration.stage import Stage, stage
+from tests.servers import start_worker, wait_for
+
+_WARM_UP = 200  # tasks
+_WORKER = (
+    *("--pool", "prefork", "--concurrency", "2", "--loglevel", "WARNING"),
+    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
+
+
+class Contestant:
+    """A worker, with a publisher of its own kind and a queue of its own."""
+
+    def __init__(self, on: Stage, name: str, env: Mapping[str, str], stack: ExitStack) -> None:
+        self._redis = on.redis
+        self._queue = name
+        self._marks = Path(stack.enter_context(tempfile.TemporaryDirectory()), "marks")
+        self._publisher = stack.enter_context(Publisher(env))
+        stack.enter_context(
+            start_worker("tests.benchmarks.app", *_WORKER, "-Q", name, env=env, ready=False)
+        )
+
+    def rate(self, tasks: int) -> float:
+        """Tasks a second."""
+        staged = f"staged-{self._queue}"
+        self._marks.write_text("")
+        for count, task, *args in (
+            (_WARM_UP, "noop"),
+            (1, "mark", str(self._marks)),
+            (tasks, "noop"),
+            (1, "mark", str(self._marks)),
+        ):
+            self._publisher.publish(count, task, *args, queue=staged)
+        self._redis.rename(staged, self._queue)
+        wait_for(lambda: len(self._times()) == 2, 120.0, "the tasks are not done")
+        first, last = self._times()
+        return tasks / (last - first)
+
+    def _times(self) -> list[float]:
+        return [float(line) for line in self._marks.read_text().splitlines()]
+
+
+def measure(rounds: int, tasks: int) -> Iterator[Figure]:
+    with ExitStack() as stack:
+        server = stack.enter_context(RedisServer())
+        on = stack.enter_context(
+            stage(
+                server.url,
+                command=None,
+                process_types={"worker": 1},
+                settings={"min_workers": 1, "max_workers": 1},
+            )
+        )
+        ours = Contestant(on, "ours", {**on.env, "DYNO": "worker.1"}, stack)
+        plain = Contestant(on, "plain", {**on.env, "MM_OFF": "1"}, stack)
+        for contestant in (ours, plain):
+            contestant.rate(tasks)
+        rates = abba(rounds, lambda: ours.rate(tasks), lambda: plain.rate(tasks))
+    yield ratio("throughput, with / without", *rates, limit=">= 0.97")
+    for name, values in zip(("with", "without"), rates, strict=True):
+        yield median(f"throughput {name}", values, "tasks/s")
+
+
+if __name__ == "__main__":
+    command(__doc__, measure, rounds=10, tasks=3000)

@@ -1,0 +1,22 @@
+"""What must hold after every integration test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from tests.integration.scenes import assert_keys_expire
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No key of ours in the session's Redis is without an expiry."""
+    if not {"redis_server", "redis_url"} & {*request.fixturenames}:
+        yield
+        return
+    server = request.getfixturevalue("redis_server")
+    yield
+    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+        assert_keys_expire(client)

@@ -1,0 +1,101 @@
+"""Tasks with an ETA need no worker until they are due, and are never forgotten."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.page import BOOT_SECONDS
+from tests.integration.scenes import PREFIX, Scene, scene
+from tests.servers import wait_for
+
+
+def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
+    """By a publisher that still lives."""
+    countdown = 25.0
+    with scene(tmp_path) as it:
+        publisher = it.program()
+        publisher.say(f"note.apply_async(countdown={countdown})")
+        published = time.monotonic()
+        it.wait(lambda: it.changes)
+        # Not as soon as it was published: a bucket begins earlier, and a boot takes its time.
+        sooner = it.emulator.changes[0].at - published
+        assert countdown - FINE_BUCKET - BOOT_SECONDS - 2.0 <= sooner
+        it.wait(lambda: it.journal.runs())
+        [run] = it.journal.runs()
+        assert run.begin - published >= countdown - 2.0
+        it.wait_for_quantity(0)
+        it.wait(lambda: len(it.emulator.stops) == 1)
+        assert it.changes == [(0, 1), (1, 0)]
+        it.assert_nobody_was_killed()
+
+
+def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> None:
+    with scene(tmp_path) as it:
+        publisher = it.program()
+        publisher.say("note.apply_async(countdown=300); note.delay(again_in=600); hold.delay()")
+        it.wait(lambda: len(it.journal.runs()) == 2 and scheduled_by_workers(it) == 2)
+        known = buckets(it)
+        assert sum(known.values()) == 2
+
+        # The ledger is lost: what the workers hold is in it again after a count.
+        it.redis.delete(*it.redis.keys(f"{PREFIX}:*"))
+        it.wait(lambda: buckets(it) == known)
+        assert len(it.running) == 1
+
+        it.let_go(*it.at_work)
+        it.wait_for_quantity(0)
+        it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
+        assert it.redis.llen("celery") == 2
+        assert it.redis.zcard("unacked_index") == 0
+        assert buckets(it) == known
+        # Time passes.
+        messages = it.redis.lrange("celery", 0, -1)
+        it.redis.delete("celery")
+        it.redis.rpush("celery", *(due_now(message) for message in messages))
+        publisher.say("note.delay()")
+        it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 5)
+        it.wait_for_quantity(0)
+        it.assert_nobody_was_killed()
+
+
+def test_a_day_of_scheduled_tasks_takes_no_more_than_its_buckets(tmp_path: Path) -> None:
+    with scene(tmp_path, command=None) as it:
+        # Into memory, for only the ledger is of interest.
+        it.on.script(
+            """
+            import random
+            with app.producer_pool.acquire() as producer:
+                for _ in range(20_000):
+                    message = app.amqp.create_task_message(
+                        "work", "work", countdown=random.uniform(60, 86_400)
+                    )
+                    app.amqp.send_task_message(producer, "work", message, routing_key="celery")
+            """,
+            BROKER_URL="memory://",
+        )
+        wait_for(lambda: sum(buckets(it).values()) == 20_000)
+        fine, coarse = FINE_HORIZON / FINE_BUCKET, (86_400 - FINE_HORIZON) / COARSE_BUCKET
+        # One more where the fine ones end, and those that begin while it is published.
+        assert len(buckets(it)) <= fine + coarse + 20
+        assert it.on.number("worker/published") == 0
+        assert it.changes == []
+
+
+def buckets(it: Scene) -> dict[str, int]:
+    """Scheduled tasks by due time, as the ledger has them."""
+    due: dict[str, str] = it.redis.hgetall(f"{PREFIX}:due")  # type: ignore[assignment]
+    return {bucket: int(tasks) for bucket, tasks in due.items()}
+
+
+def scheduled_by_workers(it: Scene) -> int:
+    return sum(held[2] for presence in it.on.presences() for held in presence["held"].values())
+
+
+def due_now(message: Any) -> str:
+    document = json.loads(message)
+    document["headers"]["eta"] = None
+    return json.dumps(document)
