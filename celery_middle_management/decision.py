@@ -87,7 +87,7 @@ def _await_settlement(view: View, floor: int) -> Decision:
 
 def _hire(view: View) -> Decision:
     # Whoever died at work without a successor is counted as working until the platform is asked.
-    asks = view.fleet.unknown(p.name for p in view.fleet.living)
+    asks = view.fleet.unknown((p.name for p in view.fleet.living), view.cordon)
     decision = Decision(Cordon(), wants_running=asks)
     if view.needed == view.quantity:
         return decision

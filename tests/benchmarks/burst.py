@@ -72,15 +72,15 @@ def burst(processes: int, tasks: int, seconds: float, timeout: float = 120.0) ->
         told = [publisher.published() for publisher in publishers]
         began, ended = min(t.began for t in told), max(t.began + t.seconds for t in told)
         wait_for(
-            lambda: watch.number("worker/finished") >= tasks,
+            lambda: min(watch.number(f"worker/{n}") for n in ("published", "finished")) >= tasks,
             timeout,
-            lambda: f"not all has run: {on.state()}",
+            lambda: f"not all is counted: {watch.state()}",
         )
         return Burst(
             seconds=ended - began,
             changes=sum(c.at <= ended for c in on.emulator.changes),
             reads=_reads(on, ended),
-            state=on.state(),
+            state=watch.state(),
             sent=watch.sent,
             within=watch.within,
             counts=_counts(broker) - counts,
@@ -98,12 +98,18 @@ class Watch:
             server.url, single_connection_client=True, decode_responses=True
         )
         self._address = self._client.client_info()["addr"]
-        self._monitor = redis.Redis.from_url(server.url).monitor()
+        # Long may nothing be sent.
+        self._monitor = redis.Redis.from_url(server.url, socket_timeout=None).monitor()
+        self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    def state(self) -> dict[str, str]:
+        """The scalars of the ledger, read by a client that does not count."""
+        return dict(self._client.hgetall("{middle-management:myapp}:state"))
+
     def number(self, name: str) -> int:
-        """A number of the ledger, read by a client that does not count."""
-        return int(self._client.hget("{middle-management:myapp}:state", name) or 0)
+        """A number of the ledger."""
+        return int(self.state().get(name, 0))
 
     def __enter__(self) -> Watch:
         self._monitor.__enter__()
@@ -116,8 +122,6 @@ class Watch:
         self._thread.join(10.0)
         self._monitor.__exit__(None, None, None)
         self._client.close()
-
-    _closing = False
 
     def _run(self) -> None:
         while not self._closing:

@@ -6,6 +6,7 @@ then renamed to their queue. The time counts from a first task to a last one, af
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ class Contestant:
         self._queue = name
         self._marks = Path(stack.enter_context(tempfile.TemporaryDirectory()), "marks")
         self._publisher = stack.enter_context(Publisher(env))
-        stack.enter_context(
+        self._worker = stack.enter_context(
             start_worker("tests.benchmarks.app", *_WORKER, "-Q", name, env=env, ready=False)
         )
 
@@ -51,6 +52,18 @@ class Contestant:
         wait_for(lambda: len(self._times()) == 2, 120.0, "the tasks are not done")
         first, last = self._times()
         return tasks / (last - first)
+
+    def cpu(self) -> float:
+        """Processor time (s) that the worker and its pool have used."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            if int(fields[3]) == self._worker.pid:  # its session
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _times(self) -> list[float]:
         return [float(line) for line in self._marks.read_text().splitlines()]
@@ -71,10 +84,17 @@ def measure(rounds: int, tasks: int) -> Iterator[Figure]:
         plain = Contestant(on, "plain", {**on.env, "MM_OFF": "1"}, stack)
         for contestant in (ours, plain):
             contestant.rate(tasks)
+        before = ours.cpu(), plain.cpu()
         rates = abba(rounds, lambda: ours.rate(tasks), lambda: plain.rate(tasks))
+        after = ours.cpu(), plain.cpu()
     yield ratio("throughput, with / without", *rates, limit=">= 0.97")
     for name, values in zip(("with", "without"), rates, strict=True):
         yield median(f"throughput {name}", values, "tasks/s")
+    done = rounds * (tasks + _WARM_UP)
+    cpu = [(b - a) / done * 1e6 for a, b in zip(before, after, strict=True)]
+    yield Figure("processor time, with / without", cpu[0] / cpu[1], "x")
+    for name, value in zip(("with", "without"), cpu, strict=True):
+        yield Figure(f"processor time {name}", value, "µs/task")
 
 
 if __name__ == "__main__":

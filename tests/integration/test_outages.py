@@ -25,7 +25,7 @@ for _ in range(10):
 def test_nothing_is_fired_while_the_broker_cannot_be_counted(tmp_path: Path) -> None:
     with scene(tmp_path, own_ledger=True) as it:
         publisher = it.program()
-        publisher.say("for _ in range(2): hold_early.delay()")
+        publisher.say("for _ in range(2): hold.delay()")
         it.wait_at_work("worker.1", "worker.2")
         counted = it.count["at"]
         it.broker.pause()
@@ -90,11 +90,9 @@ def test_drift_heals_within_one_count(tmp_path: Path) -> None:
         publisher = it.program()
         stranger = it.program(MM_OFF="1")
 
-        # Its child is killed: that is the end of one attempt, but the message comes back.
+        # Its first child is killed; the message comes back, for it is acknowledged late.
         publisher.say("hold_reborn.delay()")
         it.wait_at_work("worker.1")
-        it.wait(lambda: it.on.number("worker/finished") == 1)
-        it.wait(lambda: it.count["running"] == 1 and outstanding(it) == 1)
         time.sleep(A_WHILE)
         assert it.changes == [(0, 1)]
 

@@ -48,12 +48,6 @@ def test_below_the_minimum_hires_up_to_it() -> None:
     assert decide(view(1, 2, minimum=2, maximum=4)).quantity == 2
 
 
-def test_nothing_is_sent_above_a_hire_of_unknown_outcome() -> None:
-    assert decide(view(1, 5, ceiling=3)).quantity == 3
-    assert decide(view(1, 2, ceiling=3)).quantity == 2
-    assert decide(view(3, 5, ceiling=3)) == Decision(Cordon(), suppressed=True)
-
-
 def test_a_hire_of_unknown_outcome_from_before_the_limits_were_changed() -> None:
     assert decide(view(1, 5, ceiling=3, minimum=4)) == Decision(Cordon(), suppressed=True)
 

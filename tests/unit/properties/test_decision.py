@@ -19,7 +19,14 @@ UNORDERED = [f"worker-{letter * 5}-{letter * 5}" for letter in "abcdefg"]
 ages = st.sampled_from([0.0, 1.0, 4.9, 5.1, 39.0, 41.0, 61.0, 400.0])
 moments = ages.map(lambda age: NOW - age)
 #: Nothing speaks against a call.
-FREE = {"fresh": True, "may_call": True, "blocked": False, "unsettled": None, "stopping": None, "ceiling": None}
+FREE = {
+    "fresh": True,
+    "may_call": True,
+    "blocked": False,
+    "unsettled": None,
+    "stopping": None,
+    "ceiling": None,
+}
 
 
 def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Presence, ...]]:

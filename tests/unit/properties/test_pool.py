@@ -195,8 +195,10 @@ class PoolMachine(RuleBasedStateMachine):
     def fail_to_count(self) -> None:
         self.countable = not self.countable
 
+    @precondition(lambda self: not self.under_way)
     @rule(quantity=st.integers(0, 6))
     def scale_by_hand(self, quantity: int) -> None:
+        """Not while a hire is under way, for that would undo it, and nobody could tell."""
         self._settle_quantity(quantity, fire=False)
 
     @rule(
@@ -252,12 +254,16 @@ class PoolMachine(RuleBasedStateMachine):
             self.page = replace(self.page, quantity=quantity)
             if fires:
                 self._write_fire(quantity, STOPS_WITHIN, done=True)
+            elif self.page.ceiling is None:
+                self.page = replace(self.page, hire=None)
         elif outcome == "unanswered":
-            # A hire takes effect at once or not at all: else it could undo a later one.
-            self.under_way.append((self.now + (min(delay, LATEST) if fires else 0.0), quantity))
-            self._advance(0.0)
-        if fires and outcome in ("lost", "unanswered"):
-            self._write_fire(quantity, SETTLES_WITHIN, done=False)
+            self.under_way.append((self.now + min(delay, LATEST), quantity))
+        if outcome in ("lost", "unanswered"):
+            if fires:
+                self._write_fire(quantity, SETTLES_WITHIN, done=False)
+            else:
+                hire = Sent(quantity, self.now + SETTLES_WITHIN)
+                self.page = replace(self.page, hire=hire)
 
     def _write_fire(self, to: int, lasts: float, *, done: bool) -> None:
         self.page = replace(self.page, fire=Sent(to, self.now + lasts, done))
@@ -296,6 +302,7 @@ class PoolMachine(RuleBasedStateMachine):
             may_call=self.now - self.called_at >= CALL_INTERVAL,
             unsettled=self.page.unsettled,
             stopping=self.page.stopping,
+            ceiling=self.page.ceiling,
         )
 
     def _count(self) -> None:
