@@ -126,7 +126,7 @@ if next_at < math.huge then
   if not msg.id and now - ticked < 5000 then wait = math.max(wait, msg.stand_by) end
 end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
-                     hold = math.max(called + msg.interval - now, 0),
+                     hold = math.max(called + msg.interval - now, msg.gap),
                      cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
 """
 

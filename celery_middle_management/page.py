@@ -81,9 +81,7 @@ class Page:
     def wakes_at(self) -> float | None:
         """When (Unix, s) to evaluate again for what is not outstanding yet."""
         # One boot time ahead of its due time, and for what is nearer than that, then.
-        ahead = [
-            when - self.boot if when - self.boot > self.now else when for when in self.buckets
-        ]
+        ahead = [when - self.boot if when - self.boot > self.now else when for when in self.buckets]
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
         return min(ahead, default=None)

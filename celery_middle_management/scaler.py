@@ -153,6 +153,10 @@ class Evaluation:
                 page = writer.boot_measured(page, min(came_up))
         if page.fire is not None and page.unsettled is None and page.stopping is None:
             writer.fire_settled()
+            if not page.fire.done:
+                # Nobody heard whether it was done: until it is read, the quantity is not known.
+                self._read_at = 0.0
+                self._changes.set["read_at"] = "0"
         if page.hire is not None and page.ceiling is None:
             writer.hire_settled(page)
         watched = self._snapshot.time("evaluated_at") > self._now - WATCH_GAP

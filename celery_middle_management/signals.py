@@ -61,19 +61,6 @@ class SignalHandlers:
         signals.task_unknown.connect(self.message_discarded)
         signals.task_rejected.connect(self.message_discarded)
 
-    def disconnect(self) -> None:
-        """Disconnect every receiver."""
-        signals.before_task_publish.disconnect(self.before_task_publish)
-        signals.after_task_publish.disconnect(self.after_task_publish)
-        signals.task_received.disconnect(self.task_received)
-        signals.task_prerun.disconnect(self.task_prerun)
-        signals.task_postrun.disconnect(self.task_postrun)
-        signals.task_failure.disconnect(self.task_failure)
-        signals.task_revoked.disconnect(self.task_revoked)
-        signals.task_internal_error.disconnect(self.task_internal_error)
-        signals.task_unknown.disconnect(self.message_discarded)
-        signals.task_rejected.disconnect(self.message_discarded)
-
     def before_task_publish(
         self,
         headers: dict[str, Any] | None = None,

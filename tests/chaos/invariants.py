@@ -102,6 +102,7 @@ def check(events: Sequence[Event]) -> list[Verdict]:
         calls_spaced(story),
         back_at_minimum(story),
         nothing_raised(story),
+        nothing_failed(story),
         never_slower(story),
         scaler_replaced(story),
         keys_bounded(story),
@@ -357,6 +358,16 @@ def nothing_raised(story: Story) -> Verdict:
         else:
             verdict.broken.append(f"{raised['error']} at {_at(story, raised)}")
     verdict.figures = {f"broker down, {who}": n for who, n in celerys.items()}
+    return verdict
+
+
+def nothing_failed(story: Story) -> Verdict:
+    """Nothing went wrong in our own code, were it caught or not."""
+    verdict = Verdict("no error of ours in the logs")
+    verdict.broken = [
+        f"{failure['log']}: {failure['message']}: {failure['trace'].splitlines()[-1]}"
+        for failure in story.kinds["failure"]
+    ]
     return verdict
 
 

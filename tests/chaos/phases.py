@@ -46,6 +46,7 @@ class Run:
         finally:
             watch.stop()
         self._stage.record_platform()
+        self._stage.record_failures()
         self._stage.record_keys()
 
     def _load(self, seconds: float) -> None:

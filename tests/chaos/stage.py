@@ -33,6 +33,8 @@ COUNT_INTERVAL = 10.0
 VISIBILITY_TIMEOUT = 60.0
 #: A list for each priority.
 LISTS = [QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9))]
+#: Errors that we have caught, and that should never have been.
+FAILURES = ("an evaluation failed", "a worker could not report")
 PUBLISHERS = 2  # of each sort
 TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT,
@@ -270,6 +272,15 @@ class Stage:
             if stop.name.startswith(POOL):
                 write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,
                       id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
+
+    def record_failures(self) -> None:
+        """Write down where the logs tell of an error of ours that was caught."""
+        for log in self.directory.rglob("*.log"):
+            text = log.read_text(errors="replace")
+            for message in FAILURES:
+                if message in text:
+                    trace = text[text.index(message) :][:3000]
+                    self.journal.write("failure", message=message, log=log.name, trace=trace)
 
     def record_keys(self) -> None:
         """Write down what the ledger's Redis holds, and how many workers could be in it."""

@@ -183,11 +183,16 @@ class PoolMachine(RuleBasedStateMachine):
         """Nobody evaluates or reports for a long time."""
         self._advance(120.0)
 
-    @rule(seconds=st.integers(3, 25))
-    def everyday(self, seconds: int) -> None:
-        """All goes well for some time."""
+    @rule(
+        seconds=st.integers(3, 25),
+        length=st.sampled_from([1, 4, 20, 1000]),
+        stop_after=st.sampled_from([0.0, STOPS_WITHIN - 2]),
+    )
+    def everyday(self, seconds: int, length: int, stop_after: float) -> None:
+        """All goes well for some time; a task takes *length* seconds, more or less."""
         for _ in range(seconds):
-            self._second()
+            self._work(length)
+            self._second(stop_after)
 
     # -- the scaler
 
@@ -200,6 +205,7 @@ class PoolMachine(RuleBasedStateMachine):
     def scale_by_hand(self, quantity: int) -> None:
         """Not while a hire is under way, for that would undo it, and nobody could tell."""
         self._settle_quantity(quantity, fire=False)
+        self._advance(0.0)
 
     @rule(
         outcome=st.sampled_from(["done", "done", "done", "refused", "lost", "unanswered"]),
@@ -251,6 +257,7 @@ class PoolMachine(RuleBasedStateMachine):
             self.wronged.append("fired without a fresh count")
         if outcome == "done":
             self._settle_quantity(quantity, fire=True, stop_after=stop_after)
+            self._advance(0.0)
             self.page = replace(self.page, quantity=quantity)
             if fires:
                 self._write_fire(quantity, STOPS_WITHIN, done=True)
@@ -327,7 +334,6 @@ class PoolMachine(RuleBasedStateMachine):
         free = [n for n in range(1, quantity + 1) if f"{POOL.name}.{n}" not in taken]
         for number in free[: max(quantity - len(staying), 0)]:
             self._start(f"{POOL.name}.{number}" if self.numbered else None)
-        self._advance(0.0)
 
     def _stopped_first(self, workers: list[Worker]) -> list[Worker]:
         return sorted(workers, key=lambda w: -(number_of(w.name) or 0))
@@ -371,12 +377,14 @@ class PoolMachine(RuleBasedStateMachine):
 
     def _advance(self, seconds: float) -> None:
         self.now += seconds
-        for when, quantity in [u for u in self.under_way if u[0] <= self.now]:
-            self.under_way.remove((when, quantity))
+        changes = [c for c in self.under_way if c[0] <= self.now]
+        self.under_way = [c for c in self.under_way if c[0] > self.now]
+        for _, quantity in changes:
             self._settle_quantity(quantity, fire=True)
-        for stop in [s for s in self.stops if s[0] <= self.now]:
-            self.stops.remove(stop)
-            self._ask_to_stop(stop[1], fire=stop[2])
+        stops = [s for s in self.stops if s[0] <= self.now]
+        self.stops = [s for s in self.stops if s[0] > self.now]
+        for _, worker, fire in stops:
+            self._ask_to_stop(worker, fire)
         for worker in list(self.workers):
             asked = worker.stopped_at
             if asked is not None and (not worker.running or self.now - asked >= KILL_AFTER):
@@ -384,12 +392,21 @@ class PoolMachine(RuleBasedStateMachine):
             elif not worker.up and self.now - worker.started >= BOOT:
                 self._come_up(worker)
 
-    def _second(self) -> None:
+    def _work(self, length: int) -> None:
+        for number, worker in enumerate(self.workers):
+            if worker.running and int(self.now + number) % length == 0:
+                worker.running -= 1
+                self.page = replace(self.page, finished=self.page.finished + 1)
+            if worker.consuming and self.ready and worker.running < SLOTS:
+                worker.running += 1
+                self.ready -= 1
+
+    def _second(self, stop_after: float = 0.0) -> None:
         self._advance(1.0)
         for worker in self._up():
             self._report(worker)
             worker.obey()
-        self.evaluate()
+        self.evaluate(stop_after=stop_after)
 
     @rule(index=indexes)
     def boot(self, index: int) -> None:
@@ -406,13 +423,7 @@ class PoolMachine(RuleBasedStateMachine):
         for worker in self._up():
             worker.mute = False
         for _ in range(600):
-            for worker in self.workers:
-                if worker.running:
-                    worker.running -= 1
-                    self.page = replace(self.page, finished=self.page.finished + 1)
-                elif worker.consuming and self.ready:
-                    worker.running += 1
-                    self.ready -= 1
+            self._work(length=1)
             self._second()
             if self.target == POOL.min_workers == len(self.workers) and not self.ready:
                 break
