@@ -61,14 +61,16 @@ class Run:
             self._monkey.cage()
 
     def _waves(self, seconds: float) -> None:
-        """Load that comes and goes, with time for the pool to shrink, at times to its minimum."""
+        """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
         over = time.monotonic() + seconds
         while time.monotonic() < over:
             # Long and scheduled tasks keep the pool from shrinking.
             self._stage.load(self._random.choice(["short", "short", "short", "mixed"]))
             time.sleep(self._random.uniform(2.0, 5.0))
             self._stage.load("")
-            time.sleep(self._random.uniform(5.0, 14.0))
+            time.sleep(self._random.uniform(2.0, 8.0))
+            if self._random.random() < 0.7:
+                self._wait(self._at_minimum, 16.0)
 
     def _quiet(self) -> None:
         stage, since = self._stage, time.time()
@@ -76,15 +78,18 @@ class Run:
         self._seen_at = time.monotonic()
         self._wait(self._done, DONE_WITHIN)
         self._give_up()
-        self._wait(lambda: stage.quantity() == stage.minimum, AT_MINIMUM + 30.0)
-        last_end = max(self._owed.last_end, since)
-        changed = [c.at_wall for c in stage.emulator.changes if c.process_type == POOL]
-        at_minimum = stage.quantity() == stage.minimum
+        self._wait(self._at_minimum, AT_MINIMUM + 30.0)
+        changes = [c for c in stage.emulator.changes if c.process_type == POOL]
+        by_hand = [c.at_wall for c in changes if c.by == "hand"]
+        # Whoever scaled by hand after the last task's end put it off.
+        last_end = max([self._owed.last_end or since, *by_hand[-1:]])
         stage.journal.write(
             "quiet",
             began=since,
             last_end=last_end,
-            took=max(max(changed, default=0.0) - last_end, 0.0) if at_minimum else None,
+            took=max(max((c.at_wall for c in changes), default=0.0) - last_end, 0.0)
+            if self._at_minimum()
+            else None,
             undone=self._given_up,
         )
         stage.broker_client.delete(PLAIN_QUEUE)
@@ -114,6 +119,9 @@ class Run:
             if owed & self._stage.in_broker().keys():
                 self._seen_at = now
         return now - self._seen_at > NOWHERE
+
+    def _at_minimum(self) -> bool:
+        return self._stage.quantity() == self._stage.minimum
 
     def _published(self) -> bool:
         """Whether every publisher has come to rest."""

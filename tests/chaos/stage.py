@@ -34,7 +34,11 @@ VISIBILITY_TIMEOUT = 60.0
 #: A list for each priority.
 LISTS = [QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9))]
 #: Errors that we have caught, and that should never have been.
-FAILURES = ("an evaluation failed", "a worker could not report")
+FAILURES = (
+    "an evaluation failed",
+    "a publisher could not report",
+    "a worker could not report",
+)
 PUBLISHERS = 2  # of each sort
 TRANSPORT_OPTIONS = {
     "visibility_timeout": VISIBILITY_TIMEOUT,
@@ -279,7 +283,7 @@ class Stage:
             text = log.read_text(errors="replace")
             for message in FAILURES:
                 if message in text:
-                    trace = text[text.index(message) :][:3000]
+                    trace = text[text.index(message) :].splitlines()[:60]
                     self.journal.write("failure", message=message, log=log.name, trace=trace)
 
     def record_keys(self) -> None:

@@ -104,7 +104,7 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         event("raised", 2, until=4, plain=False, error="redis.exceptions.ConnectionError: no"),
     ]),
     (invariants.nothing_failed, [
-        event("failure", 99, log="worker.1.log", message="an evaluation failed", trace="E"),
+        event("failure", 99, log="worker.1.log", message="an evaluation failed", trace=["E"]),
     ]),
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=None)]),
     (invariants.scaler_replaced, [event("replaced", 30, killed_at=5, took=15.5)]),

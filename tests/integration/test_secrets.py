@@ -13,6 +13,7 @@ import pytest
 import redis
 from celery import Celery
 
+from celery_middle_management.platforms import PlatformError
 from celery_middle_management.redis_server import RedisServer
 from celery_middle_management.runtime import Runtime, runtime_of
 from tests.integration.stage import API_KEY, APP, WORKER, stage
@@ -83,13 +84,10 @@ def test_no_secret_in_a_repr_or_a_traceback(
     runtime = runtime_of(app)
     assert isinstance(runtime, Runtime)
     scaler = runtime._scaler()
-    try:
+    with pytest.raises(PlatformError) as failure:
         scaler.platform.quantities(["worker"], 0.0)  # type: ignore[attr-defined]
-    except Exception as error:
-        told = traceback.TracebackException.from_exception(error, capture_locals=True)
-        assert_clean("".join(told.format()))
-    else:
-        pytest.fail("nobody listens there")
+    told = traceback.TracebackException.from_exception(failure.value, capture_locals=True)
+    assert_clean("".join(told.format()))
     ours = [thing for thing in gc.get_objects() if str(type(thing).__module__).startswith(OURS)]
     assert ours
     assert_clean("".join(map(repr, ours)))
