@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from time import time
 from typing import Any
 
 import redis
@@ -20,6 +21,8 @@ from .settings import Settings
 TIMEOUT = 3.0
 #: Of messages that no live worker holds any more, at most this many are looked into.
 _SAMPLE = 100
+#: A worker tells of a message at most this long (s) after it has taken it.
+_UNTOLD = 5.0
 
 
 class CountFailed(Exception):
@@ -102,15 +105,16 @@ class RedisBroker(Broker):
     ) -> dict[str, Backlog]:
         try:
             lengths, held = self._read(queues)
-            orphans = {}
+            untold: dict[str, Backlog] = {}
             if held > sum(unacknowledged.values()):
-                orphans = self._orphans(unacknowledged)
+                untold = self._untold(unacknowledged)
         except (redis.RedisError, ValueError, TypeError) as error:
             raise CountFailed(f"the broker could not be read: {error}") from None
-        return {
-            queue: Backlog(length, *orphans.get(queue, (0, 0.0)))
-            for queue, length in zip(queues, lengths, strict=True)
-        }
+        backlogs = {}
+        for queue, length in zip(queues, lengths, strict=True):
+            more = untold.get(queue, Backlog())
+            backlogs[queue] = replace(more, ready=length + more.ready)
+        return backlogs
 
     def _read(self, queues: Sequence[str]) -> tuple[list[int], int]:
         names = [self._lists.names(queue) for queue in queues]
@@ -122,27 +126,31 @@ class RedisBroker(Broker):
         steps = iter(lengths)
         return [sum(int(next(steps)) for _ in group) for group in names], int(held)
 
-    def _orphans(self, unacknowledged: Mapping[str, int]) -> dict[str, tuple[int, float]]:
-        """Messages that nobody alive holds, by queue, and when kombu gives the first back."""
+    def _untold(self, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """Messages that somebody took and no live worker tells of, by queue.
+
+        Those taken just now are on their way into a presence and count as ready still. The others
+        were held by workers that died; kombu gives them back after the visibility timeout.
+        """
         oldest: Any = self._client.zrange(
             self._lists.unacked_index, 0, _SAMPLE - 1, withscores=True
         )
         if not oldest:
             return {}
         entries: Any = self._client.hmget(self._lists.unacked, [tag for tag, _ in oldest])
-        found: Counter[str] = Counter()
-        first: dict[str, float] = {}
-        for (_, delivered), entry in zip(oldest, entries, strict=True):
+        taken: dict[str, list[float]] = {}
+        for (_, at), entry in zip(oldest, entries, strict=True):
             if entry is not None:
-                queue = _destination(json.loads(entry))
-                found[queue] += 1
-                first.setdefault(queue, float(delivered))
-        return {
-            queue: (n - unacknowledged.get(queue, 0), at + self._lists.visibility_timeout)
-            for queue, n in found.items()
-            for at in [first[queue]]
-            if n > unacknowledged.get(queue, 0)
-        }
+                taken.setdefault(_destination(json.loads(entry)), []).append(float(at))
+        recently = time() - _UNTOLD
+        untold = {}
+        for queue, times in taken.items():
+            surplus = max(len(times) - unacknowledged.get(queue, 0), 0)
+            recent = min(sum(at > recently for at in times), surplus)
+            untold[queue] = Backlog(
+                recent, surplus - recent, times[0] + self._lists.visibility_timeout
+            )
+        return untold
 
 
 def _destination(entry: Iterable[Any]) -> str:

@@ -91,8 +91,9 @@ def _hire(view: View) -> Decision:
     decision = Decision(Cordon(), wants_running=asks)
     if view.needed == view.quantity:
         return decision
-    target = view.needed if view.ceiling is None else min(view.needed, view.ceiling)
-    if target <= view.quantity or target < view.minimum:
+    # Only the same again: after a hire of unknown outcome, one to fewer may be done last as well.
+    target = view.needed if view.ceiling is None else view.ceiling
+    if target <= view.quantity or not view.minimum <= target <= view.maximum:
         return replace(decision, suppressed=True)
     if view.blocked or not (view.may_call or view.quantity == 0):
         return replace(decision, suppressed=True)

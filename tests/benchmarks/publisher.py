@@ -49,7 +49,7 @@ class Publisher:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(10.0)
+            self._process.wait(30.0)
         finally:
             self._process.kill()
 

@@ -99,6 +99,12 @@ class Scene:
         found: dict[str, Any] = json.loads(self.on.state().get("worker/count", "{}"))
         return found
 
+    @property
+    def cordon(self) -> dict[str, Any]:
+        """The present one; empty if there is none."""
+        found: dict[str, Any] = json.loads(self.on.state().get("worker/cordon", "{}"))
+        return found
+
     def presence(self, name: str) -> dict[str, Any]:
         """What the newest worker of that name said; empty if there is none."""
         found = [p for p in self.on.presences() if p["name"] == name]
@@ -106,8 +112,7 @@ class Scene:
 
     def has_stopped(self, name: str) -> bool:
         """Whether the worker has confirmed the present cordon and runs nothing."""
-        told = self.presence(name)
-        cordon = json.loads(self.on.state().get("worker/cordon", "{}"))
+        told, cordon = self.presence(name), self.cordon
         return bool(told and cordon) and told["stopped"] == cordon["at"] and not told["busy"]
 
     def told(self) -> str:

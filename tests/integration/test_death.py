@@ -23,7 +23,7 @@ def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
         one, other = it.program(), it.program()
         one.say("for _ in range(2): hold.delay()")
         it.wait_at_work("worker.1", "worker.2")
-        it.emulator.fault("late_before", seconds=20.0, count=1, methods={"PATCH"})
+        it.emulator.fault("late_before", seconds=16.0, count=1, methods={"PATCH"})
         it.let_go("worker.1", "worker.2")
         it.wait(lambda: len(requests(it, "PATCH")) == 2)
         floor = json.loads(it.on.state()["worker/fire"])["to"]
@@ -35,7 +35,6 @@ def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
 
         it.wait(lambda: evaluated_at(it) > before, REPLACED)
         print(f"replaced {time.monotonic() - killed_at:.1f} s after the scaler was killed")
-        assert it.changes == [(0, 2)]
         it.wait(lambda: it.on.quantity == floor)
         for run in it.running:
             assert int(run.dyno.partition(".")[2]) <= floor, it.told()
@@ -43,8 +42,6 @@ def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
         settle(it)
         it.wait_at_work("worker.1", "worker.2")
         it.let_go("worker.1", "worker.2")
-        it.wait_for_quantity(0)
-        it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
         it.assert_nobody_was_killed()
 
 
@@ -68,6 +65,7 @@ def test_a_lock_whose_holder_is_dead_or_asleep(tmp_path: Path) -> None:
         os.kill(sleeping.pid, signal.SIGSTOP)
         heir.say("note.delay(); note.delay()")
         it.wait(lambda: it.changes == [(0, 2), (2, 5)], REPLACED)
+        it.wait(lambda: it.on.number("worker/quantity") == 5)
         state = it.on.state()
         os.kill(sleeping.pid, signal.SIGCONT)
         it.emulator.clear_faults()

@@ -29,7 +29,7 @@ def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
 
         # The highest is busy, so those below it cannot be fired.
         it.let_go("worker.1", "worker.2")
-        it.wait(lambda: it.has_stopped("worker.2"))
+        it.wait(lambda: it.cordon.get("above") == 1 and it.has_stopped("worker.2"))
         drains = status(it)["workers"]["drains"]
         assert [(d["name"], d["running"]) for d in drains] == [("worker.2", 0), ("worker.3", 1)]
         assert all(d["since"] for d in drains)

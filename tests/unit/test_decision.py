@@ -49,7 +49,13 @@ def test_below_the_minimum_hires_up_to_it() -> None:
 
 
 def test_a_hire_of_unknown_outcome_from_before_the_limits_were_changed() -> None:
-    assert decide(view(1, 5, ceiling=3, minimum=4)) == Decision(Cordon(), suppressed=True)
+    for limits in ({"minimum": 4}, {"maximum": 2}):
+        seen = replace(view(1, 5, ceiling=3), **limits)
+        assert decide(seen) == Decision(Cordon(), suppressed=True)
+
+
+def test_a_hire_to_fewer_could_be_done_after_it() -> None:
+    assert decide(view(1, 2, ceiling=3)).quantity == 3
 
 
 def test_the_platform_is_asked_about_those_that_may_have_died_at_work() -> None:

@@ -198,3 +198,24 @@ def test_an_action_is_the_last_one_and_history() -> None:
     PageWriter(page(), changes).action({"action": "hire", "from": 0, "to": 2})
     assert json.loads(changes.set["worker/last_action"]) == {"action": "hire", "from": 0, "to": 2}
     assert [json.loads(entry)["pool"] for entry in changes.history] == ["worker"]
+
+
+def test_a_hire_of_unknown_outcome_outlasts_a_later_one() -> None:
+    before = snapshot({"worker/hire": json.dumps({"to": 3, "until": NOW + 30})})
+    told = read_page(before, POOL)
+    assert told.ceiling == 3
+    changes = Changes()
+    writer = PageWriter(told, changes)
+    writer.hiring(2, NOW + 35)
+    assert read_page(written(changes, before), POOL).ceiling == 2
+    writer.hire_settled(told)
+    assert read_page(written(changes, before), POOL).ceiling == 3
+
+
+@pytest.mark.parametrize("state", [{}, {"worker/hire": json.dumps({"to": 3, "until": NOW})}])
+def test_a_settled_hire_is_unset(state: dict[str, str]) -> None:
+    told = read_page(snapshot(state), POOL)
+    assert told.ceiling is None
+    changes = Changes()
+    PageWriter(told, changes).hire_settled(told)
+    assert read_page(written(changes, snapshot(state)), POOL) == page()

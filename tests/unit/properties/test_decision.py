@@ -147,10 +147,10 @@ def test_what_is_missing_is_hired(view: View) -> None:
 
 
 @given(views())
-def test_nothing_is_sent_above_a_hire_of_unknown_outcome(view: View) -> None:
+def test_after_a_hire_of_unknown_outcome_only_the_same_is_hired(view: View) -> None:
     quantity = decide(view).quantity
     if view.ceiling is not None and quantity is not None:
-        assert quantity <= view.ceiling or quantity < view.quantity
+        assert quantity == view.ceiling or quantity < view.quantity
 
 
 @given(views(unsettled=None, stopping=None))

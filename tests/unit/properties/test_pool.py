@@ -13,15 +13,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from celery_middle_management.decision import Decision, View, decide
+from celery_middle_management.decision import View, decide
 from celery_middle_management.demand import Backlog, Held, take_count
 from celery_middle_management.fleet import Cordon, Fleet, Presence, held_in, number_of
 from celery_middle_management.page import Page, Sent
 from celery_middle_management.scaler import READ_INTERVAL, SETTLES_WITHIN, STOPS_WITHIN, WATCH_GAP
 from celery_middle_management.settings import Pool
 
-POOL = Pool("worker", ("celery",), min_workers=1, max_workers=4, jobs_per_worker=2)
+POOL = Pool("worker", ("celery",), min_workers=1, max_workers=4, jobs_per_worker=4)
 CALL_INTERVAL = 10.0
+COUNT_INTERVAL = 60.0
 #: The platform kills who has not ended this long (s) after it asked.
 KILL_AFTER = 30.0
 #: Celery's prefetching is left out: a task that a worker takes, it runs.
@@ -31,6 +32,25 @@ BOOT = 20.0
 #: A request of which no answer came may be carried out this much later (s).
 LATEST = 29.0
 
+
+@dataclass(frozen=True)
+class Platform:
+    """How the platform takes a call."""
+
+    outcome: str = "done"
+    #: What was not answered is done all the same, this much later (s).
+    delay: float = 0.0
+    #: Workers are asked to stop this long (s) after the quantity was lowered.
+    stops_after: float = 0.0
+
+
+WELL = Platform()
+platforms = st.just(WELL) | st.builds(
+    Platform,
+    st.sampled_from(["done", "done", "refused", "lost", "unanswered"]),
+    st.sampled_from([0.0, 3.0, 10.0, LATEST]),
+    st.sampled_from([0.0, 1.0, STOPS_WITHIN - 2]),
+)
 indexes = st.integers(0, 99)
 moments = st.sampled_from([0.0, 1.0, 3.0, 10.0, 31.0])
 
@@ -186,13 +206,16 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(
         seconds=st.integers(3, 25),
         length=st.sampled_from([1, 4, 20, 1000]),
-        stop_after=st.sampled_from([0.0, STOPS_WITHIN - 2]),
+        every=st.sampled_from([1, 3, 9]),
+        platform=platforms,
     )
-    def everyday(self, seconds: int, length: int, stop_after: float) -> None:
-        """All goes well for some time; a task takes *length* seconds, more or less."""
-        for _ in range(seconds):
+    def everyday(self, seconds: int, length: int, every: int, platform: Platform) -> None:
+        """All goes well for some time; tasks take *length* seconds, more or less."""
+        for second in range(seconds):
             self._work(length)
-            self._second(stop_after)
+            self._second(platform)
+            if second % every == 0:
+                self.publish(1)
 
     # -- the scaler
 
@@ -207,19 +230,18 @@ class PoolMachine(RuleBasedStateMachine):
         self._settle_quantity(quantity, fire=False)
         self._advance(0.0)
 
-    @rule(
-        outcome=st.sampled_from(["done", "done", "done", "refused", "lost", "unanswered"]),
-        delay=moments,
-        stop_after=st.sampled_from([0.0, 1.0, STOPS_WITHIN - 2]),
-    )
-    def evaluate(self, outcome: str = "done", delay: float = 0.0, stop_after: float = 0.0) -> None:
+    @rule(platform=platforms)
+    def evaluate(self, platform: Platform = WELL) -> None:
         """One evaluation, as the scaler makes it."""
         self._settle_fire()
         self._forget(self._fleet())
         old = self.now - self.read_at >= READ_INTERVAL or self._fleet().more_than_known()
         if old and self.now - self.called_at >= CALL_INTERVAL:
             self._read_quantity()
-        view = self._view(self._fleet(), fresh=False)
+        fresh = self.countable and self._stale()
+        if fresh:
+            self._count()
+        view = self._view(self._fleet(), fresh)
         decision = decide(view)
         if decision.wants_count and self.countable:
             self._count()
@@ -239,33 +261,30 @@ class PoolMachine(RuleBasedStateMachine):
         self.page = replace(self.page, cordon=decision.cordon)
         self.evaluated_at = self.now
         if decision.quantity is not None:
-            self._scale(view, decision, outcome, delay, stop_after)
+            self._scale(view, decision.quantity, platform)
 
     def _read_quantity(self) -> None:
         self.page = replace(self.page, quantity=self.target)
         self.read_at = self.now
 
-    def _scale(
-        self, view: View, decision: Decision, outcome: str, delay: float, stop_after: float
-    ) -> None:
-        quantity = decision.quantity or 0
+    def _scale(self, view: View, quantity: int, platform: Platform) -> None:
         self.called_at = self.now
         if not POOL.min_workers <= quantity <= POOL.max_workers:
             self.wronged.append(f"set to {quantity}")
         fires = quantity < view.quantity
         if fires and not view.fresh:
             self.wronged.append("fired without a fresh count")
-        if outcome == "done":
-            self._settle_quantity(quantity, fire=True, stop_after=stop_after)
+        if platform.outcome == "done":
+            self._settle_quantity(quantity, fire=True, stop_after=platform.stops_after)
             self._advance(0.0)
             self.page = replace(self.page, quantity=quantity)
             if fires:
                 self._write_fire(quantity, STOPS_WITHIN, done=True)
             elif self.page.ceiling is None:
                 self.page = replace(self.page, hire=None)
-        elif outcome == "unanswered":
-            self.under_way.append((self.now + min(delay, LATEST), quantity))
-        if outcome in ("lost", "unanswered"):
+        elif platform.outcome == "unanswered":
+            self.under_way.append((self.now + platform.delay, quantity))
+        if platform.outcome in ("lost", "unanswered"):
             if fires:
                 self._write_fire(quantity, SETTLES_WITHIN, done=False)
             else:
@@ -311,6 +330,10 @@ class PoolMachine(RuleBasedStateMachine):
             stopping=self.page.stopping,
             ceiling=self.page.ceiling,
         )
+
+    def _stale(self) -> bool:
+        count = self.page.count
+        return count is None or self.now - count.at >= COUNT_INTERVAL
 
     def _count(self) -> None:
         held = held_in(self.presences.values(), POOL.queues or ())
@@ -401,12 +424,12 @@ class PoolMachine(RuleBasedStateMachine):
                 worker.running += 1
                 self.ready -= 1
 
-    def _second(self, stop_after: float = 0.0) -> None:
+    def _second(self, platform: Platform = WELL) -> None:
         self._advance(1.0)
         for worker in self._up():
             self._report(worker)
             worker.obey()
-        self.evaluate(stop_after=stop_after)
+        self.evaluate(platform)
 
     @rule(index=indexes)
     def boot(self, index: int) -> None:
@@ -441,7 +464,7 @@ class UnorderedPoolMachine(PoolMachine):
         return sorted(workers, key=lambda w: (-w.running, w.name))
 
 
-budget = settings(max_examples=40, stateful_step_count=40)
+budget = settings(max_examples=100, stateful_step_count=25)
 TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase

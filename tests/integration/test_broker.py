@@ -1,0 +1,66 @@
+"""Counting what is in a Redis broker."""
+
+from __future__ import annotations
+
+import json
+from time import time
+
+import pytest
+import redis
+
+from celery_middle_management.broker import CountFailed, RedisBroker
+from celery_middle_management.demand import Backlog
+
+
+def take(client: redis.Redis, tag: str, queue: str, at: float) -> None:
+    """As kombu keeps a message that a worker has taken."""
+    client.zadd("unacked_index", {tag: at})
+    client.hset("unacked", tag, json.dumps([{"headers": {}}, "", queue]))
+
+
+def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    for name, tasks in {"a": 2, "a\x06\x163": 1, "a\x06\x169": 4, "b": 1}.items():
+        client.rpush(name, *range(tasks))
+    counted = RedisBroker(client, {}).backlogs(["a", "b", "c"], {})
+    assert counted == {"a": Backlog(7), "b": Backlog(1), "c": Backlog(0)}
+
+
+def test_a_prefix_a_separator_and_other_steps_are_kombus(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    client.rpush("app:a:5", "x")
+    options = {"global_keyprefix": "app:", "sep": ":", "priority_steps": [0, 5]}
+    assert RedisBroker(client, options).backlogs(["a"], {}) == {"a": Backlog(1)}
+
+
+def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
+    redis_url: str,
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    long_ago = time() - 600
+    take(client, "1", "a", long_ago)
+    take(client, "2", "a", time())
+    take(client, "3", "b", time())
+    take(client, "4", "c", long_ago)
+    broker = RedisBroker(client, {"visibility_timeout": 1000})
+    counted = broker.backlogs(["a", "b", "c"], {"c": 1})
+    assert counted["a"] == Backlog(1, 1, pytest.approx(long_ago + 1000))
+    assert (counted["b"].ready, counted["b"].orphans) == (1, 0)
+    assert (counted["c"].ready, counted["c"].orphans) == (0, 0)
+    told = broker.backlogs(["a", "b", "c"], {"a": 2, "b": 1, "c": 1})
+    assert told == dict.fromkeys("abc", Backlog())
+
+
+def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    client.set("a", "not a list")
+    with pytest.raises(CountFailed, match="could not be read"):
+        RedisBroker(client, {}).backlogs(["a"], {})
+    client.delete("a")
+    client.zadd("unacked_index", {"1": time()})
+    client.hset("unacked", "1", "not JSON")
+    with pytest.raises(CountFailed):
+        RedisBroker(client, {}).backlogs(["a"], {})
+    nobody = redis.Redis(port=1, retry=None)
+    with pytest.raises(CountFailed):
+        RedisBroker(nobody, {}).backlogs(["a"], {})
