@@ -118,7 +118,9 @@ def nothing_killed(story: Story) -> Verdict:
     for task in story.tasks.values():
         for begin in task.unended():
             stop = story.stop_of(begin)
-            if stop and stop["reason"] == "scale" and not story.was_killed(begin):
+            if stop is None or task.ended_by(begin, float(stop["asked_at"])):
+                continue
+            if stop["reason"] == "scale" and not story.was_killed(begin):
                 verdict.broken.append(
                     f"task {task.id} began on {begin['dyno']} at {_at(story, begin)}, which was "
                     f"fired at {_at(story, stop, 'asked_at')}"
@@ -169,6 +171,10 @@ def _celery_lost(story: Story, task: Task) -> str | None:
         return "lost by kombu: taken by a worker that was killed at that moment"
     if story.disturbed("broker", begin, end):
         return "lost by kombu: taken while the broker was restarted"
+    # A fire is no excuse: whoever is drained asks the broker for nothing.
+    unasked = [stop for stop in story.kinds["stop"] if stop["reason"] != "scale"]
+    if any(stop["asked_at"] <= end and stop["at"] >= begin for stop in unasked):
+        return "lost by kombu: taken by a worker that shut down for a deploy or by hand"
     return None
 
 

@@ -35,6 +35,10 @@ class Task:
         ended = {_attempt(end) for end in self.ended if not end["how"].startswith("aborted")}
         return [begin for begin in self.begun if _attempt(begin) not in ended]
 
+    def ended_by(self, begin: Event, at: float) -> bool:
+        """Whether what began so had ended, in whatever way, before a time."""
+        return any(_attempt(end) == _attempt(begin) and float(end["at"]) < at for end in self.ended)
+
     def repeated(self) -> list[tuple[Event, Event]]:
         """Pairs of beginnings of the same run."""
         first: dict[int, Event] = {}

@@ -464,7 +464,7 @@ class UnorderedPoolMachine(PoolMachine):
         return sorted(workers, key=lambda w: (-w.running, w.name))
 
 
-budget = settings(max_examples=100, stateful_step_count=25)
+budget = settings(max_examples=60, stateful_step_count=25)
 TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase
