@@ -85,7 +85,8 @@ class Courier:
             self._trouble.warn("redis", "Redis failed, counts are kept: %s", error)
             return None
         self._batch = Batch()
-        self._held_until = dict.fromkeys(reply.held, monotonic() + reply.hold)
+        now = monotonic()
+        self._held_until = {pool: now + hold for pool, hold in reply.held.items()}
         if reply.lease is not None:
             self._evaluate(reply.lease)
         return reply

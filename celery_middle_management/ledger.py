@@ -42,7 +42,7 @@ TIMEOUT = 3.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
 EVALUATION_GAP = 1.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
-LONGEST_HOLD = 2.0
+LONGEST_HOLD = 3.0
 #: While a worker reports, publishers leave evaluations to it and look in this seldom (s).
 STAND_BY = 15.0
 #: Everything expires this long (s) after the last sign of life.
@@ -75,10 +75,13 @@ for pool, r in pairs(msg.pools) do
   if total > 0 then
     redis.call('HINCRBY', state, pool .. '/published', total)
     if counted > 0 then redis.call('HINCRBY', state, pool .. '/base_published', counted) end
-    if (redis.call('HGET', state, pool .. '/quantity') or '0') == '0' then
+    local quantity = tonumber(redis.call('HGET', state, pool .. '/quantity') or 0)
+    if quantity == 0 then
       zero = true
+    elseif quantity >= r.maximum then
+      held[pool] = msg.longest_hold
     else
-      table.insert(held, pool)
+      held[pool] = math.max(called + msg.interval - now, msg.gap)
     end
   end
   if r.finished > 0 then
@@ -126,7 +129,6 @@ if next_at < math.huge then
   if not msg.id and now - ticked < 5000 then wait = math.max(wait, msg.stand_by) end
 end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
-                     hold = math.max(called + msg.interval - now, msg.gap),
                      cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
 """
 
@@ -202,9 +204,8 @@ class Reply:
     lease: Lease | None
     #: Ask again after this time, None if there is nothing to wait for.
     wait: float | None
-    #: Counts of these pools can wait for *hold* (s), for they could change nothing sooner.
-    held: frozenset[str]
-    hold: float
+    #: Counts of these pools can wait for so long (s): they could change nothing sooner.
+    held: Mapping[str, float]
     #: The cordon of the worker's pool, a JSON document.
     cordon: str | None
 
@@ -292,6 +293,7 @@ class Ledger:
             "coarse": COARSE_BUCKET,
             "fine_horizon": FINE_HORIZON,
             "gap": _ms(EVALUATION_GAP),
+            "longest_hold": _ms(LONGEST_HOLD),
             "interval": _ms(self._settings.call_interval),
             "expiry": EXPIRY,
             "stand_by": _ms(STAND_BY),
@@ -316,8 +318,7 @@ class Ledger:
             now=float(answer["now"]) / 1000,
             lease=Lease(token, won) if answer["lease"] else None,
             wait=None if answer["wait"] < 0 else answer["wait"] / 1000,
-            held=frozenset(answer["held"]),
-            hold=min(answer["hold"] / 1000, LONGEST_HOLD),
+            held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
             cordon=answer.get("cordon") or None,
         )
 
@@ -400,6 +401,7 @@ class Ledger:
             return pools.setdefault(
                 pool.name,
                 {
+                    "maximum": pool.max_workers,
                     "published": [],
                     "scheduled": [],
                     "finished": 0,
