@@ -30,7 +30,7 @@ GATHER = 0.1
 #: Ask again after this time (s) while Redis fails.
 RETRY = 2.0
 #: At exit, counts are flushed and evaluated for this long (s) at most.
-EXIT_TIMEOUT = 4.5
+EXIT_TIMEOUT = 4.0
 
 
 class Evaluator(Protocol):
