@@ -59,41 +59,47 @@ class Gate:
         self._open = True
         self._queues: list[str] = []
 
-    def want(self, consuming: bool) -> bool:
+    def want(self, consuming: bool, consumer: Any) -> bool:
         """Ask for it; returns whether the worker surely has stopped consuming."""
         with self._lock:
             self._wanted = consuming
-            return not self._open
+            # The consumer's own word: a remote control command may add a queue behind our back.
+            return not self._open and not _consumed(consumer)
 
-    @property
-    def settled(self) -> bool:
+    def settled(self, consumer: Any) -> bool:
         """Whether it is as it was asked for."""
         with self._lock:
-            return self._settled()
+            return self._settled(consumer)
 
     def reconcile(self, consumer: Any) -> None:
         """Stop or take up consuming, as asked for. For the main thread alone."""
         if consumer.task_consumer is None or consumer.blueprint.state != RUN:
             return
         with self._lock:
-            if self._settled():
+            if self._settled(consumer):
                 return
             wanted = self._wanted
             # Before the first task can come, not after: nobody may read "stopped" meanwhile.
             self._open = self._open or wanted
+        queues = consumer.app.amqp.queues
         if wanted:
             while self._queues:
+                # Older Celery does not select a queue that it knows already.
+                queues.select_add(queues[self._queues[-1]])
                 consumer.add_task_queue(self._queues[-1])
                 self._queues.pop()
             return
-        for queue in list(consumer.app.amqp.queues.consume_from):
-            self._queues.append(queue)
+        for queue in dict.fromkeys([*queues.consume_from, *_consumed(consumer)]):
+            if queue not in self._queues:
+                self._queues.append(queue)
             consumer.cancel_task_queue(queue)
         with self._lock:
             self._open = False
 
-    def _settled(self) -> bool:
-        return self._wanted == self._open and not (self._open and self._queues)
+    def _settled(self, consumer: Any) -> bool:
+        if self._wanted:
+            return self._open and not self._queues
+        return not self._open and not _consumed(consumer)
 
 
 class Reporter:
@@ -143,7 +149,7 @@ class Reporter:
     def presence(self) -> Presence:
         """What this worker says of itself now."""
         # In this order: a task that moves on meanwhile is seen twice rather than never.
-        stopped = self._gate.want(not self._cordon)
+        stopped = self._gate.want(not self._cordon, self._consumer)
         scheduled = self._scheduled.look(self._consumer, urgent=bool(self._cordon))
         limited = list(_rate_limited(self._consumer))
         reserved = _copy(worker_state.reserved_requests)
@@ -188,8 +194,8 @@ class Reporter:
         self._since = self._since or reply.now
         cordon = read_cordon(json.loads(reply.cordon) if reply.cordon else {})
         self._cordon = cordon if cordon.holds(self.name) else Cordon()
-        self._gate.want(not self._cordon)
-        if not self._gate.settled and self._thread is not None:
+        self._gate.want(not self._cordon, self._consumer)
+        if not self._gate.settled(self._consumer) and self._thread is not None:
             self._consumer.call_soon(self._reconcile)
 
     def _reconcile(self) -> None:
@@ -256,6 +262,11 @@ def _rate_limited(consumer: Any) -> Iterator[Request]:
     for bucket in list(consumer.task_buckets.values()):
         for content in list(bucket.contents) if bucket else ():
             yield content[0]
+
+
+def _consumed(consumer: Any) -> list[str]:
+    """The queues that the consumer consumes, or will once its loop begins."""
+    return [queue.name for queue in getattr(consumer.task_consumer, "queues", ())]
 
 
 def _copy(requests: Iterable[Request]) -> set[Request]:
