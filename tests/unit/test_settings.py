@@ -476,12 +476,15 @@ class TestNamespace:
         app.config_from_object(given, namespace="celery")
         assert read_settings(app) == settings()
 
-    def test_an_update_wins(self) -> None:
-        app = self.app()
+    def test_an_update_wins_where_it_does_for_celerys_own_settings(self) -> None:
+        own = Celery("own", set_as_current=False)
+        own.config_from_object({"CELERY_WORKER_CONCURRENCY": 5}, namespace="CELERY")
+        own.conf.update(worker_concurrency=2)
+        app = self.app(MAX_WORKERS=5)
         app.conf.update(middle_management_max_workers=2)
         found = read_settings(app)
         assert found
-        assert found.pools[0].max_workers == 2
+        assert found.pools[0].max_workers == own.conf.worker_concurrency
 
     @pytest.mark.parametrize(
         ("name", "value", "said"),
@@ -509,10 +512,10 @@ class TestNamespace:
 
     def test_errors_name_what_the_user_wrote_without_the_namespace(self) -> None:
         app = self.app()
-        app.conf.update(middle_management_max_workers=0)
-        with pytest.raises(ImproperlyConfigured, match=r"^middle_management_max_workers is 0;"):
+        app.conf.update(middle_management_call_interval=0)
+        with pytest.raises(ImproperlyConfigured, match=r"^middle_management_call_interval is 0;"):
             read_settings(app)
-        app.conf.update(middle_management_max_workers=1, middle_management_max_worker=1)
+        app.conf.update(middle_management_call_interval=1, middle_management_max_worker=1)
         with pytest.raises(ImproperlyConfigured, match=r"^middle_management_max_worker is unkn"):
             read_settings(app)
 
