@@ -156,15 +156,16 @@ class Agent:
         wait: float | None = None
         last = False
         while not last:
-            if not self._closed.is_set() and self._tally.wait(wait):
-                self._gather(courier)
+            laden = not self._closed.is_set() and self._tally.wait(wait)
             # The last report begins after the closing, so that it has everything.
             last = self._closed.is_set()
-            wait = self._report(courier)
+            wait = self._report(courier, laden)
 
-    def _report(self, courier: Courier) -> float | None:
+    def _report(self, courier: Courier, laden: bool) -> float | None:
         """Report; returns after how many seconds to ask again, None for not before more comes."""
         try:
+            if laden:
+                self._gather(courier)
             reply = courier.report()
         except Exception:
             logger.exception("a publisher could not report")

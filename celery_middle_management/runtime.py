@@ -74,7 +74,6 @@ class Runtime:
         self._reporter: Any = None
         self._agent = Agent(self._tally, self.courier)
         self.handlers = SignalHandlers(app, self._tally, self._is_ours, self._agent.published)
-        self.handlers.connect()
         signals.worker_init.connect(self._worker_init)
         signals.worker_shutdown.connect(self._worker_shutdown)
         app.steps["consumer"].add(self._worker_step())
@@ -85,6 +84,8 @@ class Runtime:
             after_in_parent=self._importing.release,
             after_in_child=self._after_fork,
         )
+        # Last: other threads may be publishing already.
+        self.handlers.connect()
 
     def courier(self) -> Courier:
         """The courier of this process."""

@@ -83,8 +83,11 @@ def settle(on: Stage, published: int, pool: str = "worker") -> None:
 
 def test_each_outcome_is_counted_once(staged: Stage, outcomes: dict[str, tuple[str, int]]) -> None:
     staged.script("\n".join(f"q = {name!r}; {code}" for name, (code, _) in outcomes.items()))
+    # What is revoked before it is due may be found gone by a count before it was ever outstanding.
+    staged.wait_until_finished(1, pool="revoked")
     for name, (_, messages) in outcomes.items():
-        settle(staged, messages, pool=name)
+        if name != "revoked":
+            settle(staged, messages, pool=name)
 
 
 def test_eager_tasks_do_not_count(staged: Stage) -> None:
