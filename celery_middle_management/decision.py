@@ -80,9 +80,10 @@ def _decide(view: View) -> Decision:
 
 def _await_settlement(view: View, floor: int) -> Decision:
     """The platform may still stop whoever is above *floor*: they must not take tasks again."""
-    above = min(view.needed, floor)
-    names = view.cordon.names
-    return Decision(_redrawn(view, above, names), draining=True)
+    drawn = view.cordon.above
+    # Nobody else is cordoned before a fresh count says so; whoever is needed again is not.
+    above = floor if drawn is None else min(max(view.needed, drawn), floor)
+    return Decision(_redrawn(view, above, view.cordon.names), draining=True)
 
 
 def _hire(view: View) -> Decision:

@@ -292,13 +292,13 @@ class Ledger:
             "fine": FINE_BUCKET,
             "coarse": COARSE_BUCKET,
             "fine_horizon": FINE_HORIZON,
-            "gap": _ms(EVALUATION_GAP),
-            "longest_hold": _ms(LONGEST_HOLD),
-            "interval": _ms(self._settings.call_interval),
+            "gap": millis(EVALUATION_GAP),
+            "longest_hold": millis(LONGEST_HOLD),
+            "interval": millis(self._settings.call_interval),
             "expiry": EXPIRY,
-            "stand_by": _ms(STAND_BY),
+            "stand_by": millis(STAND_BY),
             "token": token,
-            "lock": _ms(LOCK_SECONDS),
+            "lock": millis(LOCK_SECONDS),
             "poke": poke,
         }
         if identity is not None:
@@ -361,14 +361,14 @@ class Ledger:
         message = {
             **asdict(changes),
             "seq": seq,
-            "gap": _ms(EVALUATION_GAP),
+            "gap": millis(EVALUATION_GAP),
             "release": release,
             "expiry": EXPIRY,
             "keep": HISTORY,
-            "lock": _ms(LOCK_SECONDS),
+            "lock": millis(LOCK_SECONDS),
         }
         if next_in is not None:
-            message["next"] = _ms(next_in)
+            message["next"] = millis(next_in)
         written = self._commit(
             keys=self._keys("state", "due", "workers", "queues", "history", "lock"),
             args=[lease.token, json.dumps(message)],
@@ -413,11 +413,11 @@ class Ledger:
         for queue, slots in batch.published.items():
             if pool := of(queue):
                 now = monotonic()
-                pool["published"] += [[_ms(now - s * SLICE), n] for s, n in slots.items()]
+                pool["published"] += [[millis(now - s * SLICE), n] for s, n in slots.items()]
         for queue, slots in batch.scheduled.items():
             if pool := of(queue):
                 now = time()
-                pool["scheduled"] += [[_ms(due - now), n] for due, n in slots.items()]
+                pool["scheduled"] += [[millis(due - now), n] for due, n in slots.items()]
         for queue, done in batch.finished.items():
             if pool := of(queue):
                 pool["finished"] += done.tasks
@@ -443,7 +443,8 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
-def _ms(seconds: float) -> int:
+def millis(seconds: float) -> int:
+    """Seconds as the scripts have them, in whole milliseconds."""
     return round(seconds * 1000)
 
 

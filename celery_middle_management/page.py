@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from .demand import Count, due_by, reckon
 from .fleet import Cordon
-from .ledger import Changes, Snapshot
+from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
-from .settings import Pool
+from .settings import Pool, Settings
 
 #: How long (s) a hired worker takes to report, until it has been measured.
 BOOT_SECONDS = 10.0
@@ -147,6 +148,21 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
     )
 
 
+def queues_of(
+    pool: Pool, settings: Settings, snapshot: Snapshot, declared: Iterable[str]
+) -> tuple[str, ...]:
+    """Every queue of *pool* that anybody knows; *declared* are those that the app declares."""
+    if pool.queues is not None:
+        return pool.queues
+    known = {*declared, *snapshot.queues, *(q for p in snapshot.presences for q in p.queues)}
+    return tuple(sorted(q for q in known if settings.pool_for(q) is pool))
+
+
+def iso(at: float) -> str:
+    """A Unix time (s) as people and other programs read it."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+
+
 def read_cordon(document: Mapping[str, Any]) -> Cordon:
     """A cordon from its JSON document, no cordon from an empty one."""
     return Cordon(**{**document, "names": frozenset(document.get("names", ()))})
@@ -203,7 +219,7 @@ class PageWriter:
             "drift": page.drift,
         }
         self._set("count", json.dumps(document))
-        self._set("counted_at", _ms(count.at))
+        self._set("counted_at", str(millis(count.at)))
         self._set("base_published", str(page.base_published))
         self._set("base_finished", str(page.base_finished))
 
@@ -226,7 +242,7 @@ class PageWriter:
 
     def raised(self, now: float) -> None:
         """Workers were hired."""
-        self._set("raised_at", _ms(now))
+        self._set("raised_at", str(millis(now)))
 
     def firing(self, to: int, until: float, done: bool = False) -> None:
         """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
@@ -268,7 +284,3 @@ class PageWriter:
     def _add_due(self, when: int, tasks: int) -> None:
         name = f"{self._pool}/{when}"
         self._changes.due[name] = self._changes.due.get(name, 0) + tasks
-
-
-def _ms(seconds: float) -> str:
-    return str(round(seconds * 1000))

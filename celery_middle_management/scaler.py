@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from time import monotonic
 
 import redis
@@ -19,8 +18,8 @@ from .broker import Broker, CountFailed
 from .decision import Decision, View, decide
 from .demand import Backlog, corrected, take_count
 from .fleet import Fleet, Presence, due_in, held_in
-from .ledger import EVALUATION_GAP, Changes, Lease, LeaseLost, Ledger
-from .page import Page, PageWriter, read_page
+from .ledger import EVALUATION_GAP, Changes, Lease, LeaseLost, Ledger, millis
+from .page import Page, PageWriter, iso, queues_of, read_page
 from .platforms.base import Platform, PlatformError
 from .settings import Pool, Settings
 from .trouble import TroubleLog
@@ -168,17 +167,9 @@ class Evaluation:
             watched_since=self._snapshot.time("watched_since") if watched else self._now,
         )
         if not watched:
-            self._changes.set["watched_since"] = _ms(self._now)
-        return Case(pool, page, fleet, writer, self._queues(pool))
-
-    def _queues(self, pool: Pool) -> tuple[str, ...]:
-        """Every queue of the pool that is known to anybody."""
-        if pool.queues is not None:
-            return pool.queues
-        known = {*self._scaler.app.amqp.queues, *self._snapshot.queues}
-        for presence in self._snapshot.presences:
-            known.update(presence.queues)
-        return tuple(sorted(q for q in known if self._settings.pool_for(q) is pool))
+            self._changes.set["watched_since"] = str(millis(self._now))
+        queues = queues_of(pool, self._settings, self._snapshot, self._scaler.app.amqp.queues)
+        return Case(pool, page, fleet, writer, queues)
 
     def _forget(self) -> None:
         """Drop the presences of those surely gone."""
@@ -302,7 +293,7 @@ class Evaluation:
             return
         self._quantities_fresh = True
         self._read_at = self._now
-        self._changes.set["read_at"] = _ms(self._now)
+        self._changes.set["read_at"] = str(millis(self._now))
         for case in self._cases:
             self._learn(case, quantities[case.pool.name])
 
@@ -353,7 +344,7 @@ class Evaluation:
             return
         # Redis and the platform may have taken their time since it was written down.
         self._called_at = self._time()
-        self._changes.set["called_at"] = _ms(self._called_at)
+        self._changes.set["called_at"] = str(millis(self._called_at))
         for case in changing:
             self._record(case, quantities.get(case.pool.name, wanted[case.pool.name]))
 
@@ -371,14 +362,14 @@ class Evaluation:
     def _will_call(self) -> None:
         """Write down, and renew the lock, before the platform is called."""
         self._called_at = self._time()
-        self._changes.set["called_at"] = _ms(self._called_at)
+        self._changes.set["called_at"] = str(millis(self._called_at))
         self._commit()
 
     def _failed(self, error: PlatformError) -> None:
         self._scaler.trouble.warn("platform", "%s", error)
         wait = max(error.retry_after or 0.0, self._settings.call_interval)
         self._blocked_until = self._time() + wait
-        self._changes.set["blocked_until"] = _ms(self._blocked_until)
+        self._changes.set["blocked_until"] = str(millis(self._blocked_until))
 
     def _record(self, case: Case, quantity: int) -> None:
         before, page = case.page.quantity or 0, case.page
@@ -392,7 +383,7 @@ class Evaluation:
         reason = _reason(page)
         case.writer.action(
             {
-                "at": _iso(self._time()),
+                "at": iso(self._time()),
                 "action": "hire" if hired else "fire",
                 "from": before,
                 "to": quantity,
@@ -417,7 +408,7 @@ class Evaluation:
         self._changes.clear()
 
     def _close(self) -> None:
-        self._changes.set["evaluated_at"] = _ms(self._now)
+        self._changes.set["evaluated_at"] = str(millis(self._now))
         waits = [w for c in self._cases for w in self._waits(c)]
         if self._count_failed:
             waits.append(RECOUNT_INTERVAL)
@@ -463,11 +454,3 @@ def _reason(page: Page) -> str:
         f"{page.demand} tasks at {page.pool.jobs_per_worker} per worker need {page.needed}, "
         f"limits {page.pool.min_workers} to {page.pool.max_workers}"
     )
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _ms(seconds: float) -> str:
-    return str(round(seconds * 1000))

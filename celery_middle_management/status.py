@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 from .fleet import Cordon, Fleet, Presence, due_in, held_in, number_of
 from .ledger import Snapshot
-from .page import Page, read_page
+from .page import Page, iso, queues_of, read_page
 from .settings import Pool, Settings
 
 Document = dict[str, Any]
@@ -20,20 +19,18 @@ def status_of(settings: Settings, snapshot: Snapshot, app_queues: Iterable[str] 
     *app_queues* are those that the app declares; queues that are published to or consumed from
     are in the snapshot. What is not known, the quantity before it was ever read, is None.
     """
-    known = {*app_queues, *snapshot.queues}
-    for presence in snapshot.presences:
-        known.update(presence.queues)
+    declared = tuple(app_queues)
     return {
         "paused": False,
-        "pools": [_pool(settings, snapshot, pool, known) for pool in settings.pools],
+        "pools": [_pool(settings, snapshot, pool, declared) for pool in settings.pools],
     }
 
 
-def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, known: Iterable[str]) -> Document:
+def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable[str]) -> Document:
     page = read_page(snapshot, pool)
     presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
     living = Fleet(pool.name, snapshot.now, presences, page.quantity).living
-    queues = pool.queues or tuple(sorted(q for q in known if settings.pool_for(q) is pool))
+    queues = queues_of(pool, settings, snapshot, declared)
     draining = _draining(page, living)
     return {
         "name": pool.name,
@@ -115,6 +112,4 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 
 def _iso(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+    return None if at is None else iso(at)

@@ -152,9 +152,10 @@ def test_nobody_above_a_fire_of_unknown_outcome_is_uncordoned() -> None:
         assert decision == Decision(replace(drawn, since={"worker.3": DRAWN}), draining=True)
 
 
-def test_more_may_be_cordoned_meanwhile() -> None:
-    decision = decide(view(3, 1, *crew(1, 2, 3), cordon=cordon(2), unsettled=2))
-    assert (decision.cordon.above, decision.quantity) == (1, None)
+def test_nobody_else_is_cordoned_meanwhile_and_whoever_is_needed_no_longer() -> None:
+    for needed, drawn, above in [(1, 2, 2), (1, None, 2), (1, 0, 1), (5, 0, 2), (0, 0, 0)]:
+        decision = decide(view(3, needed, *crew(1, 2, 3), cordon=cordon(drawn), unsettled=2))
+        assert (decision.cordon.above, decision.quantity) == (above, None)
 
 
 # -- whoever a platform may stop after it has said that it did
