@@ -40,9 +40,9 @@ LOCK_MARGIN = 1.0
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
-EVALUATION_GAP = 1.0
+EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
-LONGEST_HOLD = 3.0
+LONGEST_HOLD = 5.0
 #: While a worker reports, publishers leave evaluations to it and look in this seldom (s).
 STAND_BY = 15.0
 #: Everything expires this long (s) after the last sign of life.

@@ -16,6 +16,8 @@ from .settings import Pool, Settings
 
 #: How long (s) a hired worker takes to report, until it has been measured.
 BOOT_SECONDS = 10.0
+#: After a count that failed or surprised, count again after this time (s).
+RECOUNT_INTERVAL = 5.0
 #: Weight of the newest boot in the moving average.
 _BOOT_WEIGHT = 0.3
 
@@ -86,6 +88,16 @@ class Page:
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
         return min(ahead, default=None)
+
+    @property
+    def fire_denied(self) -> bool:
+        """Whether a count of just now found more than was reckoned, and nobody was cordoned on it.
+
+        Publishers keep their counts for a while: until they tell, another would find the same.
+        """
+        count = self.count
+        lately = count is not None and self.now - count.at < RECOUNT_INTERVAL
+        return lately and self.drift < 0 and not self.cordon
 
     def counted(self, count: Count, published: int, finished: int) -> Page:
         """The page with a new count, before which so much had been told."""

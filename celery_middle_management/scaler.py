@@ -18,8 +18,8 @@ from .broker import Broker, CountFailed
 from .decision import Decision, View, decide
 from .demand import Backlog, corrected, take_count
 from .fleet import Fleet, Presence, due_in, held_in
-from .ledger import EVALUATION_GAP, Changes, Lease, LeaseLost, Ledger, millis
-from .page import Page, PageWriter, iso, queues_of, read_page
+from .ledger import Changes, Lease, LeaseLost, Ledger, millis
+from .page import RECOUNT_INTERVAL, Page, PageWriter, iso, queues_of, read_page
 from .platforms.base import Platform, PlatformError
 from .settings import Pool, Settings
 from .trouble import TroubleLog
@@ -33,10 +33,8 @@ READ_INTERVAL = 60.0
 SETTLES_WITHIN = 35.0
 #: A platform that has said that it lowered the quantity tells the workers within this time (s).
 STOPS_WITHIN = 5.0
-#: While workers drain, look again after this time (s).
+#: While workers drain, look again after this time (s); never sooner.
 DRAIN_INTERVAL = 1.0
-#: After a count that failed or surprised, look again after this time (s).
-RECOUNT_INTERVAL = 5.0
 #: Evaluations further apart (s) than this may have missed a presence that came and went.
 WATCH_GAP = 5.0
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
@@ -63,6 +61,11 @@ class Case:
     def change(self) -> int | None:
         """The quantity to set, if any."""
         return self.decision.quantity if self.decision else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do, or somebody to fire."""
+        return self.page.outstanding > 0 or (self.page.quantity or 0) > self.pool.min_workers
 
     @property
     def fires(self) -> bool:
@@ -127,7 +130,7 @@ class Evaluation:
         if any(self._stale(case) for case in self._cases):
             self._count()
         self._decide()
-        if any(c.decision.wants_count for c in self._cases if c.decision):
+        if any(self._worth_counting(case) for case in self._cases):
             self._count()
             self._decide()
         if any(c.decision.wants_running for c in self._cases if c.decision):
@@ -195,8 +198,12 @@ class Evaluation:
         if count.restore_at is not None and self._now >= count.restore_at:
             # What a worker took with it when it died is back, or comes back with the next worker.
             return True
-        busy = case.page.outstanding > 0 or (case.page.quantity or 0) > case.pool.min_workers
-        return busy and self._now - count.at >= self._count_lasts(case)
+        return case.busy and self._now - count.at >= self._count_lasts(case)
+
+    def _worth_counting(self, case: Case) -> bool:
+        """Whether a count may let something be fired."""
+        wanted = case.decision is not None and case.decision.wants_count
+        return wanted and not self._count_failed and not case.page.fire_denied
 
     def _count_lasts(self, case: Case) -> float:
         """Seconds until the next count, sooner where the last one was not as expected.
@@ -412,7 +419,7 @@ class Evaluation:
         waits = [w for c in self._cases for w in self._waits(c)]
         if self._count_failed:
             waits.append(RECOUNT_INTERVAL)
-        next_in = max(min(waits), EVALUATION_GAP) if waits else None
+        next_in = max(min(waits), DRAIN_INTERVAL) if waits else None
         self._commit(next_in=next_in, release=True)
 
     def _waits(self, case: Case) -> Iterator[float]:
@@ -427,8 +434,8 @@ class Evaluation:
             yield callable_at - self._now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
-        if page.outstanding > 0 or (page.quantity or 0) > case.pool.min_workers:
-            yield self._count_lasts(case)
+        if case.busy and page.count is not None and not self._count_failed:
+            yield page.count.at + self._count_lasts(case) - self._now
         if page.quantity:
             yield max(self._read_at + READ_INTERVAL - self._now, DRAIN_INTERVAL)
         if page.wakes_at is not None:

@@ -35,6 +35,8 @@ class Publisher:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Linux shares the processors out by session, and each worker has one.
+            start_new_session=True,
         )
 
     def __enter__(self) -> Publisher:

@@ -70,6 +70,15 @@ def test_needed_stays_within_limits() -> None:
     assert page(pool=replace(POOL, min_workers=3)).needed == 3
 
 
+def test_a_count_that_found_more_than_was_reckoned_denies_a_fire_for_a_while() -> None:
+    found_more = page(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
+    assert found_more.fire_denied
+    assert not replace(found_more, now=NOW + 0.1).fire_denied
+    assert not replace(found_more, drift=3).fire_denied
+    assert not replace(found_more, cordon=Cordon(above=2, at=NOW - 4.9)).fire_denied
+    assert not page(drift=-3).fire_denied
+
+
 def test_wakes_for_what_comes_back() -> None:
     count = Count(NOW, 0, 0, 0, restore_at=NOW + 5)
     assert page().wakes_at is None
