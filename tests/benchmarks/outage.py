@@ -1,0 +1,49 @@
+"""How long one ``delay()`` takes while the ledger or Heroku is down, beside plain Celery's.
+
+The broker is well all the time. Both processes begin within the outage and publish in turns, a
+batch each, so that what a process does at its first task is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from celery_middle_management.redis_server import RedisServer
+from tests.benchmarks.figures import Figure, abba, command
+from tests.benchmarks.publisher import Publisher
+from tests.integration.stage import stage
+
+
+def measure(rounds: int, tasks: int) -> Iterator[Figure]:
+    with (
+        RedisServer() as broker,
+        RedisServer() as ledger,
+        stage(broker.url, ledger.url, command=None) as on,
+    ):
+        outages = {
+            "the ledger hangs": (ledger.pause, ledger.resume),
+            "the ledger is gone": (ledger.kill, ledger.restart),
+            "Heroku hangs": (lambda: on.emulator.fault("hang"), on.emulator.clear_faults),
+        }
+        for name, (begin, end) in outages.items():
+            begin()
+            with Publisher(on.env) as ours, Publisher({**on.env, "MM_OFF": "1"}) as plain:
+                with_it, without = abba(
+                    rounds,
+                    lambda p=ours: _longest(p, tasks),  # type: ignore[misc]
+                    lambda p=plain: _longest(p, tasks),  # type: ignore[misc]
+                )
+            end()
+            longest = max(with_it), max(without)
+            yield Figure(f"{name}: the longest delay() of {rounds * tasks:,}", longest[0], "ms")
+            yield Figure(f"{name}: the longest of plain Celery's", longest[1], "ms")
+            longer = longest[0] - longest[1]
+            yield Figure(f"{name}: how much longer", longer, "ms", limit="<= 50")
+
+
+def _longest(publisher: Publisher, tasks: int) -> float:
+    return publisher.publish(tasks).longest * 1000
+
+
+if __name__ == "__main__":
+    command(__doc__, measure, rounds=50, tasks=200)
