@@ -19,7 +19,7 @@ from .settings import Settings
 
 #: Longest wait (s) for the broker to answer.
 TIMEOUT = 3.0
-#: Of messages that no live worker holds any more, at most this many are looked into.
+#: So many of the oldest messages, and of the newest, are looked into for whom nobody tells of.
 _SAMPLE = 100
 #: A worker tells of a message at most this long (s) after it has taken it.
 _UNTOLD = 5.0
@@ -106,8 +106,9 @@ class RedisBroker(Broker):
         try:
             lengths, held = self._read(queues)
             untold: dict[str, Backlog] = {}
-            if held > sum(unacknowledged.values()):
-                untold = self._untold(unacknowledged)
+            surplus = held - sum(unacknowledged.values())
+            if surplus > 0:
+                untold = self._untold(surplus, unacknowledged)
         except (redis.RedisError, ValueError, TypeError) as error:
             raise CountFailed(f"the broker could not be read: {error}") from None
         backlogs = {}
@@ -126,31 +127,35 @@ class RedisBroker(Broker):
         steps = iter(lengths)
         return [sum(int(next(steps)) for _ in group) for group in names], int(held)
 
-    def _untold(self, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
-        """Messages that somebody took and no live worker tells of, by queue.
+    def _untold(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """Messages that somebody took and no live worker tells of, by queue: *surplus* in all.
 
         Those taken just now are on their way into a presence and count as ready still. The others
-        were held by workers that died; kombu gives them back after the visibility timeout.
+        were held by workers that died; kombu gives them back after the visibility timeout. Of very
+        many, the newest and the oldest are looked at, and rather too many are taken for untold.
         """
-        oldest: Any = self._client.zrange(
-            self._lists.unacked_index, 0, _SAMPLE - 1, withscores=True
-        )
-        if not oldest:
-            return {}
-        entries: Any = self._client.hmget(self._lists.unacked, [tag for tag, _ in oldest])
-        taken: dict[str, list[float]] = {}
-        for (_, at), entry in zip(oldest, entries, strict=True):
-            if entry is not None:
-                taken.setdefault(_destination(json.loads(entry)), []).append(float(at))
+        index = self._lists.unacked_index
+        oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)
+        newest: Any = []
+        if len(oldest) == _SAMPLE:
+            newest = self._client.zrange(index, -_SAMPLE, -1, withscores=True)
         recently = time() - _UNTOLD
         untold = {}
-        for queue, times in taken.items():
-            surplus = max(len(times) - unacknowledged.get(queue, 0), 0)
-            recent = min(sum(at > recently for at in times), surplus)
-            untold[queue] = Backlog(
-                recent, surplus - recent, times[0] + self._lists.visibility_timeout
-            )
+        for queue, times in self._by_queue(dict([*oldest, *newest])).items():
+            mine = surplus if newest else max(len(times) - unacknowledged.get(queue, 0), 0)
+            recent = min(sum(at > recently for at in times), mine)
+            old = min(len(times) - recent, mine - recent)
+            untold[queue] = Backlog(recent, old, min(times) + self._lists.visibility_timeout)
         return untold
+
+    def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[float]]:
+        """When the messages with these tags were taken, by their queue."""
+        taken: dict[str, list[float]] = {}
+        entries: Any = self._client.hmget(self._lists.unacked, list(index)) if index else []
+        for at, entry in zip(index.values(), entries, strict=True):
+            if entry is not None:
+                taken.setdefault(_destination(json.loads(entry)), []).append(at)
+        return taken
 
 
 def _destination(entry: Iterable[Any]) -> str:

@@ -67,17 +67,22 @@ def take_count(
     held: Held,
     buckets: Buckets,
     consuming: bool,
+    *,
+    leaving: int = 0,
 ) -> Count:
     """Put the broker's queues, what workers hold and the known due times together.
 
-    A message with a future due time looks like any other in its queue. Where a worker consumes,
-    none stays there: workers fetch such messages without limit and hold them. Where none does,
-    they are told apart by their known due times, unless these say more than is there.
+    A message with a future due time looks like any other in its queue, and is told apart by the
+    known due times that no worker tells of. Where a worker consumes, it is on its way: published
+    just now, or given back by a worker that stops; *leaving* of the held ones are with workers
+    that are about to. Where none does, it stays there, and due times that say more than is there
+    are not believed.
     """
     backlogs = tuple(backlogs)
     ready = sum(b.ready for b in backlogs)
-    known = sum(n for due, n in buckets.items() if due > now) - held.scheduled
-    scheduled = known if not consuming and 0 < known <= ready else 0
+    staying = held.scheduled - leaving
+    known = max(sum(n for due, n in buckets.items() if due > now) - staying, 0)
+    scheduled = known if known <= ready else ready if consuming else 0
     lost = [b for b in backlogs if b.orphans]
     returning = sum(b.orphans for b in lost if b.restore_at <= now)
     later = [b.restore_at for b in lost if b.restore_at > now]
@@ -85,7 +90,7 @@ def take_count(
         at=now,
         waiting=ready - scheduled + held.waiting + returning,
         running=held.running,
-        scheduled=scheduled + held.scheduled,
+        scheduled=max(scheduled + staying, held.scheduled),
         restore_at=min(later, default=None),
     )
 
@@ -104,11 +109,14 @@ def due_by(buckets: Buckets, when: float) -> int:
     return sum(n for due, n in buckets.items() if due <= when)
 
 
-def corrected(buckets: Buckets, held: Buckets, now: float, empty: bool) -> dict[int, int]:
+def corrected(
+    buckets: Buckets, held: Buckets, recent: Buckets, now: float, empty: bool
+) -> dict[int, int]:
     """What to add to each future bucket so that it tells what the workers hold.
 
-    What they hold is surely there. What they do not hold can only be gone (revoked, purged) when
-    the queues are *empty*; else it may lie in a queue and must not be forgotten.
+    What they hold is surely there, but those of it that are *recent* will still be told by their
+    publisher. What they do not hold can only be gone (revoked, purged) when the queues are *empty*;
+    else it may lie in a queue and must not be forgotten.
     """
     unmatched = {due: n for due, n in buckets.items() if due > now}
     order = sorted(unmatched)
@@ -121,6 +129,7 @@ def corrected(buckets: Buckets, held: Buckets, now: float, empty: bool) -> dict[
             matched = min(missing, unmatched[known])
             unmatched[known] -= matched
             missing -= matched
+        missing -= min(missing, recent.get(due, 0))
         if missing and due > now:
             changes[due] = missing
     if empty:

@@ -7,6 +7,7 @@ the old one shuts down beside the new one. So a name is drained only when all wh
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -97,6 +98,8 @@ class Presence:
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.
     due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    #: Those of them that it has held for so short a time that their publisher may yet tell of them.
+    recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def takes(self, queues: Collection[str], now: float) -> bool:
         """Whether it takes tasks of some of these queues."""
@@ -130,6 +133,15 @@ class Fleet:
     def living(self) -> tuple[Presence, ...]:
         """Every presence that is not surely gone."""
         return tuple(p for p in self.presences if not self.gone(p))
+
+    @property
+    def leaving(self) -> tuple[Presence, ...]:
+        """Workers that shut down, or that the platform was told to stop."""
+        return tuple(
+            p
+            for p in self.presences
+            if (p.closing or self._dismissed(p)) and not p.silent(self.now)
+        )
 
     def more_than_known(self) -> bool:
         """Whether a worker is at work that the known quantity has no place for."""
@@ -219,10 +231,16 @@ def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
 
 def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
     """Due times of what the workers hold of these queues, by bucket."""
-    buckets: dict[int, int] = {}
-    for presence in presences:
-        for queue, due in presence.due.items():
-            if queue in queues:
-                for when, tasks in due.items():
-                    buckets[when] = buckets.get(when, 0) + tasks
-    return buckets
+    return _sum(d for p in presences for q, d in p.due.items() if q in queues)
+
+
+def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers have held for a short time only, by bucket."""
+    return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
+
+
+def _sum(dues: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    total = Counter[int]()
+    for due in dues:
+        total.update(due)
+    return total

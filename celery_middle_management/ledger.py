@@ -452,6 +452,10 @@ def _pairs(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
+def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
+    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}
+
+
 def _packed(presence: Presence) -> str:
     return json.dumps(
         {
@@ -467,6 +471,7 @@ def _packed(presence: Presence) -> str:
                 for q, h in presence.held.items()
             },
             "due": presence.due,
+            "recent": presence.recent,
         },
         separators=(",", ":"),
     )
@@ -486,5 +491,6 @@ def _unpacked(identity: str, packed: str) -> Presence:
         busy=told["busy"],
         queues=tuple(told["queues"]),
         held={q: Held(*h) for q, h in told["held"].items()},
-        due={q: {int(b): n for b, n in due.items()} for q, due in told["due"].items()},
+        due=_buckets(told["due"]),
+        recent=_buckets(told["recent"]),
     )

@@ -17,7 +17,7 @@ from celery import Celery
 from .broker import Broker, CountFailed
 from .decision import Decision, View, decide
 from .demand import Backlog, corrected, take_count
-from .fleet import Fleet, Presence, due_in, held_in
+from .fleet import Fleet, Presence, due_in, held_in, recent_in
 from .ledger import Changes, Lease, LeaseLost, Ledger, millis
 from .page import RECOUNT_INTERVAL, Page, PageWriter, iso, queues_of, read_page
 from .platforms.base import Platform, PlatformError
@@ -216,6 +216,7 @@ class Evaluation:
     def _count(self) -> None:
         """Count every pool. What cannot be counted is unknown, and nothing is fired on it."""
         living = self._living()
+        leaving = [p for c in self._cases for p in c.fleet.leaving]
         held = {c.pool.name: held_in(living, c.queues) for c in self._cases}
         unacknowledged: dict[str, int] = {}
         for presence in living:
@@ -232,10 +233,20 @@ class Evaluation:
         for case in self._cases:
             mine = [backlogs[q] for q in case.queues]
             consuming = any(p.takes(case.queues, self._now) for p in living)
-            count = take_count(at, mine, held[case.pool.name], case.page.buckets, consuming)
+            gives_back = held_in(leaving, case.queues).scheduled
+            count = take_count(
+                at,
+                mine,
+                held[case.pool.name],
+                case.page.buckets,
+                consuming,
+                leaving=gives_back,
+            )
             page = case.page.counted(count, case.page.published, case.page.finished)
             empty = consuming and not any(b.ready or b.orphans for b in mine)
-            corrections = corrected(page.buckets, due_in(living, case.queues), at, empty)
+            due = due_in(living, case.queues)
+            recent = recent_in(living, case.queues)
+            corrections = corrected(page.buckets, due, recent, at, empty)
             case.page = case.writer.correct_due(page, corrections)
             case.writer.count(case.page)
             case.fresh = True

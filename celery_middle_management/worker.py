@@ -12,11 +12,12 @@ import logging
 import os
 import threading
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from time import monotonic, time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from celery import bootsteps
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
@@ -41,6 +42,8 @@ COLLECT = 0.1
 #: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
 #: that was sent before is still on its way.
 IMMINENT = 45.0
+#: A publisher tells of a scheduled task before a worker has held it for this time (s).
+RECENT = 5.0
 #: Looking through scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05
 
@@ -150,7 +153,7 @@ class Reporter:
         """What this worker says of itself now."""
         # In this order: a task that moves on meanwhile is seen twice rather than never.
         stopped = self._gate.want(not self._cordon, self._consumer)
-        scheduled = self._scheduled.look(self._consumer, urgent=bool(self._cordon))
+        scheduled = self._scheduled.look(self._consumer, cordoned=bool(self._cordon))
         limited = list(_rate_limited(self._consumer))
         reserved = _copy(worker_state.reserved_requests)
         active = _copy(worker_state.active_requests)
@@ -178,6 +181,7 @@ class Reporter:
             queues=tuple(self._app.amqp.queues.consume_from),
             held={queue: Held(*entry) for queue, entry in counts.items()},
             due=scheduled.due,
+            recent=scheduled.recent,
         )
 
     def _run(self) -> None:
@@ -209,23 +213,31 @@ class ScheduledScan:
     """The tasks that a worker holds until they are due."""
 
     def __init__(self) -> None:
-        self.due: dict[str, dict[int, int]] = {}
+        self.due: Mapping[str, Mapping[int, int]] = {}
+        self.recent: Mapping[str, Mapping[int, int]] = {}
         self.imminent = 0
+        self._first_seen = WeakKeyDictionary[Request, float]()
         self._again = 0.0
 
-    def look(self, consumer: Any, urgent: bool) -> ScheduledScan:
-        """Look again, unless that costs too much time."""
+    def look(self, consumer: Any, cordoned: bool) -> ScheduledScan:
+        """Look again, unless that costs too much time.
+
+        Of a cordoned worker, which may be fired next, everything must be known.
+        """
         began = monotonic()
-        if not urgent and began < self._again:
+        if not cordoned and began < self._again:
             return self
-        now, due, imminent = time(), defaultdict[str, dict[int, int]](dict), 0
+        now, imminent = time(), 0
+        due, recent = (defaultdict[str, Counter[int]](Counter) for _ in range(2))
         for request, eta in _scheduled(consumer):
             when = eta.timestamp()
-            bucket = bucket_of(when, now)
-            buckets = due[_queue(request)]
-            buckets[bucket] = buckets.get(bucket, 0) + 1
+            queue, bucket = _queue(request), bucket_of(when, now)
+            due[queue][bucket] += 1
+            held_for = began - self._first_seen.setdefault(request, began)
+            if held_for < RECENT and HEADER in request.request_dict and not cordoned:
+                recent[queue][bucket] += 1
             imminent += when - now < IMMINENT
-        self.due, self.imminent = dict(due), imminent
+        self.due, self.recent, self.imminent = dict(due), dict(recent), imminent
         self._again = began + (monotonic() - began) / _SCAN_SHARE
         return self
 

@@ -20,6 +20,8 @@ from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for
 
+#: Seconds in which a wrong evaluation would have done harm.
+A_WHILE = 5.0
 PREFIX = "{middle-management:myapp}"
 #: A program that carries out what it reads, an expression or statements a line, as JSON.
 LISTENER = """

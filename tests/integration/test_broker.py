@@ -51,6 +51,17 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     assert told == dict.fromkeys("abc", Backlog())
 
 
+def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    for n in range(300):
+        take(client, f"held-{n}", "a", time() - 600 + n)
+    take(client, "1", "b", time())
+    take(client, "2", "b", time())
+    counted = RedisBroker(client, {}).backlogs(["a", "b"], {"a": 300})
+    assert (counted["a"].ready, counted["b"].ready) == (0, 2)
+    assert RedisBroker(client, {}).backlogs(["a", "b"], {"a": 300, "b": 2})["b"] == Backlog()
+
+
 def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     client.set("a", "not a list")

@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.integration.scenes import Scene, scene
+from tests.integration.scenes import A_WHILE, Scene, scene
 
-#: Seconds in which a wrong evaluation, one a second, would have done harm.
-A_WHILE = 5.0
 #: Publishes ten tasks; the longest that one took (s).
 PUBLISH_TEN = """
 import time

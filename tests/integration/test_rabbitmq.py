@@ -9,14 +9,11 @@ from typing import Any
 import kombu
 import pytest
 
-from tests.integration.scenes import scene
+from tests.integration.scenes import A_WHILE, scene
 from tests.integration.stage import WORKER
 from tests.servers import RabbitServer
 
 pytestmark = pytest.mark.rabbitmq
-
-#: Seconds in which a wrong evaluation, one a second, would have done harm.
-A_WHILE = 5.0
 
 
 def test_workers_are_hired_and_drained(rabbitmq: RabbitServer, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def count(
     held: Held | None = None,
     buckets: Buckets | None = None,
     consuming: bool = True,
+    leaving: int = 0,
 ) -> Count:
-    return take_count(NOW, backlogs, held or Held(), buckets or {}, consuming)
+    return take_count(NOW, backlogs, held or Held(), buckets or {}, consuming, leaving=leaving)
 
 
 def test_held_adds_up() -> None:
@@ -46,12 +47,18 @@ def test_nothing_anywhere_counts_zero() -> None:
     assert count() == Count(NOW, 0, 0, 0)
 
 
-def test_where_a_worker_consumes_nothing_scheduled_stays_in_the_queue() -> None:
-    assert count(Backlog(3), buckets={LATER: 2}) == Count(NOW, 3, 0, 0)
+@pytest.mark.parametrize("consuming", [True, False])
+def test_known_due_times_tell_scheduled_from_waiting(consuming: bool) -> None:
+    assert count(Backlog(3), buckets={LATER: 2}, consuming=consuming) == Count(NOW, 1, 0, 2)
 
 
-def test_where_none_consumes_known_due_times_tell_scheduled_from_waiting() -> None:
-    assert count(Backlog(3), buckets={LATER: 2}, consuming=False) == Count(NOW, 1, 0, 2)
+def test_scheduled_tasks_on_their_way_to_another_worker_do_not_wait() -> None:
+    told = {LATER: 4}
+    assert count(Backlog(2), held=Held(scheduled=2), buckets=told) == Count(NOW, 0, 0, 4)
+    # Two were given back by a worker that still says that it holds three.
+    assert count(Backlog(2), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 0, 0, 4)
+    assert count(Backlog(0), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 0, 0, 4)
+    assert count(Backlog(9), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 6, 0, 4)
 
 
 def test_what_is_due_already_is_not_scheduled() -> None:
@@ -103,18 +110,23 @@ def test_due_by_includes_the_moment() -> None:
 
 
 def test_what_workers_hold_is_surely_there() -> None:
-    assert corrected({LATER: 1}, {LATER: 3, LATER + 10: 2}, NOW, empty=False) == {
+    assert corrected({LATER: 1}, {LATER: 3, LATER + 10: 2}, {}, NOW, empty=False) == {
         LATER: 2,
         LATER + 10: 2,
     }
 
 
+def test_what_they_hold_since_just_now_will_be_told_by_its_publisher() -> None:
+    assert corrected({}, {LATER: 3}, {LATER: 2}, NOW, empty=False) == {LATER: 1}
+    assert corrected({LATER: 2}, {LATER: 3}, {LATER: 2}, NOW, empty=True) == {}
+
+
 def test_what_they_do_not_hold_may_lie_in_a_queue() -> None:
-    assert corrected({LATER: 3}, {LATER: 1}, NOW, empty=False) == {}
+    assert corrected({LATER: 3}, {LATER: 1}, {}, NOW, empty=False) == {}
 
 
 def test_what_is_neither_held_nor_in_a_queue_is_gone() -> None:
-    assert corrected({LATER: 3, LATER + 10: 1}, {LATER: 1}, NOW, empty=True) == {
+    assert corrected({LATER: 3, LATER + 10: 1}, {LATER: 1}, {}, NOW, empty=True) == {
         LATER: -2,
         LATER + 10: -1,
     }
@@ -122,7 +134,7 @@ def test_what_is_neither_held_nor_in_a_queue_is_gone() -> None:
 
 def test_the_past_and_what_is_right_are_left_alone() -> None:
     past = int(NOW)
-    assert corrected({past: 3, LATER: 2}, {past: 1, LATER: 2}, NOW, empty=True) == {}
+    assert corrected({past: 3, LATER: 2}, {past: 1, LATER: 2}, {}, NOW, empty=True) == {}
 
 
 def test_buckets_are_fine_within_the_hour_and_coarse_beyond() -> None:

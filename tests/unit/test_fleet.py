@@ -18,6 +18,7 @@ from celery_middle_management.fleet import (
     held_in,
     number_of,
     pool_of,
+    recent_in,
 )
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence
@@ -176,6 +177,13 @@ def test_a_worker_at_work_above_the_quantity_was_hired_by_hand(
     assert not fleet(by_hand).more_than_known()
 
 
+def test_leaving_are_those_that_shut_down_and_those_that_are_to_be_stopped() -> None:
+    stays, closes = presence("worker.1"), presence("worker.2", closing=True)
+    fired, dead = presence("worker.3"), presence("worker.4", seen=NOW - SILENT - 1)
+    assert fleet(stays, closes, fired, dead, quantity=2).leaving == (closes, fired)
+    assert fleet(stays, closes, fired).leaving == (closes,)
+
+
 # -- names
 
 
@@ -305,7 +313,13 @@ def test_a_whole_fleet_idle_or_busy() -> None:
 
 def test_what_workers_hold_of_some_queues() -> None:
     one = presence("worker.1", held={"a": Held(1, 1), "x": Held(9)}, due={"a": {10: 1}})
-    two = presence("worker.2", held={"b": Held(0, 2, 3, 4)}, due={"b": {10: 2, 20: 1}, "x": {5: 1}})
+    two = presence(
+        "worker.2",
+        held={"b": Held(0, 2, 3, 4)},
+        due={"b": {10: 2, 20: 1}, "x": {5: 1}},
+        recent={"b": {10: 1}, "x": {5: 1}},
+    )
     assert held_in((one, two), ("a", "b")) == Held(1, 3, 3, 4)
     assert due_in((one, two), ("a", "b")) == {10: 3, 20: 1}
+    assert recent_in((one, two), ("a", "b")) == {10: 1}
     assert held_in((), ("a",)) == Held()

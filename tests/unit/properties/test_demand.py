@@ -93,7 +93,7 @@ def test_due_times_are_corrected_towards_what_workers_hold(
     known: Buckets, held: Buckets, now: float, empty: bool
 ) -> None:
     held = {when: n for when, n in held.items() if when > now}
-    changes = corrected(known, held, now, empty)
+    changes = corrected(known, held, {}, now, empty)
     after = {when: known.get(when, 0) + changes.get(when, 0) for when in {*known, *changes}}
     ahead = {when: n for when, n in after.items() if when > now}
     assert min(after.values(), default=0) >= 0
@@ -103,14 +103,27 @@ def test_due_times_are_corrected_towards_what_workers_hold(
     else:
         assert sum(ahead.values()) >= sum(held.values())
         assert all(after[when] >= n for when, n in known.items()), "it may lie in a queue"
-    assert not corrected(after, held, now, empty)
+    assert not corrected(after, held, {}, now, empty)
+
+
+@given(buckets, buckets, buckets, st.booleans())
+def test_what_will_be_told_yet_is_not_added_and_never_taken_for_gone(
+    known: Buckets, old: Buckets, recent: Buckets, empty: bool
+) -> None:
+    now = 0.0
+    held = {when: old.get(when, 0) + recent.get(when, 0) for when in {*old, *recent}}
+    changes = corrected(known, held, recent, now, empty)
+    with_all = corrected(known, held, {}, now, empty)
+    for when in {*changes, *with_all}:
+        kept_back = with_all.get(when, 0) - changes.get(when, 0)
+        assert 0 <= kept_back <= recent.get(when, 0)
 
 
 def test_neighbouring_buckets_are_one_task() -> None:
-    assert corrected({100: 1}, {110: 1}, now=0, empty=False) == {}
-    assert corrected({120: 1}, {110: 1}, now=0, empty=True) == {}
-    assert corrected({60: 2}, {110: 1}, now=0, empty=True) == {60: -1}
-    assert corrected({60: 1}, {180: 1}, now=0, empty=True) == {60: -1, 180: 1}
+    assert corrected({100: 1}, {110: 1}, {}, now=0, empty=False) == {}
+    assert corrected({120: 1}, {110: 1}, {}, now=0, empty=True) == {}
+    assert corrected({60: 2}, {110: 1}, {}, now=0, empty=True) == {60: -1}
+    assert corrected({60: 1}, {180: 1}, {}, now=0, empty=True) == {60: -1, 180: 1}
 
 
 @given(buckets, times, times)
