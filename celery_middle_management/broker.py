@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from time import time
 from typing import Any
@@ -16,6 +16,7 @@ from kombu.utils.url import maybe_sanitize_url
 from .demand import Backlog
 from .redis_url import celerys
 from .settings import Settings
+from .signals import HEADER
 
 #: Longest wait (s) for the broker to answer.
 TIMEOUT = 3.0
@@ -141,28 +142,30 @@ class RedisBroker(Broker):
             newest = self._client.zrange(index, -_SAMPLE, -1, withscores=True)
         recently = time() - _UNTOLD
         untold = {}
-        for queue, times in self._by_queue(dict([*oldest, *newest])).items():
-            mine = surplus if newest else max(len(times) - unacknowledged.get(queue, 0), 0)
-            recent = min(sum(at > recently for at in times), mine)
-            old = min(len(times) - recent, mine - recent)
-            untold[queue] = Backlog(recent, old, min(times) + self._lists.visibility_timeout)
+        for queue, taken in self._by_queue(dict([*oldest, *newest])).items():
+            mine = surplus if newest else max(len(taken) - unacknowledged.get(queue, 0), 0)
+            recent = [scheduled for at, scheduled in taken if at > recently]
+            recent = recent[max(len(recent) - mine, 0) :]
+            old = min(len(taken), mine) - len(recent)
+            untold[queue] = Backlog(
+                ready=recent.count(False),
+                scheduled=recent.count(True),
+                orphans=old,
+                restore_at=min(taken)[0] + self._lists.visibility_timeout,
+            )
         return untold
 
-    def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[float]]:
-        """When the messages with these tags were taken, by their queue."""
-        taken: dict[str, list[float]] = {}
+    def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[tuple[float, bool]]]:
+        """The messages with these tags by queue: when each was taken, whether it has an ETA."""
+        taken: dict[str, list[tuple[float, bool]]] = {}
         entries: Any = self._client.hmget(self._lists.unacked, list(index)) if index else []
         for at, entry in zip(index.values(), entries, strict=True):
             if entry is not None:
-                taken.setdefault(_destination(json.loads(entry)), []).append(at)
+                message, _, routing_key = json.loads(entry)
+                headers = message.get("headers") or {}
+                queue = str(headers.get(HEADER) or routing_key)
+                taken.setdefault(queue, []).append((at, bool(headers.get("eta"))))
         return taken
-
-
-def _destination(entry: Iterable[Any]) -> str:
-    """The queue of a message that kombu keeps as ``[message, exchange, routing key]``."""
-    message, _, routing_key = entry
-    headers = message.get("headers") or {}
-    return str(headers.get("mm_queue") or routing_key)
 
 
 class KombuBroker(Broker):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 FINE_BUCKET = 10
 COARSE_BUCKET = 60
 FINE_HORIZON = 3600
+#: Within this time (s) of its publishing a scheduled task is told of, and a worker that consumes
+#: has taken it and says so.
+TRANSIT = 5.0
 
 Buckets = Mapping[int, int]
 
@@ -39,6 +42,8 @@ class Backlog:
 
     #: Messages that no worker holds, scheduled ones among them.
     ready: int = 0
+    #: Messages that a worker took just now and does not tell of yet, and that are surely scheduled.
+    scheduled: int = 0
     #: Messages that a worker took with it when it died; the broker gives them back at *restore_at*.
     orphans: int = 0
     #: Unix time (s).
@@ -68,21 +73,24 @@ def take_count(
     buckets: Buckets,
     consuming: bool,
     *,
-    leaving: int = 0,
+    leaving: int | None = None,
 ) -> Count:
     """Put the broker's queues, what workers hold and the known due times together.
 
     A message with a future due time looks like any other in its queue, and is told apart by the
-    known due times that no worker tells of. Where a worker consumes, it is on its way: published
-    just now, or given back by a worker that stops; *leaving* of the held ones are with workers
-    that are about to. Where none does, it stays there, and due times that say more than is there
-    are not believed.
+    known due times that no worker tells of. Where a worker consumes, it does not stay there, but
+    for those that workers give back when they stop: *leaving* of the held ones are with such, None
+    if nobody stops. Where none consumes, due times that say more than is there are not believed.
     """
     backlogs = tuple(backlogs)
-    ready = sum(b.ready for b in backlogs)
-    staying = held.scheduled - leaving
-    known = max(sum(n for due, n in buckets.items() if due > now) - staying, 0)
-    scheduled = known if known <= ready else ready if consuming else 0
+    ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
+    taken = sum(b.scheduled for b in backlogs)
+    staying = held.scheduled + taken - (leaving or 0)
+    known = max(sum(n for due, n in buckets.items() if due > now) - staying - orphans, 0)
+    if leaving is not None:
+        scheduled = min(known, ready)
+    else:
+        scheduled = known if not consuming and known <= ready else 0
     lost = [b for b in backlogs if b.orphans]
     returning = sum(b.orphans for b in lost if b.restore_at <= now)
     later = [b.restore_at for b in lost if b.restore_at > now]
@@ -90,7 +98,7 @@ def take_count(
         at=now,
         waiting=ready - scheduled + held.waiting + returning,
         running=held.running,
-        scheduled=max(scheduled + staying, held.scheduled),
+        scheduled=max(scheduled + staying, held.scheduled + taken),
         restore_at=min(later, default=None),
     )
 

@@ -233,7 +233,9 @@ class Evaluation:
         for case in self._cases:
             mine = [backlogs[q] for q in case.queues]
             consuming = any(p.takes(case.queues, self._now) for p in living)
-            gives_back = held_in(leaving, case.queues).scheduled
+            gives_back = None
+            if leaving or case.page.stopping is not None:
+                gives_back = held_in(leaving, case.queues).scheduled
             count = take_count(
                 at,
                 mine,
@@ -243,7 +245,7 @@ class Evaluation:
                 leaving=gives_back,
             )
             page = case.page.counted(count, case.page.published, case.page.finished)
-            empty = consuming and not any(b.ready or b.orphans for b in mine)
+            empty = consuming and not any(b.ready or b.scheduled or b.orphans for b in mine)
             due = due_in(living, case.queues)
             recent = recent_in(living, case.queues)
             corrections = corrected(page.buckets, due, recent, at, empty)

@@ -12,10 +12,10 @@ from celery_middle_management.broker import CountFailed, RedisBroker
 from celery_middle_management.demand import Backlog
 
 
-def take(client: redis.Redis, tag: str, queue: str, at: float) -> None:
+def take(client: redis.Redis, tag: str, queue: str, at: float, eta: str | None = None) -> None:
     """As kombu keeps a message that a worker has taken."""
     client.zadd("unacked_index", {tag: at})
-    client.hset("unacked", tag, json.dumps([{"headers": {}}, "", queue]))
+    client.hset("unacked", tag, json.dumps([{"headers": {"eta": eta}}, "", queue]))
 
 
 def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
@@ -42,13 +42,15 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     take(client, "2", "a", time())
     take(client, "3", "b", time())
     take(client, "4", "c", long_ago)
+    take(client, "5", "d", time(), eta="2100-01-01T00:00:00+00:00")
     broker = RedisBroker(client, {"visibility_timeout": 1000})
-    counted = broker.backlogs(["a", "b", "c"], {"c": 1})
-    assert counted["a"] == Backlog(1, 1, pytest.approx(long_ago + 1000))
+    counted = broker.backlogs(["a", "b", "c", "d"], {"c": 1})
+    assert counted["a"] == Backlog(1, 0, 1, pytest.approx(long_ago + 1000))
     assert (counted["b"].ready, counted["b"].orphans) == (1, 0)
     assert (counted["c"].ready, counted["c"].orphans) == (0, 0)
-    told = broker.backlogs(["a", "b", "c"], {"a": 2, "b": 1, "c": 1})
-    assert told == dict.fromkeys("abc", Backlog())
+    assert (counted["d"].ready, counted["d"].scheduled) == (0, 1)
+    told = broker.backlogs(["a", "b", "c", "d"], {"a": 2, "b": 1, "c": 1, "d": 1})
+    assert told == dict.fromkeys("abcd", Backlog())
 
 
 def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url: str) -> None:

@@ -63,6 +63,21 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
         it.assert_nobody_was_killed()
 
 
+def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
+    # Counted all the time, so that a count comes upon messages on their way.
+    with scene(tmp_path, settings={"count_interval": 0.5, "min_workers": 1}) as it:
+        publisher = it.program()
+        publisher.say("note.delay()")
+        it.wait(lambda: it.presence("worker.1") and len(it.journal.runs()) == 1)
+        it.wait_for_quantity(1)
+        before = len(it.changes)
+        publisher.say(
+            "import time\nfor _ in range(400): note.apply_async(countdown=600); time.sleep(0.02)"
+        )
+        it.wait(lambda: scheduled_by_workers(it) == 400)
+        assert len(it.changes) == before, it.told()
+
+
 def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5}) as it:

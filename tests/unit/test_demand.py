@@ -28,7 +28,7 @@ def count(
     held: Held | None = None,
     buckets: Buckets | None = None,
     consuming: bool = True,
-    leaving: int = 0,
+    leaving: int | None = None,
 ) -> Count:
     return take_count(NOW, backlogs, held or Held(), buckets or {}, consuming, leaving=leaving)
 
@@ -47,18 +47,32 @@ def test_nothing_anywhere_counts_zero() -> None:
     assert count() == Count(NOW, 0, 0, 0)
 
 
-@pytest.mark.parametrize("consuming", [True, False])
-def test_known_due_times_tell_scheduled_from_waiting(consuming: bool) -> None:
-    assert count(Backlog(3), buckets={LATER: 2}, consuming=consuming) == Count(NOW, 1, 0, 2)
+def test_where_a_worker_consumes_nothing_scheduled_stays_in_the_queue() -> None:
+    assert count(Backlog(3), buckets={LATER: 2}) == Count(NOW, 3, 0, 0)
 
 
-def test_scheduled_tasks_on_their_way_to_another_worker_do_not_wait() -> None:
+def test_where_none_consumes_known_due_times_tell_scheduled_from_waiting() -> None:
+    assert count(Backlog(3), buckets={LATER: 2}, consuming=False) == Count(NOW, 1, 0, 2)
+
+
+def test_what_workers_give_back_when_they_stop_does_not_wait() -> None:
     told = {LATER: 4}
-    assert count(Backlog(2), held=Held(scheduled=2), buckets=told) == Count(NOW, 0, 0, 4)
+    assert count(Backlog(2), held=Held(scheduled=2), buckets=told, leaving=0) == Count(NOW, 0, 0, 4)
     # Two were given back by a worker that still says that it holds three.
     assert count(Backlog(2), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 0, 0, 4)
     assert count(Backlog(0), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 0, 0, 4)
     assert count(Backlog(9), held=Held(scheduled=4), buckets=told, leaving=3) == Count(NOW, 6, 0, 4)
+
+
+def test_scheduled_tasks_taken_just_now_do_not_wait() -> None:
+    assert count(Backlog(1, scheduled=2), held=Held(scheduled=3)) == Count(NOW, 1, 0, 5)
+    taken = Backlog(1, scheduled=2)
+    assert count(taken, buckets={LATER: 3}, leaving=0) == Count(NOW, 0, 0, 3)
+
+
+def test_what_the_dead_held_is_not_given_back_yet() -> None:
+    dead = Backlog(2, orphans=3, restore_at=NOW + 30)
+    assert count(dead, buckets={LATER: 4}, leaving=0).waiting == 1
 
 
 def test_what_is_due_already_is_not_scheduled() -> None:
