@@ -60,18 +60,12 @@ class Courier:
         self._evaluation: threading.Thread | None = None
 
     def urgent(self) -> bool:
-        """Whether something was published that may change a quantity now.
-
-        Scheduled tasks are told at once: a worker may say that it holds them any moment, and a
-        count must find them known.
-        """
+        """Whether something was published that may change a quantity now."""
         self._tally.drain(self._batch)
-        if self._batch.scheduled:
-            return True
         now = monotonic()
         return any(
             now >= self._held_until.get(pool.name, 0.0)
-            for queue in self._batch.published
+            for queue in (*self._batch.published, *self._batch.scheduled)
             if (pool := self._settings.pool_for(queue))
         )
 
