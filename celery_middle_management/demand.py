@@ -10,9 +10,6 @@ from dataclasses import dataclass
 FINE_BUCKET = 10
 COARSE_BUCKET = 60
 FINE_HORIZON = 3600
-#: Within this time (s) of its publishing a scheduled task is told of, and a worker that consumes
-#: has taken it and says so.
-TRANSIT = 5.0
 
 Buckets = Mapping[int, int]
 

@@ -25,9 +25,9 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
-from .demand import TRANSIT, Held, bucket_of
+from .demand import Held, bucket_of
 from .fleet import Cordon, Presence, pool_of
-from .ledger import Reply
+from .ledger import LONGEST_HOLD, Reply
 from .page import read_cordon
 from .settings import Settings
 from .signals import HEADER
@@ -42,6 +42,8 @@ COLLECT = 0.1
 #: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
 #: that was sent before is still on its way.
 IMMINENT = 45.0
+#: A publisher has told of a scheduled task when a worker has held it for this time (s).
+RECENT = LONGEST_HOLD + 3.0
 #: Looking through scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05
 
@@ -232,7 +234,7 @@ class ScheduledScan:
             queue, bucket = _queue(request), bucket_of(when, now)
             due[queue][bucket] += 1
             held_for = began - self._first_seen.setdefault(request, began)
-            if held_for < TRANSIT and HEADER in request.request_dict and not cordoned:
+            if held_for < RECENT and HEADER in request.request_dict and not cordoned:
                 recent[queue][bucket] += 1
             imminent += when - now < IMMINENT
         self.due, self.recent, self.imminent = dict(due), dict(recent), imminent
