@@ -43,8 +43,11 @@ TIMEOUT = 3.0
 EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
-#: While a worker reports, publishers leave evaluations to it and look in this seldom (s).
-STAND_BY = 15.0
+#: While a worker keeps watch, publishers leave evaluations to it and look in this seldom (s).
+STAND_BY = 9.0
+#: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
+#: the lock has run out: both together are no longer than that.
+WATCHES = 3.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
 HISTORY = 100
@@ -126,7 +129,7 @@ keep(state, msg.expiry)
 local wait = -1
 if next_at < math.huge then
   wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
-  if not msg.id and now - ticked < 5000 then wait = math.max(wait, msg.stand_by) end
+  if not msg.id and now - ticked < msg.watches then wait = math.max(wait, msg.stand_by) end
 end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
@@ -297,6 +300,7 @@ class Ledger:
             "interval": millis(self._settings.call_interval),
             "expiry": EXPIRY,
             "stand_by": millis(STAND_BY),
+            "watches": millis(WATCHES),
             "token": token,
             "lock": millis(LOCK_SECONDS),
             "poke": poke,
