@@ -2,6 +2,7 @@
 
 Two workers that live on are given their tasks in turns, all at once: published to a list that is
 then renamed to their queue. The time counts from a first task to a last one, after some to warm up.
+Workers differ by some percent from their start on, with or without us, so several pairs compete.
 """
 
 from __future__ import annotations
@@ -69,7 +70,24 @@ class Contestant:
         return [float(line) for line in self._marks.read_text().splitlines()]
 
 
-def measure(rounds: int, tasks: int) -> Iterator[Figure]:
+def measure(pairs: int, rounds: int, tasks: int) -> Iterator[Figure]:
+    rates: list[list[float]] = [[], []]
+    cpu = [0.0, 0.0]
+    for _ in range(pairs):
+        for i, (values, seconds) in enumerate(_pair(rounds, tasks)):
+            rates[i] += values
+            cpu[i] += seconds / (pairs * rounds * (tasks + _WARM_UP)) * 1e6
+    names = "with", "without"
+    yield ratio("throughput, with / without", *rates, limit=">= 0.97")
+    for name, values in zip(names, rates, strict=True):
+        yield median(f"throughput {name}", values, "tasks/s")
+    yield Figure("processor time, with / without", cpu[0] / cpu[1], "x")
+    for name, value in zip(names, cpu, strict=True):
+        yield Figure(f"processor time {name}", value, "µs/task")
+
+
+def _pair(rounds: int, tasks: int) -> list[tuple[list[float], float]]:
+    """The rates of a pair of workers, and their processor time (s): ours, plain."""
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer())
         on = stack.enter_context(
@@ -87,15 +105,8 @@ def measure(rounds: int, tasks: int) -> Iterator[Figure]:
         before = ours.cpu(), plain.cpu()
         rates = abba(rounds, lambda: ours.rate(tasks), lambda: plain.rate(tasks))
         after = ours.cpu(), plain.cpu()
-    yield ratio("throughput, with / without", *rates, limit=">= 0.97")
-    for name, values in zip(("with", "without"), rates, strict=True):
-        yield median(f"throughput {name}", values, "tasks/s")
-    done = rounds * (tasks + _WARM_UP)
-    cpu = [(b - a) / done * 1e6 for a, b in zip(before, after, strict=True)]
-    yield Figure("processor time, with / without", cpu[0] / cpu[1], "x")
-    for name, value in zip(("with", "without"), cpu, strict=True):
-        yield Figure(f"processor time {name}", value, "µs/task")
+    return [(r, a - b) for r, a, b in zip(rates, after, before, strict=True)]
 
 
 if __name__ == "__main__":
-    command(__doc__, measure, rounds=10, tasks=3000)
+    command(__doc__, measure, pairs=6, rounds=2, tasks=3000)
