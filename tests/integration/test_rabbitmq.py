@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.scenes import A_WHILE, scene
 from tests.integration.stage import WORKER
-from tests.servers import RabbitServer
+from tests.rabbitmq_server import RabbitServer
 
 pytestmark = pytest.mark.rabbitmq
 

@@ -19,7 +19,8 @@ from kombu import Connection
 from celery_middle_management.platforms import dyno
 from celery_middle_management.redis_server import RedisServer, find_redis_server, free_port
 from celery_middle_management.slacker import slack, slack_for
-from tests.servers import ROOT, RabbitServer, start_worker, wait_for
+from tests.rabbitmq_server import RabbitServer
+from tests.servers import ROOT, start_worker, wait_for
 
 
 @pytest.fixture
