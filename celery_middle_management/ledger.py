@@ -104,7 +104,8 @@ if dirty then
   redis.call('HINCRBY', state, 'seq', 1)
   next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
 end
-if msg.poke then next_at = math.min(next_at, now) end
+-- Never evaluated: Redis has lost its data, and nobody may publish again for a long time.
+if msg.poke or evaluated == 0 then next_at = math.min(next_at, now) end
 if zero then next_at = math.min(next_at, math.max(now, blocked)) end
 for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
 if #msg.queues > 0 then keep(queues, msg.expiry) end

@@ -63,11 +63,6 @@ class Case:
         return self.decision.quantity if self.decision else None
 
     @property
-    def busy(self) -> bool:
-        """Whether there is something to do, or somebody to fire."""
-        return self.page.outstanding > 0 or (self.page.quantity or 0) > self.pool.min_workers
-
-    @property
     def fires(self) -> bool:
         """Whether the change is a lowering."""
         return self.change is not None and self.change < (self.page.quantity or 0)
@@ -198,7 +193,8 @@ class Evaluation:
         if count.restore_at is not None and self._now >= count.restore_at:
             # What a worker took with it when it died is back, or comes back with the next worker.
             return True
-        return case.busy and self._now - count.at >= self._count_lasts(case)
+        # Also at rest: a publisher may have died before it could tell, or have nothing of ours.
+        return self._now - count.at >= self._count_lasts(case)
 
     def _worth_counting(self, case: Case) -> bool:
         """Whether a count may let something be fired."""
@@ -447,7 +443,7 @@ class Evaluation:
             yield callable_at - self._now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
-        if case.busy and page.count is not None and not self._count_failed:
+        if page.count is not None and not self._count_failed:
             yield page.count.at + self._count_lasts(case) - self._now
         if page.quantity:
             yield max(self._read_at + READ_INTERVAL - self._now, DRAIN_INTERVAL)

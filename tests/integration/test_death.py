@@ -84,6 +84,17 @@ def test_a_publisher_killed_before_it_could_tell(tmp_path: Path) -> None:
         assert it.on.number("worker/published") == 1
 
 
+def test_a_publisher_killed_before_it_could_tell_a_pool_at_rest(tmp_path: Path) -> None:
+    """Found by the next count, which a publisher that has nothing to tell makes as well."""
+    with scene(tmp_path, settings={"count_interval": 2}) as it:
+        it.program().say("note.delay()")
+        it.wait(lambda: it.emulator.stops)
+        assert it.on.quantity == 0
+        it.program().order("note.delay(); os.kill(os.getpid(), 9)")
+        it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
+        assert it.on.number("worker/published") == 1
+
+
 def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> None:
     with scene(tmp_path) as it:
         publisher = it.program()

@@ -85,6 +85,18 @@ def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
         assert longest < 1.5
 
 
+def test_a_ledger_lost_at_rest(tmp_path: Path) -> None:
+    """With it went the due time of a scheduled task; a worker that takes the task tells of it."""
+    with scene(tmp_path, own_ledger=True, settings={"count_interval": 2}) as it:
+        publisher = it.program()
+        publisher.say("note.apply_async(countdown=30)")
+        it.wait(lambda: it.count)
+        it.redis.flushall()
+        it.wait(lambda: it.changes == [(0, 1), (1, 0)], 90.0)
+        assert [run.end is not None for run in it.journal.runs()] == [True]
+        it.assert_nobody_was_killed()
+
+
 def test_drift_heals_within_one_count(tmp_path: Path) -> None:
     with scene(tmp_path, settings={"count_interval": 2, "max_workers": 3}) as it:
         publisher = it.program()

@@ -1,0 +1,94 @@
+"""Days of a pool as they pass: load that comes and goes, and trouble, all at random."""
+
+from __future__ import annotations
+
+from random import Random
+
+from .world import Behaviour, World
+
+#: A request of which no answer came may be carried out this much later (s).
+LATEST = 29.0
+#: The platform asks workers to stop this long (s) after it lowered the quantity, at most.
+STOPS_LATE = 4.5
+#: Load comes and goes, each time for so long (s).
+PERIOD = 15
+
+
+class Days:
+    """*evil* is how much of what happens is trouble, from 0 to 1."""
+
+    def __init__(self, world: World, random: Random, evil: float) -> None:
+        self.world = world
+        self.random = random
+        self.evil = evil
+        self.length = 1
+        self.load = 0.0
+
+    def pass_by(self, seconds: int) -> None:
+        for second in range(seconds):
+            if second % PERIOD == 0:
+                self.length = self.random.choice([1, 4, 20, 60])
+                self.load = self.random.choice([0.0, 0.0, 0.0, 0.1, 0.4])
+            self.world.advance(1.0)
+            self.work()
+            for worker in self.world.up:
+                if not self.happens(self.evil):
+                    self.world.report(worker)
+                if not self.happens(self.evil):
+                    worker.obey()
+            if self.happens(self.evil):
+                self.trouble()
+            if self.world.book.next_at <= self.world.now:
+                self.world.evaluate(self.behaviour())
+            if self.world.wronged:
+                return
+
+    def work(self) -> None:
+        world, random = self.world, self.random
+        if self.happens(self.load):
+            world.publish(random.randint(1, 8), told=not self.happens(self.evil))
+        if self.happens(0.03):
+            seconds = random.choice([3.0, 10.0, 30.0, 45.0, 90.0])
+            world.schedule(random.randint(1, 3), seconds, told=not self.happens(self.evil))
+        for worker in world.up:
+            if worker.running and self.happens(1 / self.length):
+                world.finish(worker, told=not self.happens(self.evil))
+            world.take(worker)
+
+    def trouble(self) -> None:
+        world, random = self.world, self.random
+        mute = [w for w in world.up if w.mute]
+        if mute and self.happens(0.5):
+            random.choice(mute).mute = False
+        elif world.up and self.happens(0.3):
+            random.choice(world.up).mute = True
+        booting = [w for w in world.workers if world.can_come_up(w)]
+        if booting and self.happens(0.5):
+            world.come_up(random.choice(booting))
+        if world.workers and self.happens(0.1):
+            world.crash(random.choice(world.workers))
+        settled = [w for w in world.workers if not world.to_stop(w)]
+        if settled and self.happens(0.1):
+            world.replace(random.choice(settled), random.choice([0.0, 1.0, STOPS_LATE]))
+        # Not while a change of ours is under way: nobody could know of it, or tell.
+        if not world.under_way and self.happens(0.05):
+            world.scale_by_hand(random.randint(0, 6))
+        if not (world.under_way or world.stops) and self.happens(0.03):
+            world.lose_ledger()
+        if self.happens(0.1) or not world.countable:
+            world.countable = not world.countable
+
+    def behaviour(self) -> Behaviour:
+        random = self.random
+        if not self.happens(2 * self.evil):
+            return Behaviour(stops_after=random.choice([0.0, 1.0, STOPS_LATE]))
+        return Behaviour(
+            random.choice(["done", "refused", "lost", "deaf", "unanswered", "died"]),
+            random.uniform(0.0, LATEST),
+            random.choice([0.0, 1.0, STOPS_LATE]),
+            self.happens(0.8),
+            random.choice([None, None, 0, 1, 2]),
+        )
+
+    def happens(self, probability: float) -> bool:
+        return self.random.random() < probability

@@ -1,0 +1,458 @@
+"""The world around a scaler, in memory: workers, platform, broker and ledger, and the time.
+
+The scaler is the real one. Workers hear of a cordon some time after it was drawn, the platform
+stops workers some time after it was asked to, answers get lost, counts fail, scalers die.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from celery import Celery
+
+from celery_middle_management import scaler
+from celery_middle_management.broker import Broker, CountFailed
+from celery_middle_management.demand import Backlog, Held, bucket_of
+from celery_middle_management.fleet import Cordon, Presence, number_of
+from celery_middle_management.ledger import EVALUATION_GAP, LOCK_SECONDS, Changes, Lease, Snapshot
+from celery_middle_management.page import read_cordon
+from celery_middle_management.platforms import Platform, PlatformError
+from celery_middle_management.settings import Pool, Secret, Settings
+from celery_middle_management.worker import IMMINENT
+
+POOL = "worker"
+QUEUE = "celery"
+MAXIMUM = 4
+CALL_INTERVAL = 10.0
+#: The platform kills who has not ended this long (s) after it asked.
+KILL_AFTER = 30.0
+#: Celery's prefetching is left out: a task that a worker takes, it runs, unless it is scheduled.
+SLOTS = 2
+#: A worker is heard of when it comes up, this long (s) after it was started at most.
+BOOT = 20.0
+
+
+class Died(Exception):
+    """The scaler's process was killed just here."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How an evaluation goes."""
+
+    #: What becomes of a change: ``done``; ``refused``; ``lost``, and nothing was done; ``deaf``,
+    #: and it was done; ``unanswered``, and it is done *delay* seconds later; ``died``, likewise.
+    change: str = "done"
+    delay: float = 0.0
+    #: Workers are asked to stop this long (s) after the quantity was lowered.
+    stops_after: float = 0.0
+    #: Whether the platform answers questions.
+    answers: bool = True
+    #: The scaler dies instead of writing down so many steps and one; None: it lives.
+    dies_after: int | None = None
+
+
+WELL = Behaviour()
+
+
+@dataclass
+class Worker:
+    """A worker process as it really is."""
+
+    id: str
+    name: str
+    started: float
+    up: bool = False
+    since: float = 0.0
+    heard: Cordon = field(default_factory=Cordon)
+    consuming: bool = False
+    running: int = 0
+    #: Due times of the scheduled tasks that it holds.
+    scheduled: list[float] = field(default_factory=list)
+    #: Redis does not hear of it.
+    mute: bool = False
+    #: When (s) it was asked to stop.
+    stopped_at: float | None = None
+
+    def presence(self, now: float) -> Presence:
+        confirms = self.heard and not self.consuming
+        scheduled = len(self.scheduled)
+        return Presence(
+            id=self.id,
+            name=self.name,
+            pool=POOL,
+            since=self.since,
+            seen=now,
+            stopped=self.heard.at if confirms else 0.0,
+            closing=self.stopped_at is not None,
+            busy=self.running + sum(due - now < IMMINENT for due in self.scheduled),
+            queues=(QUEUE,),
+            held={QUEUE: Held(0, self.running, scheduled, self.running + scheduled)},
+            due={QUEUE: Counter(bucket_of(due, now) for due in self.scheduled)},
+        )
+
+    def hear(self, cordon: Cordon) -> None:
+        self.heard = cordon if cordon.holds(self.name) else Cordon()
+
+    def obey(self) -> None:
+        self.consuming = not self.heard and self.stopped_at is None
+
+
+class Book:
+    """The ledger: what Redis would hold, and when the next evaluation is due."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.state: dict[str, str] = {}
+        self.due = Counter[int]()
+        self.presences: dict[str, Presence] = {}
+        self.next_at = self.now
+        #: The scaler dies instead of writing so many steps and one; None: it lives.
+        self.dies_after: int | None = None
+
+    def add(self, entry: str, tasks: int) -> None:
+        """Tasks were told of."""
+        self._increment(f"{POOL}/{entry}", tasks)
+        self.told()
+        if entry == "published" and self.state.get(f"{POOL}/quantity") == "0":
+            blocked_until = float(self.state.get("blocked_until", 0)) / 1000
+            self.next_at = min(self.next_at, max(self.now, blocked_until))
+
+    def told(self) -> None:
+        """There is news that an evaluation must follow."""
+        self._increment("seq", 1)
+        evaluated = float(self.state.get("evaluated_at", 0)) / 1000
+        self.next_at = min(self.next_at, max(self.now, evaluated + EVALUATION_GAP))
+
+    def met(self, presence: Presence) -> None:
+        """A worker has said what it holds."""
+        if presence.id not in self.presences:
+            self.next_at = self.now
+        self.presences[presence.id] = presence
+
+    def left(self, worker_id: str) -> None:
+        """A worker has said goodbye."""
+        if self.presences.pop(worker_id, None) is not None:
+            self.next_at = self.now
+
+    def flush(self) -> None:
+        """Redis loses its data."""
+        self.state.clear()
+        self.due.clear()
+        self.presences.clear()
+        self.next_at = self.now
+
+    @property
+    def cordon(self) -> Cordon:
+        return read_cordon(self.snapshot().document(f"{POOL}/cordon"))
+
+    def snapshot(self) -> Snapshot:
+        due = {POOL: dict(self.due)}
+        presences = tuple(self.presences.values())
+        return Snapshot(self.now, dict(self.state), due, presences, {QUEUE: self.now})
+
+    def commit(
+        self,
+        lease: Lease,
+        changes: Changes,
+        seq: str = "",
+        next_in: float | None = None,
+        release: bool = False,
+    ) -> Lease:
+        if self.dies_after == 0:
+            raise Died
+        if self.dies_after is not None:
+            self.dies_after -= 1
+        for name in changes.unset:
+            self.state.pop(name, None)
+        self.state |= changes.set
+        for name, tasks in changes.add.items():
+            self._increment(name, tasks)
+        for name, tasks in changes.due.items():
+            self.due[int(name.rpartition("/")[2])] += tasks
+        self.due = +self.due
+        for worker_id in changes.gone:
+            self.presences.pop(worker_id, None)
+        if release:
+            self.next_at = float("inf") if next_in is None else self.now + next_in
+            if self.state.get("seq", "0") != seq:
+                self.next_at = min(self.next_at, self.now + EVALUATION_GAP)
+        return lease
+
+    def _increment(self, name: str, by: int) -> None:
+        self.state[name] = str(int(self.state.get(name, 0)) + by)
+
+
+class World(Platform, Broker):
+    """All there is, as it really is; *numbered* dynos are stopped from the highest number down."""
+
+    name = "played"
+
+    def __init__(self, minimum: int, numbered: bool) -> None:
+        pool = Pool(POOL, (QUEUE,), minimum, MAXIMUM, jobs_per_worker=4)
+        self.minimum = minimum
+        self.numbered = numbered
+        self.book = Book()
+        self.behaviour = WELL
+        self.workers: list[Worker] = []
+        #: Messages in the queue, and those in it that bear a due time.
+        self.ready = 0
+        self.later: list[float] = []
+        self.target = 0
+        #: Changes of ours that are under way: when (s) the platform makes them, and to what.
+        self.under_way: list[tuple[float, int]] = []
+        #: When (s) workers are asked to stop, and whether a fire is the cause.
+        self.stops: list[tuple[float, Worker, bool]] = []
+        self.countable = True
+        self.wronged: list[str] = []
+        self._born = 0
+        self._counted_at = self._changed_at = 0.0
+        self._locked_until = 0.0
+        settings = Settings(
+            platform="played",
+            pools=(pool,),
+            redis_url=Secret(""),
+            redis_options={},
+            call_interval=CALL_INTERVAL,
+            count_interval=60.0,
+            drain_timeout=None,
+            heroku=None,
+        )
+        ledger: Any = self.book
+        self._scaler = scaler.Scaler(Celery(broker="memory://"), settings, ledger, self, self)
+        self._settle(minimum, fire=False)
+
+    @property
+    def now(self) -> float:
+        return self.book.now
+
+    # -- the scaler
+
+    def evaluate(self, behaviour: Behaviour = WELL) -> None:
+        """One evaluation, unless a dead scaler has the lock."""
+        if self.now < self._locked_until:
+            return
+        self.behaviour = behaviour
+        self.book.dies_after = behaviour.dies_after
+        try:
+            with patch.object(scaler, "monotonic", lambda: self.now):
+                scaler.Evaluation(self._scaler, Lease("", self.now)).run()
+        except Died:
+            self._locked_until = self.now + LOCK_SECONDS
+        finally:
+            self.book.dies_after = None
+
+    def lose_ledger(self) -> None:
+        """Everybody finds it empty; who had lost it is heard of again."""
+        self.book.flush()
+        self._locked_until = 0.0
+        for worker in self.up:
+            worker.mute = False
+
+    # -- the broker
+
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        if not self.countable:
+            raise CountFailed("the broker does not answer")
+        self._counted_at = self.now
+        return {QUEUE: Backlog(self.ready + len(self.later))}
+
+    # -- the platform
+
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+        self._answer()
+        return {POOL: self.target}
+
+    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
+        self._answer()
+        return frozenset(w.name for w in self.workers if w.stopped_at is None)
+
+    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+        quantity = quantities[POOL]
+        self._judge(quantity)
+        self._changed_at = self.now
+        how = self.behaviour
+        if how.change in ("done", "deaf"):
+            self._settle(quantity, fire=True, stop_after=how.stops_after)
+            self.advance(0.0)
+        elif how.change in ("unanswered", "died"):
+            self.under_way.append((self.now + how.delay, quantity))
+        if how.change == "died":
+            raise Died
+        if how.change != "done":
+            raise PlatformError(how.change, settled=how.change == "refused")
+        return {POOL: quantity}
+
+    def _answer(self) -> None:
+        if not self.behaviour.answers:
+            raise PlatformError("no answer")
+
+    def _judge(self, quantity: int) -> None:
+        if not self.minimum <= quantity <= MAXIMUM:
+            self.wronged.append(f"set to {quantity}")
+        if quantity < self.target and self._counted_at != self.now:
+            self.wronged.append("fired without a fresh count")
+        if self.target and self.now - self._changed_at < CALL_INTERVAL:
+            self.wronged.append(f"changed twice within {self.now - self._changed_at} s")
+
+    def scale_by_hand(self, quantity: int) -> None:
+        self._settle(quantity, fire=False)
+        self.advance(0.0)
+
+    def _settle(self, quantity: int, *, fire: bool, stop_after: float = 0.0) -> None:
+        self.target = quantity
+        staying = [w for w in self.workers if not self.to_stop(w)]
+        for worker in self._stopped_first(staying)[: max(len(staying) - quantity, 0)]:
+            self.stops.append((self.now + stop_after, worker, fire))
+        taken = {w.name for w in staying}
+        free = [n for n in range(1, quantity + 1) if f"{POOL}.{n}" not in taken]
+        for number in free[: max(quantity - len(staying), 0)]:
+            self._start(f"{POOL}.{number}")
+
+    def _stopped_first(self, workers: list[Worker]) -> list[Worker]:
+        if self.numbered:
+            return sorted(workers, key=lambda w: -(number_of(w.name) or 0))
+        # It could be anyone, so it is whoever would suffer most.
+        return sorted(workers, key=lambda w: (-w.running, w.name))
+
+    def to_stop(self, worker: Worker) -> bool:
+        return worker.stopped_at is not None or any(w is worker for _, w, _ in self.stops)
+
+    def replace(self, worker: Worker, stop_after: float) -> None:
+        """Stop a worker, and run another in its place until it has ended."""
+        self.stops.append((self.now + stop_after, worker, False))
+        self._start(worker.name)
+
+    def crash(self, worker: Worker) -> None:
+        """Killed at once, without a word; the platform starts another one in its place."""
+        replaced = not self.to_stop(worker)
+        self._end(worker, goodbye=False)
+        if replaced:
+            self._start(worker.name)
+
+    def _start(self, name: str) -> None:
+        self._born += 1
+        if not self.numbered:
+            name = f"{POOL}-{self._born % 5}aaaaaa-{self._born:05}"
+        self.workers.append(Worker(str(self._born), name, self.now))
+
+    def _ask_to_stop(self, worker: Worker, fire: bool) -> None:
+        if worker.running and fire:
+            self.wronged.append(f"{worker.name} was fired while it ran {worker.running} tasks")
+        worker.stopped_at = self.now
+        worker.consuming = False
+        self._give_back(worker)
+
+    def _end(self, worker: Worker, goodbye: bool) -> None:
+        self.workers.remove(worker)
+        self.stops = [stop for stop in self.stops if stop[1] is not worker]
+        self.ready += worker.running
+        self._give_back(worker)
+        if goodbye and not worker.mute:
+            self.book.left(worker.id)
+
+    def _give_back(self, worker: Worker) -> None:
+        self.later += worker.scheduled
+        worker.scheduled = []
+
+    # -- tasks
+
+    def publish(self, tasks: int, told: bool = True) -> None:
+        self.ready += tasks
+        if told:
+            self.book.add("published", tasks)
+
+    def schedule(self, tasks: int, seconds: float, told: bool = True) -> None:
+        due = self.now + seconds
+        self.later += [due] * tasks
+        if told:
+            self.book.due[bucket_of(due, self.now)] += tasks
+            self.book.told()
+
+    def revoke(self, index: int) -> None:
+        """A scheduled task is thrown away, and nobody tells."""
+        holders = [h for h in (self.later, *(w.scheduled for w in self.workers)) if h]
+        if holders:
+            holders[index % len(holders)].pop()
+
+    def take(self, worker: Worker) -> None:
+        """A worker takes all that is scheduled, and begins a task if it can."""
+        if not worker.consuming:
+            return
+        worker.scheduled += [due for due in self.later if due > self.now]
+        self.ready += sum(due <= self.now for due in self.later)
+        self.later = []
+        if self.ready and worker.running < SLOTS:
+            worker.running += 1
+            self.ready -= 1
+
+    def finish(self, worker: Worker, told: bool = True) -> None:
+        worker.running -= 1
+        if told:
+            self.book.add("finished", 1)
+
+    # -- workers
+
+    @property
+    def up(self) -> list[Worker]:
+        return [w for w in self.workers if w.up]
+
+    def report(self, worker: Worker) -> None:
+        if not worker.mute:
+            self.book.met(worker.presence(self.now))
+            worker.hear(self.book.cordon)
+
+    def come_up(self, worker: Worker) -> None:
+        """It is heard of, and hears of its cordon, before it begins to consume."""
+        worker.up, worker.since = True, self.now
+        self.report(worker)
+        worker.obey()
+
+    def can_come_up(self, worker: Worker) -> bool:
+        return not worker.up and worker.stopped_at is None and worker.started < self.now
+
+    # -- time
+
+    def advance(self, seconds: float) -> None:
+        """Time passes, and the platform does what it was asked to do."""
+        self.book.now += seconds
+        changes = [c for c in self.under_way if c[0] <= self.now]
+        self.under_way = [c for c in self.under_way if c[0] > self.now]
+        for worker in self.workers:
+            due = [when for when in worker.scheduled if when <= self.now]
+            worker.scheduled = [when for when in worker.scheduled if when > self.now]
+            worker.running += len(due)
+        for _, quantity in changes:
+            self._settle(quantity, fire=True)
+        stops = [s for s in self.stops if s[0] <= self.now]
+        self.stops = [s for s in self.stops if s[0] > self.now]
+        for _, worker, fire in stops:
+            self._ask_to_stop(worker, fire)
+        for worker in list(self.workers):
+            asked = worker.stopped_at
+            if asked is not None and (not worker.running or self.now - asked >= KILL_AFTER):
+                self._end(worker, goodbye=not worker.running)
+            elif not worker.up and self.now - worker.started >= BOOT:
+                self.come_up(worker)
+
+    def work(self, length: int) -> None:
+        """Workers work for a moment; tasks take *length* seconds, more or less."""
+        for number, worker in enumerate(self.workers):
+            if worker.running and int(self.now + number) % length == 0:
+                self.finish(worker)
+            self.take(worker)
+
+    def second(self, behaviour: Behaviour = WELL) -> None:
+        """Every worker reports and obeys, and an evaluation is made if it is due."""
+        self.advance(1.0)
+        for worker in self.up:
+            self.report(worker)
+            worker.obey()
+        if self.book.next_at <= self.now:
+            self.evaluate(behaviour)
