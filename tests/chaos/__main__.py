@@ -15,10 +15,11 @@ import time
 from pathlib import Path
 
 from . import journal
+from .brokers import BROKERS
 from .invariants import check
 from .phases import Run
 from .report import as_json, as_text
-from .stage import Stage
+from .stage import Options, Stage
 
 
 def main() -> int:
@@ -28,7 +29,8 @@ def main() -> int:
     directory = options.dir or Path(tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Stage(directory, options.seed) as stage:
+    stage_options = Options(options.seed, options.broker, options.dynos, options.call_interval)
+    with Stage(directory, stage_options) as stage:
         Run(stage).run(options.minutes * 60)
     status = _judge(stage.journal_path, options.report)
     if status == 0 and options.dir is None:
@@ -43,9 +45,9 @@ def _judge(path: Path, report: Path | None) -> int:
     settings = next(event for event in events if event["kind"] == "settings")
     seconds = max(e["at"] for e in events if e["kind"] == "quiet") - settings["at"]
     verdicts = check(events)
-    print(as_text(settings["seed"], seconds, verdicts))
+    print(as_text(settings, seconds, verdicts))
     if report is not None:
-        report.write_text(json.dumps(as_json(settings["seed"], seconds, verdicts), indent=2) + "\n")
+        report.write_text(json.dumps(as_json(settings, seconds, verdicts), indent=2) + "\n")
     return 0 if all(verdict.held for verdict in verdicts) else 1
 
 
@@ -53,6 +55,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=3.0, help="of load and quiet together")
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--broker", choices=BROKERS, default=Options.broker)
+    parser.add_argument("--dynos", choices=["cedar", "fir"], default=Options.dynos,
+                        help="the generation of Heroku's dynos")  # fmt: skip
+    parser.add_argument("--call-interval", type=float, default=Options.call_interval,
+                        metavar="SECONDS")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON, too")
     parser.add_argument("--dir", type=Path, help="keep what happened here; the default is kept "
                         "only if an invariant broke")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The app of the chaos: its one task writes down when it begins and how it ends."""
+"""The app of the chaos: its tasks write down when they begin and how they end."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ app.conf.update(
 )
 
 
-@app.task(bind=True, max_retries=None)
-def job(
+def work(
     self: Task[Any, Any], seconds: float = 0.0, retries: int = 0, countdown: float = 0.0
 ) -> None:
     """Takes *seconds*, and then is retried until it has been *retries* times."""
@@ -59,6 +58,11 @@ def job(
         raise
     finally:
         journal.write("ended", how=how, **run)
+
+
+late: Any = app.task(bind=True, max_retries=None, name="late")(work)
+#: Celery's default: acknowledged when it begins, so that it is lost when its worker is killed.
+early: Any = app.task(bind=True, max_retries=None, name="early", acks_late=False)(work)
 
 
 @signals.task_received.connect

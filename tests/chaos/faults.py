@@ -175,19 +175,19 @@ class Monkey:
     # -- the broker
 
     def _purge(self) -> None:
-        self._journal.write("purged", ids=self._stage.purge())
+        self._journal.write("purged", ids=self._stage.broker.purge())
 
     def _pause_broker(self) -> None:
         with self._fault("broker", sort="pause"):
-            self._stage.broker.pause()
+            self._stage.broker.server.pause()
             try:
                 self._pause(0.3, 3.0)
             finally:
-                self._stage.broker.resume()
+                self._stage.broker.server.resume()
 
     def _restart_broker(self) -> None:
         with self._fault("broker", sort="restart"):
-            self._stage.broker.restart()
+            self._stage.broker.server.restart()
 
     # -- the ledger
 

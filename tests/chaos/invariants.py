@@ -162,11 +162,19 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     published = task.published or {}
     if any(end["how"] == "aborted: Reject" for end in task.ended):
         return "lost by Celery: a retry while the broker was down"
-    undone = story.kinds["quiet"][-1]["undone"]
-    if task.received or undone.get(task.id) != "nowhere":
+    held = sorted((*task.received, *task.begun), key=lambda event: float(event["at"]))
+    if held:
+        early = published.get("early") and _died(story, held[-1])
+        return "acknowledged early, and its worker or child was ended" if early else None
+    return _kombu_lost(story, task)
+
+
+def _kombu_lost(story: Story, task: Task) -> str | None:
+    """The loss of a task that no worker received, if kombu has to answer for it."""
+    if story.kinds["quiet"][-1]["undone"].get(task.id) != "nowhere":
         return None
     # kombu takes a message off its list first and writes it down as taken a moment later.
-    begin, end = _its_turn(story, published)
+    begin, end = _its_turn(story, task.published or {})
     if any(begin <= at <= end for at in story.killed_workers.values()):
         return "lost by kombu: taken by a worker that was killed at that moment"
     if story.disturbed("broker", begin, end):
@@ -176,6 +184,12 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     if any(stop["asked_at"] <= end and stop["at"] >= begin for stop in unasked):
         return "lost by kombu: taken by a worker that shut down for a deploy or by hand"
     return None
+
+
+def _died(story: Story, event: Event) -> bool:
+    """Whether what it happened in was ended after it by the monkey, by hand or by a deploy."""
+    stop = story.stop_of(event)
+    return story.was_killed(event) or (stop is not None and stop["reason"] != "scale")
 
 
 def _its_turn(story: Story, published: Event) -> tuple[float, float]:
@@ -236,7 +250,8 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
     since = min(float(event["at"]) for event in seen)
     if story.disturbed("broker", since - 5.0, second["at"]):
         return "the broker was restarted or paused"
-    if second["at"] - since >= story.settings["visibility_timeout"] - 1.0:
+    timeout = story.settings["visibility_timeout"]
+    if timeout and second["at"] - since >= timeout - 1.0:
         return "held for longer than the visibility timeout"
     if task.revoked:
         return "revoked"

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from .faults import Monkey
 from .invariants import AT_MINIMUM
 from .journal import Event, Follower
-from .stage import PLAIN_QUEUE, POOL, VISIBILITY_TIMEOUT, Stage
+from .stage import PLAIN_QUEUE, POOL, Stage
 
-#: What a killed worker held comes back after the visibility timeout, and may take its time then.
-DONE_WITHIN = 2 * VISIBILITY_TIMEOUT + 60.0
+#: What is owed in a quiet phase is done in this time (s), besides twice the time in which what a
+#: killed worker held comes back.
+DONE_WITHIN = 60.0
 #: A publisher has come to rest in this time (s), a broker that was just healed included.
 PUBLISHED_WITHIN = 30.0
 #: What is neither done nor in the broker for this long (s) is lost.
@@ -76,7 +77,7 @@ class Run:
         stage, since = self._stage, time.time()
         self._wait(self._published, PUBLISHED_WITHIN)
         self._seen_at = time.monotonic()
-        self._wait(self._done, DONE_WITHIN)
+        self._wait(self._done, DONE_WITHIN + 2 * stage.broker.visibility_timeout)
         self._give_up()
         self._wait(self._at_minimum, AT_MINIMUM + 30.0)
         changes = [c for c in stage.emulator.changes if c.process_type == POOL]
@@ -92,13 +93,13 @@ class Run:
             else None,
             undone=self._given_up,
         )
-        stage.broker_client.delete(PLAIN_QUEUE)
+        stage.broker.empty(PLAIN_QUEUE)
 
     def _give_up(self) -> None:
         """Note what is still owed, and where the broker has it, and wait for it no longer."""
         if undone := self._owed.ids():
-            in_broker = self._stage.in_broker()
-            self._given_up.update({i: in_broker.get(i, "nowhere") for i in undone})
+            there = self._stage.broker.has(undone)
+            self._given_up.update({i: there.get(i, "nowhere") for i in undone})
             self._owed.settle(undone)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
@@ -116,7 +117,7 @@ class Run:
             return True
         if now >= self._look_at:
             self._look_at = now + 1.0
-            if owed & self._stage.in_broker().keys():
+            if self._stage.broker.has(owed):
                 self._seen_at = now
         return now - self._seen_at > NOWHERE
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .app import PLAIN, app, directory, job, journal
+from .app import PLAIN, app, directory, early, journal, late
 
 LOAD = directory / "load"
 QUEUE = os.environ["CHAOS_QUEUE"]
@@ -25,6 +25,8 @@ QUEUE = os.environ["CHAOS_QUEUE"]
 #: the visibility timeout, which must be longer.
 LONGEST_ETA = 40.0
 LONGEST_TASK = 18.0
+#: This part of the tasks is acknowledged when it begins.
+EARLY = 0.3
 
 
 class Publisher:
@@ -93,8 +95,9 @@ class Publisher:
         sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": QUEUE}
         if eta:
             sent["countdown"] = eta
+        task = early if self._random.random() < EARLY else late
         at, began = time.time(), time.perf_counter()
-        result = self._guarded("publish", lambda: job.apply_async(**sent))
+        result = self._guarded("publish", lambda: task.apply_async(**sent))
         took = time.perf_counter() - began
         if result is not None:
             self._recent = [*self._recent[-20:], result.id]
@@ -106,6 +109,7 @@ class Publisher:
                 what=what,
                 seconds=seconds,
                 eta=eta,
+                early=task is early,
                 plain=PLAIN,
                 pid=os.getpid(),
             )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .invariants import Verdict
 
 SHOWN = 10
+#: The settings that tell one run from another.
+MADE_OF = ("seed", "broker", "dynos", "call_interval")
 
 
-def as_text(seed: int, seconds: float, verdicts: Sequence[Verdict]) -> str:
+def as_text(settings: Mapping[str, Any], seconds: float, verdicts: Sequence[Verdict]) -> str:
     """A line for each invariant, and below it where it broke."""
-    lines = [f"Chaos of {seconds / 60:.1f} min, seed {seed}", ""]
+    made_of = ", ".join(f"{name} {settings[name]}" for name in MADE_OF)
+    lines = [f"Chaos of {seconds / 60:.1f} min: {made_of}", ""]
     width = max(len(verdict.name) for verdict in verdicts)
     for verdict in verdicts:
         mark = "held" if verdict.held else "BROKEN"
@@ -25,9 +28,11 @@ def as_text(seed: int, seconds: float, verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def as_json(seed: int, seconds: float, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def as_json(
+    settings: Mapping[str, Any], seconds: float, verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
     return {
-        "seed": seed,
+        **{name: settings[name] for name in MADE_OF},
         "minutes": round(seconds / 60, 2),
         "held": all(verdict.held for verdict in verdicts),
         "invariants": [

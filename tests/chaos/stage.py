@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,19 +21,16 @@ from celery_middle_management.platforms.dyno import kill_group, start_on_leash
 from celery_middle_management.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
 
+from .brokers import BROKERS, QUEUE, client
 from .journal import Journal
 
 ROOT = Path(__file__).parent.parent.parent
 POOL = "worker"
-QUEUE = "celery"
 #: The plain publishers', which nobody consumes.
 PLAIN_QUEUE = "plain"
 MAXIMUM = 6
-CALL_INTERVAL = 2.0
-COUNT_INTERVAL = 10.0
-VISIBILITY_TIMEOUT = 60.0
-#: A list for each priority.
-LISTS = [QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9))]
+#: Between two counts at most, in call intervals.
+COUNT_INTERVAL = 6.0
 #: Errors that we have caught, and that should never have been.
 FAILURES = (
     "an evaluation failed",
@@ -40,21 +38,31 @@ FAILURES = (
     "a worker could not report",
 )
 PUBLISHERS = 2  # of each sort
-TRANSPORT_OPTIONS = {
-    "visibility_timeout": VISIBILITY_TIMEOUT,
-    "unacked_restore_interval": 1,
-    "unacked_restore_throttle": 1,
-}
 # Every sort of worker, by the number of its process.
 WORKER = """
-case $(($$ % 4)) in
+case $(($$ % 5)) in
   0) set -- -P solo ;;
-  1) set -- -P prefork -c 2 ;;
-  *) set -- -P prefork -c 1 ;;
+  1) set -- -P threads -c 2 --prefetch-multiplier 2 ;;
+  2) set -- -P gevent -c 3 ;;
+  3) set -- -P prefork -c 2 --prefetch-multiplier 2 ;;
+  4) set -- -P prefork -c 1 ;;
 esac
 exec "$PYTHON" -m celery -A tests.chaos.app worker -n "$DYNO@%h" -l INFO \
   --without-gossip --without-mingle --without-heartbeat "$@"
 """
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is made of."""
+
+    seed: int
+    #: A name in :data:`BROKERS`.
+    broker: str = "redis"
+    #: The generation of Heroku's dynos, ``cedar`` or ``fir``.
+    dynos: Any = "cedar"
+    #: Seconds; the default makes more happen in the same time than the package's own would.
+    call_interval: float = 2.0
 
 
 class Publisher:
@@ -94,13 +102,14 @@ class Publisher:
 class Stage:
     """A context: what it started has ended when it is left, and also if this process is killed."""
 
-    def __init__(self, directory: Path, seed: int) -> None:
-        choose = random.Random(f"stage-{seed}")
+    def __init__(self, directory: Path, options: Options) -> None:
+        choose = random.Random(f"stage-{options.seed}")
         self.directory = directory
-        self.seed = seed
+        self.options = options
+        self.seed = options.seed
         self.minimum = choose.choice([0, 0, 1])
         #: One Redis for both, as most users have it; it is never flushed then.
-        self.shared = choose.random() < 0.3
+        self.shared = choose.random() < 0.3 and options.broker == "redis"
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         self.publishers: list[Publisher] = []
@@ -125,10 +134,10 @@ class Stage:
 
     def _enter(self) -> None:
         enter = self._exits.enter_context
-        self.broker = enter(RedisServer(appendonly=True))
-        self.ledger = self.broker if self.shared else enter(RedisServer())
+        self.broker = enter(BROKERS[self.options.broker]())
+        own = self.broker.server if self.shared else None
+        self.ledger = own if isinstance(own, RedisServer) else enter(RedisServer())
         self.emulator = enter(self._emulator())
-        self.broker_client = enter(client(self.broker.url))
         self.ledger_client = enter(client(self.ledger.url))
         self._note_settings()
         for number in range(PUBLISHERS):
@@ -149,6 +158,7 @@ class Stage:
             ],
             env=env,
             cwd=ROOT,
+            dyno_names=self.options.dynos,
             log_dir=self.directory / "dynos",
         )
         (self.directory / "url").write_text(emulator.url)
@@ -157,9 +167,9 @@ class Stage:
     def _environment(self) -> dict[str, str]:
         return {
             "PYTHON": sys.executable,
-            "BROKER_URL": self.broker.url,
+            "BROKER_URL": self.broker.server.url,
             "CHAOS_JOURNAL": str(self.journal_path),
-            "CHAOS_TRANSPORT_OPTIONS": json.dumps(TRANSPORT_OPTIONS),
+            "CHAOS_TRANSPORT_OPTIONS": json.dumps(self.broker.transport_options),
             "CHAOS_QUEUE": QUEUE,
             "CHAOS_URL": str(self.directory / "url"),
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
@@ -168,20 +178,19 @@ class Stage:
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
             "MIDDLE_MANAGEMENT_MAX_WORKERS": str(MAXIMUM),
             "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "4",
-            "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(CALL_INTERVAL),
-            "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL),
+            "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(self.options.call_interval),
+            "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL * self.options.call_interval),
         }
 
     def _note_settings(self) -> None:
         self.journal.write(
             "settings",
-            seed=self.seed,
+            **asdict(self.options),
             pool=POOL,
             minimum=self.minimum,
             maximum=MAXIMUM,
             shared=self.shared,
-            call_interval=CALL_INTERVAL,
-            visibility_timeout=VISIBILITY_TIMEOUT,
+            visibility_timeout=self.broker.visibility_timeout,
         )
 
     def _publish(self, seed: str, more: dict[str, str]) -> None:
@@ -234,31 +243,6 @@ class Stage:
     def key(self, name: str) -> str:
         return f"{{middle-management:myapp}}:{name}"
 
-    # -- the broker, as kombu's Redis transport keeps it
-
-    def purge(self) -> list[str]:
-        """As ``celery purge``, which does not tell what it threw away: the ids of those tasks."""
-        with self.broker_client.pipeline(transaction=True) as pipe:
-            for name in LISTS:
-                pipe.lrange(name, 0, -1)
-                pipe.delete(name)
-            found = pipe.execute()[::2]
-        return [_id(json.loads(message)) for messages in found for message in messages]
-
-    def in_broker(self) -> dict[str, str]:
-        """The ids of the tasks that the broker has: ``waiting``, or ``taken`` by a worker."""
-        found = {}
-        with self.broker_client.pipeline(transaction=True) as pipe:
-            pipe.hvals("unacked")
-            for name in LISTS:
-                pipe.lrange(name, 0, -1)
-            taken, *waiting = pipe.execute()
-        for entry in taken:
-            found[_id(json.loads(entry)[0])] = "taken"
-        for message in (message for messages in waiting for message in messages):
-            found[_id(json.loads(message))] = "waiting"
-        return found
-
     # -- records
 
     def record_platform(self) -> None:
@@ -295,11 +279,3 @@ class Stage:
             sizes = {"hash": c.hlen, "list": c.llen}
             size = sizes[sort](key) if sort in sizes else 1
             self.journal.write("key", name=key, type=sort, ttl=c.ttl(key), size=size, live=live)
-
-
-def _id(message: dict[str, Any]) -> str:
-    return str(message["headers"]["id"])
-
-
-def client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=5.0)

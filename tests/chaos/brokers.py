@@ -1,0 +1,124 @@
+"""The brokers: how to break each, and what is to be seen in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import kombu
+import redis
+
+from celery_middle_management.redis_server import RedisServer
+from tests.rabbitmq_server import RabbitServer
+
+QUEUE = "celery"
+
+
+class Broker(ABC):
+    """A context: its server has ended when it is left."""
+
+    server: RedisServer | RabbitServer
+    transport_options: dict[str, Any]
+    #: When (s) it gives back what a killed worker held; 0: at once.
+    visibility_timeout: float
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.__exit__(None, None, None)
+
+    @abstractmethod
+    def purge(self) -> list[str]:
+        """As ``celery purge``, which does not tell what it threw away: the ids of those tasks."""
+
+    @abstractmethod
+    def has(self, ids: Collection[str]) -> dict[str, str]:
+        """Those of these tasks that it has, or may have, and in which state."""
+
+    @abstractmethod
+    def empty(self, queue: str) -> None:
+        """Throw away what lies in a queue."""
+
+
+class Redis(Broker):
+    """As kombu's Redis transport keeps messages."""
+
+    visibility_timeout = 60.0
+
+    #: A list for each priority.
+    _lists = (QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9)))
+
+    def __init__(self) -> None:
+        self.server: RedisServer = RedisServer(appendonly=True)
+        self.transport_options = {
+            "visibility_timeout": self.visibility_timeout,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+        }
+
+    def purge(self) -> list[str]:
+        with client(self.server.url) as c, c.pipeline(transaction=True) as pipe:
+            for name in self._lists:
+                pipe.lrange(name, 0, -1)
+                pipe.delete(name)
+            found = pipe.execute()[::2]
+        return [_id(json.loads(message)) for messages in found for message in messages]
+
+    def has(self, ids: Collection[str]) -> dict[str, str]:
+        with client(self.server.url) as c, c.pipeline(transaction=True) as pipe:
+            pipe.hvals("unacked")
+            for name in self._lists:
+                pipe.lrange(name, 0, -1)
+            taken, *waiting = pipe.execute()
+        found = {_id(json.loads(entry)[0]): "taken" for entry in taken}
+        found |= {_id(json.loads(m)): "waiting" for messages in waiting for m in messages}
+        return {task: state for task, state in found.items() if task in ids}
+
+    def empty(self, queue: str) -> None:
+        with client(self.server.url) as c:
+            c.delete(queue)
+
+
+class RabbitMQ(Broker):
+    """It does not tell which messages it has."""
+
+    visibility_timeout = 0.0
+
+    def __init__(self) -> None:
+        self.server: RabbitServer = RabbitServer()
+        # Published is what it has written down.
+        self.transport_options = {"confirm_publish": True}
+
+    def purge(self) -> list[str]:
+        with self._channel() as channel:
+            messages = iter(lambda: channel.basic_get(QUEUE, no_ack=True), None)
+            return [_id({"headers": message.headers}) for message in messages]
+
+    def has(self, ids: Collection[str]) -> dict[str, str]:
+        return dict.fromkeys(ids, "perhaps")
+
+    def empty(self, queue: str) -> None:
+        with self._channel() as channel:
+            channel.queue_declare(queue, durable=True, auto_delete=False)
+            channel.queue_purge(queue)
+
+    @contextlib.contextmanager
+    def _channel(self) -> Iterator[Any]:
+        with kombu.Connection(self.server.url) as connection, connection.channel() as channel:
+            yield channel
+
+
+def client(url: str) -> redis.Redis:
+    """A client of a Redis server."""
+    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=5.0)
+
+
+def _id(message: dict[str, Any]) -> str:
+    return str(message["headers"]["id"])
+
+
+BROKERS: dict[str, type[Redis] | type[RabbitMQ]] = {"redis": Redis, "rabbitmq": RabbitMQ}
