@@ -17,8 +17,8 @@ from typing import Protocol
 
 import redis
 
-from .fleet import Presence
 from .ledger import EVALUATION_GAP, LONGEST_HOLD, Lease, Ledger, Reply
+from .presence import Presence
 from .settings import Settings
 from .tally import Batch, Tally
 from .trouble import TroubleLog

@@ -7,15 +7,11 @@ the old one shuts down beside the new one. So a name is drained only when all wh
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 
-from .demand import Held
+from .presence import Presence
 
-#: A worker reports every second; one not heard of for this long (s) is silent.
-SILENT = 5.0
 #: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
 #: longer running for the platform, and has been silent, this long ago (s) is surely gone.
 SURELY_KILLED = 40.0
@@ -77,38 +73,6 @@ class Cordon:
             new = replace(new, at=self.at)
         held = [n for n in fleet.names(quantity) if new.holds(n)]
         return replace(new, since={n: self.since.get(n, fleet.now) for n in held})
-
-
-@dataclass(frozen=True)
-class Presence:
-    """What one worker process last said of itself. Times are Redis', Unix (s)."""
-
-    id: str
-    name: str
-    pool: str | None
-    since: float
-    seen: float
-    #: The ``at`` of the cordon under which it has stopped consuming, 0 while it consumes.
-    stopped: float = 0.0
-    #: It is shutting down: it takes no tasks and will not again.
-    closing: bool = False
-    #: Requests that it has begun or must finish before it may be stopped.
-    busy: int = 0
-    queues: tuple[str, ...] = ()
-    held: Mapping[str, Held] = field(default_factory=dict)
-    #: Due times of the scheduled tasks that it holds, by queue and bucket.
-    due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    #: Those of them that it has held for so short a time that their publisher may yet tell of them.
-    recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-
-    def takes(self, queues: Collection[str], now: float) -> bool:
-        """Whether it takes tasks of some of these queues."""
-        at_work = not self.stopped and not self.closing and not self.silent(now)
-        return at_work and any(q in queues for q in self.queues)
-
-    def silent(self, now: float) -> bool:
-        """Whether it has not been heard of lately. That proves nothing about its tasks."""
-        return now - self.seen > SILENT
 
 
 @dataclass(frozen=True)
@@ -220,27 +184,3 @@ class Fleet:
             return True
         since = cordon.since.get(name, self.now)
         return self.now - max(since, self.watched_since) >= BOOT_GRACE
-
-
-def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
-    """What the workers hold of these queues, together."""
-    return reduce(
-        Held.__add__, (h for p in presences for q, h in p.held.items() if q in queues), Held()
-    )
-
-
-def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Due times of what the workers hold of these queues, by bucket."""
-    return _sum(d for p in presences for q, d in p.due.items() if q in queues)
-
-
-def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Due times of what the workers have held for a short time only, by bucket."""
-    return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
-
-
-def _sum(dues: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    total = Counter[int]()
-    for due in dues:
-        total.update(due)
-    return total

@@ -1,4 +1,4 @@
-"""Every Redis key and script.
+"""Every Redis key, and what calls the scripts in ``lua/``.
 
 All keys share one prefix with a hash tag, and expire some days after the last sign of life:
 
@@ -9,9 +9,9 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``history`` (list): the last actions, capped
 - ``lock`` (string): the token of the one scaler
 
-Counters are written by every process in ``report``; everything else by the holder of the lock
-alone, in ``commit``, which refuses who no longer holds it. Each is one script, so a process that
-dies between two lines leaves either all of a step or nothing of it. Times are Redis' own, in
+Counters are written by every process in ``report.lua``; everything else by the holder of the lock
+alone, in ``commit.lua``, which refuses who no longer holds it. Each is one script, so a process
+that dies between two lines leaves either all of a step or nothing of it. Times are Redis' own, in
 milliseconds within the scripts and in seconds outside.
 """
 
@@ -21,6 +21,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from time import monotonic, time
 from typing import Any, cast
 
@@ -28,8 +29,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, Held
-from .fleet import Presence
+from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from .presence import Presence
 from .settings import Settings
 from .tally import SLICE, Batch
 
@@ -51,136 +52,6 @@ WATCHES = 3.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
 HISTORY = 100
-
-_REPORT = """
-local state, due, workers, queues, lock = unpack(KEYS)
-local msg = cjson.decode(ARGV[1])
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local function ms(x) return string.format('%.0f', x) end
-local function keep(key, seconds)
-  -- refreshed once an hour at most
-  if redis.call('TTL', key) < seconds - 3600 then redis.call('EXPIRE', key, ms(seconds)) end
-end
-local at = redis.call('HMGET', state, 'evaluated_at', 'next_at', 'called_at', 'blocked_until',
-                      'ticked_at')
-local evaluated, next_at = tonumber(at[1] or 0), tonumber(at[2] or 'inf')
-local called, blocked, ticked = tonumber(at[3] or 0), tonumber(at[4] or 0), tonumber(at[5] or 0)
-local dirty, zero, held = false, false, {}
-for pool, r in pairs(msg.pools) do
-  dirty = true
-  local total, counted = 0, 0
-  local counted_at = tonumber(redis.call('HGET', state, pool .. '/counted_at') or 0)
-  for _, s in ipairs(r.published) do
-    total = total + s[2]
-    if now - s[1] <= counted_at then counted = counted + s[2] end
-  end
-  if total > 0 then
-    redis.call('HINCRBY', state, pool .. '/published', total)
-    if counted > 0 then redis.call('HINCRBY', state, pool .. '/base_published', counted) end
-    local quantity = tonumber(redis.call('HGET', state, pool .. '/quantity') or 0)
-    if quantity == 0 then
-      zero = true
-    elseif quantity >= r.maximum then
-      held[pool] = msg.longest_hold
-    else
-      held[pool] = math.max(called + msg.interval - now, msg.gap)
-    end
-  end
-  if r.finished > 0 then
-    redis.call('HINCRBY', state, pool .. '/finished', r.finished)
-    redis.call('HINCRBYFLOAT', state, pool .. '/runtime', r.runtime)
-    redis.call('HINCRBYFLOAT', state, pool .. '/runtime_squares', r.runtime_squares)
-  end
-  for _, s in ipairs(r.scheduled) do
-    local when = math.floor((now + s[1]) / 1000)
-    local size = s[1] <= msg.fine_horizon * 1000 and msg.fine or msg.coarse
-    local bucket = math.floor(when / size) * size
-    redis.call('HINCRBY', due, pool .. '/' .. ms(bucket), s[2])
-    keep(due, bucket - now / 1000 + msg.expiry)
-  end
-end
-if dirty then
-  redis.call('HINCRBY', state, 'seq', 1)
-  next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
-end
--- Never evaluated: Redis has lost its data, and nobody may publish again for a long time.
-if msg.poke or evaluated == 0 then next_at = math.min(next_at, now) end
-if zero then next_at = math.min(next_at, math.max(now, blocked)) end
-for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
-if #msg.queues > 0 then keep(queues, msg.expiry) end
-if msg.id then
-  if msg.presence then
-    ticked = now
-    redis.call('HSET', state, 'ticked_at', ms(now))
-    if redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1 then
-      next_at = math.min(next_at, now)
-    end
-    keep(workers, msg.expiry)
-  elseif redis.call('HDEL', workers, msg.id) == 1 then
-    next_at = math.min(next_at, now)
-  end
-end
-local lease = false
-if next_at <= now and redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) then
-  lease = true
-end
-if next_at < math.huge then redis.call('HSET', state, 'next_at', ms(next_at)) end
-keep(state, msg.expiry)
-local wait = -1
-if next_at < math.huge then
-  wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
-  if not msg.id and now - ticked < msg.watches then wait = math.max(wait, msg.stand_by) end
-end
-return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
-                     cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
-"""
-
-_SNAPSHOT = """
-local t = redis.call('TIME')
-return {t[1] * 1000 + math.floor(t[2] / 1000), redis.call('HGETALL', KEYS[1]),
-        redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]),
-        redis.call('HGETALL', KEYS[4])}
-"""
-
-_COMMIT = """
-local state, due, workers, queues, history, lock = unpack(KEYS)
-if redis.call('GET', lock) ~= ARGV[1] then return 0 end
-local msg = cjson.decode(ARGV[2])
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-for _, name in ipairs(msg.unset) do redis.call('HDEL', state, name) end
-for name, value in pairs(msg.set) do redis.call('HSET', state, name, value) end
-for name, n in pairs(msg.add) do redis.call('HINCRBY', state, name, n) end
-for name, n in pairs(msg.due) do
-  if redis.call('HINCRBY', due, name, n) <= 0 then redis.call('HDEL', due, name) end
-end
-for _, id in ipairs(msg.gone) do redis.call('HDEL', workers, id) end
-for _, queue in ipairs(msg.idle_queues) do redis.call('HDEL', queues, queue) end
-for _, entry in ipairs(msg.history) do redis.call('LPUSH', history, entry) end
-if #msg.history > 0 then
-  redis.call('LTRIM', history, 0, msg.keep - 1)
-  redis.call('EXPIRE', history, msg.expiry)
-end
-if msg.next then
-  local next_at = now + msg.next
-  if (redis.call('HGET', state, 'seq') or '0') ~= msg.seq then
-    next_at = math.min(next_at, now + msg.gap)
-  end
-  redis.call('HSET', state, 'next_at', string.format('%.0f', next_at))
-elseif msg.release then
-  redis.call('HDEL', state, 'next_at')
-  if (redis.call('HGET', state, 'seq') or '0') ~= msg.seq then
-    redis.call('HSET', state, 'next_at', string.format('%.0f', now + msg.gap))
-  end
-end
-redis.call('EXPIRE', state, msg.expiry)
-if redis.call('EXISTS', due) == 1 and redis.call('TTL', due) < 0 then
-  redis.call('EXPIRE', due, msg.expiry)
-end
-if msg.release then redis.call('DEL', lock) else redis.call('PEXPIRE', lock, msg.lock) end
-return 1
-"""
 
 
 class LeaseLost(Exception):
@@ -271,9 +142,9 @@ class Ledger:
         prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{prefix}:{name}" for name in names}
         self.redis = connect(settings)
-        self._report = self.redis.register_script(_REPORT)
-        self._snapshot = self.redis.register_script(_SNAPSHOT)
-        self._commit = self.redis.register_script(_COMMIT)
+        self._report, self._snapshot, self._commit = (
+            self.redis.register_script(_script(name)) for name in ("report", "snapshot", "commit")
+        )
         self._known_queues: dict[str, float] = {}
 
     def report(
@@ -309,7 +180,7 @@ class Ledger:
         if identity is not None:
             message["id"] = identity
         if presence is not None:
-            message["presence"] = _packed(presence)
+            message["presence"] = presence.packed()
             message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
         won = monotonic()
         answer = json.loads(
@@ -340,7 +211,7 @@ class Ledger:
             now=now / 1000,
             state=_pairs(state),
             due=buckets,
-            presences=tuple(_unpacked(i, p) for i, p in _pairs(workers).items()),
+            presences=tuple(_presence(i, told) for i, told in _pairs(workers).items()),
             queues={q: float(at) / 1000 for q, at in _pairs(queues).items()},
         )
 
@@ -453,49 +324,14 @@ def millis(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _script(name: str) -> str:
+    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _presence(identity: str, told: str) -> Presence:
+    seen, _, document = told.partition(" ")
+    return Presence.unpacked(document, identity, float(seen) / 1000)
+
+
 def _pairs(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
-    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}
-
-
-def _packed(presence: Presence) -> str:
-    return json.dumps(
-        {
-            "name": presence.name,
-            "pool": presence.pool,
-            "since": presence.since,
-            "stopped": presence.stopped,
-            "closing": presence.closing,
-            "busy": presence.busy,
-            "queues": presence.queues,
-            "held": {
-                q: [h.waiting, h.running, h.scheduled, h.unacknowledged]
-                for q, h in presence.held.items()
-            },
-            "due": presence.due,
-            "recent": presence.recent,
-        },
-        separators=(",", ":"),
-    )
-
-
-def _unpacked(identity: str, packed: str) -> Presence:
-    seen, _, document = packed.partition(" ")
-    told = json.loads(document)
-    return Presence(
-        id=identity,
-        name=told["name"],
-        pool=told["pool"],
-        since=told["since"],
-        seen=float(seen) / 1000,
-        stopped=told["stopped"],
-        closing=told["closing"],
-        busy=told["busy"],
-        queues=tuple(told["queues"]),
-        held={q: Held(*h) for q, h in told["held"].items()},
-        due=_buckets(told["due"]),
-        recent=_buckets(told["recent"]),
-    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .fleet import Cordon, Fleet, Presence, due_in, held_in, number_of
+from .fleet import Cordon, Fleet, number_of
 from .ledger import Snapshot
 from .page import Page, iso, queues_of, read_page
+from .presence import Presence, due_in, held_in
 from .settings import Pool, Settings
 
 Document = dict[str, Any]

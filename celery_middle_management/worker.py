@@ -26,9 +26,10 @@ from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
 from .demand import Held, bucket_of
-from .fleet import Cordon, Presence, pool_of
+from .fleet import Cordon, pool_of
 from .ledger import LONGEST_HOLD, Reply
 from .page import read_cordon
+from .presence import Presence
 from .settings import Settings
 from .signals import HEADER
 from .trouble import TroubleLog

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from celery_middle_management.decision import Decision, View, decide
-from celery_middle_management.fleet import Cordon, Fleet, Presence
+from celery_middle_management.fleet import Cordon, Fleet
+from celery_middle_management.presence import Presence
 
 #: The time in tests that need only one.
 NOW = 10_000.0

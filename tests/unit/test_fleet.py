@@ -7,19 +7,15 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.demand import Held
 from celery_middle_management.fleet import (
     BOOT_GRACE,
     BOOT_TIME,
-    SILENT,
     SURELY_KILLED,
     Cordon,
-    due_in,
-    held_in,
     number_of,
     pool_of,
-    recent_in,
 )
+from celery_middle_management.presence import SILENT
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 
@@ -94,25 +90,7 @@ def test_names_under_a_cordon_keep_their_times_too() -> None:
     assert again.since == {FIR: DRAWN, other: NOW}
 
 
-# -- presences
-
-
-@pytest.mark.parametrize(
-    ("said", "takes"),
-    [
-        ({}, True),
-        ({"stopped": DRAWN}, False),
-        ({"closing": True}, False),
-        ({"seen": NOW - SILENT - 1}, False),
-        ({"queues": ("other",)}, False),
-        ({"queues": ()}, False),
-    ],
-)
-def test_who_takes_tasks(said: dict[str, Any], takes: bool) -> None:
-    assert (
-        presence("worker.1", **{"queues": ("other", "celery")} | said).takes(("celery",), NOW)
-        is takes
-    )
+# -- who is gone
 
 
 def test_a_silent_worker_that_is_still_up_is_not_gone() -> None:
@@ -306,20 +284,3 @@ def test_a_whole_fleet_idle_or_busy() -> None:
     assert not fleet(stopped).busy()
     assert fleet(stopped, presence("worker.2", busy=1)).busy()
     assert fleet(stopped, presence("worker.2", seen=NOW - SILENT - 1)).busy(), "it may be"
-
-
-# -- what they hold
-
-
-def test_what_workers_hold_of_some_queues() -> None:
-    one = presence("worker.1", held={"a": Held(1, 1), "x": Held(9)}, due={"a": {10: 1}})
-    two = presence(
-        "worker.2",
-        held={"b": Held(0, 2, 3, 4)},
-        due={"b": {10: 2, 20: 1}, "x": {5: 1}},
-        recent={"b": {10: 1}, "x": {5: 1}},
-    )
-    assert held_in((one, two), ("a", "b")) == Held(1, 3, 3, 4)
-    assert due_in((one, two), ("a", "b")) == {10: 3, 20: 1}
-    assert recent_in((one, two), ("a", "b")) == {10: 1}
-    assert held_in((), ("a",)) == Held()

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from celery_middle_management.demand import Held
-from celery_middle_management.fleet import Presence
 from celery_middle_management.ledger import Snapshot
+from celery_middle_management.presence import Presence
 from celery_middle_management.settings import Pool, Secret, Settings
 from celery_middle_management.status import asleep, status_of
 from celery_middle_management.status_table import ASLEEP, ago, span, status_table

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from celery_middle_management.decision import View, decide
-from celery_middle_management.fleet import Cordon, Fleet, Presence
+from celery_middle_management.fleet import Cordon, Fleet
+from celery_middle_management.presence import Presence
 
 from ..crew import NOW, obeyed, settle
 

@@ -17,10 +17,11 @@ from celery import Celery
 from celery_middle_management import scaler
 from celery_middle_management.broker import Broker, CountFailed
 from celery_middle_management.demand import Backlog, Held, bucket_of
-from celery_middle_management.fleet import Cordon, Presence, number_of
+from celery_middle_management.fleet import Cordon, number_of
 from celery_middle_management.ledger import EVALUATION_GAP, LOCK_SECONDS, Changes, Lease, Snapshot
 from celery_middle_management.page import read_cordon
 from celery_middle_management.platforms import Platform, PlatformError
+from celery_middle_management.presence import Presence
 from celery_middle_management.settings import Pool, Secret, Settings
 from celery_middle_management.worker import IMMINENT
 

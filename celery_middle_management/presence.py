@@ -1,0 +1,114 @@
+"""What a worker says of itself, every second, and what several say together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+
+from .demand import Held
+
+#: A worker reports every second; one not heard of for this long (s) is silent.
+SILENT = 5.0
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What one worker process last said of itself. Times are Redis', Unix (s)."""
+
+    id: str
+    name: str
+    pool: str | None
+    since: float
+    seen: float
+    #: The ``at`` of the cordon under which it has stopped consuming, 0 while it consumes.
+    stopped: float = 0.0
+    #: It is shutting down: it takes no tasks and will not again.
+    closing: bool = False
+    #: Requests that it has begun or must finish before it may be stopped.
+    busy: int = 0
+    queues: tuple[str, ...] = ()
+    held: Mapping[str, Held] = field(default_factory=dict)
+    #: Due times of the scheduled tasks that it holds, by queue and bucket.
+    due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    #: Those of them that it has held for so short a time that their publisher may yet tell of them.
+    recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def takes(self, queues: Collection[str], now: float) -> bool:
+        """Whether it takes tasks of some of these queues."""
+        at_work = not self.stopped and not self.closing and not self.silent(now)
+        return at_work and any(q in queues for q in self.queues)
+
+    def silent(self, now: float) -> bool:
+        """Whether it has not been heard of lately. That proves nothing about its tasks."""
+        return now - self.seen > SILENT
+
+    def packed(self) -> str:
+        """As a JSON document; who says it, and when it was heard, is not in it."""
+        return json.dumps(
+            {
+                "name": self.name,
+                "pool": self.pool,
+                "since": self.since,
+                "stopped": self.stopped,
+                "closing": self.closing,
+                "busy": self.busy,
+                "queues": self.queues,
+                "held": {
+                    q: [h.waiting, h.running, h.scheduled, h.unacknowledged]
+                    for q, h in self.held.items()
+                },
+                "due": self.due,
+                "recent": self.recent,
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def unpacked(document: str, id: str, seen: float) -> Presence:
+        """What was :meth:`packed`."""
+        told = json.loads(document)
+        return Presence(
+            id=id,
+            name=told["name"],
+            pool=told["pool"],
+            since=told["since"],
+            seen=seen,
+            stopped=told["stopped"],
+            closing=told["closing"],
+            busy=told["busy"],
+            queues=tuple(told["queues"]),
+            held={q: Held(*h) for q, h in told["held"].items()},
+            due=_buckets(told["due"]),
+            recent=_buckets(told["recent"]),
+        )
+
+
+def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
+    """What the workers hold of these queues, together."""
+    return reduce(
+        Held.__add__, (h for p in presences for q, h in p.held.items() if q in queues), Held()
+    )
+
+
+def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers hold of these queues, by bucket."""
+    return _sum(d for p in presences for q, d in p.due.items() if q in queues)
+
+
+def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers have held for a short time only, by bucket."""
+    return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
+
+
+def _sum(dues: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    total = Counter[int]()
+    for due in dues:
+        total.update(due)
+    return total
+
+
+def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
+    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}

@@ -1,0 +1,58 @@
+"""What a worker says of itself, and what several say together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from celery_middle_management.demand import Held
+from celery_middle_management.presence import SILENT, Presence, due_in, held_in, recent_in
+
+from .crew import DRAWN, NOW, presence
+
+
+@pytest.mark.parametrize(
+    ("said", "takes"),
+    [
+        ({}, True),
+        ({"stopped": DRAWN}, False),
+        ({"closing": True}, False),
+        ({"seen": NOW - SILENT - 1}, False),
+        ({"queues": ("other",)}, False),
+        ({"queues": ()}, False),
+    ],
+)
+def test_who_takes_tasks(said: dict[str, Any], takes: bool) -> None:
+    assert (
+        presence("worker.1", **{"queues": ("other", "celery")} | said).takes(("celery",), NOW)
+        is takes
+    )
+
+
+def test_what_workers_hold_of_some_queues() -> None:
+    one = presence("worker.1", held={"a": Held(1, 1), "x": Held(9)}, due={"a": {10: 1}})
+    two = presence(
+        "worker.2",
+        held={"b": Held(0, 2, 3, 4)},
+        due={"b": {10: 2, 20: 1}, "x": {5: 1}},
+        recent={"b": {10: 1}, "x": {5: 1}},
+    )
+    assert held_in((one, two), ("a", "b")) == Held(1, 3, 3, 4)
+    assert due_in((one, two), ("a", "b")) == {10: 3, 20: 1}
+    assert recent_in((one, two), ("a", "b")) == {10: 1}
+    assert held_in((), ("a",)) == Held()
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    told = presence(
+        "worker.1",
+        stopped=NOW - 3,
+        closing=True,
+        busy=2,
+        queues=("a", "b"),
+        held={"a": Held(1, 2, 3, 4)},
+        due={"a": {10: 2}},
+        recent={"a": {10: 1}},
+    )
+    assert Presence.unpacked(told.packed(), told.id, told.seen) == told
