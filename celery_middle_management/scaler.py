@@ -190,8 +190,12 @@ class Evaluation:
             return False
         if any(c.page.quantity is None for c in self._cases):
             return True
-        old = self._now - self._read_at >= READ_INTERVAL
+        old = self._now - self._read_at >= READ_INTERVAL and self._any_hired()
         return self._may_call() and (old or any(c.fleet.more_than_known() for c in self._cases))
+
+    def _any_hired(self) -> bool:
+        """Whether there are workers; those that somebody hires by hand are heard of."""
+        return any(case.page.quantity for case in self._cases)
 
     def _read_quantities(self) -> None:
         self._will_call()
@@ -280,7 +284,7 @@ class Evaluation:
                 callable_at, blocked=self._blocked(), count_failed=self._count_failed
             )
         ]
-        if any(case.page.quantity for case in self._cases):
+        if self._any_hired():
             waits.append(self._read_at + READ_INTERVAL - self._now)
         if self._count_failed:
             waits.append(RECOUNT_INTERVAL)

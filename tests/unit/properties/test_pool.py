@@ -5,6 +5,7 @@ And when all goes well again, all tasks are done, and nobody is paid for nothing
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from .days import LATEST, STOPS_LATE, Days
-from .world import BOOT, WELL, Behaviour, World
+from .world import BOOT, COUNT_INTERVAL, WELL, Behaviour, World
 
 behaviours = st.just(WELL) | st.builds(
     Behaviour,
@@ -173,6 +174,15 @@ def test_days(seed: int, numbered: bool, minimum: int, evil: float) -> None:
     Days(world, Random(seed), evil).pass_by(300)
     assert not world.wronged
     assert_it_recovers(world)
+
+
+def test_at_rest_it_is_counted_and_the_platform_left_alone() -> None:
+    world = World(minimum=0, numbered=True)
+    for _ in range(3600):
+        world.second()
+    assert world.asked_at == [1001.0]
+    gaps = {later - sooner for sooner, later in pairwise(world.counted_at)}
+    assert gaps == {COUNT_INTERVAL}
 
 
 def assert_it_recovers(world: World) -> None:

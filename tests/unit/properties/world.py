@@ -29,6 +29,7 @@ POOL = "worker"
 QUEUE = "celery"
 MAXIMUM = 4
 CALL_INTERVAL = 10.0
+COUNT_INTERVAL = 60.0
 #: The platform kills who has not ended this long (s) after it asked.
 KILL_AFTER = 30.0
 #: Celery's prefetching is left out: a task that a worker takes, it runs, unless it is scheduled.
@@ -210,8 +211,11 @@ class World(Platform, Broker):
         self.stops: list[tuple[float, Worker, bool]] = []
         self.countable = True
         self.wronged: list[str] = []
+        #: When (s) the broker was counted, and the platform asked for anything.
+        self.counted_at: list[float] = []
+        self.asked_at: list[float] = []
         self._born = 0
-        self._counted_at = self._changed_at = 0.0
+        self._changed_at = 0.0
         self._locked_until = 0.0
         settings = Settings(
             platform="played",
@@ -219,7 +223,7 @@ class World(Platform, Broker):
             redis_url=Secret(""),
             redis_options={},
             call_interval=CALL_INTERVAL,
-            count_interval=60.0,
+            count_interval=COUNT_INTERVAL,
             drain_timeout=None,
             heroku=None,
         )
@@ -261,7 +265,7 @@ class World(Platform, Broker):
     ) -> dict[str, Backlog]:
         if not self.countable:
             raise CountFailed("the broker does not answer")
-        self._counted_at = self.now
+        self.counted_at.append(self.now)
         return {QUEUE: Backlog(self.ready + len(self.later))}
 
     # -- the platform
@@ -291,13 +295,14 @@ class World(Platform, Broker):
         return {POOL: quantity}
 
     def _answer(self) -> None:
+        self.asked_at.append(self.now)
         if not self.behaviour.answers:
             raise PlatformError("no answer")
 
     def _judge(self, quantity: int) -> None:
         if not self.minimum <= quantity <= MAXIMUM:
             self.wronged.append(f"set to {quantity}")
-        if quantity < self.target and self._counted_at != self.now:
+        if quantity < self.target and self.counted_at[-1:] != [self.now]:
             self.wronged.append("fired without a fresh count")
         if self.target and self.now - self._changed_at < CALL_INTERVAL:
             self.wronged.append(f"changed twice within {self.now - self._changed_at} s")
