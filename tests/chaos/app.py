@@ -35,6 +35,9 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     # Celery would otherwise kill tasks by itself after the broker was restarted.
     worker_cancel_long_running_tasks_on_connection_loss=False,
+    # With threads and RabbitMQ, this has two of them read from one connection after a restart, and
+    # the worker hangs until RabbitMQ misses its heartbeats.
+    worker_enable_prefetch_count_reduction=False,
 )
 
 

@@ -12,9 +12,9 @@ from .invariants import AT_MINIMUM
 from .journal import Event, Follower
 from .stage import PLAIN_QUEUE, POOL, Stage
 
-#: What is owed in a quiet phase is done in this time (s), besides twice the time in which what a
-#: killed worker held comes back.
-DONE_WITHIN = 60.0
+#: What is owed in a quiet phase is done in this time (s), or it is lost. It is three times what the
+#: slowest broker takes to give back what a killed worker held.
+DONE_WITHIN = 180.0
 #: A publisher has come to rest in this time (s), a broker that was just healed included.
 PUBLISHED_WITHIN = 30.0
 #: What is neither done nor in the broker for this long (s) is lost.
@@ -77,7 +77,7 @@ class Run:
         stage, since = self._stage, time.time()
         self._wait(self._published, PUBLISHED_WITHIN)
         self._seen_at = time.monotonic()
-        self._wait(self._done, DONE_WITHIN + 2 * stage.broker.visibility_timeout)
+        self._wait(self._done, DONE_WITHIN)
         self._give_up()
         self._wait(self._at_minimum, AT_MINIMUM + 30.0)
         changes = [c for c in stage.emulator.changes if c.process_type == POOL]
