@@ -122,6 +122,7 @@ class Reporter:
         self._consumer: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._waker: Any = None
         self._scheduled = ScheduledScan()
         self._trouble = TroubleLog(logger)
 
@@ -134,6 +135,17 @@ class Reporter:
             self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
             self._thread.start()
         self._reconcile()
+        self._keep_awake(consumer.hub)
+
+    def _keep_awake(self, hub: Any) -> None:
+        """Have an event loop turn once in :data:`INTERVAL`.
+
+        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads ask for.
+        """
+        if self._waker is not None:
+            self._waker.cancel()
+        if hub is not None:
+            self._waker = hub.call_repeatedly(INTERVAL, lambda: None)
 
     def close(self) -> None:
         """The worker has finished: say goodbye."""
