@@ -35,8 +35,8 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     # Celery would otherwise kill tasks by itself after the broker was restarted.
     worker_cancel_long_running_tasks_on_connection_loss=False,
-    # With threads and RabbitMQ, this has two of them read from one connection after a restart, and
-    # the worker hangs until RabbitMQ misses its heartbeats.
+    # After a restart of RabbitMQ this has a thread of the pool wait for an answer on the connection
+    # that the main thread reads: a worker hung until RabbitMQ missed its heartbeats.
     worker_enable_prefetch_count_reduction=False,
 )
 
