@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import kombu
@@ -14,16 +14,17 @@ import redis
 from celery_middle_management.redis_server import RedisServer
 from tests.rabbitmq_server import RabbitServer
 
-QUEUE = "celery"
-
 
 class Broker(ABC):
-    """A context: its server has ended when it is left."""
+    """A context: its server has ended when it is left. *queues* are those that workers consume."""
 
     server: RedisServer | RabbitServer
     transport_options: dict[str, Any]
     #: When (s) it gives back what a killed worker held; 0: at once.
     visibility_timeout: float
+
+    def __init__(self, queues: Sequence[str]) -> None:
+        self._queues = queues
 
     def __enter__(self) -> Broker:
         return self
@@ -49,11 +50,12 @@ class Redis(Broker):
 
     visibility_timeout = 60.0
 
-    #: A list for each priority.
-    _lists = (QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in (3, 6, 9)))
-
-    def __init__(self) -> None:
+    def __init__(self, queues: Sequence[str]) -> None:
+        super().__init__(queues)
         self.server: RedisServer = RedisServer(appendonly=True)
+        # A list for each priority.
+        steps = ("", *(f"\x06\x16{step}" for step in (3, 6, 9)))
+        self._lists = [queue + step for queue in queues for step in steps]
         self.transport_options = {
             "visibility_timeout": self.visibility_timeout,
             "unacked_restore_interval": 1,
@@ -88,15 +90,20 @@ class RabbitMQ(Broker):
 
     visibility_timeout = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, queues: Sequence[str]) -> None:
+        super().__init__(queues)
         self.server: RabbitServer = RabbitServer()
         # Published is what it has written down.
         self.transport_options = {"confirm_publish": True}
 
     def purge(self) -> list[str]:
+        found = []
         with self._channel() as channel:
-            messages = iter(lambda: channel.basic_get(QUEUE, no_ack=True), None)
-            return [_id({"headers": message.headers}) for message in messages]
+            for queue in self._queues:
+                channel.queue_declare(queue, durable=True, auto_delete=False)
+                while (message := channel.basic_get(queue, no_ack=True)) is not None:
+                    found.append(_id({"headers": message.headers}))
+        return found
 
     def has(self, ids: Collection[str]) -> dict[str, str]:
         return dict.fromkeys(ids, "perhaps")

@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from .processes import children, kill
-from .stage import MAXIMUM, POOL, Stage
+from .stage import MAXIMA, Stage
 
 #: The platform ends a request after 30 s.
 LATEST = 20.0
@@ -164,9 +164,10 @@ class Monkey:
         )  # fmt: skip
 
     def _scale_by_hand(self) -> None:
-        quantity = self._random.choice([self._stage.minimum, *range(1, MAXIMUM + 3)])
-        with self._fault("hand", quantity=quantity):
-            self._stage.emulator.scale_by_hand(POOL, quantity)
+        pool = self._random.choice(self._stage.pools)
+        quantity = self._random.choice([self._stage.minimum, *range(1, MAXIMA[pool] + 3)])
+        with self._fault("hand", pool=pool, quantity=quantity):
+            self._stage.emulator.scale_by_hand(pool, quantity)
 
     def _deploy(self) -> None:
         with self._fault("deploy"):

@@ -261,20 +261,20 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
 def within_limits(story: Story) -> Verdict:
     """We never set, nor asked for, a quantity out of the limits."""
     verdict = Verdict("quantity within the limits")
-    least, most = story.settings["minimum"], story.settings["maximum"]
+    least, maxima = story.settings["minimum"], story.settings["maxima"]
     ours = [c for c in story.kinds["change"] if c["by"] == "api"]
     for change in ours:
-        if not least <= change["after"] <= most:
+        if not least <= change["after"] <= maxima[change["pool"]]:
             verdict.broken.append(
-                f"{change['before']} -> {change['after']} at {_at(story, change)}"
+                f"{change['pool']} {change['before']} -> {change['after']} at {_at(story, change)}"
             )
     for request in _patches(story):
-        for quantity in _asked(request):
-            if not least <= quantity <= most:
-                verdict.broken.append(f"asked for {quantity} at {_at(story, request)}")
+        for pool, quantity in _asked(request).items():
+            if not least <= quantity <= maxima[pool]:
+                verdict.broken.append(f"asked for {quantity} {pool} at {_at(story, request)}")
     by_hand = len(story.kinds["change"]) - len(ours)
     verdict.figures = {
-        "limits": f"{least} to {most}",
+        "limits": ", ".join(f"{pool} {least} to {most}" for pool, most in maxima.items()),
         "changes of ours": len(ours),
         "changes by hand": by_hand,
     }
@@ -294,7 +294,7 @@ def calls_spaced(story: Story) -> Verdict:
         gap = after[0]["at"] - before[0]["at"]
         if gap >= interval - TOLERANCE:
             gaps.append(gap)
-        elif _quantity_before(story, after[0]["at"]) == 0:
+        elif not any(_quantity_before(story, p, after[0]["at"]) for p in _asked(after[0])):
             from_zero += 1
         else:
             gaps.append(gap)
@@ -335,15 +335,15 @@ def _patches(story: Story) -> list[Event]:
     return [request for request in story.kinds["request"] if request["method"] == "PATCH"]
 
 
-def _asked(request: Event) -> list[int]:
+def _asked(request: Event) -> dict[str, int]:
     updates = json.loads(request["body"]).get("updates", [])
-    return [int(update["quantity"]) for update in updates]
+    return {str(update["type"]): int(update["quantity"]) for update in updates}
 
 
-def _quantity_before(story: Story, at: float) -> int:
+def _quantity_before(story: Story, pool: str, at: float) -> int:
     quantity = int(story.settings["minimum"])
     for change in story.kinds["change"]:
-        if change["at"] < at:
+        if change["pool"] == pool and change["at"] < at:
             quantity = change["after"]
     return quantity
 

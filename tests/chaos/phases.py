@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from .faults import Monkey
 from .invariants import AT_MINIMUM
 from .journal import Event, Follower
-from .stage import PLAIN_QUEUE, POOL, Stage
+from .stage import PLAIN_QUEUE, Stage
 
 #: What is owed in a quiet phase is done in this time (s), or it is lost. It is three times what the
 #: slowest broker takes to give back what a killed worker held.
@@ -71,7 +71,7 @@ class Run:
             self._stage.load("")
             time.sleep(self._random.uniform(2.0, 8.0))
             if self._random.random() < 0.7:
-                self._wait(self._at_minimum, 16.0)
+                self._wait(self._stage.at_minimum, 16.0)
 
     def _quiet(self) -> None:
         stage, since = self._stage, time.time()
@@ -79,8 +79,8 @@ class Run:
         self._seen_at = time.monotonic()
         self._wait(self._done, DONE_WITHIN)
         self._give_up()
-        self._wait(self._at_minimum, AT_MINIMUM + 30.0)
-        changes = [c for c in stage.emulator.changes if c.process_type == POOL]
+        self._wait(stage.at_minimum, AT_MINIMUM + 30.0)
+        changes = list(stage.emulator.changes)
         by_hand = [c.at_wall for c in changes if c.by == "hand"]
         # Whoever scaled by hand after the last task's end put it off.
         last_end = max([self._owed.last_end or since, *by_hand[-1:]])
@@ -89,7 +89,7 @@ class Run:
             began=since,
             last_end=last_end,
             took=max(max((c.at_wall for c in changes), default=0.0) - last_end, 0.0)
-            if self._at_minimum()
+            if stage.at_minimum()
             else None,
             undone=self._given_up,
         )
@@ -120,9 +120,6 @@ class Run:
             if self._stage.broker.has(owed):
                 self._seen_at = now
         return now - self._seen_at > NOWHERE
-
-    def _at_minimum(self) -> bool:
-        return self._stage.quantity() == self._stage.minimum
 
     def _published(self) -> bool:
         """Whether every publisher has come to rest."""

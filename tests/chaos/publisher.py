@@ -20,7 +20,7 @@ from typing import Any
 from .app import PLAIN, app, directory, early, journal, late
 
 LOAD = directory / "load"
-QUEUE = os.environ["CHAOS_QUEUE"]
+QUEUES = os.environ["CHAOS_QUEUES"].split()
 #: A worker holds a scheduled task until it is due, and the broker gives it back to another after
 #: the visibility timeout, which must be longer.
 LONGEST_ETA = 40.0
@@ -92,7 +92,8 @@ class Publisher:
             self._guarded("revoke", lambda: app.control.revoke(task_id, terminate=terminate))
 
     def _publish(self, what: str, seconds: float, eta: float = 0.0, **options: Any) -> None:
-        sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": QUEUE}
+        queue = self._random.choice(QUEUES)
+        sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": queue}
         if eta:
             sent["countdown"] = eta
         task = early if self._random.random() < EARLY else late

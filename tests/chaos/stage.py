@@ -21,14 +21,15 @@ from celery_middle_management.platforms.dyno import kill_group, start_on_leash
 from celery_middle_management.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
 
-from .brokers import BROKERS, QUEUE, client
+from .brokers import BROKERS, client
 from .journal import Journal
 
 ROOT = Path(__file__).parent.parent.parent
-POOL = "worker"
+#: The queue of each pool, and its maximum.
+QUEUES = {"worker": "celery", "pdf": "pdf"}
+MAXIMA = {"worker": 6, "pdf": 3}
 #: The plain publishers', which nobody consumes.
 PLAIN_QUEUE = "plain"
-MAXIMUM = 6
 #: Between two counts at most, in call intervals.
 COUNT_INTERVAL = 6.0
 #: Errors that we have caught, and that should never have been.
@@ -38,8 +39,10 @@ FAILURES = (
     "a worker could not report",
 )
 PUBLISHERS = 2  # of each sort
-# Every sort of worker, by the number of its process.
+# Every sort of worker of one queue, by the number of its process.
 WORKER = """
+export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"
+queue=$1
 case $(($$ % 5)) in
   0) set -- -P solo ;;
   1) set -- -P threads -c 2 --prefetch-multiplier 2 ;;
@@ -47,7 +50,7 @@ case $(($$ % 5)) in
   3) set -- -P prefork -c 2 --prefetch-multiplier 2 ;;
   4) set -- -P prefork -c 1 ;;
 esac
-exec "$PYTHON" -m celery -A tests.chaos.app worker -n "$DYNO@%h" -l INFO \
+exec "$PYTHON" -m celery -A tests.chaos.app worker -Q "$queue" -n "$DYNO@%h" -l INFO \
   --without-gossip --without-mingle --without-heartbeat "$@"
 """
 
@@ -107,9 +110,11 @@ class Stage:
         self.directory = directory
         self.options = options
         self.seed = options.seed
+        #: Of every pool alike.
         self.minimum = choose.choice([0, 0, 1])
         #: One Redis for both, as most users have it; it is never flushed then.
         self.shared = choose.random() < 0.3 and options.broker == "redis"
+        self.pools = list(QUEUES) if choose.random() < 0.5 else ["worker"]
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         self.publishers: list[Publisher] = []
@@ -134,7 +139,7 @@ class Stage:
 
     def _enter(self) -> None:
         enter = self._exits.enter_context
-        self.broker = enter(BROKERS[self.options.broker]())
+        self.broker = enter(BROKERS[self.options.broker]([QUEUES[pool] for pool in self.pools]))
         own = self.broker.server if self.shared else None
         self.ledger = own if isinstance(own, RedisServer) else enter(RedisServer())
         self.emulator = enter(self._emulator())
@@ -143,19 +148,15 @@ class Stage:
         for number in range(PUBLISHERS):
             self._publish(f"publisher-{self.seed}-{number}", {})
             self._publish(
-                f"plain-{self.seed}-{number}", {"MM_OFF": "1", "CHAOS_QUEUE": PLAIN_QUEUE}
+                f"plain-{self.seed}-{number}", {"MM_OFF": "1", "CHAOS_QUEUES": PLAIN_QUEUE}
             )
 
     def _emulator(self) -> HerokuEmulator:
         # Its dynos need its address, which is known once it is there.
         env = self._environment()
         emulator = HerokuEmulator(
-            process_types={"web": 1, POOL: self.minimum},
-            command=[
-                "/bin/sh",
-                "-c",
-                'export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"' + WORKER,
-            ],
+            process_types={"web": 1, **dict.fromkeys(self.pools, self.minimum)},
+            command={p: ["/bin/sh", "-c", WORKER, "worker", QUEUES[p]] for p in self.pools},
             env=env,
             cwd=ROOT,
             dyno_names=self.options.dynos,
@@ -170,13 +171,15 @@ class Stage:
             "BROKER_URL": self.broker.server.url,
             "CHAOS_JOURNAL": str(self.journal_path),
             "CHAOS_TRANSPORT_OPTIONS": json.dumps(self.broker.transport_options),
-            "CHAOS_QUEUE": QUEUE,
+            "CHAOS_QUEUES": " ".join(QUEUES[pool] for pool in self.pools),
             "CHAOS_URL": str(self.directory / "url"),
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
             "MIDDLE_MANAGEMENT_REDIS_URL": self.ledger.url,
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
-            "MIDDLE_MANAGEMENT_MAX_WORKERS": str(MAXIMUM),
+            "MIDDLE_MANAGEMENT_POOLS": json.dumps(
+                {p: {"queues": [QUEUES[p]], "max_workers": MAXIMA[p]} for p in self.pools}
+            ),
             "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "4",
             "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(self.options.call_interval),
             "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL * self.options.call_interval),
@@ -186,9 +189,8 @@ class Stage:
         self.journal.write(
             "settings",
             **asdict(self.options),
-            pool=POOL,
             minimum=self.minimum,
-            maximum=MAXIMUM,
+            maxima={pool: MAXIMA[pool] for pool in self.pools},
             shared=self.shared,
             visibility_timeout=self.broker.visibility_timeout,
         )
@@ -212,15 +214,17 @@ class Stage:
 
     # -- what is going on
 
-    def quantity(self) -> int:
-        return self.emulator.quantities()[POOL]
+    def at_minimum(self) -> bool:
+        """Whether every pool is."""
+        quantities = self.emulator.quantities()
+        return all(quantities[pool] == self.minimum for pool in self.pools)
 
     def worker_pids(self) -> dict[int, str]:
         """The first process of each dyno that is up, with its name."""
         return {
             dyno.pid: dyno.name
             for dyno in self.emulator.dynos()
-            if dyno.type == POOL and dyno.state == "up" and dyno.pid is not None
+            if dyno.type in self.pools and dyno.state == "up" and dyno.pid is not None
         }
 
     def lock(self) -> tuple[str, int] | None:
@@ -250,14 +254,14 @@ class Stage:
         offset = time.time() - time.monotonic()
         emulator, write = self.emulator, self.journal.write
         for change in list(emulator.changes):
-            if change.process_type == POOL:
-                write("change", at=change.at_wall, before=change.before, after=change.after,
-                      by=change.by)  # fmt: skip
+            if change.process_type in self.pools:
+                write("change", at=change.at_wall, pool=change.process_type,
+                      before=change.before, after=change.after, by=change.by)  # fmt: skip
         for request in list(emulator.requests):
             write("request", at=request.at_wall, method=request.method, path=request.path,
                   body=request.body, status=request.status)  # fmt: skip
         for stop in list(emulator.stops):
-            if stop.name.startswith(POOL):
+            if stop.name.startswith(tuple(self.pools)):
                 write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,
                       id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
 

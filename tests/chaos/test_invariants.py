@@ -13,7 +13,7 @@ from tests.chaos.invariants import Story, Verdict
 from tests.chaos.journal import Event, Journal, read
 
 SETTINGS: Event = {
-    "kind": "settings", "at": 0.0, "minimum": 0, "maximum": 6, "shared": False,
+    "kind": "settings", "at": 0.0, "minimum": 0, "maxima": {"worker": 6}, "shared": False,
     "call_interval": 2.0, "visibility_timeout": 60.0,
 }  # fmt: skip
 QUIET: Event = {"kind": "quiet", "at": 90.0, "took": 5.0, "undone": {}}
@@ -49,7 +49,7 @@ def asked(at: float, quantity: int) -> Event:
 
 
 def changed(at: float, before: int, after: int, by: str = "api") -> Event:
-    return event("change", at, before=before, after=after, by=by)
+    return event("change", at, pool="worker", before=before, after=after, by=by)
 
 
 def killed(at: float, what: str = "worker", pid: int = 10) -> Event:
