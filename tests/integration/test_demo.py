@@ -80,8 +80,8 @@ def test_the_demo_does_all_its_tasks_and_fires_everybody() -> None:
         assert running.process.wait(200) == 0, running.output()
         output = running.output()
         assert not running.processes()
-    assert "hire 0 -> 3" in output
-    assert "hire 0 -> 10" in output
+    # From zero in one step, unless the machine is too busy to publish them all in a moment.
+    assert {"3", "10"} <= set(re.findall(r"hire \d+ -> (\d+)", output))
     assert "108 of 108 tasks done" in output
     paid, always_on = re.findall(r"Paid: (\d+) .* always on: (\d+)", output)[0]
     assert 0 < int(paid) < int(always_on)
@@ -92,7 +92,7 @@ def test_the_demo_does_all_its_tasks_and_fires_everybody() -> None:
     ("moment", "number"),
     [
         ("images", signal.SIGINT),
-        ("hire 0 -> 3", signal.SIGTERM),
+        (r"hire \d -> 3", signal.SIGTERM),
         (r" [1-3] working", signal.SIGINT),
     ],
 )
