@@ -73,12 +73,11 @@ class Courier:
         self,
         identity: str | None = None,
         presence: Presence | None = None,
-        poke: bool = False,
     ) -> Reply | None:
         """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
         self._tally.drain(self._batch)
         try:
-            reply = self._ledger.report(self._batch, identity, presence, poke)
+            reply = self._ledger.report(self._batch, identity, presence)
         except (redis.RedisError, OSError, ValueError) as error:
             # It may have been added all the same: counted twice heals, forgotten does not.
             self._batch.collapse()
@@ -161,8 +160,8 @@ class Agent:
             last = self._closed.is_set()
             wait = self._report(courier, laden)
 
-    def _report(self, courier: Courier, laden: bool) -> float | None:
-        """Report; returns after how many seconds to ask again, None for not before more comes."""
+    def _report(self, courier: Courier, laden: bool) -> float:
+        """Report; returns after how many seconds to ask again."""
         try:
             if laden:
                 self._gather(courier)

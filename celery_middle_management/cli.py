@@ -30,8 +30,6 @@ logger = logging.getLogger("celery_middle_management")
 
 #: `mm run` looks at the ledger at least this often (s), whoever else does.
 LOOK_INTERVAL = 5.0
-#: `mm run` has everything evaluated at least this often (s).
-POKE_INTERVAL = 60.0
 
 
 class CouldNot(click.ClickException):
@@ -166,18 +164,13 @@ def _watch(courier: Courier, stop: threading.Event) -> None:
     from .agent import RETRY
     from .ledger import EVALUATION_GAP
 
-    poke_at = monotonic()
     while not stop.is_set():
         wait = RETRY
         try:
-            poke = monotonic() >= poke_at
-            reply = courier.report(poke=poke)
+            reply = courier.report()
             if reply is not None:
-                if poke:
-                    poke_at = monotonic() + POKE_INTERVAL
-                wait = LOOK_INTERVAL if reply.wait is None else min(reply.wait, LOOK_INTERVAL)
-                if reply.lease is not None:
-                    wait = EVALUATION_GAP  # until then, it only says how long our lock lasts
+                # With a lease, it only says how long our lock lasts.
+                wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
         except Exception:
             logger.exception("the watch goes on after an error")
         stop.wait(wait)

@@ -44,7 +44,8 @@ TIMEOUT = 3.0
 EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
-#: While a worker keeps watch, publishers leave evaluations to it and look in this seldom (s).
+#: Publishers look in this often (s), for another may have published what nobody else would wake a
+#: worker for, or Redis lost its data. While a worker keeps watch, they leave evaluations to it.
 STAND_BY = 9.0
 #: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
 #: the lock has run out: both together are no longer than that.
@@ -77,8 +78,8 @@ class Reply:
 
     now: float
     lease: Lease | None
-    #: Ask again after this time, None if there is nothing to wait for.
-    wait: float | None
+    #: Ask again after this time.
+    wait: float
     #: Counts of these pools can wait for so long (s): they could change nothing sooner.
     held: Mapping[str, float]
     #: The cordon of the worker's pool, a JSON document.
@@ -152,12 +153,10 @@ class Ledger:
         batch: Batch,
         identity: str | None = None,
         presence: Presence | None = None,
-        poke: bool = False,
     ) -> Reply:
         """Add the counts, tell of a worker, and learn whether an evaluation is ours to make.
 
-        With an *identity* and no *presence* the worker says goodbye. *poke* makes an evaluation
-        due at once.
+        With an *identity* and no *presence* the worker says goodbye.
         """
         new_queues = self._new_queues(batch)
         token = secrets.token_hex(8)
@@ -175,7 +174,6 @@ class Ledger:
             "watches": millis(WATCHES),
             "token": token,
             "lock": millis(LOCK_SECONDS),
-            "poke": poke,
         }
         if identity is not None:
             message["id"] = identity
@@ -193,7 +191,7 @@ class Ledger:
         return Reply(
             now=float(answer["now"]) / 1000,
             lease=Lease(token, won) if answer["lease"] else None,
-            wait=None if answer["wait"] < 0 else answer["wait"] / 1000,
+            wait=answer["wait"] / 1000,
             held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
             cordon=answer.get("cordon") or None,
         )
@@ -226,9 +224,11 @@ class Ledger:
         changes: Changes,
         seq: str = "",
         next_in: float | None = None,
-        release: bool = False,
     ) -> Lease:
-        """Write *changes* if the lock is still ours, and renew the lease or give it up.
+        """Write *changes* if the lock is still ours, and renew the lease.
+
+        With *next_in* it is given up instead, and the next evaluation is due that much later (s),
+        or soon if anything was told since *seq*.
 
         Raises:
             LeaseLost: the lock ran out; nothing was written.
@@ -238,7 +238,6 @@ class Ledger:
             **asdict(changes),
             "seq": seq,
             "gap": millis(EVALUATION_GAP),
-            "release": release,
             "expiry": EXPIRY,
             "keep": HISTORY,
             "lock": millis(LOCK_SECONDS),

@@ -268,9 +268,9 @@ class Evaluation:
         self._blocked_until = self._time() + wait
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
 
-    def _commit(self, next_in: float | None = None, release: bool = False) -> None:
+    def _commit(self, next_in: float | None = None) -> None:
         self._lease = self._scaler.ledger.commit(
-            self._lease, self._changes, self._snapshot.state.get("seq", "0"), next_in, release
+            self._lease, self._changes, self._snapshot.state.get("seq", "0"), next_in
         )
         self._changes.clear()
 
@@ -288,8 +288,7 @@ class Evaluation:
             waits.append(self._read_at + READ_INTERVAL - self._now)
         if self._count_failed:
             waits.append(RECOUNT_INTERVAL)
-        next_in = max(min(waits), DRAIN_INTERVAL) if waits else None
-        self._commit(next_in=next_in, release=True)
+        self._commit(next_in=max(min(waits), DRAIN_INTERVAL))
 
     def _time(self) -> float:
         """Redis' time now, from its last reading."""

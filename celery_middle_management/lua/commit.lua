@@ -23,15 +23,10 @@ if msg.next then
     next_at = math.min(next_at, now + msg.gap)
   end
   redis.call('HSET', state, 'next_at', string.format('%.0f', next_at))
-elseif msg.release then
-  redis.call('HDEL', state, 'next_at')
-  if (redis.call('HGET', state, 'seq') or '0') ~= msg.seq then
-    redis.call('HSET', state, 'next_at', string.format('%.0f', now + msg.gap))
-  end
 end
 redis.call('EXPIRE', state, msg.expiry)
 if redis.call('EXISTS', due) == 1 and redis.call('TTL', due) < 0 then
   redis.call('EXPIRE', due, msg.expiry)
 end
-if msg.release then redis.call('DEL', lock) else redis.call('PEXPIRE', lock, msg.lock) end
+if msg.next then redis.call('DEL', lock) else redis.call('PEXPIRE', lock, msg.lock) end
 return 1

@@ -10,7 +10,8 @@ local function keep(key, seconds)
 end
 local at = redis.call('HMGET', state, 'evaluated_at', 'next_at', 'called_at', 'blocked_until',
                       'ticked_at')
-local evaluated, next_at = tonumber(at[1] or 0), tonumber(at[2] or 'inf')
+-- Never evaluated, or Redis has lost its data: due now.
+local evaluated, next_at = tonumber(at[1] or 0), tonumber(at[2] or now)
 local called, blocked, ticked = tonumber(at[3] or 0), tonumber(at[4] or 0), tonumber(at[5] or 0)
 local dirty, zero, held = false, false, {}
 for pool, r in pairs(msg.pools) do
@@ -50,8 +51,6 @@ if dirty then
   redis.call('HINCRBY', state, 'seq', 1)
   next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
 end
--- Never evaluated: Redis has lost its data, and nobody may publish again for a long time.
-if msg.poke or evaluated == 0 then next_at = math.min(next_at, now) end
 if zero then next_at = math.min(next_at, math.max(now, blocked)) end
 for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
 if #msg.queues > 0 then keep(queues, msg.expiry) end
@@ -71,12 +70,9 @@ local lease = false
 if next_at <= now and redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) then
   lease = true
 end
-if next_at < math.huge then redis.call('HSET', state, 'next_at', ms(next_at)) end
+redis.call('HSET', state, 'next_at', ms(next_at))
 keep(state, msg.expiry)
-local wait = -1
-if next_at < math.huge then
-  wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
-  if not msg.id and now - ticked < msg.watches then wait = math.max(wait, msg.stand_by) end
-end
+local wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
+if not msg.id and (now - ticked < msg.watches or wait > msg.stand_by) then wait = msg.stand_by end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})

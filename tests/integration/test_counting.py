@@ -104,8 +104,9 @@ def test_tasks_of_a_publisher_without_the_package_do_not_count(staged: Stage) ->
 
 
 def test_what_ran_is_told_by_the_worker(staged: Stage) -> None:
-    staged.script("work.delay(4)")
-    wait_for(lambda: any(p["busy"] for p in staged.presences()), message="nobody is busy")
-    [presence] = [p for p in staged.presences() if p["busy"]]
+    # Not a script, which may end after the task.
+    with staged.program("work.delay(4)"):
+        wait_for(lambda: any(p["busy"] for p in staged.presences()), message="nobody is busy")
+        [presence] = [p for p in staged.presences() if p["busy"]]
     assert presence["held"]["celery"][1] == 1
     wait_for(lambda: not any(p["busy"] for p in staged.presences()), message="still busy")

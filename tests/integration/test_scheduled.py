@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,20 @@ def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
         it.wait_for_quantity(0)
         it.wait(lambda: len(it.emulator.stops) == 1)
         assert it.changes == [(0, 1), (1, 0)]
+        it.assert_nobody_was_killed()
+
+
+def test_a_pool_at_zero_is_woken_by_another_publisher(tmp_path: Path) -> None:
+    """The one that published is dead, and nothing else is to be done for a long time."""
+    with scene(tmp_path, settings={"count_interval": 600}) as it:
+        it.program().say("note.delay()")
+        it.wait(lambda: it.emulator.stops)
+        publisher = it.program()
+        publisher.say("note.apply_async(countdown=30)")
+        it.wait(lambda: buckets(it))
+        os.kill(publisher.pid, signal.SIGKILL)
+        it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2, 90.0)
+        it.wait_for_quantity(0)
         it.assert_nobody_was_killed()
 
 

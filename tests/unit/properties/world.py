@@ -163,7 +163,6 @@ class Book:
         changes: Changes,
         seq: str = "",
         next_in: float | None = None,
-        release: bool = False,
     ) -> Lease:
         if self.dies_after == 0:
             raise Died
@@ -179,8 +178,8 @@ class Book:
         self.due = +self.due
         for worker_id in changes.gone:
             self.presences.pop(worker_id, None)
-        if release:
-            self.next_at = float("inf") if next_in is None else self.now + next_in
+        if next_in is not None:
+            self.next_at = self.now + next_in
             if self.state.get("seq", "0") != seq:
                 self.next_at = min(self.next_at, self.now + EVALUATION_GAP)
         return lease
