@@ -177,7 +177,6 @@ class Agent:
 
     def _gather(self, courier: Courier) -> None:
         began = monotonic()
-        courier.prepare()
         self._closed.wait(began + GATHER - monotonic())
         while not courier.urgent() and monotonic() - began < LONGEST_HOLD:
             if self._closed.wait(GATHER):

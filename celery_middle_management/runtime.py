@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import Any
 
 from celery import Celery, _state, signals
 
+# All that an evaluation needs, heroku3 above all: imported while tasks are published, it would hold
+# up the thread that publishes, and be half imported for ever in a child forked meanwhile.
 from .agent import Agent, Courier, Evaluator
+from .broker import broker_of
 from .ledger import Ledger
+from .platforms import platform_of
+from .scaler import Scaler
 from .settings import Settings, read_settings
 from .signals import SignalHandlers
 from .tally import Tally
@@ -77,13 +81,7 @@ class Runtime:
         signals.worker_init.connect(self._worker_init)
         signals.worker_shutdown.connect(self._worker_shutdown)
         app.steps["consumer"].add(self._worker_step())
-        # A child forked in the middle of an import by another thread could never import it.
-        self._importing = threading.RLock()
-        os.register_at_fork(
-            before=self._importing.acquire,
-            after_in_parent=self._importing.release,
-            after_in_child=self._after_fork,
-        )
+        os.register_at_fork(after_in_child=self._after_fork)
         # Last: other threads may be publishing already.
         self.handlers.connect()
 
@@ -98,19 +96,13 @@ class Runtime:
         return self._ledger
 
     def _scaler(self) -> Evaluator:
-        with self._importing:
-            # Imported where an evaluation may come: heroku3 takes its time.
-            from .broker import broker_of
-            from .platforms import platform_of
-            from .scaler import Scaler
-
-            return Scaler(
-                self.app,
-                self.settings,
-                self.ledger(),
-                broker_of(self.app, self.settings, self.ledger().redis),
-                platform_of(self.app, self.settings),
-            )
+        return Scaler(
+            self.app,
+            self.settings,
+            self.ledger(),
+            broker_of(self.app, self.settings, self.ledger().redis),
+            platform_of(self.app, self.settings),
+        )
 
     def _is_ours(self, queue: str) -> bool:
         return self.settings.pool_for(queue) is not None
@@ -134,7 +126,6 @@ class Runtime:
             self._reporter.close()
 
     def _after_fork(self) -> None:
-        self._importing.release()
         # A connection, a thread and a reporter are their process's alone.
         self._ledger = None
         self._reporter = None

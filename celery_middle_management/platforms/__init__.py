@@ -6,6 +6,8 @@ from celery import Celery
 
 from ..settings import Settings
 from .base import Platform, PlatformError
+from .heroku import HerokuPlatform
+from .local import LocalPlatform, default_directory
 
 __all__ = ["Platform", "PlatformError", "platform_of"]
 
@@ -13,9 +15,5 @@ __all__ = ["Platform", "PlatformError", "platform_of"]
 def platform_of(app: Celery, settings: Settings) -> Platform:
     """The platform that *settings* choose."""
     if settings.heroku is not None:
-        from .heroku import HerokuPlatform
-
         return HerokuPlatform(settings.heroku)
-    from .local import LocalPlatform, default_directory
-
     return LocalPlatform(app, settings.pools, default_directory(settings.redis_url.reveal()))
