@@ -96,7 +96,7 @@ class Courier:
             self._evaluation.join(max(deadline - monotonic(), 0.0))
 
     def prepare(self) -> None:
-        """Load what an evaluation needs while there is time for it."""
+        """Make what evaluates now rather than later; raises what goes wrong in that."""
         self._evaluator()
 
     def _evaluate(self, lease: Lease) -> None:
