@@ -123,6 +123,7 @@ class Reporter:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._waker: Any = None
+        self._restoring = False
         self._scheduled = ScheduledScan()
         self._trouble = TroubleLog(logger)
 
@@ -214,12 +215,32 @@ class Reporter:
         self._gate.want(not self._cordon, self._consumer)
         if not self._gate.settled(self._consumer) and self._thread is not None:
             self._consumer.call_soon(self._reconcile)
+        if self._consumer.hub is None and not self._restoring:
+            self._restoring = True
+            self._consumer.call_soon(self._restore)
 
     def _reconcile(self) -> None:
         try:
             self._gate.reconcile(self._consumer)
         except self._consumer.connection_errors + self._consumer.channel_errors as error:
             self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
+
+    def _restore(self) -> None:
+        """Have kombu give back what dead workers held.
+
+        With Redis it does so by a timer of its event loop. Under gevent and eventlet there is none,
+        and an idle worker would never do it.
+        """
+        self._restoring = False
+        connection = self._consumer.connection
+        cycle = getattr(connection and connection.transport, "cycle", None)
+        restore = getattr(cycle, "maybe_restore_messages", None)
+        if restore is None:
+            return
+        try:
+            restore()
+        except connection.connection_errors + connection.channel_errors as error:
+            self._trouble.warn("restore", "the broker failed, will be tried again: %s", error)
 
 
 class ScheduledScan:

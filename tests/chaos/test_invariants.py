@@ -25,7 +25,14 @@ def event(kind: str, at: float, **facts: Any) -> Event:
 
 
 def published(at: float = 1.0, task: str = "t", **facts: Any) -> Event:
-    defaults = {"plain": False, "took": 0.001, "what": "burst", "seconds": 1.0, "eta": 0.0}
+    defaults = {
+        "plain": False,
+        "took": 0.001,
+        "pid": 1,
+        "what": "burst",
+        "seconds": 1.0,
+        "eta": 0.0,
+    }
     return event("published", at, id=task, **{**defaults, **facts})
 
 
@@ -85,7 +92,8 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         event("key", 99, name="{middle-management:myapp}:workers", size=3, ttl=60, live=3),
     ]),
     (invariants.never_slower, [
-        fault(0, 50, "ledger"), published(1, "a"), published(2, "b", plain=True),
+        fault(0, 50, "ledger"), published(1, "a", took=0.9), published(2, "b"),
+        published(3, "c", plain=True, pid=2), published(4, "d", plain=True, pid=2),
     ]),
 ]  # fmt: skip
 
@@ -116,7 +124,8 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     ]),
     (invariants.keys_bounded, [event("key", 99, name="other", size=1, ttl=9, live=3)]),
     (invariants.never_slower, [
-        fault(0, 50, "ledger"), published(1, "a", took=0.06), published(2, "b", plain=True),
+        fault(0, 50, "ledger"), published(1, "a"), published(2, "b", took=0.06),
+        published(3, "c", plain=True, pid=2), published(4, "d", plain=True, pid=2),
     ]),
 ]  # fmt: skip
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from celery_middle_management.ledger import LOCK_SECONDS
 from tests.integration.scenes import PREFIX, Program, Scene, scene
 
@@ -103,6 +105,21 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
         os.kill(it.running[0].pid, signal.SIGKILL)
         it.wait(lambda: it.on.number("worker/finished") == 1)
         it.wait_for_quantity(0)
+
+
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_what_a_dead_worker_held_comes_back_to_an_idle_one(pool: str, tmp_path: Path) -> None:
+    """Without us, kombu does it where it has an event loop only."""
+    pytest.importorskip(pool)
+    options = json.dumps({"visibility_timeout": 3})
+    with scene(tmp_path, command=None, env={"TRANSPORT_OPTIONS": options}) as it:
+        it.forbid_evaluations()
+        it.program().say("late.delay(10)")
+        with it.on.worker("--pool", pool, DYNO="worker.1") as dying:
+            it.wait(lambda: it.presence("worker.1").get("busy"))
+            dying.kill()
+        with it.on.worker("--pool", pool, DYNO="worker.2"):
+            it.wait(lambda: it.presence("worker.2").get("busy"))
 
 
 def kill_scaler(it: Scene, *publishers: Program) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 if os.environ.get("PATCH_GEVENT"):
@@ -26,6 +27,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     task_ignore_result=os.environ.get("BACKEND_URL") is None,
     task_default_queue=os.environ.get("TASK_QUEUE", "celery"),
+    broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
     task_queue_max_priority=10 if os.environ.get("PRIORITIES") else None,
 )
 
