@@ -106,9 +106,14 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
     """Heroku's Fir generation stops whom it likes."""
     with scene(tmp_path, dyno_names="fir") as it:
         publisher = it.program()
-        publisher.say("for seconds in (1, 3, 5): note.delay(seconds)")
-        it.wait(lambda: len(it.running) >= 2)
-        it.wait(lambda: len(it.journal.runs()) == 3 and not it.running)
+        publisher.say("for _ in range(3): hold.delay()")
+        it.wait(lambda: len(it.at_work) == 3)
+        done, other, busy = it.at_work
+        it.let_go(done, other)
+        time.sleep(A_WHILE)
+        # It could be the busy one.
+        assert it.changes == [(0, 3)]
+        it.let_go(busy)
         it.wait_for_quantity(0)
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
         it.assert_nobody_was_killed()
