@@ -251,7 +251,7 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
         # Heroku's SIGTERM goes to the pool's children too, and ends them.
         return "its dyno was stopped by hand or a deploy"
     since = min(float(event["at"]) for event in seen)
-    if story.disturbed("broker", since - 5.0, second["at"]):
+    if story.disturbed("broker", since - 5.0, second["at"]) or _sent_twice(story, task):
         return "the broker was restarted or paused"
     timeout = story.settings["visibility_timeout"]
     if timeout and second["at"] - since >= timeout - 1.0:
@@ -259,6 +259,12 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
     if task.revoked:
         return "revoked"
     return None
+
+
+def _sent_twice(story: Story, task: Task) -> bool:
+    """Whether Celery may have published it again, for the broker did not answer."""
+    sent = task.published
+    return sent is not None and story.disturbed("broker", sent["at"], sent["at"] + sent["took"])
 
 
 def within_limits(story: Story) -> Verdict:
