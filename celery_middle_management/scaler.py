@@ -190,7 +190,9 @@ class Evaluation:
             return False
         if any(c.page.quantity is None for c in self._cases):
             return True
-        old = self._now - self._read_at >= READ_INTERVAL and self._any_hired()
+        # At 0 it was heard what became of the last change; else it may be any.
+        believed = self._read_at > 0 and not self._any_hired()
+        old = self._now - self._read_at >= READ_INTERVAL and not believed
         return self._may_call() and (old or any(c.fleet.more_than_known() for c in self._cases))
 
     def _any_hired(self) -> bool:

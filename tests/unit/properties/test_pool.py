@@ -185,6 +185,22 @@ def test_at_rest_it_is_counted_and_the_platform_left_alone() -> None:
     assert gaps == {COUNT_INTERVAL}
 
 
+def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
+    """A hire that was not answered took effect, its worker never comes up, the task is revoked."""
+    world = World(minimum=0, numbered=True)
+    world.second()
+    world.publish(1)
+    world.advance(1.0)
+    world.evaluate(Behaviour(change="deaf"))
+    assert world.target == 1
+    world.workers.clear()
+    world.ready = 0
+    world.book.add("finished", 1)
+    for _ in range(300):
+        world.second()
+    assert world.target == 0
+
+
 def assert_it_recovers(world: World) -> None:
     """When all goes well again, the work gets done, and nobody is paid for nothing."""
     world.countable = True
