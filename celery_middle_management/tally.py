@@ -17,6 +17,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 from time import monotonic
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ class Batch:
         elif record.value:
             _count(self.scheduled, record.queue, int(record.value))
         else:
-            _count(self.published, record.queue, int(record.at / SLICE))
+            # Rounded up: rather reckoned twice, till the next count, than by nobody.
+            _count(self.published, record.queue, ceil(record.at / SLICE))
 
     def collapse(self) -> None:
         """Forget the exact publishing times: what waits for Redis to return must not grow."""
