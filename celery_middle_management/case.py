@@ -117,11 +117,17 @@ class Case:
         page = self.page
         mine = [backlogs[q] for q in self.queues]
         consuming = any(p.takes(self.queues, page.now) for p in living)
-        gives_back = None
-        if leaving or page.stopping is not None:
-            gives_back = held_in(leaving, self.queues).scheduled
-        held = held_in(living, self.queues)
-        count = take_count(at, mine, held, page.buckets, consuming, leaving=gives_back)
+        # Where none consumes they stay, and what waits must not be taken for them for ever.
+        published = consuming and page.scheduling
+        count = take_count(
+            at,
+            mine,
+            held_in(living, self.queues),
+            page.buckets,
+            consuming,
+            passing=published or bool(leaving) or page.stopping is not None,
+            leaving=held_in(leaving, self.queues).scheduled,
+        )
         page = page.counted(count, page.published, page.finished)
         empty = consuming and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)

@@ -70,24 +70,24 @@ def take_count(
     buckets: Buckets,
     consuming: bool,
     *,
-    leaving: int | None = None,
+    passing: bool = False,
+    leaving: int = 0,
 ) -> Count:
     """Put the broker's queues, what workers hold and the known due times together.
 
     A message with a future due time looks like any other in its queue, and is told apart by the
     known due times that no worker tells of. Where a worker consumes, it does not stay there, but
-    for those that workers give back when they stop: *leaving* of the held ones are with such, None
-    if nobody stops. Where none consumes, due times that say more than is there are not believed.
+    it may be *passing*: published just now, or given back by workers that stop, with whom *leaving*
+    of the held ones are. Where none consumes, due times that say more than is there are not
+    believed.
     """
     backlogs = tuple(backlogs)
     ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
     taken = sum(b.scheduled for b in backlogs)
-    staying = held.scheduled + taken - (leaving or 0)
+    staying = held.scheduled + taken - leaving
     known = max(sum(n for due, n in buckets.items() if due > now) - staying - orphans, 0)
-    if leaving is not None:
-        scheduled = min(known, ready)
-    else:
-        scheduled = known if not consuming and known <= ready else 0
+    believed = passing or (not consuming and known <= ready)
+    scheduled = min(known, ready) if believed else 0
     lost = [b for b in backlogs if b.orphans]
     returning = sum(b.orphans for b in lost if b.restore_at <= now)
     later = [b.restore_at for b in lost if b.restore_at > now]

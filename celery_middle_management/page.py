@@ -18,6 +18,8 @@ from .settings import Pool, Settings
 BOOT_SECONDS = 10.0
 #: After a count that failed or surprised, count again after this time (s).
 RECOUNT_INTERVAL = 5.0
+#: Workers that consume have taken a scheduled task this long (s) after its publisher told of it.
+TAKEN_WITHIN = 5.0
 #: Weight of the newest boot in the moving average.
 _BOOT_WEIGHT = 0.3
 
@@ -47,6 +49,8 @@ class Page:
     #: Dead reckoning less the count, when it was taken.
     drift: int = 0
     buckets: Mapping[int, int] = field(default_factory=dict)
+    #: When a publisher last told of scheduled tasks.
+    scheduled_at: float = 0.0
     cordon: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
@@ -88,6 +92,11 @@ class Page:
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
         return min(ahead, default=None)
+
+    @property
+    def scheduling(self) -> bool:
+        """Whether scheduled tasks were told of so lately that they may be on their way still."""
+        return self.now - self.scheduled_at < TAKEN_WITHIN
 
     @property
     def fire_denied(self) -> bool:
@@ -152,6 +161,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         count=Count(**counted) if counted else None,
         drift=drift,
         buckets=snapshot.due.get(pool.name, {}),
+        scheduled_at=snapshot.time(name("scheduled_at")),
         cordon=read_cordon(cordon),
         fire=Sent(**fire) if fire else None,
         hire=Sent(**hire) if hire else None,

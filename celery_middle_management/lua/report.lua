@@ -39,6 +39,7 @@ for pool, r in pairs(msg.pools) do
     redis.call('HINCRBYFLOAT', state, pool .. '/runtime', r.runtime)
     redis.call('HINCRBYFLOAT', state, pool .. '/runtime_squares', r.runtime_squares)
   end
+  if #r.scheduled > 0 then redis.call('HSET', state, pool .. '/scheduled_at', ms(now)) end
   for _, s in ipairs(r.scheduled) do
     local when = math.floor((now + s[1]) / 1000)
     local size = s[1] <= msg.fine_horizon * 1000 and msg.fine or msg.coarse

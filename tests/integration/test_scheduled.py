@@ -14,7 +14,7 @@ from celery import Celery
 
 from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from celery_middle_management.ledger import Ledger
-from celery_middle_management.page import BOOT_SECONDS
+from celery_middle_management.page import BOOT_SECONDS, TAKEN_WITHIN
 from celery_middle_management.settings import read_settings
 from celery_middle_management.tally import PUBLISHED, Batch, Tally
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
@@ -138,7 +138,9 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
         batch = Batch()
         tally.drain(batch)
         ledger.report(batch)
-    due = ledger.snapshot().due["worker"]
+    snapshot = ledger.snapshot()
+    assert snapshot.now - snapshot.time("worker/scheduled_at") < TAKEN_WITHIN
+    due = snapshot.due["worker"]
     fine, coarse = FINE_HORIZON / FINE_BUCKET, (86_400 - FINE_HORIZON) / COARSE_BUCKET
     # One more where the fine ones end, and those that begin while it is published.
     assert len(due) <= fine + coarse + 20

@@ -10,8 +10,15 @@ import pytest
 
 from celery_middle_management.demand import Count
 from celery_middle_management.fleet import Cordon
-from celery_middle_management.ledger import Changes, Snapshot
-from celery_middle_management.page import BOOT_SECONDS, Page, PageWriter, Sent, read_page
+from celery_middle_management.ledger import Changes, Snapshot, millis
+from celery_middle_management.page import (
+    BOOT_SECONDS,
+    TAKEN_WITHIN,
+    Page,
+    PageWriter,
+    Sent,
+    read_page,
+)
 from celery_middle_management.settings import Pool
 
 NOW = 10_000.0
@@ -161,6 +168,13 @@ def test_what_is_over_is_unset() -> None:
     writer.fire_settled()
     writer.count(page())
     assert written(changes, before).state == {}
+
+
+@pytest.mark.parametrize(("ago", "scheduling"), [(0.0, True), (TAKEN_WITHIN, False)])
+def test_scheduled_tasks_are_on_their_way_for_a_while(ago: float, scheduling: bool) -> None:
+    told = snapshot({"worker/scheduled_at": str(millis(NOW - ago))})
+    assert read_page(told, POOL).scheduling == scheduling
+    assert not read_page(snapshot(), POOL).scheduling
 
 
 # -- how it is written

@@ -31,14 +31,16 @@ times = st.floats(0, 2 * NOW)
 buckets = st.dictionaries(st.integers(900, 1100).map(lambda n: n * FINE_BUCKET), st.integers(1, 9))
 helds = st.builds(Held, tasks, tasks, tasks, tasks)
 backlogs = st.lists(st.builds(Backlog, tasks, tasks, tasks, times), max_size=4)
-counts = st.builds(take_count, times, backlogs, helds, buckets, st.booleans())
+counts = st.builds(
+    take_count, times, backlogs, helds, buckets, st.booleans(), passing=st.booleans()
+)
 
 
-@given(backlogs, helds, buckets, st.booleans())
+@given(backlogs, helds, buckets, st.booleans(), st.booleans())
 def test_a_count_accounts_for_every_task_once(
-    queues: list[Backlog], held: Held, due: Buckets, consuming: bool
+    queues: list[Backlog], held: Held, due: Buckets, consuming: bool, passing: bool
 ) -> None:
-    count = take_count(NOW, queues, held, due, consuming)
+    count = take_count(NOW, queues, held, due, consuming, passing=passing)
     assert min(count.waiting, count.running, count.scheduled) >= 0
     back = sum(b.orphans for b in queues if b.restore_at <= NOW)
     there = (

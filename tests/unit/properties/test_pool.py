@@ -201,6 +201,32 @@ def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
     assert world.target == 0
 
 
+def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
+    """The worker consumes, and takes in a moment what was published just now."""
+    world = World(minimum=1, numbered=True)
+    world.second()
+    while world.now - world.counted_at[-1] < COUNT_INTERVAL - 1:
+        world.second()
+    counts = len(world.counted_at)
+    world.schedule(40, 600.0)
+    while len(world.counted_at) == counts:
+        world.second()
+    assert world.target == 1
+
+
+def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
+    """However many more of them are published, and though nobody tells of what waits."""
+    world = World(minimum=0, numbered=True)
+    world.second()
+    world.schedule(100, 3000.0)
+    world.later.clear()
+    world.publish(1, told=False)
+    for _ in range(2 * int(COUNT_INTERVAL)):
+        world.schedule(1, 3000.0)
+        world.second()
+    assert world.target > 0
+
+
 def assert_it_recovers(world: World) -> None:
     """When all goes well again, the work gets done, and nobody is paid for nothing."""
     world.countable = True

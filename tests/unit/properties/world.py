@@ -18,7 +18,14 @@ from celery_middle_management import scaler
 from celery_middle_management.broker import Broker, CountFailed
 from celery_middle_management.demand import Backlog, Held, bucket_of
 from celery_middle_management.fleet import Cordon, number_of
-from celery_middle_management.ledger import EVALUATION_GAP, LOCK_SECONDS, Changes, Lease, Snapshot
+from celery_middle_management.ledger import (
+    EVALUATION_GAP,
+    LOCK_SECONDS,
+    Changes,
+    Lease,
+    Snapshot,
+    millis,
+)
 from celery_middle_management.page import read_cordon
 from celery_middle_management.platforms import Platform, PlatformError
 from celery_middle_management.presence import Presence
@@ -378,6 +385,7 @@ class World(Platform, Broker):
         self.later += [due] * tasks
         if told:
             self.book.due[bucket_of(due, self.now)] += tasks
+            self.book.state[f"{POOL}/scheduled_at"] = str(millis(self.now))
             self.book.told()
 
     def revoke(self, index: int) -> None:
