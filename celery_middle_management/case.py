@@ -50,7 +50,14 @@ class Case:
         self._writer = PageWriter(page, changes)
         self._fresh = False
         self.page = self._up_to_date(page, presences)
-        self.fleet = Fleet(pool.name, page.now, presences, page.quantity, None, watched_since)
+        self.fleet = Fleet(
+            pool.name,
+            page.now,
+            presences,
+            quantity=page.quantity,
+            quantity_at=page.quantity_at,
+            watched_since=watched_since,
+        )
 
     def _up_to_date(self, page: Page, presences: Collection[Presence]) -> Page:
         page = self._writer.fall_due(page)
@@ -216,9 +223,10 @@ class Case:
 
     def learn(self, quantity: int) -> None:
         """The platform said how many workers there are to be."""
-        self.page = replace(self.page, quantity=quantity)
-        self.fleet = replace(self.fleet, quantity=quantity)
-        self._writer.quantity(quantity)
+        at = self.page.now
+        self.page = replace(self.page, quantity=quantity, quantity_at=at)
+        self.fleet = replace(self.fleet, quantity=quantity, quantity_at=at)
+        self._writer.quantity(quantity, at)
 
     def learn_running(self, running: frozenset[str]) -> None:
         """The platform said which workers are starting or up."""

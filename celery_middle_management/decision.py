@@ -60,10 +60,12 @@ def decide(view: View) -> Decision:
     - Whoever the platform may still be about to stop takes no tasks, whatever there is to do.
     """
     decision = _decide(view)
-    if view.stopping is None:
+    about_to_stop = view.quantity if view.fleet.doomed else None
+    bounds = [b for b in (view.stopping, about_to_stop) if b is not None]
+    if not bounds:
         return decision
     drawn = decision.cordon.above
-    above = view.stopping if drawn is None else min(drawn, view.stopping)
+    above = min(bounds if drawn is None else [drawn, *bounds])
     cordon = _redrawn(view, above, decision.cordon.names)
     return replace(decision, cordon=cordon, draining=True)
 

@@ -19,6 +19,8 @@ SURELY_KILLED = 40.0
 BOOT_TIME = 15.0
 #: A worker of which nothing is heard for this long (s) after its hiring never came up.
 BOOT_GRACE = 60.0
+#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s).
+KEEPS_CORDON = 10.0
 
 _CEDAR = re.compile(r"^(?P<pool>[-\w]+)\.(?P<number>[1-9]\d*)$")
 _FIR = re.compile(r"^(?P<pool>[-\w]+)-[a-z0-9]{4,}-[a-z0-9]{4,}$")
@@ -75,6 +77,28 @@ class Cordon:
         return replace(new, since={n: self.since.get(n, fleet.now) for n in held})
 
 
+class Orders:
+    """The cordon that one worker obeys, out of those that it is told of."""
+
+    def __init__(self, name: str) -> None:
+        self.cordon = Cordon()
+        self._name = name
+        self._keeps_until = 0.0
+
+    def hear(self, told: Cordon, now: float, *, forgotten: bool) -> None:
+        """The ledger told of its pool's cordon, and whether it had *forgotten* this worker.
+
+        One that has lost its data does not know either whom the platform is about to stop: until a
+        scaler has learned it, the worker stays cordoned.
+        """
+        if forgotten:
+            self._keeps_until = now + KEEPS_CORDON
+        if told.holds(self._name):
+            self.cordon = told
+        elif now >= self._keeps_until:
+            self.cordon = Cordon()
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The workers of one pool at one moment."""
@@ -83,6 +107,8 @@ class Fleet:
     now: float
     presences: tuple[Presence, ...] = ()
     quantity: int | None = None
+    #: When (Unix, s) the platform said so.
+    quantity_at: float = 0.0
     #: Names that the platform says are starting or up; None when it was not asked.
     running: frozenset[str] | None = None
     #: Since when (Unix, s) nobody who kept watch can have missed a presence.
@@ -107,10 +133,20 @@ class Fleet:
             if (p.closing or self._dismissed(p)) and not p.silent(self.now)
         )
 
+    @property
+    def doomed(self) -> bool:
+        """Whether a worker is still there that the platform has no place for, and so will stop."""
+        return any(self._dismissed(p) and p.since <= self.quantity_at for p in self.living)
+
     def more_than_known(self) -> bool:
-        """Whether a worker is at work that the known quantity has no place for."""
-        return any(
-            self._dismissed(p) and not p.closing and not p.silent(self.now) for p in self.presences
+        """Whether workers are at work that the known quantity has no place for.
+
+        Somebody may have hired them by hand; not those that were there when the quantity was known.
+        """
+        at_work = [p for p in self.presences if not p.closing and not p.silent(self.now)]
+        unnumbered = {p.name for p in at_work if number_of(p.name) is None}
+        return len(unnumbered) > (self.quantity or 0) or any(
+            self._dismissed(p) and p.since > self.quantity_at for p in at_work
         )
 
     def gone(self, presence: Presence) -> bool:

@@ -82,6 +82,8 @@ class Reply:
     wait: float
     #: Counts of these pools can wait for so long (s): they could change nothing sooner.
     held: Mapping[str, float]
+    #: The worker was not known: it has just come up, or the ledger has forgotten it.
+    met: bool
     #: The cordon of the worker's pool, a JSON document.
     cordon: str | None
 
@@ -193,6 +195,7 @@ class Ledger:
             lease=Lease(token, won) if answer["lease"] else None,
             wait=answer["wait"] / 1000,
             held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
+            met=answer["met"],
             cordon=answer.get("cordon") or None,
         )
 

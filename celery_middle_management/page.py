@@ -41,6 +41,8 @@ class Page:
     pool: Pool
     now: float
     quantity: int | None = None
+    #: When the platform said so.
+    quantity_at: float = 0.0
     published: int = 0
     finished: int = 0
     base_published: int = 0
@@ -154,6 +156,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         pool=pool,
         now=snapshot.now,
         quantity=number("quantity") if name("quantity") in snapshot.state else None,
+        quantity_at=snapshot.time(name("quantity_at")),
         published=number("published"),
         finished=number("finished"),
         base_published=number("base_published"),
@@ -258,9 +261,10 @@ class PageWriter:
         }
         self._set("cordon", json.dumps(document))
 
-    def quantity(self, quantity: int) -> None:
+    def quantity(self, quantity: int, at: float) -> None:
         """The platform said how many workers there are to be."""
         self._set("quantity", str(quantity))
+        self._set("quantity_at", str(millis(at)))
 
     def raised(self, now: float) -> None:
         """Workers were hired."""

@@ -26,7 +26,7 @@ from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
 from .demand import Held, bucket_of
-from .fleet import Cordon, pool_of
+from .fleet import Orders, pool_of
 from .ledger import LONGEST_HOLD, Reply
 from .page import read_cordon
 from .presence import Presence
@@ -117,7 +117,7 @@ class Reporter:
         self._app = app
         self._courier = courier
         self._gate = Gate()
-        self._cordon = Cordon()
+        self._orders = Orders(self.name)
         self._since = 0.0
         self._consumer: Any = None
         self._stop = threading.Event()
@@ -166,8 +166,9 @@ class Reporter:
     def presence(self) -> Presence:
         """What this worker says of itself now."""
         # In this order: a task that moves on meanwhile is seen twice rather than never.
-        stopped = self._gate.want(not self._cordon, self._consumer)
-        scheduled = self._scheduled.look(self._consumer, cordoned=bool(self._cordon))
+        cordon = self._orders.cordon
+        stopped = self._gate.want(not cordon, self._consumer)
+        scheduled = self._scheduled.look(self._consumer, cordoned=bool(cordon))
         limited = list(_rate_limited(self._consumer))
         reserved = _copy(worker_state.reserved_requests)
         active = _copy(worker_state.active_requests)
@@ -186,7 +187,7 @@ class Reporter:
             pool=self._pool,
             since=self._since,
             seen=0.0,
-            stopped=self._cordon.at if stopped and self._cordon else 0.0,
+            stopped=cordon.at if stopped and cordon else 0.0,
             closing=_closing(),
             busy=max(
                 len({*limited, *reserved, *active}) + scheduled.imminent,
@@ -209,10 +210,10 @@ class Reporter:
                 logger.exception("a worker could not report")
 
     def _hear(self, reply: Reply) -> None:
+        told = read_cordon(json.loads(reply.cordon) if reply.cordon else {})
+        self._orders.hear(told, reply.now, forgotten=reply.met and self._since > 0)
         self._since = self._since or reply.now
-        cordon = read_cordon(json.loads(reply.cordon) if reply.cordon else {})
-        self._cordon = cordon if cordon.holds(self.name) else Cordon()
-        self._gate.want(not self._cordon, self._consumer)
+        self._gate.want(not self._orders.cordon, self._consumer)
         if not self._gate.settled(self._consumer) and self._thread is not None:
             self._consumer.call_soon(self._reconcile)
         if self._consumer.hub is None and not self._restoring:

@@ -55,13 +55,13 @@ end
 if zero then next_at = math.min(next_at, math.max(now, blocked)) end
 for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
 if #msg.queues > 0 then keep(queues, msg.expiry) end
+local met = false
 if msg.id then
   if msg.presence then
     ticked = now
     redis.call('HSET', state, 'ticked_at', ms(now))
-    if redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1 then
-      next_at = math.min(next_at, now)
-    end
+    met = redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1
+    if met then next_at = math.min(next_at, now) end
     keep(workers, msg.expiry)
   elseif redis.call('HDEL', workers, msg.id) == 1 then
     next_at = math.min(next_at, now)
@@ -75,5 +75,5 @@ redis.call('HSET', state, 'next_at', ms(next_at))
 keep(state, msg.expiry)
 local wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
 if not msg.id and (now - ticked < msg.watches or wait > msg.stand_by) then wait = msg.stand_by end
-return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
+return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
                      cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})

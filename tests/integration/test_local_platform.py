@@ -81,6 +81,8 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     yield directory
     Scripts(directory).stop_all(soon())
     wait_for(lambda: not processes(directory), message=lambda: str(processes(directory)))
+    # Who was dying when it looked for those that are dead has died by now.
+    Scripts(directory).stop_all(soon())
     assert not list(directory.glob("*.json"))
 
 

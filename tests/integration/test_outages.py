@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from celery_middle_management.fleet import KEEPS_CORDON
 from tests.integration.scenes import A_WHILE, Scene, scene
 
 #: Publishes ten tasks; the longest that one took (s).
@@ -83,6 +84,25 @@ def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
         # Redis' own time-outs are 3 s; a delay() that waited for it would take as long.
         assert longest < 1.5
+
+
+def test_who_is_to_be_stopped_takes_no_tasks(tmp_path: Path) -> None:
+    """However late the platform stops him, and though the ledger is lost meanwhile."""
+    with scene(tmp_path, own_ledger=True, command=None) as it, it.on.worker(DYNO="worker.2"):
+        it.wait(lambda: it.has_stopped("worker.2"))
+        publisher = it.program()
+        publisher.say("note.delay()")
+        it.wait_for_quantity(1)
+        it.ledger.kill()
+        it.ledger.restart()
+        it.wait(lambda: it.has_stopped("worker.2"))
+        time.sleep(KEEPS_CORDON)
+        assert it.has_stopped("worker.2")
+        assert not it.journal.runs()
+        # There is a place for him after all.
+        publisher.say("note.delay()")
+        it.wait_for_quantity(2)
+        it.wait(lambda: len(it.journal.runs()) == 2)
 
 
 def test_a_ledger_lost_at_rest(tmp_path: Path) -> None:

@@ -169,9 +169,23 @@ def test_nobody_who_may_still_be_stopped_is_uncordoned() -> None:
     assert decide(replace(seen, stopping=None)).cordon == Cordon()
 
 
+def test_who_was_there_when_the_platform_had_no_place_for_him_is_not_uncordoned() -> None:
+    """However late the platform stops him."""
+    three = fleet(*crew(1, 2, 3), quantity=2, quantity_at=NOW - 300)
+    seen = view(2, 2, cordon=cordon(2), fleet=three)
+    decision = decide(seen)
+    assert (decision.cordon.above, decision.draining) == (2, True)
+    assert decide(replace(seen, cordon=Cordon())).cordon.above == 2
+    known_before = replace(three, quantity_at=NOW - 2000)
+    assert decide(replace(seen, fleet=known_before)).cordon == Cordon()
+
+
 def test_hiring_does_not_wait_for_it() -> None:
     decision = decide(view(0, 2, cordon=cordon(0), stopping=0, may_call=False))
     assert (decision.quantity, decision.cordon.above) == (2, 0)
+    doomed = fleet(*crew(1, 2, 3), quantity=2, quantity_at=NOW)
+    decision = decide(view(2, 4, cordon=cordon(2), fleet=doomed))
+    assert (decision.quantity, decision.cordon.above) == (4, 2)
 
 
 def test_the_lower_cordon_counts() -> None:

@@ -10,8 +10,10 @@ import pytest
 from celery_middle_management.fleet import (
     BOOT_GRACE,
     BOOT_TIME,
+    KEEPS_CORDON,
     SURELY_KILLED,
     Cordon,
+    Orders,
     number_of,
     pool_of,
 )
@@ -21,6 +23,41 @@ from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 
 LONG_AGO = NOW - SURELY_KILLED
 FIR = "worker-23z34x56y-w78k9"
+
+
+# -- what a worker obeys
+
+
+def test_a_worker_obeys_the_cordon_that_holds_it() -> None:
+    orders = Orders("worker.3")
+    assert not orders.cordon
+    for told in (cordon(2), cordon(None, "worker.3")):
+        orders.hear(told, NOW, forgotten=False)
+        assert orders.cordon == told
+        orders.hear(cordon(3), NOW, forgotten=False)
+        assert not orders.cordon
+
+
+def test_a_cordon_lost_with_the_ledger_is_kept_for_a_while() -> None:
+    orders = Orders("worker.3")
+    orders.hear(cordon(2), NOW, forgotten=False)
+    for later in (0.0, KEEPS_CORDON - 0.1):
+        orders.hear(Cordon(), NOW + later, forgotten=later == 0.0)
+        assert orders.cordon == cordon(2)
+    redrawn = cordon(1, at=NOW + 1)
+    orders.hear(redrawn, NOW + 1, forgotten=False)
+    assert orders.cordon == redrawn
+    orders.hear(Cordon(), NOW + KEEPS_CORDON, forgotten=False)
+    assert not orders.cordon
+
+
+def test_who_was_not_cordoned_when_the_ledger_was_lost_goes_on() -> None:
+    orders = Orders("worker.3")
+    orders.hear(Cordon(), NOW, forgotten=True)
+    assert not orders.cordon
+
+
+# -- names and fleets
 
 
 @pytest.mark.parametrize(
@@ -153,6 +190,20 @@ def test_a_worker_at_work_above_the_quantity_was_hired_by_hand(
     assert fleet(by_hand, quantity=2).more_than_known() is more
     assert not fleet(by_hand, quantity=3).more_than_known()
     assert not fleet(by_hand).more_than_known()
+    assert fleet(presence(FIR, **said), quantity=0).more_than_known() is more
+    assert not fleet(presence(FIR, **said), quantity=1).more_than_known()
+
+
+def test_a_worker_that_was_there_when_there_was_no_place_for_it_is_to_be_stopped() -> None:
+    there = presence("worker.3", since=NOW - 60)
+    for asked, doomed in ((NOW - 61, False), (NOW - 60, True), (NOW, True)):
+        asked_then = fleet(there, quantity=2, quantity_at=asked)
+        assert asked_then.doomed is doomed
+        assert asked_then.more_than_known() is not doomed
+    assert not fleet(there, quantity=3, quantity_at=NOW).doomed
+    assert not fleet(presence(FIR), quantity=0, quantity_at=NOW).doomed
+    gone = presence("worker.3", seen=LONG_AGO)
+    assert not fleet(gone, quantity=2, quantity_at=NOW).doomed
 
 
 def test_leaving_are_those_that_shut_down_and_those_that_are_to_be_stopped() -> None:

@@ -137,6 +137,7 @@ def test_what_is_written_is_read_again() -> None:
     changes = Changes()
     told = page(
         quantity=3,
+        quantity_at=NOW - 9,
         base_published=7,
         base_finished=6,
         count=Count(NOW - 1, 1, 2, 3, restore_at=NOW + 4),
@@ -147,7 +148,7 @@ def test_what_is_written_is_read_again() -> None:
         raised_at=NOW - 8,
     )
     writer = PageWriter(told, changes)
-    writer.quantity(3)
+    writer.quantity(3, NOW - 9)
     writer.count(told)
     writer.cordon(told.cordon)
     writer.firing(1, NOW + 30, done=True)

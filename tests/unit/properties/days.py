@@ -73,7 +73,8 @@ class Days:
         # Not while a change of ours is under way: nobody could know of it, or tell.
         if not world.under_way and self.happens(0.05):
             world.scale_by_hand(random.randint(0, 6))
-        if not (world.under_way or world.stops) and self.happens(0.03):
+        # Likewise.
+        if not world.under_way and self.happens(0.03):
             world.lose_ledger()
         if self.happens(0.1) or not world.countable:
             world.countable = not world.countable

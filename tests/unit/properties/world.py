@@ -17,7 +17,7 @@ from celery import Celery
 from celery_middle_management import scaler
 from celery_middle_management.broker import Broker, CountFailed
 from celery_middle_management.demand import Backlog, Held, bucket_of
-from celery_middle_management.fleet import Cordon, number_of
+from celery_middle_management.fleet import Cordon, Orders, number_of
 from celery_middle_management.ledger import (
     EVALUATION_GAP,
     LOCK_SECONDS,
@@ -77,18 +77,23 @@ class Worker:
     started: float
     up: bool = False
     since: float = 0.0
-    heard: Cordon = field(default_factory=Cordon)
     consuming: bool = False
     running: int = 0
     #: Due times of the scheduled tasks that it holds.
     scheduled: list[float] = field(default_factory=list)
     #: Redis does not hear of it.
     mute: bool = False
+    #: Redis has heard of it before.
+    known: bool = False
     #: When (s) it was asked to stop.
     stopped_at: float | None = None
 
+    def __post_init__(self) -> None:
+        self.orders = Orders(self.name)
+
     def presence(self, now: float) -> Presence:
-        confirms = self.heard and not self.consuming
+        cordon = self.orders.cordon
+        confirms = cordon and not self.consuming
         scheduled = len(self.scheduled)
         return Presence(
             id=self.id,
@@ -96,7 +101,7 @@ class Worker:
             pool=POOL,
             since=self.since,
             seen=now,
-            stopped=self.heard.at if confirms else 0.0,
+            stopped=cordon.at if confirms else 0.0,
             closing=self.stopped_at is not None,
             busy=self.running + sum(due - now < IMMINENT for due in self.scheduled),
             queues=(QUEUE,),
@@ -104,11 +109,8 @@ class Worker:
             due={QUEUE: Counter(bucket_of(due, now) for due in self.scheduled)},
         )
 
-    def hear(self, cordon: Cordon) -> None:
-        self.heard = cordon if cordon.holds(self.name) else Cordon()
-
     def obey(self) -> None:
-        self.consuming = not self.heard and self.stopped_at is None
+        self.consuming = not self.orders.cordon and self.stopped_at is None
 
 
 class Book:
@@ -137,11 +139,13 @@ class Book:
         evaluated = float(self.state.get("evaluated_at", 0)) / 1000
         self.next_at = min(self.next_at, max(self.now, evaluated + EVALUATION_GAP))
 
-    def met(self, presence: Presence) -> None:
-        """A worker has said what it holds."""
-        if presence.id not in self.presences:
+    def met(self, presence: Presence) -> bool:
+        """A worker has said what it holds; returns whether it was not known."""
+        met = presence.id not in self.presences
+        if met:
             self.next_at = self.now
         self.presences[presence.id] = presence
+        return met
 
     def left(self, worker_id: str) -> None:
         """A worker has said goodbye."""
@@ -418,8 +422,9 @@ class World(Platform, Broker):
 
     def report(self, worker: Worker) -> None:
         if not worker.mute:
-            self.book.met(worker.presence(self.now))
-            worker.hear(self.book.cordon)
+            met = self.book.met(worker.presence(self.now))
+            worker.orders.hear(self.book.cordon, self.now, forgotten=met and worker.known)
+            worker.known = True
 
     def come_up(self, worker: Worker) -> None:
         """It is heard of, and hears of its cordon, before it begins to consume."""
