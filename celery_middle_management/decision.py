@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .fleet import Cordon, Fleet
+from .cordon import Cordon
+from .fleet import Fleet
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _fire_unordered(view: View) -> Decision:
 
 
 def _redrawn(view: View, above: int | None, names: frozenset[str]) -> Cordon:
-    return view.cordon.redrawn(above, names, view.fleet, view.quantity)
+    return view.cordon.redrawn(above, names, view.fleet.names(view.quantity), view.fleet.now)
 
 
 def _may_stop(view: View, name: str, cordon: Cordon) -> bool:

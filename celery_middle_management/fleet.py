@@ -6,10 +6,11 @@ the old one shuts down beside the new one. So a name is drained only when all wh
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+from .cordon import Cordon
+from .names import number_of
 from .presence import Presence
 
 #: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
@@ -19,84 +20,6 @@ SURELY_KILLED = 40.0
 BOOT_TIME = 15.0
 #: A worker of which nothing is heard for this long (s) after its hiring never came up.
 BOOT_GRACE = 60.0
-#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s).
-KEEPS_CORDON = 10.0
-
-_CEDAR = re.compile(r"^(?P<pool>[-\w]+)\.(?P<number>[1-9]\d*)$")
-_FIR = re.compile(r"^(?P<pool>[-\w]+)-[a-z0-9]{4,}-[a-z0-9]{4,}$")
-
-
-def pool_of(name: str) -> str | None:
-    """The process type in a dyno's name, ``worker`` in ``worker.3`` and in Fir's names."""
-    match = _CEDAR.match(name) or _FIR.match(name)
-    return match["pool"] if match else None
-
-
-def number_of(name: str) -> int | None:
-    """The ordinal in a dyno's name, None on platforms that do not number them."""
-    match = _CEDAR.match(name)
-    return int(match["number"]) if match else None
-
-
-@dataclass(frozen=True)
-class Cordon:
-    """Which workers of a pool are to take no more tasks.
-
-    *above*: those numbered higher, and every one without a number. *names*: those as well.
-    *at* is Redis' time (Unix, s) when it was drawn, and tells one cordon from another. *since*
-    says for each worker behind it since when it has been cordoned without a break.
-    """
-
-    above: int | None = None
-    names: frozenset[str] = frozenset()
-    at: float = 0.0
-    since: Mapping[str, float] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return self.above is not None or bool(self.names)
-
-    def holds(self, name: str) -> bool:
-        """Whether the worker of this name is cordoned."""
-        if name in self.names:
-            return True
-        number = number_of(name)
-        return self.above is not None and (number is None or number > self.above)
-
-    def same_as(self, other: Cordon) -> bool:
-        """Whether both cordon the same workers, whenever they were drawn."""
-        return self.above == other.above and self.names == other.names
-
-    def redrawn(
-        self, above: int | None, names: frozenset[str], fleet: Fleet, quantity: int
-    ) -> Cordon:
-        """The cordon *above* and *names*, with the times of those that this one held already."""
-        new = Cordon(above, names, fleet.now)
-        if new.same_as(self):
-            new = replace(new, at=self.at)
-        held = [n for n in fleet.names(quantity) if new.holds(n)]
-        return replace(new, since={n: self.since.get(n, fleet.now) for n in held})
-
-
-class Orders:
-    """The cordon that one worker obeys, out of those that it is told of."""
-
-    def __init__(self, name: str) -> None:
-        self.cordon = Cordon()
-        self._name = name
-        self._keeps_until = 0.0
-
-    def hear(self, told: Cordon, now: float, *, forgotten: bool) -> None:
-        """The ledger told of its pool's cordon, and whether it had *forgotten* this worker.
-
-        One that has lost its data does not know either whom the platform is about to stop: until a
-        scaler has learned it, the worker stays cordoned.
-        """
-        if forgotten:
-            self._keeps_until = now + KEEPS_CORDON
-        if told.holds(self._name):
-            self.cordon = told
-        elif now >= self._keeps_until:
-            self.cordon = Cordon()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from .cordon import Cordon
 from .demand import Count, due_by, reckon
-from .fleet import Cordon
 from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
 from .settings import Pool, Settings
@@ -149,7 +149,6 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
 
     counted = snapshot.document(name("count"))
     drift = counted.pop("drift", 0)
-    cordon = snapshot.document(name("cordon"))
     fire = snapshot.document(name("fire"))
     hire = snapshot.document(name("hire"))
     return Page(
@@ -165,7 +164,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         drift=drift,
         buckets=snapshot.due.get(pool.name, {}),
         scheduled_at=snapshot.time(name("scheduled_at")),
-        cordon=read_cordon(cordon),
+        cordon=Cordon.unpacked(snapshot.state.get(name("cordon"))),
         fire=Sent(**fire) if fire else None,
         hire=Sent(**hire) if hire else None,
         raised_at=snapshot.time(name("raised_at")) or None,
@@ -186,11 +185,6 @@ def queues_of(
 def iso(at: float) -> str:
     """A Unix time (s) as people and other programs read it."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def read_cordon(document: Mapping[str, Any]) -> Cordon:
-    """A cordon from its JSON document, no cordon from an empty one."""
-    return Cordon(**{**document, "names": frozenset(document.get("names", ()))})
 
 
 class PageWriter:
@@ -250,16 +244,10 @@ class PageWriter:
 
     def cordon(self, cordon: Cordon) -> None:
         """A cordon was drawn, or with an empty one, lifted."""
-        if not cordon:
+        if cordon:
+            self._set("cordon", cordon.packed())
+        else:
             self._unset("cordon")
-            return
-        document = {
-            "above": cordon.above,
-            "names": sorted(cordon.names),
-            "at": cordon.at,
-            "since": cordon.since,
-        }
-        self._set("cordon", json.dumps(document))
 
     def quantity(self, quantity: int, at: float) -> None:
         """The platform said how many workers there are to be."""

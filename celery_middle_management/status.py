@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .fleet import Cordon, Fleet, number_of
+from .cordon import Cordon
+from .fleet import Fleet
 from .ledger import Snapshot
+from .names import number_of
 from .page import Page, iso, queues_of, read_page
 from .presence import Presence, due_in, held_in
 from .settings import Pool, Settings

@@ -7,7 +7,6 @@ loop, so that a worker which says that it has stopped cannot receive a task any 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -25,10 +24,10 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
+from .cordon import Cordon, Orders
 from .demand import Held, bucket_of
-from .fleet import Orders, pool_of
 from .ledger import LONGEST_HOLD, Reply
-from .page import read_cordon
+from .names import pool_of
 from .presence import Presence
 from .settings import Settings
 from .signals import HEADER
@@ -210,8 +209,8 @@ class Reporter:
                 logger.exception("a worker could not report")
 
     def _hear(self, reply: Reply) -> None:
-        told = read_cordon(json.loads(reply.cordon) if reply.cordon else {})
-        self._orders.hear(told, reply.now, forgotten=reply.met and self._since > 0)
+        forgotten = reply.met and self._since > 0
+        self._orders.hear(Cordon.unpacked(reply.cordon), reply.now, forgotten=forgotten)
         self._since = self._since or reply.now
         self._gate.want(not self._orders.cordon, self._consumer)
         if not self._gate.settled(self._consumer) and self._thread is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from celery_middle_management.fleet import Cordon
+from celery_middle_management.cordon import Cordon
 from celery_middle_management.ledger import Changes
 from celery_middle_management.page import Page, PageWriter
 from celery_middle_management.redis_server import RedisServer, find_redis_server

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from celery_middle_management.fleet import KEEPS_CORDON
+from celery_middle_management.cordon import KEEPS_CORDON
 from tests.integration.scenes import A_WHILE, Scene, scene
 
 #: Publishes ten tasks; the longest that one took (s).

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from celery_middle_management.cordon import Cordon
 from celery_middle_management.decision import Decision, View, decide
-from celery_middle_management.fleet import Cordon, Fleet
+from celery_middle_management.fleet import Fleet
 from celery_middle_management.presence import Presence
 
 #: The time in tests that need only one.

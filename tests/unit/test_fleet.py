@@ -10,12 +10,7 @@ import pytest
 from celery_middle_management.fleet import (
     BOOT_GRACE,
     BOOT_TIME,
-    KEEPS_CORDON,
     SURELY_KILLED,
-    Cordon,
-    Orders,
-    number_of,
-    pool_of,
 )
 from celery_middle_management.presence import SILENT
 
@@ -23,108 +18,6 @@ from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 
 LONG_AGO = NOW - SURELY_KILLED
 FIR = "worker-23z34x56y-w78k9"
-
-
-# -- what a worker obeys
-
-
-def test_a_worker_obeys_the_cordon_that_holds_it() -> None:
-    orders = Orders("worker.3")
-    assert not orders.cordon
-    for told in (cordon(2), cordon(None, "worker.3")):
-        orders.hear(told, NOW, forgotten=False)
-        assert orders.cordon == told
-        orders.hear(cordon(3), NOW, forgotten=False)
-        assert not orders.cordon
-
-
-def test_a_cordon_lost_with_the_ledger_is_kept_for_a_while() -> None:
-    orders = Orders("worker.3")
-    orders.hear(cordon(2), NOW, forgotten=False)
-    for later in (0.0, KEEPS_CORDON - 0.1):
-        orders.hear(Cordon(), NOW + later, forgotten=later == 0.0)
-        assert orders.cordon == cordon(2)
-    redrawn = cordon(1, at=NOW + 1)
-    orders.hear(redrawn, NOW + 1, forgotten=False)
-    assert orders.cordon == redrawn
-    orders.hear(Cordon(), NOW + KEEPS_CORDON, forgotten=False)
-    assert not orders.cordon
-
-
-def test_who_was_not_cordoned_when_the_ledger_was_lost_goes_on() -> None:
-    orders = Orders("worker.3")
-    orders.hear(Cordon(), NOW, forgotten=True)
-    assert not orders.cordon
-
-
-# -- names and fleets
-
-
-@pytest.mark.parametrize(
-    ("name", "pool", "number"),
-    [
-        ("worker.3", "worker", 3),
-        ("pdf-maker.12", "pdf-maker", 12),
-        (FIR, "worker", None),
-        ("pdf-maker-23z34x56y-w78k9", "pdf-maker", None),
-        ("celery@some.host", None, None),
-        ("worker.0", None, None),
-        ("run.one-off", None, None),
-        ("worker", None, None),
-    ],
-)
-def test_names(name: str, pool: str | None, number: int | None) -> None:
-    assert (pool_of(name), number_of(name)) == (pool, number)
-
-
-# -- cordons
-
-
-def test_a_cordon_holds_those_numbered_above() -> None:
-    drawn = cordon(2)
-    assert [drawn.holds(f"worker.{n}") for n in (1, 2, 3, 10)] == [False, False, True, True]
-    assert drawn.holds(FIR)
-    assert drawn
-
-
-def test_a_cordon_holds_names() -> None:
-    drawn = cordon(None, FIR)
-    assert drawn.holds(FIR)
-    assert not drawn.holds("worker.1")
-    assert drawn
-
-
-def test_no_cordon_holds_nobody() -> None:
-    assert not Cordon()
-    assert not Cordon().holds("worker.1")
-    assert not Cordon().holds(FIR)
-
-
-def test_a_cordon_drawn_again_as_it_was_stays_the_same_one() -> None:
-    drawn = cordon(1, worker_2=DRAWN - 5)
-    again = drawn.redrawn(1, frozenset(), fleet(), 3)
-    assert again.at == DRAWN
-    assert again.since == {"worker.2": DRAWN - 5, "worker.3": NOW}
-
-
-def test_another_cordon_has_another_time_but_the_cordoned_keep_theirs() -> None:
-    drawn = cordon(1, worker_2=DRAWN, worker_3=DRAWN)
-    again = drawn.redrawn(2, frozenset(), fleet(), 4)
-    assert again.at == NOW
-    assert again.since == {"worker.3": DRAWN, "worker.4": NOW}
-
-
-def test_uncordoned_and_cordoned_again_counts_anew() -> None:
-    lifted = cordon(1, worker_2=DRAWN).redrawn(None, frozenset(), fleet(), 2)
-    assert not lifted
-    assert lifted.redrawn(1, frozenset(), fleet(now=NOW + 9), 2).since == {"worker.2": NOW + 9}
-
-
-def test_names_under_a_cordon_keep_their_times_too() -> None:
-    other = "worker-aaaaa-bbbbb"
-    drawn = Cordon(None, frozenset({FIR}), DRAWN, {FIR: DRAWN})
-    again = drawn.redrawn(None, frozenset({FIR, other}), fleet(presence(FIR), presence(other)), 2)
-    assert again.since == {FIR: DRAWN, other: NOW}
 
 
 # -- who is gone

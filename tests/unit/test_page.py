@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.cordon import Cordon
 from celery_middle_management.demand import Count
-from celery_middle_management.fleet import Cordon
 from celery_middle_management.ledger import Changes, Snapshot, millis
 from celery_middle_management.page import (
     BOOT_SECONDS,

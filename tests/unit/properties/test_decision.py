@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from celery_middle_management.cordon import Cordon
 from celery_middle_management.decision import View, decide
-from celery_middle_management.fleet import Cordon, Fleet
+from celery_middle_management.fleet import Fleet
 from celery_middle_management.presence import Presence
 
 from ..crew import NOW, obeyed, settle

@@ -16,8 +16,8 @@ from celery import Celery
 
 from celery_middle_management import scaler
 from celery_middle_management.broker import Broker, CountFailed
+from celery_middle_management.cordon import Cordon, Orders
 from celery_middle_management.demand import Backlog, Held, bucket_of
-from celery_middle_management.fleet import Cordon, Orders, number_of
 from celery_middle_management.ledger import (
     EVALUATION_GAP,
     LOCK_SECONDS,
@@ -26,7 +26,7 @@ from celery_middle_management.ledger import (
     Snapshot,
     millis,
 )
-from celery_middle_management.page import read_cordon
+from celery_middle_management.names import number_of
 from celery_middle_management.platforms import Platform, PlatformError
 from celery_middle_management.presence import Presence
 from celery_middle_management.settings import Pool, Secret, Settings
@@ -161,7 +161,7 @@ class Book:
 
     @property
     def cordon(self) -> Cordon:
-        return read_cordon(self.snapshot().document(f"{POOL}/cordon"))
+        return Cordon.unpacked(self.state.get(f"{POOL}/cordon"))
 
     def snapshot(self) -> Snapshot:
         due = {POOL: dict(self.due)}

@@ -1,0 +1,85 @@
+"""Which workers are to take no more tasks, and what one of them makes of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from .names import number_of
+
+#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s).
+KEEPS_CORDON = 10.0
+
+
+@dataclass(frozen=True)
+class Cordon:
+    """Which workers of a pool are to take no more tasks.
+
+    *above*: those numbered higher, and every one without a number. *names*: those as well.
+    *at* is Redis' time (Unix, s) when it was drawn, and tells one cordon from another. *since*
+    says for each worker behind it since when it has been cordoned without a break.
+    """
+
+    above: int | None = None
+    names: frozenset[str] = frozenset()
+    at: float = 0.0
+    since: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.above is not None or bool(self.names)
+
+    def holds(self, name: str) -> bool:
+        """Whether the worker of this name is cordoned."""
+        if name in self.names:
+            return True
+        number = number_of(name)
+        return self.above is not None and (number is None or number > self.above)
+
+    def same_as(self, other: Cordon) -> bool:
+        """Whether both cordon the same workers, whenever they were drawn."""
+        return self.above == other.above and self.names == other.names
+
+    def redrawn(
+        self, above: int | None, names: frozenset[str], crew: Iterable[str], now: float
+    ) -> Cordon:
+        """The cordon *above* and *names*, with the times of those that this one held already.
+
+        *crew* are the names of all workers.
+        """
+        new = Cordon(above, names, now)
+        if new.same_as(self):
+            new = replace(new, at=self.at)
+        return replace(new, since={n: self.since.get(n, now) for n in crew if new.holds(n)})
+
+    def packed(self) -> str:
+        """As a JSON document."""
+        return json.dumps({**vars(self), "names": sorted(self.names)}, separators=(",", ":"))
+
+    @staticmethod
+    def unpacked(document: str | None) -> Cordon:
+        """What was :meth:`packed`; without a document no cordon."""
+        told = json.loads(document) if document else {}
+        return Cordon(**{**told, "names": frozenset(told.get("names", ()))})
+
+
+class Orders:
+    """The cordon that one worker obeys, out of those that it is told of."""
+
+    def __init__(self, name: str) -> None:
+        self.cordon = Cordon()
+        self._name = name
+        self._keeps_until = 0.0
+
+    def hear(self, told: Cordon, now: float, *, forgotten: bool) -> None:
+        """The ledger told of its pool's cordon, and whether it had *forgotten* this worker.
+
+        One that has lost its data does not know either whom the platform is about to stop: until a
+        scaler has learned it, the worker stays cordoned.
+        """
+        if forgotten:
+            self._keeps_until = now + KEEPS_CORDON
+        if told.holds(self._name):
+            self.cordon = told
+        elif now >= self._keeps_until:
+            self.cordon = Cordon()

@@ -1,0 +1,98 @@
+"""Who is cordoned, since when, and what a worker makes of it."""
+
+from __future__ import annotations
+
+from celery_middle_management.cordon import KEEPS_CORDON, Cordon, Orders
+
+from .crew import DRAWN, NOW, cordon
+
+FIR = "worker-23z34x56y-w78k9"
+
+
+def crew(quantity: int) -> list[str]:
+    return [f"worker.{n}" for n in range(1, quantity + 1)]
+
+
+def test_a_cordon_holds_those_numbered_above() -> None:
+    drawn = cordon(2)
+    assert [drawn.holds(f"worker.{n}") for n in (1, 2, 3, 10)] == [False, False, True, True]
+    assert drawn.holds(FIR)
+    assert drawn
+
+
+def test_a_cordon_holds_names() -> None:
+    drawn = cordon(None, FIR)
+    assert drawn.holds(FIR)
+    assert not drawn.holds("worker.1")
+    assert drawn
+
+
+def test_no_cordon_holds_nobody() -> None:
+    assert not Cordon()
+    assert not Cordon().holds("worker.1")
+    assert not Cordon().holds(FIR)
+
+
+def test_a_cordon_drawn_again_as_it_was_stays_the_same_one() -> None:
+    drawn = cordon(1, worker_2=DRAWN - 5)
+    again = drawn.redrawn(1, frozenset(), crew(3), NOW)
+    assert again.at == DRAWN
+    assert again.since == {"worker.2": DRAWN - 5, "worker.3": NOW}
+
+
+def test_another_cordon_has_another_time_but_the_cordoned_keep_theirs() -> None:
+    drawn = cordon(1, worker_2=DRAWN, worker_3=DRAWN)
+    again = drawn.redrawn(2, frozenset(), crew(4), NOW)
+    assert again.at == NOW
+    assert again.since == {"worker.3": DRAWN, "worker.4": NOW}
+
+
+def test_uncordoned_and_cordoned_again_counts_anew() -> None:
+    lifted = cordon(1, worker_2=DRAWN).redrawn(None, frozenset(), crew(2), NOW)
+    assert not lifted
+    assert lifted.redrawn(1, frozenset(), crew(2), NOW + 9).since == {"worker.2": NOW + 9}
+
+
+def test_names_under_a_cordon_keep_their_times_too() -> None:
+    other = "worker-aaaaa-bbbbb"
+    drawn = Cordon(None, frozenset({FIR}), DRAWN, {FIR: DRAWN})
+    again = drawn.redrawn(None, frozenset({FIR, other}), [FIR, other], NOW)
+    assert again.since == {FIR: DRAWN, other: NOW}
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    for drawn in (cordon(3, worker_4=NOW), cordon(None, "b", "a"), Cordon()):
+        assert Cordon.unpacked(drawn.packed()) == drawn
+    assert Cordon.unpacked(None) == Cordon()
+
+
+# -- what a worker obeys
+
+
+def test_a_worker_obeys_the_cordon_that_holds_it() -> None:
+    orders = Orders("worker.3")
+    assert not orders.cordon
+    for told in (cordon(2), cordon(None, "worker.3")):
+        orders.hear(told, NOW, forgotten=False)
+        assert orders.cordon == told
+        orders.hear(cordon(3), NOW, forgotten=False)
+        assert not orders.cordon
+
+
+def test_a_cordon_lost_with_the_ledger_is_kept_for_a_while() -> None:
+    orders = Orders("worker.3")
+    orders.hear(cordon(2), NOW, forgotten=False)
+    for later in (0.0, KEEPS_CORDON - 0.1):
+        orders.hear(Cordon(), NOW + later, forgotten=later == 0.0)
+        assert orders.cordon == cordon(2)
+    redrawn = cordon(1, at=NOW + 1)
+    orders.hear(redrawn, NOW + 1, forgotten=False)
+    assert orders.cordon == redrawn
+    orders.hear(Cordon(), NOW + KEEPS_CORDON, forgotten=False)
+    assert not orders.cordon
+
+
+def test_who_was_not_cordoned_when_the_ledger_was_lost_goes_on() -> None:
+    orders = Orders("worker.3")
+    orders.hear(Cordon(), NOW, forgotten=True)
+    assert not orders.cordon
