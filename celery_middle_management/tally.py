@@ -26,7 +26,7 @@ FINISHED = 2
 _WAKE = 0
 
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
-SLICE = 0.01
+SLICE = 0.001
 
 _HEAD = struct.Struct("<HBdd")
 _PIPE_SIZE = 1 << 20

@@ -84,7 +84,7 @@ def test_records_add_up_by_queue_and_time() -> None:
     for at in (5.0, 5.0 - SLICE / 2, 6.0):
         batch.add(Record(PUBLISHED, "a", at, 0.0))
     batch.add(Record(PUBLISHED, "b", 5.0, 0.0))
-    assert batch.published == {"a": {500: 2, 600: 1}, "b": {500: 1}}
+    assert batch.published == {"a": {5000: 2, 6000: 1}, "b": {5000: 1}}
 
 
 def test_no_task_is_told_as_published_before_it_was() -> None:
@@ -119,7 +119,7 @@ def test_collapsed_to_the_latest_time() -> None:
     batch.add(Record(PUBLISHED, "a", 5.0, 100.0))
     batch.collapse()
     batch.collapse()
-    assert batch.published == {"a": {600: 3}}
+    assert batch.published == {"a": {6000: 3}}
     assert batch.scheduled == {"a": {100: 1}}
 
 
@@ -294,7 +294,7 @@ def test_a_record_read_in_parts(shared: Tally, cut: int) -> None:
     drained(shared, batch)
     os.write(write, data[cut:])
     drained(shared, batch)
-    assert batch.published == {"celery": {500: 2}}
+    assert batch.published == {"celery": {5000: 2}}
 
 
 def test_a_pipe_without_writers_is_at_its_end() -> None:
