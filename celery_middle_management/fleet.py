@@ -16,6 +16,9 @@ from .presence import Presence
 #: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
 #: longer running for the platform, and has been silent, this long ago (s) is surely gone.
 SURELY_KILLED = 40.0
+#: Two dynos bear a name for a while only: one that has been silent for so long (s) while another
+#: reports is gone, whichever of them came up first.
+OUTLIVED = 600.0
 #: Before this time (s) a worker that is not heard of is most likely still booting.
 BOOT_TIME = 15.0
 #: A worker of which nothing is heard for this long (s) after its hiring never came up.
@@ -76,14 +79,16 @@ class Fleet:
         """Whether a presence surely has no process any more."""
         if self.now - presence.seen < SURELY_KILLED:
             return False
+        namesakes = [p for p in self.presences if p.name == presence.name]
         replaced = any(
-            p.name == presence.name
-            and p.since > presence.since
-            and self.now - p.since >= SURELY_KILLED
-            for p in self.presences
+            p.since > presence.since and self.now - p.since >= SURELY_KILLED for p in namesakes
+        )
+        # The old dyno of a deploy may have been the later one to come up, if both had just booted.
+        outlived = self.now - presence.seen >= OUTLIVED and not all(
+            p.silent(self.now) for p in namesakes
         )
         ended = self.running is not None and presence.name not in self.running
-        return replaced or ended or self._dismissed(presence)
+        return replaced or outlived or ended or self._dismissed(presence)
 
     def _dismissed(self, presence: Presence) -> bool:
         number = number_of(presence.name)

@@ -10,6 +10,7 @@ import pytest
 from celery_middle_management.fleet import (
     BOOT_GRACE,
     BOOT_TIME,
+    OUTLIVED,
     SURELY_KILLED,
 )
 from celery_middle_management.presence import SILENT
@@ -52,6 +53,17 @@ def test_silent_but_its_successor_has_only_just_come_up() -> None:
     old = presence("worker.2", id="old", seen=NOW - 300)
     new = presence("worker.2", since=NOW - 5)
     assert not fleet(old, new, quantity=2).gone(old)
+
+
+@pytest.mark.parametrize(("silent_for", "gone"), [(OUTLIVED - 1, False), (OUTLIVED, True)])
+def test_outlived_by_one_that_came_up_sooner_is_gone_in_the_end(
+    silent_for: float, gone: bool
+) -> None:
+    lost = presence("worker.2", seen=NOW - silent_for, since=NOW - 800)
+    both = fleet(lost, presence("worker.2", since=NOW - 900), quantity=2)
+    assert both.gone(lost) is gone
+    assert not fleet(lost, presence("worker.2", seen=LONG_AGO, since=1.0), quantity=2).gone(lost)
+    assert not fleet(lost, presence("worker.1"), quantity=2).gone(lost)
 
 
 def test_replaced_by_another_name_is_not_replaced() -> None:
