@@ -124,7 +124,7 @@ class Case:
         page = self.page
         mine = [backlogs[q] for q in self.queues]
         consuming = any(p.takes(self.queues, page.now) for p in living)
-        # Where none consumes they stay, and what waits must not be taken for them for ever.
+        # Only where they do not stay: what waits must not be taken for scheduled for ever.
         published = consuming and page.scheduling
         count = take_count(
             at,

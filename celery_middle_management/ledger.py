@@ -9,10 +9,11 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``history`` (list): the last actions, capped
 - ``lock`` (string): the token of the one scaler
 
-Counters are written by every process in ``report.lua``; everything else by the holder of the lock
-alone, in ``commit.lua``, which refuses who no longer holds it. Each is one script, so a process
-that dies between two lines leaves either all of a step or nothing of it. Times are Redis' own, in
-milliseconds within the scripts and in seconds outside.
+What a process tells (counters, due times, queues, its presence, and when that was) is written by
+every process in ``report.lua``; everything else by the holder of the lock alone, in ``commit.lua``,
+which refuses who no longer holds it. Each is one script, so a process that dies between two lines
+leaves either all of a step or nothing of it. Times are Redis' own, in milliseconds within the
+scripts and in seconds outside.
 """
 
 from __future__ import annotations
