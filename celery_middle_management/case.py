@@ -11,19 +11,23 @@ from dataclasses import replace
 
 from .decision import Decision, View, decide
 from .demand import Backlog, corrected, take_count
-from .fleet import Fleet
-from .ledger import Changes, Snapshot
-from .page import RECOUNT_INTERVAL, Page, PageWriter, iso, queues_of, read_page
+from .fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
+from .ledger import LOCK_SECONDS, Changes, Snapshot
+from .page import RECOUNT_INTERVAL, Page, PageWriter, Refusal, iso, queues_of, read_page
+from .platforms.base import PlatformError, Refused
 from .presence import Presence, due_in, held_in, recent_in
+from .refusals import Search
 from .settings import Pool, Settings
 
 logger = logging.getLogger("celery_middle_management")
 
-#: A change whose answer did not come can take effect for this long (s): Heroku ends a request
-#: after 30 s.
-SETTLES_WITHIN = 35.0
 #: A platform that has said that it lowered the quantity tells the workers within this time (s).
 STOPS_WITHIN = 5.0
+#: A change whose answer did not come is carried out within this time (s) after it was given up, and
+#: its workers told, or never: Heroku ends a request after 30 s, and what is in between may be slow.
+LANDS_WITHIN = 60.0 + STOPS_WITHIN
+#: What the platform has refused for a pool is not asked for again before this time (s).
+REFUSED_FOR = 60.0
 #: While workers drain, look again after this time (s); never sooner.
 DRAIN_INTERVAL = 1.0
 
@@ -39,7 +43,6 @@ class Case:
         changes: Changes,
         *,
         declared_queues: Collection[str],
-        watched_since: float,
     ) -> None:
         page = read_page(snapshot, pool)
         presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
@@ -49,6 +52,7 @@ class Case:
         self._settings = settings
         self._writer = PageWriter(page, changes)
         self._fresh = False
+        self._search: Search | None = None
         self.page = self._up_to_date(page, presences)
         self.fleet = Fleet(
             pool.name,
@@ -56,7 +60,7 @@ class Case:
             presences,
             quantity=page.quantity,
             quantity_at=page.quantity_at,
-            watched_since=watched_since,
+            missed=tuple(page.missed) if page.now - page.missed_at < ASKS_AGAIN else (),
         )
 
     def _up_to_date(self, page: Page, presences: Collection[Presence]) -> Page:
@@ -147,7 +151,7 @@ class Case:
 
     def decide(self, *, may_call: bool, blocked: bool) -> None:
         """Decide on what is known now; without a known quantity, nothing."""
-        page = self.page
+        page, refusal = self.page, self.page.refusal
         if page.quantity is None:
             return
         self.decision = decide(
@@ -160,27 +164,19 @@ class Case:
                 cordon=page.cordon,
                 fresh=self._fresh,
                 may_call=may_call,
-                blocked=blocked,
+                blocked=blocked or (refusal is not None and refusal.limit is None),
                 unsettled=page.unsettled,
                 stopping=page.stopping,
                 ceiling=page.ceiling,
+                limit=refusal.limit if refusal else None,
                 drain_timeout=self._settings.drain_timeout,
             )
         )
 
     @property
     def change(self) -> int | None:
-        """The quantity to set, if any.
-
-        Every decision keeps it within the limits; it is asserted here, for real money hangs on it.
-        """
-        quantity = self.decision.quantity if self.decision else None
-        least, most = self.pool.min_workers, self.pool.max_workers
-        if quantity is not None and not least <= quantity <= most:
-            raise AssertionError(
-                f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
-            )
-        return quantity
+        """The quantity to set, if any."""
+        return self.decision.quantity if self.decision else None
 
     def write_decision(self) -> None:
         """Write down what is decided, before it is done."""
@@ -190,26 +186,81 @@ class Case:
 
     # -- the change of the quantity
 
-    @property
-    def _fires(self) -> bool:
-        return self.change is not None and self.change < (self.page.quantity or 0)
+    def lowers_to(self, quantity: int) -> bool:
+        """Whether it is a fire to set *quantity*."""
+        return quantity < (self.page.quantity or 0)
 
-    def announce(self, at: float) -> None:
-        """A successor must know what may still take effect, if we die before the answer."""
-        announce = self._writer.firing if self._fires else self._writer.hiring
-        announce(self.change or 0, at + SETTLES_WITHIN)
+    def announce(self, quantity: int, at: float) -> None:
+        """A successor must know what may still take effect, if we die before the answer.
 
-    def refused(self) -> None:
-        """What was announced was surely not done, and will not be."""
-        if self._fires:
+        Whoever somebody hires by hand above it takes no tasks until then, for it would stop him.
+
+        Every decision keeps the quantity within the limits; it is asserted here, for real money
+        hangs on it.
+        """
+        least, most = self.pool.min_workers, self.pool.max_workers
+        if not least <= quantity <= most:
+            raise AssertionError(
+                f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
+            )
+        self._sent(quantity, at + LOCK_SECONDS + LANDS_WITHIN)
+        cordon = self.decision.cordon if self.decision else self.page.cordon
+        if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
+            names = self.fleet.names(quantity)
+            self._writer.cordon(cordon.redrawn(quantity, cordon.names, names, self.page.now))
+
+    def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
+        """What became of *quantity*, which was announced; returns what to ask for next, if any."""
+        if isinstance(outcome, PlatformError) and not outcome.settled:
+            self._sent(quantity, at + LANDS_WITHIN)
+            return None
+        if self.decision is not None:
+            self._writer.cordon(self.decision.cordon)
+        if not isinstance(outcome, PlatformError):
+            self._done(quantity, outcome, at)
+            if self._search is not None:
+                self._search = replace(self._search, allowed=outcome)
+            return self._look_further()
+        self._not_done(quantity)
+        if isinstance(outcome, Refused):
+            self._refused(outcome)
+            if not outcome.unknown and not self.lowers_to(quantity):
+                search = self._search or Search(self.page.quantity or 0, quantity, outcome.limit)
+                self._search = replace(search, refused=quantity)
+        return self._look_further()
+
+    def _look_further(self) -> int | None:
+        """What to ask for next where the platform runs fewer than are needed."""
+        if self._search is None:
+            return None
+        if self.page.last_refusal is not None:
+            refusal = replace(self.page.last_refusal, limit=self._search.allowed)
+            self.page = replace(self.page, last_refusal=refusal)
+            self._writer.refused(refusal)
+        return self._search.next(self.pool.min_workers)
+
+    def _refused(self, error: Refused) -> None:
+        """The platform does nothing for this pool."""
+        now = self.page.now
+        refusal = Refusal(str(error), now, now + REFUSED_FOR)
+        self.page = replace(self.page, last_refusal=refusal)
+        self._writer.refused(refusal)
+
+    def _sent(self, quantity: int, until: float) -> None:
+        if self.lowers_to(quantity):
+            self._writer.firing(quantity, until)
+        else:
+            self._writer.hiring(quantity, until)
+
+    def _not_done(self, quantity: int) -> None:
+        if self.lowers_to(quantity):
             self._writer.fire_settled()
         else:
             self._writer.hire_settled(self.page)
 
-    def done(self, quantity: int, at: float) -> None:
-        """What was announced was done, and led to *quantity*."""
-        page, action = self.page, "fire" if self._fires else "hire"
-        if self._fires:
+    def _done(self, asked: int, quantity: int, at: float) -> None:
+        page, action = self.page, "fire" if self.lowers_to(asked) else "hire"
+        if action == "fire":
             self._writer.firing(quantity, at + STOPS_WITHIN, done=True)
         else:
             self._writer.hire_settled(page)
@@ -219,18 +270,42 @@ class Case:
             {"at": iso(at), "action": action, "from": before, "to": quantity, "reason": reason}
         )
         logger.info("%s: %s %s -> %s (%s)", self.pool.name, action, before, quantity, reason)
-        self.learn(quantity)
+        self._learn_quantity(quantity)
 
-    def learn(self, quantity: int) -> None:
-        """The platform said how many workers there are to be."""
+    # -- what the platform says
+
+    def learn(self, answer: int | Refused) -> None:
+        """How many workers there are to be, or that there is no such pool."""
+        if isinstance(answer, Refused):
+            self._refused(answer)
+            self.page = replace(self.page, quantity=None)
+            self.decision = None
+            self._writer.quantity_unknown()
+        else:
+            self._learn_quantity(answer)
+
+    def _learn_quantity(self, quantity: int) -> None:
         at = self.page.now
         self.page = replace(self.page, quantity=quantity, quantity_at=at)
         self.fleet = replace(self.fleet, quantity=quantity, quantity_at=at)
         self._writer.quantity(quantity, at)
 
-    def learn_running(self, running: frozenset[str]) -> None:
-        """The platform said which workers are starting or up."""
+    @property
+    def lacks_workers(self) -> bool:
+        """Whether somebody should have come up of whom nothing is heard."""
+        page = self.page
+        heard = {p.name for p in self.fleet.living if not p.silent(page.now)}
+        booting = page.raised_at is not None and page.now - page.raised_at < BOOT_GRACE
+        return len(heard) < (page.quantity or 0) and not booting
+
+    def learn_running(self, running: Collection[str]) -> Collection[str]:
+        """Which workers are starting or up; returns those never heard of, though they should be."""
+        page = self.page
         self.fleet = replace(self.fleet, running=running)
+        since = {name: page.missed.get(name, page.now) for name in sorted(self.fleet.unheard)}
+        self.page = replace(page, missed=since, missed_at=page.now)
+        self._writer.missed(since, page.now)
+        return [name for name, at in since.items() if page.now - at >= BOOT_GRACE]
 
     # -- what comes next
 
@@ -241,7 +316,7 @@ class Case:
         """
         page, decision = self.page, self.decision
         if decision is None or decision.suppressed or (decision.quantity is not None and blocked):
-            yield callable_at - page.now
+            yield max(callable_at, page.refusal.until if page.refusal else 0.0) - page.now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
         if page.count is not None and not count_failed:

@@ -10,6 +10,9 @@ from .names import number_of
 
 #: A cordoned worker that the ledger has forgotten takes no tasks for so long (s).
 KEEPS_CORDON = 10.0
+#: A worker that has never heard of the ledger takes no tasks for so long (s) after its start: what
+#: may stop it was sent before anybody could know of it, and takes effect by then.
+HEARS_WITHIN = 80.0
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,23 @@ class Cordon:
 
 
 class Orders:
-    """The cordon that one worker obeys, out of those that it is told of."""
+    """The cordon that one worker obeys, out of those that it is told of.
 
-    def __init__(self, name: str) -> None:
-        self.cordon = Cordon()
+    Times are readings of one clock (s), whichever.
+    """
+
+    def __init__(self, name: str, born: float) -> None:
         self._name = name
+        self._told = Cordon()
+        self._heard = False
+        self._waits_until = born + HEARS_WITHIN
         self._keeps_until = 0.0
+
+    def cordon(self, now: float) -> Cordon:
+        """The cordon that holds this worker, an empty one if none does."""
+        if not self._heard and now < self._waits_until:
+            return Cordon(names=frozenset({self._name}))
+        return self._told
 
     def hear(self, told: Cordon, now: float, *, forgotten: bool) -> None:
         """The ledger told of its pool's cordon, and whether it had *forgotten* this worker.
@@ -77,9 +91,10 @@ class Orders:
         One that has lost its data does not know either whom the platform is about to stop: until a
         scaler has learned it, the worker stays cordoned.
         """
+        self._heard = True
         if forgotten:
             self._keeps_until = now + KEEPS_CORDON
         if told.holds(self._name):
-            self.cordon = told
+            self._told = told
         elif now >= self._keeps_until:
-            self.cordon = Cordon()
+            self._told = Cordon()

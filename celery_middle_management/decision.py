@@ -32,6 +32,8 @@ class View:
     #: A hire to this quantity was sent and it is not known whether it was, or will be, done. Done
     #: late, it would undo one to more, and stop workers that nobody has drained.
     ceiling: int | None = None
+    #: The platform has refused lately to run more than this.
+    limit: int | None = None
     drain_timeout: float | None = None
 
 
@@ -62,7 +64,7 @@ def decide(view: View) -> Decision:
     """
     decision = _decide(view)
     about_to_stop = view.quantity if view.fleet.doomed else None
-    bounds = [b for b in (view.stopping, about_to_stop) if b is not None]
+    bounds = [b for b in (view.stopping, about_to_stop, _undone_to(view)) if b is not None]
     if not bounds:
         return decision
     drawn = decision.cordon.above
@@ -81,6 +83,13 @@ def _decide(view: View) -> Decision:
     return _fire(view)
 
 
+def _undone_to(view: View) -> int | None:
+    """What a hire of unknown outcome leaves of workers that somebody hires by hand meanwhile."""
+    if view.ceiling is not None and view.fleet.unordered:
+        return 0 if view.quantity > view.ceiling else None
+    return view.ceiling
+
+
 def _await_settlement(view: View, floor: int) -> Decision:
     """The platform may still stop whoever is above *floor*: they must not take tasks again."""
     drawn = view.cordon.above
@@ -97,6 +106,8 @@ def _hire(view: View) -> Decision:
         return decision
     # Only the same again: after a hire of unknown outcome, one to fewer may be done last as well.
     target = view.needed if view.ceiling is None else view.ceiling
+    if view.limit is not None and target > view.limit:
+        target = view.limit if view.ceiling is None else view.quantity
     if target <= view.quantity or not view.minimum <= target <= view.maximum:
         return replace(decision, suppressed=True)
     if view.blocked or not (view.may_call or view.quantity == 0):
@@ -119,7 +130,7 @@ def _fire(view: View) -> Decision:
     )
     # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
     if reach < view.quantity and reach <= view.maximum:
-        return _confirmed(view, _called(view, decision, reach))
+        return _called(view, decision, reach)
     return decision
 
 
@@ -142,10 +153,7 @@ def _fire_unordered(view: View) -> Decision:
     decision = Decision(cordon, draining=True)
     if not cordon.same_as(view.cordon) or not fleet.idle(cordon):
         return _confirmed(view, decision)
-    missing = view.quantity - len(fleet.names(view.quantity))
-    if missing > 0 and not fleet.all_heard(cordon):
-        return replace(decision, wants_running=fleet.running is None)
-    return _confirmed(view, _called(view, decision, view.needed))
+    return _called(view, decision, view.needed)
 
 
 def _redrawn(view: View, above: int | None, names: frozenset[str]) -> Cordon:
@@ -160,13 +168,22 @@ def _may_stop(view: View, name: str, cordon: Cordon) -> bool:
 
 
 def _called(view: View, decision: Decision, quantity: int) -> Decision:
-    if view.may_call and not view.blocked:
-        return replace(decision, quantity=quantity)
-    return replace(decision, suppressed=True)
+    if not view.may_call or view.blocked:
+        return replace(decision, suppressed=True)
+    if not view.fresh:
+        return _count_first(view)
+    if view.fleet.running is None:
+        # Somebody may be up of whom nothing was ever heard.
+        return replace(decision, wants_running=True)
+    return replace(decision, quantity=quantity)
 
 
 def _confirmed(view: View, decision: Decision) -> Decision:
     """Neither cordoned nor fired on anything but a fresh count."""
     if view.fresh or (decision.quantity is None and decision.cordon.same_as(view.cordon)):
         return decision
+    return _count_first(view)
+
+
+def _count_first(view: View) -> Decision:
     return Decision(view.cordon, wants_count=True, draining=bool(view.cordon))

@@ -6,7 +6,8 @@ the old one shuts down beside the new one. So a name is drained only when all wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .cordon import Cordon
@@ -21,8 +22,10 @@ SURELY_KILLED = 40.0
 OUTLIVED = 600.0
 #: Before this time (s) a worker that is not heard of is most likely still booting.
 BOOT_TIME = 15.0
-#: A worker of which nothing is heard for this long (s) after its hiring never came up.
+#: One that is up and of which nothing has been heard for this long (s) is not booting any more.
 BOOT_GRACE = 60.0
+#: The platform is asked once in this time (s) whether one that was not heard of is still up.
+ASKS_AGAIN = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,27 @@ class Fleet:
     quantity: int | None = None
     #: When (Unix, s) the platform said so.
     quantity_at: float = 0.0
-    #: Names that the platform says are starting or up; None when it was not asked.
-    running: frozenset[str] | None = None
-    #: Since when (Unix, s) nobody who kept watch can have missed a presence.
-    watched_since: float = 0.0
+    #: Names that the platform says are starting or up, as often as they are borne; None when it
+    #: was not asked.
+    running: Collection[str] | None = None
+    #: Those of whom nothing had been heard when the platform was last asked, if that was lately.
+    missed: Collection[str] = ()
 
     @property
     def unordered(self) -> bool:
         """Whether the platform gives names without numbers, and so stops whom it likes."""
-        return any(number_of(p.name) is None for p in self.presences)
+        names = {*(p.name for p in self.presences), *(self.running or ()), *self.missed}
+        return any(number_of(name) is None for name in names)
+
+    @property
+    def unheard(self) -> frozenset[str]:
+        """Workers that the platform says are up and that have told nothing: they are at work.
+
+        One may reach the broker and not the ledger, or bear another name than it should.
+        """
+        heard = Counter(p.name for p in self.living if not p.closing)
+        up = Counter(self.missed if self.running is None else self.running)
+        return frozenset(name for name, times in up.items() if times > heard[name])
 
     @property
     def living(self) -> tuple[Presence, ...]:
@@ -109,16 +124,19 @@ class Fleet:
         if not cordon.holds(name):
             return False
         bearers = self.bearers(name)
-        if not bearers:
-            return self._never_came(name, cordon)
+        if name in self.unheard or not (bearers or self.running is not None):
+            return False
         return all(self._idle(p, cordon) for p in bearers)
 
     def unknown(self, names: Iterable[str], cordon: Cordon) -> bool:
         """Whether asking the platform for its running workers may tell more about *names*."""
         return self.running is None and any(
-            any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(name))
-            if self.bearers(name)
-            else self.now - cordon.since.get(name, self.now) >= BOOT_TIME
+            name not in self.unheard
+            and (
+                any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(name))
+                if self.bearers(name)
+                else self.now - cordon.since.get(name, self.now) >= BOOT_TIME
+            )
             for name in names
         )
 
@@ -126,15 +144,9 @@ class Fleet:
         """Whether every worker is cordoned and runs nothing."""
         return all(self._idle(p, cordon) for p in self.living)
 
-    def all_heard(self, cordon: Cordon) -> bool:
-        """Whether no worker can be up of which nothing has been heard."""
-        if self.running is not None:
-            return self.running <= {p.name for p in self.living}
-        return self.now - max(cordon.at, self.watched_since) >= BOOT_GRACE
-
     def busy(self) -> bool:
         """Whether any worker runs something, or may."""
-        return any(p.busy or p.silent(self.now) for p in self.living)
+        return bool(self.unheard) or any(p.busy or p.silent(self.now) for p in self.living)
 
     def _idle(self, presence: Presence, cordon: Cordon) -> bool:
         return (
@@ -142,9 +154,3 @@ class Fleet:
             and (presence.closing or (cordon.at > 0 and presence.stopped == cordon.at))
             and presence.busy == 0
         )
-
-    def _never_came(self, name: str, cordon: Cordon) -> bool:
-        if self.running is not None and name not in self.running:
-            return True
-        since = cordon.since.get(name, self.now)
-        return self.now - max(since, self.watched_since) >= BOOT_GRACE

@@ -35,6 +35,18 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """What the platform refused to do for the pool. Times are Redis', Unix (s)."""
+
+    why: str
+    at: float
+    #: It is not asked again before.
+    until: float
+    #: It would run so many; None: it would do nothing at all.
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
 class Page:
     """A pool as the ledger knows it. Times are Redis', Unix (s)."""
 
@@ -59,6 +71,16 @@ class Page:
     #: When the quantity was last raised, until the boot that followed has been measured.
     raised_at: float | None = None
     boot: float = BOOT_SECONDS
+    last_refusal: Refusal | None = None
+    #: Workers that were up and not heard of when the platform was last asked, and since when.
+    missed: Mapping[str, float] = field(default_factory=dict)
+    missed_at: float = 0.0
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """What the platform has refused, while it is not to be asked for it again."""
+        last = self.last_refusal
+        return last if last is not None and self.now < last.until else None
 
     @property
     def outstanding(self) -> int:
@@ -151,6 +173,8 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
     drift = counted.pop("drift", 0)
     fire = snapshot.document(name("fire"))
     hire = snapshot.document(name("hire"))
+    refusal = snapshot.document(name("refusal"))
+    missed = snapshot.document(name("missed"))
     return Page(
         pool=pool,
         now=snapshot.now,
@@ -169,6 +193,9 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         hire=Sent(**hire) if hire else None,
         raised_at=snapshot.time(name("raised_at")) or None,
         boot=snapshot.number(name("boot"), BOOT_SECONDS),
+        last_refusal=Refusal(**refusal) if refusal else None,
+        missed=missed.get("since", {}),
+        missed_at=missed.get("at", 0.0),
     )
 
 
@@ -277,6 +304,22 @@ class PageWriter:
         else:
             self._unset("hire")
 
+    def refused(self, refusal: Refusal) -> None:
+        """The platform has refused something."""
+        self._set("refusal", json.dumps(vars(refusal)))
+        self._set("refused_until", str(millis(refusal.until)))
+
+    def missed(self, since: Mapping[str, float], at: float) -> None:
+        """The platform says that these are up, and nothing has been heard of them."""
+        if since:
+            self._set("missed", json.dumps({"since": since, "at": at}))
+        else:
+            self._unset("missed")
+
+    def quantity_unknown(self) -> None:
+        """The platform knows no such pool."""
+        self._unset("quantity")
+
     def needed(self, needed: int) -> None:
         """So many workers were found needed."""
         self._set("needed", str(needed))
@@ -290,10 +333,14 @@ class PageWriter:
         return f"{self._pool}/{entry}"
 
     def _set(self, entry: str, value: str) -> None:
-        self._changes.set[self._name(entry)] = value
+        name = self._name(entry)
+        self._changes.set[name] = value
+        self._changes.unset = [n for n in self._changes.unset if n != name]
 
     def _unset(self, entry: str) -> None:
-        self._changes.unset.append(self._name(entry))
+        name = self._name(entry)
+        self._changes.set.pop(name, None)
+        self._changes.unset.append(name)
 
     def _add_due(self, when: int, tasks: int) -> None:
         name = f"{self._pool}/{when}"

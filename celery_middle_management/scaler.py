@@ -7,6 +7,7 @@ in one step that fails if the lock has run out, so that a successor knows of it 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from time import monotonic
 
 import redis
@@ -17,7 +18,7 @@ from .case import DRAIN_INTERVAL, Case
 from .demand import Backlog
 from .ledger import Changes, Lease, LeaseLost, Ledger, millis
 from .page import RECOUNT_INTERVAL
-from .platforms.base import Platform, PlatformError
+from .platforms.base import Platform, PlatformError, Refused
 from .presence import Presence
 from .settings import Settings
 from .trouble import TroubleLog
@@ -26,8 +27,6 @@ logger = logging.getLogger("celery_middle_management")
 
 #: The quantity is read again after this time (s), for somebody may have scaled by hand.
 READ_INTERVAL = 60.0
-#: Evaluations further apart (s) than this may have missed a presence that came and went.
-WATCH_GAP = 5.0
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
 FORGET_STRANGERS = 600.0
 #: A queue that nobody has published to for this long (s) is forgotten once it is empty.
@@ -83,9 +82,6 @@ class Evaluation:
         self._count_failed = False
         self._gone: set[str] = set()
         self._quantities_fresh = False
-        watched = self._snapshot.time("evaluated_at") > self._now - WATCH_GAP
-        if not watched:
-            self._changes.set["watched_since"] = str(millis(self._now))
         self._cases = [
             Case(
                 pool,
@@ -93,7 +89,6 @@ class Evaluation:
                 self._snapshot,
                 self._changes,
                 declared_queues=scaler.app.amqp.queues,
-                watched_since=self._snapshot.time("watched_since") if watched else self._now,
             )
             for pool in self._settings.pools
         ]
@@ -104,14 +99,13 @@ class Evaluation:
         self._forget()
         if self._reading_due():
             self._read_quantities()
+            if any(case.lacks_workers for case in self._cases):
+                self._ask_running()
         if any(case.stale for case in self._cases):
             self._count()
         self._decide()
-        if any(case.worth_counting for case in self._cases) and not self._count_failed:
-            self._count()
+        while self._learn_more():
             self._decide()
-        if any(c.decision.wants_running for c in self._cases if c.decision):
-            self._ask_running()
         if any(c.change is not None for c in self._cases) and not self._quantities_fresh:
             # Somebody may have scaled by hand: what looks like a hire could stop his workers.
             self._read_quantities()
@@ -120,6 +114,15 @@ class Evaluation:
         self._close()
 
     # -- what is known
+
+    def _learn_more(self) -> bool:
+        """Find out what the decisions want to know; returns whether anything was learned."""
+        if any(case.worth_counting for case in self._cases) and not self._count_failed:
+            self._count()
+            return not self._count_failed
+        if any(c.decision.wants_running for c in self._cases if c.decision):
+            return self._ask_running()
+        return False
 
     def _settle(self) -> None:
         unheard = [case.settle() for case in self._cases]
@@ -188,7 +191,7 @@ class Evaluation:
         """Whether the quantities are not known or may be out of date."""
         if self._blocked():
             return False
-        if any(c.page.quantity is None for c in self._cases):
+        if any(c.page.quantity is None and c.page.refusal is None for c in self._cases):
             return True
         # At 0 it was heard what became of the last change; else it may be any.
         believed = self._read_at > 0 and not self._any_hired()
@@ -214,10 +217,10 @@ class Evaluation:
         for case in self._cases:
             case.learn(quantities[case.pool.name])
 
-    def _ask_running(self) -> None:
-        """Learn from the platform which workers are up, for those that are not heard of."""
+    def _ask_running(self) -> bool:
+        """Learn from the platform which workers are up; returns whether it has told."""
         if self._blocked() or not self._may_call():
-            return
+            return False
         self._will_call()
         try:
             running = self._scaler.platform.running(
@@ -225,38 +228,56 @@ class Evaluation:
             )
         except PlatformError as error:
             self._failed(error)
-            return
+            return False
         for case in self._cases:
-            case.learn_running(running)
+            for name in case.learn_running(running.get(case.pool.name, ())):
+                self._scaler.trouble.warn(
+                    f"unheard {name}",
+                    "%s is up, and nothing is heard of it: it counts as at work and is not fired. "
+                    "Does it reach the ledger's Redis, and has it this package?",
+                    name,
+                )
         self._forget()
-        self._decide()
+        return True
 
     def _act(self) -> None:
-        """Write the decisions down, then carry out what they change, in one call."""
+        """Write the decisions down, then carry out what they change, in one call if it can be."""
         for case in self._cases:
             case.write_decision()
-        wanted = {c.pool.name: c.change for c in self._cases if c.change is not None}
-        if not wanted:
-            return
-        changing = [c for c in self._cases if c.pool.name in wanted]
-        for case in changing:
-            case.announce(self._time())
+        wanted = {case: case.change for case in self._cases if case.change is not None}
+        while wanted:
+            wanted = self._scale(wanted)
+
+    def _scale(self, wanted: Mapping[Case, int]) -> dict[Case, int]:
+        """Set quantities; returns what to ask for instead where the platform has a limit."""
+        # Fires first: where it has refused all, what they free can be hired elsewhere.
+        order = sorted(wanted, key=lambda case: not case.lowers_to(wanted[case]))
+        for case in order:
+            case.announce(wanted[case], self._time())
         self._will_call()
-        try:
-            quantities = self._scaler.platform.scale(wanted, self._lease.deadline)
-        except PlatformError as error:
-            self._failed(error)
-            if error.settled:
-                for case in changing:
-                    case.refused()
-            else:
-                self._changes.set["read_at"] = "0"
-            return
+        outcomes = self._outcomes({case.pool.name: wanted[case] for case in order})
         # Redis and the platform may have taken their time since it was written down.
         self._called_at = self._time()
         self._changes.set["called_at"] = str(millis(self._called_at))
-        for case in changing:
-            case.done(quantities.get(case.pool.name, wanted[case.pool.name]), self._called_at)
+        following = {}
+        for case in order:
+            quantity = case.answered(wanted[case], outcomes[case.pool.name], self._called_at)
+            if quantity is not None:
+                following[case] = quantity
+        errors = [e for e in outcomes.values() if isinstance(e, PlatformError)]
+        trouble = [e for e in errors if not isinstance(e, Refused)]
+        if not trouble:
+            return following
+        self._failed(trouble[0])
+        if not all(error.settled for error in trouble):
+            self._changes.set["read_at"] = "0"
+        return {}
+
+    def _outcomes(self, quantities: Mapping[str, int]) -> Mapping[str, int | PlatformError]:
+        try:
+            return self._scaler.platform.scale(quantities, self._lease.deadline)
+        except PlatformError as error:
+            return dict.fromkeys(quantities, error)
 
     def _will_call(self) -> None:
         """Write down, and renew the lock, before the platform is called."""
@@ -277,6 +298,11 @@ class Evaluation:
         self._changes.clear()
 
     def _close(self) -> None:
+        for case in self._cases:
+            refusal = case.page.refusal
+            if refusal is not None and refusal.at >= self._now:
+                pool = case.pool.name
+                self._scaler.trouble.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
         waits = [

@@ -47,10 +47,12 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "draining": draining,
             "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
             "drains": [_drain(name, page.cordon, living) for name in draining],
+            "unheard": _unheard(page, living),
         },
         # Whichever worker holds them: one may serve queues of several pools.
         "tasks": _tasks(page, snapshot.presences, queues),
         "drift": page.drift,
+        "refused": _refused(page),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
         "next_call_at": _next_call_at(settings, snapshot),
     }
@@ -72,6 +74,26 @@ def _drain(name: str, cordon: Cordon, living: Iterable[Presence]) -> Document:
         "since": _iso(cordon.since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
+    }
+
+
+def _unheard(page: Page, living: Iterable[Presence]) -> list[Document]:
+    """Workers that are up for the platform, and of which nothing has been heard."""
+    heard = {p.name for p in living}
+    missed = {name: at for name, at in page.missed.items() if page.quantity and name not in heard}
+    return [{"name": name, "since": _iso(missed[name])} for name in _sorted(missed)]
+
+
+def _refused(page: Page) -> Document | None:
+    """What the platform will not do for the pool, while it is not asked again."""
+    refusal = page.refusal
+    if refusal is None:
+        return None
+    return {
+        "why": refusal.why,
+        "at": _iso(refusal.at),
+        "until": _iso(refusal.until),
+        "limit": refusal.limit,
     }
 
 

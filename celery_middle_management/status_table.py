@@ -34,6 +34,8 @@ def status_table(document: Mapping[str, Any], now: datetime) -> RenderableType:
     drains = [drain for pool in document["pools"] for drain in pool["workers"]["drains"]]
     parts: list[RenderableType] = [table]
     parts += [Text(_drain(drain, now), style="yellow") for drain in drains]
+    for pool in document["pools"]:
+        parts += [Text(line, style="red") for line in _trouble(pool, now)]
     if asleep(document):
         parts.append(Text(f"Note: {ASLEEP}", style="yellow"))
     return Group(*parts)
@@ -101,6 +103,18 @@ def _action(pool: Mapping[str, Any], now: datetime) -> Iterator[Text | str]:
 def _drain(drain: Mapping[str, Any], now: datetime) -> str:
     since = f" for {span(_seconds(drain['since'], now))}" if drain["since"] else ""
     return f"{drain['name']} drains{since}: {drain['running']} running, {drain['waiting']} waiting"
+
+
+def _trouble(pool: Mapping[str, Any], now: datetime) -> Iterator[str]:
+    for worker in pool["workers"]["unheard"]:
+        waited = span(_seconds(worker["since"], now))
+        yield (
+            f"{worker['name']} is up, and nothing has been heard of it for {waited}: "
+            "it counts as at work and is not fired."
+        )
+    refused = pool["refused"]
+    if refused:
+        yield f"{pool['name']}: refused {ago(refused['at'], now)}: {refused['why']}"
 
 
 def _seconds(at: str, now: datetime) -> float:

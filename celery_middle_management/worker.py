@@ -24,7 +24,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
-from .cordon import Cordon, Orders
+from .cordon import HEARS_WITHIN, Cordon, Orders
 from .demand import Held, bucket_of
 from .ledger import LONGEST_HOLD, Reply
 from .names import pool_of
@@ -116,7 +116,8 @@ class Reporter:
         self._app = app
         self._courier = courier
         self._gate = Gate()
-        self._orders = Orders(self.name)
+        # Nobody fires a worker of no pool.
+        self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
         self._since = 0.0
         self._consumer: Any = None
         self._stop = threading.Event()
@@ -161,11 +162,18 @@ class Reporter:
         reply = self._courier.report(self.id, self.presence())
         if reply is not None:
             self._hear(reply)
+        elif not self._since:
+            self._trouble.warn(
+                "unheard", "the ledger cannot be reached: no tasks are taken for %d s", HEARS_WITHIN
+            )
+        self._gate.want(not self._orders.cordon(monotonic()), self._consumer)
+        if not self._gate.settled(self._consumer) and self._thread is not None:
+            self._consumer.call_soon(self._reconcile)
 
     def presence(self) -> Presence:
         """What this worker says of itself now."""
         # In this order: a task that moves on meanwhile is seen twice rather than never.
-        cordon = self._orders.cordon
+        cordon = self._orders.cordon(monotonic())
         stopped = self._gate.want(not cordon, self._consumer)
         scheduled = self._scheduled.look(self._consumer, cordoned=bool(cordon))
         limited = list(_rate_limited(self._consumer))
@@ -210,11 +218,8 @@ class Reporter:
 
     def _hear(self, reply: Reply) -> None:
         forgotten = reply.met and self._since > 0
-        self._orders.hear(Cordon.unpacked(reply.cordon), reply.now, forgotten=forgotten)
+        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), forgotten=forgotten)
         self._since = self._since or reply.now
-        self._gate.want(not self._orders.cordon, self._consumer)
-        if not self._gate.settled(self._consumer) and self._thread is not None:
-            self._consumer.call_soon(self._reconcile)
         if self._consumer.hub is None and not self._restoring:
             self._restoring = True
             self._consumer.call_soon(self._restore)

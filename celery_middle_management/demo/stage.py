@@ -58,7 +58,8 @@ class Stage:
     def hired(self) -> frozenset[str]:
         """The names of the workers that are paid for now."""
         pools = [pool.name for pool in self.runtime.settings.pools]
-        return self._workers.running(pools, time.monotonic())
+        running = self._workers.running(pools, time.monotonic())
+        return frozenset(name for names in running.values() for name in names)
 
     def empty(self) -> bool:
         """Whether every worker's process has ended."""

@@ -25,9 +25,10 @@ for pool, r in pairs(msg.pools) do
   if total > 0 then
     redis.call('HINCRBY', state, pool .. '/published', total)
     if counted > 0 then redis.call('HINCRBY', state, pool .. '/base_published', counted) end
-    local quantity = tonumber(redis.call('HGET', state, pool .. '/quantity') or 0)
+    local known = redis.call('HMGET', state, pool .. '/quantity', pool .. '/refused_until')
+    local quantity = tonumber(known[1] or 0)
     if quantity == 0 then
-      zero = true
+      zero = zero or now >= tonumber(known[2] or 0)
     elseif quantity >= r.maximum then
       held[pool] = msg.longest_hold
     else

@@ -5,11 +5,11 @@ from __future__ import annotations
 from celery import Celery
 
 from ..settings import Settings
-from .base import Platform, PlatformError
+from .base import Platform, PlatformError, Refused
 from .heroku import HerokuPlatform
 from .local import LocalPlatform, default_directory
 
-__all__ = ["Platform", "PlatformError", "platform_of"]
+__all__ = ["Platform", "PlatformError", "Refused", "platform_of"]
 
 
 def platform_of(app: Celery, settings: Settings) -> Platform:

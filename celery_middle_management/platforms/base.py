@@ -24,24 +24,51 @@ class PlatformError(Exception):
         self.retry_after = retry_after
 
 
+class Refused(PlatformError):
+    """The platform will surely not do what was asked for one pool; others may be served.
+
+    Attributes:
+        unknown: True when the platform has no such pool, False when it has a limit, which fewer
+            workers may not exceed.
+        limit: the greatest quantity that it allows, if it said so.
+    """
+
+    def __init__(self, message: str, *, unknown: bool = False, limit: int | None = None) -> None:
+        super().__init__(message, settled=True)
+        self.unknown = unknown
+        self.limit = limit
+
+
 class Platform(ABC):
     """Runs the workers of an app's pools.
 
     Every method takes a ``deadline``, a reading of :func:`time.monotonic` by which it returns or
     raises, retries included, and raises :class:`PlatformError` when it could not do its work.
+    Only what changes nothing is ever tried again within a call: of a change that got no answer the
+    caller must first learn what became of it.
     """
 
     #: The value of ``middle_management_platform`` that chooses it.
     name: str
 
     @abstractmethod
-    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         """The number of workers that each of *pools* is to have now."""
 
     @abstractmethod
-    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
-        """Set the quantities of several pools in one call; returns what they are then."""
+    def scale(
+        self, quantities: Mapping[str, int], deadline: float
+    ) -> dict[str, int | PlatformError]:
+        """Set the quantities of several pools, in one call where the platform refuses none.
+
+        Returns for each pool what its quantity is then, or what went wrong with it alone. Sent in
+        the order given. No change can be delivered to the platform any more once this has returned
+        or raised, but the platform may still carry it out.
+        """
 
     @abstractmethod
-    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
-        """The names of the workers of *pools* that are starting or up, ``worker.1`` and so on."""
+    def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
+        """The names of the workers of *pools* that are starting or up, by pool.
+
+        While a deploy replaces workers, two may bear the same name; it is there twice then.
+        """

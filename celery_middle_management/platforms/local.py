@@ -31,7 +31,7 @@ from celery import Celery
 
 from celery_middle_management.platforms import dyno
 from celery_middle_management.platforms.app_path import app_path
-from celery_middle_management.platforms.base import Platform, PlatformError
+from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings import Pool
 
 _POLL_INTERVAL = 0.02  # s
@@ -78,16 +78,16 @@ class LocalPlatform(Platform):
         self.directory = directory
         self.kill_after = kill_after
 
-    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         """The number of workers of each pool that are alive and were not told to stop."""
         return {pool: len(self._workers(pool)) for pool in pools}
 
-    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
-        return frozenset(
-            f"{pool}.{number}" for pool in set(pools) for number in self._workers(pool)
-        )
+    def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
+        return {pool: [f"{pool}.{number}" for number in self._workers(pool)] for pool in pools}
 
-    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+    def scale(
+        self, quantities: Mapping[str, int], deadline: float
+    ) -> dict[str, int | PlatformError]:
         """Start the missing workers from ``<pool>.1`` up, and stop those with higher numbers.
 
         It does not wait until the workers that it stops are gone.
@@ -97,7 +97,7 @@ class LocalPlatform(Platform):
         with self._locked(deadline) as lock:
             for pool, quantity in quantities.items():
                 self._scale_pool(self.pools[pool], quantity, lock, deadline)
-        return self.quantities(quantities, deadline)
+        return dict(self.quantities(quantities, deadline))
 
     def stop_all(self, deadline: float) -> None:
         """Stop every worker of the directory, of whatever pool, and wait until they are gone."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.platforms.base import PlatformError
+from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.heroku import HerokuPlatform
 from celery_middle_management.settings import Heroku, Secret
 from tests.emulator import HerokuEmulator
@@ -90,10 +90,14 @@ def test_scaling_nothing_asks_nothing(platform: HerokuPlatform, emulator: Heroku
 def test_running_are_the_dynos_that_start_or_are_up(
     platform: HerokuPlatform, emulator: HerokuEmulator
 ) -> None:
-    assert platform.running(["worker", "pdf"], within()) == {"worker.1", "worker.2"}
-    assert platform.running(["pdf"], within()) == frozenset()
+    workers = ["worker.1", "worker.2"]
+    assert running(platform, "worker", "pdf") == {"worker": workers, "pdf": []}
     emulator.restart_all()
-    assert platform.running(["worker", "web"], within()) == {"worker.1", "worker.2", "web.1"}
+    assert running(platform, "worker", "web") == {"worker": workers, "web": ["web.1"]}
+
+
+def running(platform: HerokuPlatform, *pools: str) -> dict[str, list[str]]:
+    return {pool: sorted(names) for pool, names in platform.running(pools, within()).items()}
 
 
 def test_answers_in_several_pages_are_put_together(
@@ -107,31 +111,46 @@ def test_answers_in_several_pages_are_put_together(
     }
     assert statuses(emulator) == [206, 200]
     emulator.scale_by_hand("worker", 5)
-    assert len(platform.running(["worker"], within())) == 5
+    assert len(running(platform, "worker")["worker"]) == 5
 
 
 # What Heroku refuses
 
 
 def test_a_pool_that_is_no_process_type(platform: HerokuPlatform, emulator: HerokuEmulator) -> None:
-    error = error_of(platform.quantities, ["worker", "ghost"], within())
+    quantities = platform.quantities(["worker", "ghost"], within())
+    assert quantities["worker"] == 2
+    error = quantities["ghost"]
+    assert isinstance(error, Refused)
     assert "no process type 'ghost'; it has 'pdf', 'web', 'worker'" in str(error)
-    assert error.settled
-
-    error = error_of(platform.scale, {"worker": 3, "ghost": 1}, within())
-    assert "no process type 'ghost'; it has 'pdf', 'web', 'worker'" in str(error)
-    assert error.settled
-    assert emulator.changes == []
+    assert (error.settled, error.unknown) == (True, True)
 
 
-def test_a_pool_that_is_no_process_type_when_asking_which_exist_fails(
+def test_a_pool_that_is_refused_stops_no_other(
     platform: HerokuPlatform, emulator: HerokuEmulator
 ) -> None:
-    emulator.fault(status=403, methods=["GET"])
-    error = error_of(platform.scale, {"ghost": 1}, within())
-    assert "Couldn't find that formation" in str(error)
-    assert "middle_management_pools" in str(error)
-    assert error.settled
+    asked = {"ghost": 1, "worker": 101, "pdf": 1}
+    outcomes = platform.scale(asked, within())
+    assert outcomes["pdf"] == 1
+    ghost, worker = outcomes["ghost"], outcomes["worker"]
+    assert isinstance(ghost, Refused)
+    assert "Couldn't find that formation" in str(ghost)
+    assert (ghost.settled, ghost.unknown) == (True, True)
+    assert isinstance(worker, Refused)
+    assert "Cannot scale to more than 100 dynos" in str(worker)
+    assert (worker.settled, worker.unknown) == (True, False)
+    assert emulator.quantities() == {"web": 1, "worker": 2, "pdf": 1}
+    assert [request.method for request in emulator.requests] == ["PATCH"] * 4
+
+
+def test_after_an_unanswered_change_no_other_is_sent(
+    platform: HerokuPlatform, emulator: HerokuEmulator
+) -> None:
+    emulator.fault(status=422, count=1)
+    emulator.fault("drop_after", count=1)
+    outcomes = platform.scale({"worker": 3, "pdf": 1}, within())
+    assert [isinstance(o, PlatformError) and o.settled for o in outcomes.values()] == [False, True]
+    assert len(emulator.requests) == 2
 
 
 @pytest.mark.parametrize("method", ["quantities", "scale", "running"])
@@ -174,12 +193,6 @@ def test_other_refusals_are_not_tried_again(
     assert statuses(emulator) == [status]
 
 
-def test_what_heroku_says_of_an_invalid_request_is_passed_on(platform: HerokuPlatform) -> None:
-    error = error_of(platform.scale, {"worker": 101}, within())
-    assert "Cannot scale to more than 100 dynos" in str(error)
-    assert error.settled
-
-
 # Trouble that may pass
 
 
@@ -213,14 +226,20 @@ def test_a_rate_limit_that_says_no_time_is_tried_again(
     assert platform.quantities(["worker"], within()) == {"worker": 2}
 
 
-@pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 503}, {"kind": "garbage"}, {"kind": "drop"}]
-)
-def test_it_is_tried_again(
+PASSING: list[Mapping[str, Any]] = [
+    {"status": 500},
+    {"status": 503},
+    {"kind": "garbage"},
+    {"kind": "drop"},
+]
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_what_changes_nothing_is_tried_again(
     platform: HerokuPlatform, emulator: HerokuEmulator, fault: dict[str, Any]
 ) -> None:
     emulator.fault(**fault, count=2)
-    assert platform.scale({"worker": 3}, within()) == {"worker": 3}
+    assert platform.quantities(["worker"], within()) == {"worker": 2}
     assert len(emulator.requests) == 3
 
 
@@ -228,35 +247,47 @@ def test_it_is_tried_again(
     ("fault", "part"),
     [
         ({"status": 500}, "500"),
+        ({"status": 503}, "503"),
         ({"kind": "garbage"}, "not what its API documents"),
         ({"kind": "drop"}, "ConnectionError"),
         ({"kind": "drop_after"}, "ConnectionError"),
-        ({"kind": "hang"}, "ReadTimeout"),
-        ({"kind": "late_after", "seconds": 600}, "ReadTimeout"),
     ],
 )
-def test_at_the_deadline_it_may_have_been_done(
+def test_a_change_without_an_answer_is_not_sent_again(
     platform: HerokuPlatform, emulator: HerokuEmulator, fault: dict[str, Any], part: str
+) -> None:
+    """It may still be carried out; sent again, it would undo what was done in between."""
+    emulator.fault(**fault)
+    error = error_of(platform.scale, {"worker": 3}, within())
+    assert part in str(error)
+    assert not error.settled
+    assert len(emulator.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"kind": "hang"}, {"kind": "late_after", "seconds": 600}]
+)
+def test_no_call_outlasts_its_deadline(
+    platform: HerokuPlatform, emulator: HerokuEmulator, fault: dict[str, Any]
 ) -> None:
     emulator.fault(**fault)
     begun = time.monotonic()
-    error = error_of(platform.scale, {"worker": 3}, begun + 0.7)
+    assert not error_of(platform.scale, {"worker": 3}, begun + 0.7).settled
     assert time.monotonic() - begun < 4.5  # a request may take 5 s, but not beyond the deadline
-    assert part in str(error)
-    assert not error.settled
-    error = error_of(platform.quantities, ["worker"], within(0.4))
-    assert error.settled, "reading changes nothing"
+    assert error_of(platform.quantities, ["worker"], within(0.4)).settled, "it changes nothing"
 
 
-def test_a_refusal_after_a_request_that_may_have_been_done_does_not_settle_it(
-    platform: HerokuPlatform, emulator: HerokuEmulator
-) -> None:
-    emulator.fault("drop_after", count=1)
-    emulator.fault(status=403)
-    error = error_of(platform.scale, {"worker": 3}, within())
-    assert "403" in str(error)
-    assert not error.settled
-    assert emulator.quantities()["worker"] == 3
+def test_a_request_that_was_given_up_can_be_delivered_no_more() -> None:
+    """Its connection is reset: closed, the kernel would go on to deliver what was not received."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        error = error_of(platform_for(url).scale, {"worker": 3}, within(0.5))
+        assert not error.settled
+        connection, _ = server.accept()
+        with connection:
+            assert connection.recv(65536)
+            with pytest.raises(ConnectionResetError):
+                connection.recv(65536)
 
 
 def test_no_request_begins_after_the_deadline(
@@ -320,7 +351,11 @@ def test_the_key_does_not_show(
     caplog.set_level(logging.DEBUG)
     platform = platform_for(emulator.url)
     emulator.fault(**fault)
-    error = error_of(platform.scale, {"worker": 3}, within(0.5))
+    if fault.get("status") == 422:
+        error = platform.scale({"worker": 3}, within())["worker"]
+        assert isinstance(error, Refused)
+    else:
+        error = error_of(platform.scale, {"worker": 3}, within(0.5))
     check_secrecy(platform, error, caplog.text)
 
 
@@ -368,7 +403,7 @@ def reachable(root: object) -> Iterator[object]:
 
 
 def test_each_request_is_logged(platform: HerokuPlatform, caplog: pytest.LogCaptureFixture) -> None:
-    name = "celery_middle_management.platforms.heroku"
+    name = "celery_middle_management.platforms.heroku_http"
     caplog.set_level(logging.DEBUG, logger=name)
     platform.quantities(["worker"], within())
     (record,) = [record for record in caplog.records if record.name == name]

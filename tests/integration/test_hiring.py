@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -141,6 +142,43 @@ def test_pools_are_changed_in_one_call(redis_url: str) -> None:
         """)
         assert on.emulator.quantities() == {"web": 1, "worker": 3, "pdf": 2}
         assert sum(r.method == "PATCH" for r in on.emulator.requests) == 1
+
+
+def test_a_pool_that_the_platform_refuses_stops_no_other(redis_url: str) -> None:
+    pools = {
+        "worker": {"jobs_per_worker": 1},
+        "pdf": {"queues": ["pdf"], "max_workers": 2, "jobs_per_worker": 1},
+    }
+    code = """
+        for _ in range(3): work.delay()
+        work.apply_async(queue="pdf")
+        import time; time.sleep(60)
+    """
+    with (
+        stage(redis_url, command=None, settings={"pools": pools, "call_interval": 1}) as on,
+        on.program(code),
+    ):
+        on.wait_for_quantity(3)
+        wait_for(lambda: "pdf/refusal" in on.state())
+        assert "no process type 'pdf'" in on.state()["pdf/refusal"]
+        shown = on.script("import sys; app.start(['mm', 'status'])").stdout
+        assert "pdf: refused" in shown
+
+
+def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
+    """The dyno is there, and nobody knows what it does; the queue is empty."""
+    code = """
+        work.delay()
+        import time; time.sleep(5); app.control.purge(); time.sleep(90)
+    """
+    settings = {"call_interval": 1, "count_interval": 2}
+    with stage(redis_url, command=None, settings=settings) as on, on.program(code):
+        on.wait_for_quantity(1)
+        wait_for(lambda: "worker/missed" in on.state() and on.state()["worker/needed"] == "0", 60)
+        status = on.script("import sys; app.start(['mm', 'status', '--json'])").stdout
+        [pool] = json.loads(status)["pools"]
+        assert [worker["name"] for worker in pool["workers"]["unheard"]] == ["worker.1"]
+        assert on.quantity == 1
 
 
 def test_scaling_by_hand_is_respected_and_drained_back(redis_url: str, tmp_path: Path) -> None:

@@ -43,12 +43,17 @@ def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> View
     values = {
         "minimum": 0,
         "maximum": 10,
-        "fleet": fleet(*presences, quantity=quantity),
+        "fleet": fleet(*presences, quantity=quantity, running=[p.name for p in presences]),
         "cordon": Cordon(),
         "fresh": True,
         "may_call": True,
     }
     return View(**values | {"quantity": quantity, "needed": needed} | known)
+
+
+def unasked(seen: View) -> View:
+    """The same, with the platform not asked for who is up."""
+    return replace(seen, fleet=replace(seen.fleet, running=None))
 
 
 def obeyed(seen: View, decision: Decision) -> View:
@@ -66,6 +71,7 @@ def obeyed(seen: View, decision: Decision) -> View:
             old.get(name, presence(name)),
             seen=seen.fleet.now,
             busy=0,
+            closing=False,
             stopped=decision.cordon.at if decision.cordon.holds(name) else 0.0,
         )
         for name in names
@@ -74,7 +80,7 @@ def obeyed(seen: View, decision: Decision) -> View:
         seen,
         quantity=quantity,
         cordon=decision.cordon,
-        fleet=replace(seen.fleet, presences=told, quantity=quantity),
+        fleet=replace(seen.fleet, presences=told, quantity=quantity, running=names),
     )
 
 

@@ -10,7 +10,7 @@ from celery_middle_management.cordon import Cordon
 from celery_middle_management.decision import Decision, decide
 from celery_middle_management.fleet import BOOT_TIME, SURELY_KILLED
 
-from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, view
+from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, unasked, view
 
 FIRS = tuple(f"worker-{letter * 5}-{letter * 5}" for letter in "abcd")
 
@@ -51,8 +51,8 @@ def test_below_the_minimum_hires_up_to_it() -> None:
 
 def test_a_hire_of_unknown_outcome_from_before_the_limits_were_changed() -> None:
     for limits in ({"minimum": 4}, {"maximum": 2}):
-        seen = replace(view(1, 5, ceiling=3), **limits)
-        assert decide(seen) == Decision(Cordon(), suppressed=True)
+        decision = decide(replace(view(1, 5, ceiling=3), **limits))
+        assert (decision.quantity, decision.suppressed) == (None, True)
 
 
 def test_a_hire_to_fewer_could_be_done_after_it() -> None:
@@ -61,9 +61,18 @@ def test_a_hire_to_fewer_could_be_done_after_it() -> None:
 
 def test_the_platform_is_asked_about_those_that_may_have_died_at_work() -> None:
     lost = presence(FIRS[0], busy=2, seen=NOW - SURELY_KILLED)
-    assert decide(view(1, 1, lost)).wants_running
-    assert decide(view(1, 2, lost, may_call=False)).wants_running
-    assert not decide(view(1, 1, *crew(1))).wants_running
+    assert decide(unasked(view(1, 1, lost))).wants_running
+    assert decide(unasked(view(1, 2, lost, may_call=False))).wants_running
+    assert not decide(unasked(view(1, 1, *crew(1)))).wants_running
+
+
+def test_no_more_is_asked_for_than_the_platform_runs() -> None:
+    assert decide(view(2, 9, limit=5)).quantity == 5
+    for limit in (1, 2):
+        assert decide(view(2, 9, limit=limit)) == Decision(Cordon(), suppressed=True)
+    assert decide(view(2, 3, limit=5)).quantity == 3
+    assert decide(view(2, 9, limit=5, minimum=6)).quantity is None, "never below the minimum"
+    assert decide(view(2, 9, limit=5, ceiling=8)).quantity is None
 
 
 # -- firing
@@ -78,6 +87,21 @@ def test_fires_the_drained() -> None:
     seen = view(3, 1, *crew(1), *crew(2, 3, stopped=DRAWN), cordon=cordon(1))
     decision = decide(seen)
     assert (decision.quantity, decision.cordon.at) == (1, DRAWN)
+
+
+def test_nobody_is_fired_before_the_platform_has_told_who_is_up() -> None:
+    seen = view(3, 1, *crew(1), *crew(2, 3, stopped=DRAWN), cordon=cordon(1))
+    decision = decide(unasked(seen))
+    assert (decision.quantity, decision.wants_running) == (None, True)
+    assert not decide(replace(unasked(seen), fresh=False)).wants_running, "first it is counted"
+
+
+def test_who_is_up_and_was_never_heard_of_is_not_fired() -> None:
+    heard = (*crew(1), *crew(2, stopped=DRAWN))
+    for told in ({"running": ["worker.1", "worker.2", "worker.3"]}, {"missed": ["worker.3"]}):
+        seen = view(3, 1, cordon=cordon(1), fleet=fleet(*heard, quantity=3, **told))
+        assert decide(seen).quantity is None
+        assert not decide(seen).wants_running
 
 
 def test_fires_as_far_as_the_drained_reach() -> None:
@@ -114,7 +138,7 @@ def test_waiting_for_the_cordoned_needs_no_count() -> None:
 
 
 def test_the_platform_is_asked_about_those_not_heard_of() -> None:
-    booting = view(2, 1, *crew(1), cordon=cordon(1))
+    booting = unasked(view(2, 1, *crew(1), cordon=cordon(1)))
     assert not decide(booting).wants_running
     late = replace(cordon(1), since={"worker.2": NOW - BOOT_TIME})
     seen = replace(booting, cordon=late)
@@ -251,7 +275,7 @@ def test_nobody_is_cordoned_for_nothing_without_a_fresh_count() -> None:
 
 
 def test_workers_not_heard_of_are_asked_for_then_waited_for() -> None:
-    seen = view(2, 1, presence(FIRS[0], stopped=DRAWN), cordon=cordon(0))
+    seen = unasked(view(2, 1, presence(FIRS[0], stopped=DRAWN), cordon=cordon(0)))
     assert decide(seen) == Decision(
         replace(seen.cordon, since={FIRS[0]: NOW}), draining=True, wants_running=True
     )
@@ -259,6 +283,7 @@ def test_workers_not_heard_of_are_asked_for_then_waited_for() -> None:
         told = replace(seen, fleet=replace(seen.fleet, running=frozenset(running)))
         assert decide(told).quantity == quantity
         assert not decide(told).wants_running
+    assert decide(told).cordon.above is None, "the others must not wait for it"
 
 
 def test_a_silent_worker_may_run_something() -> None:
@@ -270,7 +295,7 @@ def test_a_silent_worker_may_run_something() -> None:
 
 def test_a_worker_silent_for_long_is_asked_for() -> None:
     silent = presence(FIRS[1], busy=1, seen=NOW - SURELY_KILLED)
-    seen = view(2, 1, presence(FIRS[0]), silent)
+    seen = unasked(view(2, 1, presence(FIRS[0]), silent))
     assert decide(seen).wants_running
     told = replace(seen, fleet=replace(seen.fleet, running=frozenset(FIRS[:1])))
     assert decide(told).cordon.above == 0
@@ -289,5 +314,16 @@ def test_nothing_above_a_hire_of_unknown_outcome_is_sent() -> None:
     unknown = replace(view(1, 5, *crew(1)), ceiling=3)
     assert decide(unknown).quantity == 3, "the same again does no harm"
     taken = replace(unknown, quantity=3)
-    assert decide(taken) == Decision(Cordon(), suppressed=True)
-    assert decide(replace(taken, needed=3)) == Decision(Cordon())
+    assert (decide(taken).quantity, decide(taken).suppressed) == (None, True)
+    assert not decide(replace(taken, needed=3)).suppressed
+
+
+def test_whom_a_hire_of_unknown_outcome_would_stop_takes_no_tasks() -> None:
+    """Somebody has hired more by hand meanwhile."""
+    for quantity, needed in ((5, 5), (5, 9), (1, 5)):
+        seen = view(quantity, needed, *crew(*range(1, quantity + 1)), ceiling=3)
+        assert decide(seen).cordon.above == 3
+        assert decide(seen).draining
+    firs = view(2, 2, *(presence(name) for name in FIRS[:2]), ceiling=1)
+    assert decide(firs).cordon.above == 0
+    assert not decide(replace(firs, ceiling=2)).cordon

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from celery_middle_management.fleet import (
-    BOOT_GRACE,
     BOOT_TIME,
     OUTLIVED,
     SURELY_KILLED,
@@ -185,21 +184,29 @@ def test_who_is_not_running_is_drained() -> None:
     assert not fleet(running=up | {"worker.2"}).drained("worker.2", cordon(1))
 
 
-@pytest.mark.parametrize(
-    ("since", "watched", "drained"),
-    [
-        (NOW - BOOT_GRACE, 0.0, True),
-        (NOW - BOOT_GRACE + 1, 0.0, False),
-        (NOW - 999, NOW - BOOT_GRACE + 1, False),
-    ],
-)
-def test_who_was_never_heard_of_never_came(since: float, watched: float, drained: bool) -> None:
-    quiet = fleet(watched_since=watched)
-    assert quiet.drained("worker.2", cordon(1, worker_2=since)) is drained
+def test_who_was_never_heard_of_may_be_at_work_however_long_that_is() -> None:
+    since = cordon(1, worker_2=NOW - 99_999)
+    assert not fleet().drained("worker.2", since)
+    assert not fleet(running=["worker.2"]).drained("worker.2", since)
+    assert not fleet(missed=["worker.2"]).drained("worker.2", since)
+    assert fleet(running=[]).drained("worker.2", since)
 
 
-def test_who_is_newly_cordoned_may_still_come() -> None:
-    assert not fleet().drained("worker.2", cordon(1))
+def test_an_idle_namesake_does_not_speak_for_one_that_was_never_heard_of() -> None:
+    """A deploy replaces workers, and two bear the name for a while."""
+    idle = presence("worker.2", stopped=DRAWN)
+    assert fleet(idle, running=["worker.2"]).drained("worker.2", cordon(1))
+    assert not fleet(idle, running=["worker.2"] * 2).drained("worker.2", cordon(1))
+    leaving = replace(idle, closing=True)
+    assert not fleet(leaving, running=["worker.2"]).drained("worker.2", cordon(1))
+    assert fleet(leaving, running=[]).drained("worker.2", cordon(1))
+
+
+def test_unheard_is_who_is_up_and_has_told_nothing() -> None:
+    assert fleet(*crew(1), running=["worker.1", "worker.2"]).unheard == {"worker.2"}
+    assert fleet(*crew(1), missed=["worker.1", "worker.2"]).unheard == {"worker.2"}
+    assert not fleet(*crew(1), running=["worker.1"], missed=["worker.2"]).unheard
+    assert fleet(running=["worker-0"]).unordered, "it bears another name than it should"
 
 
 # -- what the platform may know
@@ -220,17 +227,10 @@ def test_the_platform_is_not_asked_twice() -> None:
     assert not fleet(running=frozenset()).unknown(["worker.3"], cordon(0))
 
 
-def test_all_are_heard_when_the_platform_runs_nobody_else() -> None:
-    assert fleet(*crew(1, 2), running=frozenset({"worker.1"})).all_heard(cordon(0))
-    assert not fleet(*crew(1), running=frozenset({"worker.1", "x"})).all_heard(cordon(0))
-
-
-@pytest.mark.parametrize(
-    ("at", "watched", "heard"),
-    [(NOW - BOOT_GRACE, 0.0, True), (NOW - 1, 0.0, False), (NOW - 999, NOW - 1, False)],
-)
-def test_all_are_heard_after_the_grace(at: float, watched: float, heard: bool) -> None:
-    assert fleet(watched_since=watched).all_heard(cordon(0, at=at)) is heard
+def test_those_known_to_be_up_are_not_asked_for_again_at_once() -> None:
+    drawn = cordon(1, worker_2=NOW - BOOT_TIME)
+    assert fleet().unknown(["worker.2"], drawn)
+    assert not fleet(missed=["worker.2"]).unknown(["worker.2"], drawn)
 
 
 def test_a_whole_fleet_idle_or_busy() -> None:
@@ -240,3 +240,4 @@ def test_a_whole_fleet_idle_or_busy() -> None:
     assert not fleet(stopped).busy()
     assert fleet(stopped, presence("worker.2", busy=1)).busy()
     assert fleet(stopped, presence("worker.2", seen=NOW - SILENT - 1)).busy(), "it may be"
+    assert fleet(stopped, running=["worker.1", "worker.2"]).busy(), "it may be, too"

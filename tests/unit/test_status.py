@@ -79,6 +79,7 @@ def test_nothing_is_known_yet() -> None:
                     "draining": [],
                     "live": [],
                     "drains": [],
+                    "unheard": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -88,6 +89,7 @@ def test_nothing_is_known_yet() -> None:
                     "counted_at": None,
                 },
                 "drift": 0,
+                "refused": None,
                 "last_action": None,
                 "next_call_at": None,
             },
@@ -103,6 +105,7 @@ def test_nothing_is_known_yet() -> None:
                     "draining": [],
                     "live": [],
                     "drains": [],
+                    "unheard": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -112,6 +115,7 @@ def test_nothing_is_known_yet() -> None:
                     "counted_at": None,
                 },
                 "drift": 0,
+                "refused": None,
                 "last_action": None,
                 "next_call_at": None,
             },
@@ -186,6 +190,28 @@ def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
         "waiting": 1,
     }
     assert workers["drains"][2] == {"name": "worker.4", "since": None, "running": 0, "waiting": 0}
+
+
+def test_who_is_up_and_not_heard_of_is_shown() -> None:
+    told = snapshot(
+        presence("worker.1"),
+        quantity="3",
+        missed={"at": NOW - 5, "since": {"worker.1": NOW - 90, "worker.3": NOW - 65}},
+    )
+    document = status_of(settings(), told)
+    [worker] = document["pools"][0]["workers"]["unheard"]
+    assert worker["name"] == "worker.3"
+    assert "worker.3 is up, and nothing has been heard of it for 65 s" in shown(document)
+    told.state["worker/quantity"] = "0"  # type: ignore[index]
+    assert not only_pool(told)["workers"]["unheard"]
+
+
+def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> None:
+    refusal = {"why": "no process type", "at": NOW - 59, "until": NOW + 1, "limit": None}
+    document = status_of(settings(), snapshot(refusal=refusal))
+    assert document["pools"][0]["refused"]["why"] == "no process type"
+    assert "worker: refused 59 s ago: no process type" in shown(document)
+    assert only_pool(snapshot(refusal=refusal | {"until": NOW}))["refused"] is None
 
 
 def test_names_without_numbers_are_known_only_once_heard() -> None:

@@ -7,7 +7,7 @@ from random import Random
 from .world import Behaviour, World
 
 #: A request of which no answer came may be carried out this much later (s).
-LATEST = 29.0
+LATEST = 60.0
 #: The platform asks workers to stop this long (s) after it lowered the quantity, at most.
 STOPS_LATE = 4.5
 #: Load comes and goes, each time for so long (s).
@@ -35,7 +35,7 @@ class Days:
                 if not self.happens(self.evil):
                     self.world.report(worker)
                 if not self.happens(self.evil):
-                    worker.obey()
+                    worker.obey(self.world.now)
             if self.happens(self.evil):
                 self.trouble()
             if self.world.book.next_at <= self.world.now:
@@ -64,16 +64,20 @@ class Days:
             random.choice(world.up).mute = True
         booting = [w for w in world.workers if world.can_come_up(w)]
         if booting and self.happens(0.5):
-            world.come_up(random.choice(booting))
+            worker = random.choice(booting)
+            worker.mute = self.happens(0.3)
+            world.come_up(worker)
         if world.workers and self.happens(0.1):
             world.crash(random.choice(world.workers))
         settled = [w for w in world.workers if not world.to_stop(w)]
         if settled and self.happens(0.1):
             world.replace(random.choice(settled), random.choice([0.0, 1.0, STOPS_LATE]))
-        # Not while a change of ours is under way: nobody could know of it, or tell.
-        if not world.under_way and self.happens(0.05):
+        if (world.numbered or not world.under_way) and self.happens(0.05):
             world.scale_by_hand(random.randint(0, 6))
-        # Likewise.
+        if self.happens(0.05):
+            world.limit = random.choice([None, 0, 1, 2, 3])
+            world.says_limit = self.happens(0.5)
+        # Not while a change of ours is under way: nobody could know of it, or tell.
         if not world.under_way and self.happens(0.03):
             world.lose_ledger()
         if self.happens(0.1) or not world.countable:

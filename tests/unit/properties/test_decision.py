@@ -28,6 +28,7 @@ FREE = {
     "unsettled": None,
     "stopping": None,
     "ceiling": None,
+    "limit": None,
 }
 
 
@@ -76,7 +77,7 @@ def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View
             presences=draw(presences(names, cordon)),
             quantity=quantity,
             running=draw(st.none() | st.frozensets(st.sampled_from(names))),
-            watched_since=draw(moments),
+            missed=draw(st.frozensets(st.sampled_from(names), max_size=2)),
         ),
         "cordon": cordon,
         "fresh": draw(st.booleans()),
@@ -85,6 +86,7 @@ def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View
         "unsettled": draw(below),
         "stopping": draw(below),
         "ceiling": draw(below),
+        "limit": draw(below),
         "drain_timeout": draw(st.none() | st.sampled_from([10.0, 50.0])),
     }
     return View(**values | known)
@@ -124,7 +126,7 @@ def test_nothing_is_fired_on_anything_but_a_fresh_count(view: View) -> None:
     assert decision.quantity is None or decision.quantity > view.quantity
 
 
-@given(views(fresh=False, unsettled=None, stopping=None))
+@given(views(fresh=False, unsettled=None, stopping=None, ceiling=None))
 def test_nobody_is_cordoned_on_anything_but_a_fresh_count(view: View) -> None:
     cordon = decide(view).cordon
     names = [*ORDERED, *UNORDERED]
@@ -141,7 +143,7 @@ def test_between_calls_there_are_hires_from_zero_alone(view: View) -> None:
     assert view.quantity == 0 or decide(view).quantity is None
 
 
-@given(views(may_call=True, blocked=False, unsettled=None, ceiling=None))
+@given(views(may_call=True, blocked=False, unsettled=None, ceiling=None, limit=None))
 def test_what_is_missing_is_hired(view: View) -> None:
     assume(view.needed > 0)
     view = replace(view, quantity=min(view.quantity, view.needed - 1))
@@ -155,7 +157,7 @@ def test_after_a_hire_of_unknown_outcome_only_the_same_is_hired(view: View) -> N
         assert quantity == view.ceiling or quantity < view.quantity
 
 
-@given(views(unsettled=None, stopping=None))
+@given(views(unsettled=None, stopping=None, ceiling=None))
 def test_with_work_for_all_nobody_is_cordoned(view: View) -> None:
     assert not decide(replace(view, quantity=min(view.quantity, view.needed))).cordon
 
@@ -193,7 +195,7 @@ def test_a_cordon_keeps_the_times_of_those_behind_it(view: View) -> None:
 
 @given(views(**FREE))
 def test_it_comes_to_what_is_needed_when_everybody_obeys(view: View) -> None:
-    calm = replace(view.fleet, running=None, watched_since=0.0)
+    calm = replace(view.fleet, running=(), missed=())
     start = obeyed(replace(view, fleet=calm), decide(view))
     assume(not start.fleet.unordered or len(start.fleet.presences) == start.quantity)
     assert settle(start).quantity == view.needed

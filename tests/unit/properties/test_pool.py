@@ -8,17 +8,18 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from .days import LATEST, STOPS_LATE, Days
-from .world import BOOT, COUNT_INTERVAL, WELL, Behaviour, World
+from .world import BOOT, COUNT_INTERVAL, MAXIMUM, WELL, Behaviour, World
 
 behaviours = st.just(WELL) | st.builds(
     Behaviour,
     st.sampled_from(["done", "refused", "lost", "deaf", "unanswered", "unanswered", "died"]),
-    st.sampled_from([LATEST, 10.0, 3.0, 0.0]),
+    st.sampled_from([LATEST, 45.0, 30.0, 10.0, 3.0, 0.0]),
     st.sampled_from([STOPS_LATE, 1.0, 0.0]),
     st.sampled_from([True, True, True, False]),
     st.sampled_from([None, None, None, 0, 1, 2]),
@@ -27,6 +28,7 @@ seeds = st.integers(0, 2**32)
 evils = st.sampled_from([0.0, 0.1, 0.3])
 indexes = st.integers(0, 99)
 moments = st.sampled_from([0.0, 1.0, 3.0, 10.0, 31.0])
+limits = st.sampled_from([None, 0, 1, 2, 3])
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -84,7 +86,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(index=indexes)
     def obey(self, index: int) -> None:
         if up := self.world.up:
-            up[index % len(up)].obey()
+            up[index % len(up)].obey(self.world.now)
 
     @rule(index=indexes)
     def go_silent(self, index: int) -> None:
@@ -93,10 +95,13 @@ class PoolMachine(RuleBasedStateMachine):
             worker = up[index % len(up)]
             worker.mute = not worker.mute
 
-    @rule(index=indexes)
-    def boot(self, index: int) -> None:
+    @rule(index=indexes, mute=st.sampled_from([False, False, True]))
+    def boot(self, index: int, mute: bool) -> None:
+        """One that comes up *mute* is never heard of, nor hears of a cordon, and takes tasks."""
         if booting := [w for w in self.world.workers if self.world.can_come_up(w)]:
-            self.world.come_up(booting[index % len(booting)])
+            worker = booting[index % len(booting)]
+            worker.mute = mute
+            self.world.come_up(worker)
 
     @rule(index=indexes)
     def crash(self, index: int) -> None:
@@ -118,7 +123,7 @@ class PoolMachine(RuleBasedStateMachine):
         for worker in self.world.up:
             self.world.report(worker)
             if obey:
-                worker.obey()
+                worker.obey(self.world.now)
 
     @rule()
     def outage(self) -> None:
@@ -135,11 +140,16 @@ class PoolMachine(RuleBasedStateMachine):
     def fail_to_count(self) -> None:
         self.world.countable = not self.world.countable
 
-    @precondition(lambda self: not self.world.under_way)
+    @precondition(lambda self: self.numbered or not self.world.under_way)
     @rule(quantity=st.integers(0, 6))
     def scale_by_hand(self, quantity: int) -> None:
-        """Not while a hire is under way, for that would undo it, and nobody could tell."""
+        """Where nobody can tell whom a hire under way would stop, not meanwhile."""
         self.world.scale_by_hand(quantity)
+
+    @rule(limit=limits, says=st.booleans())
+    def limit(self, limit: int | None, says: bool) -> None:
+        """The platform runs no more than so many from now on."""
+        self.world.limit, self.world.says_limit = limit, says
 
     @rule(behaviour=behaviours)
     def evaluate(self, behaviour: Behaviour) -> None:
@@ -227,9 +237,101 @@ def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
     assert world.target > 0
 
 
+def busy_crew(size: int, at_work: int) -> World:
+    """Workers that run long tasks, as many of them *at_work*; the others have nothing to do."""
+    world = World(minimum=0, numbered=True)
+    world.second()
+    world.publish(4 * size)
+    while len(world.up) < size:
+        world.second()
+    for worker in sorted(world.up, key=lambda w: w.name)[:at_work]:
+        world.take(worker)
+    world.ready = 0
+    world.book.add("finished", 4 * size - at_work)
+    return world
+
+
+def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0) -> None:
+    """Time passes; each second so many tasks are published, and everybody takes what it can."""
+    for _ in range(seconds):
+        world.publish(tasks)
+        world.work(length=1000)
+        world.second(behaviour)
+
+
+@pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
+def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
+    """Work returns meanwhile, and whoever it would stop must not take it."""
+    world = busy_crew(4, at_work=0)
+    while not world.under_way:
+        world.second(Behaviour("unanswered", delay))
+    live(world, 120, tasks=1)
+    assert not world.under_way
+    assert not world.wronged
+    assert any(w.running for w in world.up), "and afterwards the work is done"
+
+
+@pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
+@pytest.mark.parametrize("by_hand", [3, 5])
+def test_a_hire_carried_out_late_stops_nobody_hired_meanwhile(delay: float, by_hand: int) -> None:
+    """Its "2" undoes what somebody has hired by hand since."""
+    world = World(minimum=0, numbered=True)
+    world.second()
+    world.publish(8)
+    world.advance(1.0)
+    world.evaluate(Behaviour("unanswered", delay))
+    assert [quantity for _, quantity in world.under_way] == [2]
+    world.scale_by_hand(by_hand)
+    live(world, 120, tasks=1)
+    assert not world.wronged
+
+
+def test_scaling_by_hand_is_not_undone_by_a_hire_sent_again() -> None:
+    world = World(minimum=0, numbered=True)
+    world.second()
+    world.publish(8)
+    world.advance(1.0)
+    world.evaluate(Behaviour("lost"))
+    world.scale_by_hand(4)
+    world.publish(8)
+    live(world, 30)
+    assert world.target == 4
+    assert world.asked_to == [2]
+
+
+def test_a_worker_that_cannot_reach_the_ledger_is_not_fired_at_work() -> None:
+    """It was never heard of, and takes tasks."""
+    world = busy_crew(2, at_work=0)
+    for worker in world.workers:
+        world.book.presences.pop(worker.id, None)
+        worker.mute = True
+    world.ready = 4
+    live(world, 600)
+    assert [w.running for w in world.workers] == [2, 2]
+    assert not world.wronged
+    assert world.target == 2
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_as_many_as_the_platform_allows_are_hired_and_more_not_asked_for(says: bool) -> None:
+    world = World(minimum=0, numbered=True)
+    world.limit, world.says_limit = 2, says
+    world.second()
+    world.publish(1000)
+    live(world, 5)
+    assert world.target == 2
+    asked = len(world.asked_to)
+    live(world, 50)
+    assert len(world.asked_to) == asked
+    world.limit = None
+    live(world, 30)
+    assert world.target == MAXIMUM
+
+
 def assert_it_recovers(world: World) -> None:
     """When all goes well again, the work gets done, and nobody is paid for nothing."""
     world.countable = True
+    world.limit = None
     for worker in world.up:
         worker.mute = False
     for _ in range(900):

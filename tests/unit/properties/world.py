@@ -27,7 +27,7 @@ from celery_middle_management.ledger import (
     millis,
 )
 from celery_middle_management.names import number_of
-from celery_middle_management.platforms import Platform, PlatformError
+from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.presence import Presence
 from celery_middle_management.settings import Pool, Secret, Settings
 from celery_middle_management.worker import IMMINENT
@@ -89,10 +89,10 @@ class Worker:
     stopped_at: float | None = None
 
     def __post_init__(self) -> None:
-        self.orders = Orders(self.name)
+        self.orders = Orders(self.name, self.started)
 
     def presence(self, now: float) -> Presence:
-        cordon = self.orders.cordon
+        cordon = self.orders.cordon(now)
         confirms = cordon and not self.consuming
         scheduled = len(self.scheduled)
         return Presence(
@@ -109,8 +109,8 @@ class Worker:
             due={QUEUE: Counter(bucket_of(due, now) for due in self.scheduled)},
         )
 
-    def obey(self) -> None:
-        self.consuming = not self.orders.cordon and self.stopped_at is None
+    def obey(self, now: float) -> None:
+        self.consuming = not self.orders.cordon(now) and self.stopped_at is None
 
 
 class Book:
@@ -219,11 +219,16 @@ class World(Platform, Broker):
         self.under_way: list[tuple[float, int]] = []
         #: When (s) workers are asked to stop, and whether a fire is the cause.
         self.stops: list[tuple[float, Worker, bool]] = []
+        #: The platform refuses more workers than this, and may say so.
+        self.limit: int | None = None
+        self.says_limit = True
         self.countable = True
         self.wronged: list[str] = []
         #: When (s) the broker was counted, and the platform asked for anything.
         self.counted_at: list[float] = []
         self.asked_at: list[float] = []
+        #: The quantities that we have sent.
+        self.asked_to: list[int] = []
         self._born = 0
         self._changed_at = 0.0
         self._locked_until = 0.0
@@ -280,17 +285,22 @@ class World(Platform, Broker):
 
     # -- the platform
 
-    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         self._answer()
         return {POOL: self.target}
 
-    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
+    def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
         self._answer()
-        return frozenset(w.name for w in self.workers if w.stopped_at is None)
+        return {POOL: [w.name for w in self.workers if w.stopped_at is None]}
 
-    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+    def scale(
+        self, quantities: Mapping[str, int], deadline: float
+    ) -> dict[str, int | PlatformError]:
         quantity = quantities[POOL]
         self._judge(quantity)
+        self.asked_to.append(quantity)
+        if self.limit is not None and quantity > self.limit:
+            return {POOL: Refused("above the limit", limit=self.limit if self.says_limit else None)}
         self._changed_at = self.now
         how = self.behaviour
         if how.change in ("done", "deaf"):
@@ -314,8 +324,9 @@ class World(Platform, Broker):
             self.wronged.append(f"set to {quantity}")
         if quantity < self.target and self.counted_at[-1:] != [self.now]:
             self.wronged.append("fired without a fresh count")
-        if self.target and self.now - self._changed_at < CALL_INTERVAL:
-            self.wronged.append(f"changed twice within {self.now - self._changed_at} s")
+        apart = self.now - self._changed_at
+        if self.target and 0 < apart < CALL_INTERVAL:
+            self.wronged.append(f"changed twice within {apart} s")
 
     def scale_by_hand(self, quantity: int) -> None:
         self._settle(quantity, fire=False)
@@ -430,7 +441,7 @@ class World(Platform, Broker):
         """It is heard of, and hears of its cordon, before it begins to consume."""
         worker.up, worker.since = True, self.now
         self.report(worker)
-        worker.obey()
+        worker.obey(self.now)
 
     def can_come_up(self, worker: Worker) -> bool:
         return not worker.up and worker.stopped_at is None and worker.started < self.now
@@ -471,6 +482,6 @@ class World(Platform, Broker):
         self.advance(1.0)
         for worker in self.up:
             self.report(worker)
-            worker.obey()
+            worker.obey(self.now)
         if self.book.next_at <= self.now:
             self.evaluate(behaviour)
