@@ -115,7 +115,7 @@ class RedisBroker(Broker):
         backlogs = {}
         for queue, length in zip(queues, lengths, strict=True):
             more = untold.get(queue, Backlog())
-            backlogs[queue] = replace(more, ready=length + more.ready)
+            backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
 
     def _read(self, queues: Sequence[str]) -> tuple[list[int], int]:

@@ -130,17 +130,21 @@ class Case:
         consuming = any(p.takes(self.queues, page.now) for p in living)
         # Only where they do not stay: what waits must not be taken for scheduled for ever.
         published = consuming and page.scheduling
+        passing = published or bool(leaving) or page.stopping is not None
         count = take_count(
             at,
             mine,
             held_in(living, self.queues),
             page.buckets,
             consuming,
-            passing=published or bool(leaving) or page.stopping is not None,
+            passing=passing,
             leaving=held_in(leaving, self.queues).scheduled,
+            parked=page.still_parked,
         )
-        page = page.counted(count, page.published, page.finished)
-        empty = consuming and not any(b.ready or b.scheduled or b.orphans for b in mine)
+        page = page.counted(count, seen=passing or not consuming)
+        # What was given back just now may be on its way into another presence.
+        empty = consuming and not leaving
+        empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(page.buckets, due, recent, at, empty)
         self.page = self._writer.correct_due(page, corrections)

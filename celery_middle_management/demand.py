@@ -45,6 +45,9 @@ class Backlog:
     orphans: int = 0
     #: Unix time (s).
     restore_at: float = 0.0
+    #: Messages of whatever queue that workers held when they last told, and that are given back or
+    #: acknowledged since. None where the broker does not tell: it may be all that they held.
+    returned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Count:
     running: int
     scheduled: int
     restore_at: float | None = None
+    #: Of the scheduled ones, those that lie in the queues.
+    parked: int = 0
 
     @property
     def outstanding(self) -> int:
@@ -72,22 +77,24 @@ def take_count(
     *,
     passing: bool = False,
     leaving: int = 0,
+    parked: int = 0,
 ) -> Count:
     """Put the broker's queues, what workers hold and the known due times together.
 
     A message with a future due time looks like any other in its queue, and is told apart by the
     known due times that no worker tells of. Where a worker consumes, it does not stay there, but
     it may be *passing*: published just now, or given back by workers that stop, with whom *leaving*
-    of the held ones are. Where none consumes, due times that say more than is there are not
-    believed.
+    of the held ones were; or *parked*, known to lie there where no worker has come to it since.
+    Where none consumes, due times that say more than is there are not believed.
     """
     backlogs = tuple(backlogs)
     ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
     taken = sum(b.scheduled for b in backlogs)
-    staying = held.scheduled + taken - leaving
+    returned = min((b.returned for b in backlogs if b.returned is not None), default=leaving)
+    staying = held.scheduled + taken - min(leaving, returned)
     known = max(sum(n for due, n in buckets.items() if due > now) - staying - orphans, 0)
     believed = passing or (not consuming and known <= ready)
-    scheduled = min(known, ready) if believed else 0
+    scheduled = min(known, ready) if believed else min(known, ready, parked)
     lost = [b for b in backlogs if b.orphans]
     returning = sum(b.orphans for b in lost if b.restore_at <= now)
     later = [b.restore_at for b in lost if b.restore_at > now]
@@ -97,6 +104,7 @@ def take_count(
         running=held.running,
         scheduled=max(scheduled + staying, held.scheduled + taken),
         restore_at=min(later, default=None),
+        parked=scheduled,
     )
 
 

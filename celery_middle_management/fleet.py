@@ -67,12 +67,11 @@ class Fleet:
 
     @property
     def leaving(self) -> tuple[Presence, ...]:
-        """Workers that shut down, or that the platform was told to stop."""
-        return tuple(
-            p
-            for p in self.presences
-            if (p.closing or self._dismissed(p)) and not p.silent(self.now)
-        )
+        """Workers that give back what they hold for later, or may have done so since they told.
+
+        They shut down, or the platform was told to stop them, or they prepare for it.
+        """
+        return tuple(p for p in self.living if p.closing or p.returning or self._dismissed(p))
 
     @property
     def doomed(self) -> bool:
@@ -151,6 +150,10 @@ class Fleet:
     def _idle(self, presence: Presence, cordon: Cordon) -> bool:
         return (
             not presence.silent(self.now)
-            and (presence.closing or (cordon.at > 0 and presence.stopped == cordon.at))
+            and (presence.closing or self._gave_way(presence, cordon))
             and presence.busy == 0
         )
+
+    def _gave_way(self, presence: Presence, cordon: Cordon) -> bool:
+        obeys = cordon.at > 0 and presence.stopped == cordon.at
+        return obeys and presence.returning == 0

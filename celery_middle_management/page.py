@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -47,6 +47,18 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Parked:
+    """Scheduled tasks that lie in the queues, for no worker has room for them.
+
+    Queues are worked off in order: when what was before them is finished, so that as many as
+    *until* are, workers have come to them.
+    """
+
+    tasks: int = 0
+    until: int = 0
+
+
+@dataclass(frozen=True)
 class Page:
     """A pool as the ledger knows it. Times are Redis', Unix (s)."""
 
@@ -65,6 +77,7 @@ class Page:
     buckets: Mapping[int, int] = field(default_factory=dict)
     #: When a publisher last told of scheduled tasks.
     scheduled_at: float = 0.0
+    parked: Parked = field(default_factory=Parked)
     cordon: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
@@ -119,8 +132,12 @@ class Page:
 
     @property
     def scheduling(self) -> bool:
-        """Whether scheduled tasks were told of so lately that they may be on their way still."""
-        return self.now - self.scheduled_at < TAKEN_WITHIN
+        """Whether scheduled tasks were told of so lately that they may be on their way still.
+
+        Those told of since the last count may be parked as well: none has looked.
+        """
+        counted_at = self.count.at if self.count else self.now
+        return self.scheduled_at > min(counted_at, self.now - TAKEN_WITHIN)
 
     @property
     def fire_denied(self) -> bool:
@@ -132,14 +149,21 @@ class Page:
         lately = count is not None and self.now - count.at < RECOUNT_INTERVAL
         return lately and self.drift < 0 and not self.cordon
 
-    def counted(self, count: Count, published: int, finished: int) -> Page:
-        """The page with a new count, before which so much had been told."""
+    @property
+    def still_parked(self) -> int:
+        """Scheduled tasks that no worker can have come to since they were seen to be parked."""
+        return self.parked.tasks if self.finished <= self.parked.until else 0
+
+    def counted(self, count: Count, *, seen: bool) -> Page:
+        """The page with a new count, in which parked tasks were *seen*, or else taken on trust."""
+        until = self.finished + count.outstanding if seen else self.parked.until
         return replace(
             self,
             count=count,
             drift=self.outstanding - count.outstanding,
-            base_published=published,
-            base_finished=finished,
+            base_published=self.published,
+            base_finished=self.finished,
+            parked=Parked(count.parked, until),
         )
 
     @property
@@ -175,6 +199,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
     hire = snapshot.document(name("hire"))
     refusal = snapshot.document(name("refusal"))
     missed = snapshot.document(name("missed"))
+    parked = snapshot.document(name("parked"))
     return Page(
         pool=pool,
         now=snapshot.now,
@@ -188,6 +213,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         drift=drift,
         buckets=snapshot.due.get(pool.name, {}),
         scheduled_at=snapshot.time(name("scheduled_at")),
+        parked=Parked(**parked),
         cordon=Cordon.unpacked(snapshot.state.get(name("cordon"))),
         fire=Sent(**fire) if fire else None,
         hire=Sent(**hire) if hire else None,
@@ -265,6 +291,7 @@ class PageWriter:
             "drift": page.drift,
         }
         self._set("count", json.dumps(document))
+        self._set("parked", json.dumps(asdict(page.parked)))
         self._set("counted_at", str(millis(count.at)))
         self._set("base_published", str(page.base_published))
         self._set("base_finished", str(page.base_finished))

@@ -29,6 +29,8 @@ class Presence:
     closing: bool = False
     #: Requests that it has begun or must finish before it may be stopped.
     busy: int = 0
+    #: Scheduled tasks that it gives back to the broker before it may be stopped.
+    returning: int = 0
     queues: tuple[str, ...] = ()
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.
@@ -55,6 +57,7 @@ class Presence:
                 "stopped": self.stopped,
                 "closing": self.closing,
                 "busy": self.busy,
+                "returning": self.returning,
                 "queues": self.queues,
                 "held": {
                     q: [h.waiting, h.running, h.scheduled, h.unacknowledged]
@@ -79,6 +82,7 @@ class Presence:
             stopped=told["stopped"],
             closing=told["closing"],
             busy=told["busy"],
+            returning=told.get("returning", 0),
             queues=tuple(told["queues"]),
             held={q: Held(*h) for q, h in told["held"].items()},
             due=_buckets(told["due"]),

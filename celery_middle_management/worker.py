@@ -11,12 +11,10 @@ import logging
 import os
 import threading
 import uuid
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
-from time import monotonic, time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from celery import bootsteps
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
@@ -25,12 +23,12 @@ from celery.worker.request import Request
 
 from .agent import EXIT_TIMEOUT, Courier
 from .cordon import HEARS_WITHIN, Cordon, Orders
-from .demand import Held, bucket_of
-from .ledger import LONGEST_HOLD, Reply
+from .demand import Held
+from .ledger import Reply
 from .names import pool_of
 from .presence import Presence
+from .scheduled import GivingBack, ScheduledScan, one_by_one, queue_of_request
 from .settings import Settings
-from .signals import HEADER
 from .trouble import TroubleLog
 
 logger = logging.getLogger("celery_middle_management")
@@ -39,13 +37,8 @@ logger = logging.getLogger("celery_middle_management")
 INTERVAL = 1.0
 #: What its children recorded is collected this often (s).
 COLLECT = 0.1
-#: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
-#: that was sent before is still on its way.
-IMMINENT = 45.0
-#: A publisher has told of a scheduled task when a worker has held it for this time (s).
-RECENT = LONGEST_HOLD + 3.0
-#: Looking through scheduled tasks takes at most this part of the time.
-_SCAN_SHARE = 0.05
+#: Between two portions of what it gives back, a worker's main thread does its other work (s).
+PAUSE = 0.01
 
 
 def worker_name(hostname: str) -> str:
@@ -73,6 +66,11 @@ class Gate:
         """Whether it is as it was asked for."""
         with self._lock:
             return self._settled(consumer)
+
+    def closed(self, consumer: Any) -> bool:
+        """Whether it is not to consume, and does not."""
+        with self._lock:
+            return not self._wanted and self._settled(consumer)
 
     def reconcile(self, consumer: Any) -> None:
         """Stop or take up consuming, as asked for. For the main thread alone."""
@@ -125,6 +123,8 @@ class Reporter:
         self._waker: Any = None
         self._restoring = False
         self._scheduled = ScheduledScan()
+        self._giving_back = GivingBack()
+        self._gives = False
         self._trouble = TroubleLog(logger)
 
     def start(self, consumer: Any) -> None:
@@ -135,6 +135,7 @@ class Reporter:
             self.report()
             self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
             self._thread.start()
+        self._gives = False  # what was asked of the last connection's loop may be lost
         self._reconcile()
         self._keep_awake(consumer.hub)
 
@@ -176,12 +177,15 @@ class Reporter:
         cordon = self._orders.cordon(monotonic())
         stopped = self._gate.want(not cordon, self._consumer)
         scheduled = self._scheduled.look(self._consumer, cordoned=bool(cordon))
+        returning = self._giving_back.look(
+            scheduled.later, cordoned=bool(cordon), one_by_one=one_by_one(self._consumer)
+        )
         limited = list(_rate_limited(self._consumer))
         reserved = _copy(worker_state.reserved_requests)
         active = _copy(worker_state.active_requests)
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in {*limited, *reserved, *active}:
-            entry = counts[_queue(request)]
+            entry = counts[queue_of_request(request)]
             entry[1 if request in active else 0] += 1
             entry[3] += not request.acknowledged
         for queue, buckets in scheduled.due.items():
@@ -200,6 +204,7 @@ class Reporter:
                 len({*limited, *reserved, *active}) + scheduled.imminent,
                 _jobs(self._consumer.pool),
             ),
+            returning=returning,
             queues=tuple(self._app.amqp.queues.consume_from),
             held={queue: Held(*entry) for queue, entry in counts.items()},
             due=scheduled.due,
@@ -213,6 +218,9 @@ class Reporter:
                 if self._courier.urgent() or monotonic() - reported >= INTERVAL:
                     reported = monotonic()
                     self.report()
+                if self._giving_back.due and not self._gives:
+                    self._gives = True
+                    self._consumer.call_soon(self._give_back)
             except Exception:
                 logger.exception("a worker could not report")
 
@@ -229,6 +237,20 @@ class Reporter:
             self._gate.reconcile(self._consumer)
         except self._consumer.connection_errors + self._consumer.channel_errors as error:
             self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
+
+    def _give_back(self) -> None:
+        more = False
+        try:
+            more = self._gate.closed(self._consumer) and self._giving_back.portion(self._consumer)
+        except self._consumer.connection_errors + self._consumer.channel_errors as error:
+            self._trouble.warn("return", "the broker failed, will be tried again: %s", error)
+        except Exception:
+            logger.exception("a scheduled task could not be given back")
+        finally:
+            # Without an event loop, what asks for itself again would be done in the same turn.
+            self._gives = more and self._consumer.hub is not None
+        if self._gives:
+            self._consumer.timer.call_after(PAUSE, self._give_back)
 
     def _restore(self) -> None:
         """Have kombu give back what dead workers held.
@@ -248,39 +270,6 @@ class Reporter:
             self._trouble.warn("restore", "the broker failed, will be tried again: %s", error)
 
 
-class ScheduledScan:
-    """The tasks that a worker holds until they are due."""
-
-    def __init__(self) -> None:
-        self.due: Mapping[str, Mapping[int, int]] = {}
-        self.recent: Mapping[str, Mapping[int, int]] = {}
-        self.imminent = 0
-        self._first_seen = WeakKeyDictionary[Request, float]()
-        self._again = 0.0
-
-    def look(self, consumer: Any, cordoned: bool) -> ScheduledScan:
-        """Look again, unless that costs too much time.
-
-        Of a cordoned worker, which may be fired next, everything must be known.
-        """
-        began = monotonic()
-        if not cordoned and began < self._again:
-            return self
-        now, imminent = time(), 0
-        due, recent = (defaultdict[str, Counter[int]](Counter) for _ in range(2))
-        for request, eta in _scheduled(consumer):
-            when = eta.timestamp()
-            queue, bucket = _queue(request), bucket_of(when, now)
-            due[queue][bucket] += 1
-            held_for = began - self._first_seen.setdefault(request, began)
-            if held_for < RECENT and HEADER in request.request_dict and not cordoned:
-                recent[queue][bucket] += 1
-            imminent += when - now < IMMINENT
-        self.due, self.recent, self.imminent = dict(due), dict(recent), imminent
-        self._again = began + (monotonic() - began) / _SCAN_SHARE
-        return self
-
-
 class WorkerStep(bootsteps.StartStopStep):
     """Starts the reporter once the consumer is there, before it begins to consume."""
 
@@ -296,16 +285,6 @@ class WorkerStep(bootsteps.StartStopStep):
     def start(self, consumer: Any) -> None:
         if self._reporter is not None:
             self._reporter.start(consumer)
-
-
-def _scheduled(consumer: Any) -> Iterator[tuple[Request, datetime]]:
-    """Requests in the consumer's timer, as ``celery inspect scheduled`` finds them."""
-    schedule = getattr(consumer.timer, "schedule", consumer.timer)
-    for item in list(getattr(schedule, "queue", ())):
-        entry = item.entry
-        request = entry.args[0] if entry.args else None
-        if not entry.canceled and isinstance(request, Request) and request.eta is not None:
-            yield request, request.eta
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:
@@ -339,8 +318,3 @@ def _closing() -> bool:
         flag is not None and flag is not False
         for flag in (worker_state.should_stop, worker_state.should_terminate)
     )
-
-
-def _queue(request: Request) -> str:
-    told = request.request_dict.get(HEADER) or request.delivery_info.get("routing_key")
-    return str(told or "")

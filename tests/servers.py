@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +61,71 @@ def rabbitmq() -> Iterator[RabbitServer]:
         pytest.skip("no rabbitmq-server: apt-get install rabbitmq-server")
     with RabbitServer() as server:
         yield server
+
+
+class SlowLine:
+    """Carries connections to a port of this machine, everything *delay* seconds later."""
+
+    def __init__(self, port: int, delay: float) -> None:
+        self._to = port
+        self._delay = delay
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._ends: list[socket.socket] = [self._listener]
+        _in_background(self._accept)
+
+    def url(self, of: str) -> str:
+        """The address *of* the server, by this line."""
+        return of.replace(f":{self._to}", f":{self.port}")
+
+    def __enter__(self) -> SlowLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for end in self._ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._listener.accept()
+            far = socket.create_connection(("127.0.0.1", self._to))
+            self._ends += near, far
+            for one, other in ((near, far), (far, near)):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                on_the_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+                _in_background(self._read, one, on_the_way)
+                _in_background(self._deliver, other, on_the_way)
+
+    def _read(self, end: socket.socket, on_the_way: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+        data = b"-"
+        while data:
+            try:
+                data = end.recv(65536)
+            except OSError:
+                data = b""
+            on_the_way.put((time.monotonic() + self._delay, data))
+
+    def _deliver(
+        self, end: socket.socket, on_the_way: queue.SimpleQueue[tuple[float, bytes]]
+    ) -> None:
+        while True:
+            at, data = on_the_way.get()
+            time.sleep(max(at - time.monotonic(), 0.0))
+            if not data:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_WR)
+                return
+            end.sendall(data)
+
+
+def _in_background(work: Callable[..., None], *arguments: object) -> None:
+    def run() -> None:
+        with suppress(OSError):  # an end was closed
+            work(*arguments)
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 class Worker:

@@ -23,14 +23,18 @@ def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
     for name, tasks in {"a": 2, "a\x06\x163": 1, "a\x06\x169": 4, "b": 1}.items():
         client.rpush(name, *range(tasks))
     counted = RedisBroker(client, {}).backlogs(["a", "b", "c"], {})
-    assert counted == {"a": Backlog(7), "b": Backlog(1), "c": Backlog(0)}
+    assert counted == {
+        "a": Backlog(7, returned=0),
+        "b": Backlog(1, returned=0),
+        "c": Backlog(returned=0),
+    }
 
 
 def test_a_prefix_a_separator_and_other_steps_are_kombus(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     client.rpush("app:a:5", "x")
     options = {"global_keyprefix": "app:", "sep": ":", "priority_steps": [0, 5]}
-    assert RedisBroker(client, options).backlogs(["a"], {}) == {"a": Backlog(1)}
+    assert RedisBroker(client, options).backlogs(["a"], {}) == {"a": Backlog(1, returned=0)}
 
 
 def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
@@ -45,12 +49,15 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     take(client, "5", "d", time(), eta="2100-01-01T00:00:00+00:00")
     broker = RedisBroker(client, {"visibility_timeout": 1000})
     counted = broker.backlogs(["a", "b", "c", "d"], {"c": 1})
-    assert counted["a"] == Backlog(1, 0, 1, pytest.approx(long_ago + 1000))
+    assert counted["a"] == Backlog(1, 0, 1, pytest.approx(long_ago + 1000), 0)
     assert (counted["b"].ready, counted["b"].orphans) == (1, 0)
     assert (counted["c"].ready, counted["c"].orphans) == (0, 0)
     assert (counted["d"].ready, counted["d"].scheduled) == (0, 1)
     told = broker.backlogs(["a", "b", "c", "d"], {"a": 2, "b": 1, "c": 1, "d": 1})
-    assert told == dict.fromkeys("abcd", Backlog())
+    assert told == dict.fromkeys("abcd", Backlog(returned=0))
+    # Of what they told of, two are back or done by now.
+    told = broker.backlogs(["a", "b"], {"a": 4, "b": 1, "c": 1, "d": 1})
+    assert told == dict.fromkeys("ab", Backlog(returned=2))
 
 
 def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url: str) -> None:
@@ -61,7 +68,9 @@ def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url
     take(client, "2", "b", time())
     counted = RedisBroker(client, {}).backlogs(["a", "b"], {"a": 300})
     assert (counted["a"].ready, counted["b"].ready) == (0, 2)
-    assert RedisBroker(client, {}).backlogs(["a", "b"], {"a": 300, "b": 2})["b"] == Backlog()
+    assert RedisBroker(client, {}).backlogs(["a", "b"], {"a": 300, "b": 2})["b"] == Backlog(
+        returned=0
+    )
 
 
 def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> None:

@@ -9,15 +9,19 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import redis
 from celery import Celery
 
 from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from celery_middle_management.ledger import Ledger
 from celery_middle_management.page import BOOT_SECONDS, TAKEN_WITHIN
+from celery_middle_management.redis_server import RedisServer
 from celery_middle_management.settings import read_settings
 from celery_middle_management.tally import PUBLISHED, Batch, Tally
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
+from tests.servers import SlowLine
 
 
 def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
@@ -118,6 +122,33 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
         time.sleep(A_WHILE)
         assert it.on.quantity == 0
         assert all(after < before for before, after in it.changes[hired:]), it.told()
+        it.assert_nobody_was_killed()
+
+
+def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
+    """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
+    tasks = 110
+    with (
+        RedisServer() as broker,
+        SlowLine(urlsplit(broker.url).port or 0, delay=0.01) as line,
+        redis.Redis.from_url(broker.url) as client,
+        scene(tmp_path, broker_url=line.url(broker.url), kill_after=4.0) as it,
+    ):
+        publisher = it.program(BROKER_URL=broker.url)
+        # Acknowledged, it leaves room for others to be taken.
+        publisher.say("hold_early.delay()")
+        it.wait_at_work("worker.1")
+        publisher.say(f"for _ in range({tasks}): note.apply_async(countdown=300)")
+        publisher.say("note.apply_async(countdown=600); late.apply_async((0,), countdown=900)")
+        it.wait(lambda: scheduled_by_workers(it) == tasks + 2)
+        it.let_go("worker.1")
+        it.wait_for_quantity(0)
+        it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
+        assert (client.llen("celery"), client.zcard("unacked_index")) == (tasks + 2, 0)
+        assert sum(buckets(it).values()) == tasks + 2
+        assert it.on.presences() == []
+        time.sleep(A_WHILE)
+        assert it.changes == [(0, 1), (1, 0)], it.told()
         it.assert_nobody_was_killed()
 
 

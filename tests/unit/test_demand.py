@@ -30,11 +30,13 @@ def count(
     consuming: bool = True,
     passing: bool = False,
     leaving: int = 0,
+    parked: int = 0,
 ) -> Count:
     return take_count(
         *(NOW, backlogs, held or Held(), buckets or {}, consuming),
         passing=passing,
         leaving=leaving,
+        parked=parked,
     )
 
 
@@ -57,25 +59,26 @@ def test_where_a_worker_consumes_nothing_scheduled_stays_in_the_queue() -> None:
 
 
 def test_where_none_consumes_known_due_times_tell_scheduled_from_waiting() -> None:
-    assert count(Backlog(3), buckets={LATER: 2}, consuming=False) == Count(NOW, 1, 0, 2)
+    counted = count(Backlog(3), buckets={LATER: 2}, consuming=False)
+    assert counted == Count(NOW, 1, 0, 2, parked=2)
 
 
 def test_what_workers_give_back_when_they_stop_does_not_wait() -> None:
     told = {LATER: 4}
     counted = count(Backlog(2), held=Held(scheduled=2), buckets=told, passing=True)
-    assert counted == Count(NOW, 0, 0, 4)
+    assert counted == Count(NOW, 0, 0, 4, parked=2)
     # Some were given back by a worker that still says that it holds three.
-    for ready, waiting in ((2, 0), (0, 0), (9, 6)):
+    for ready, waiting, parked in ((2, 0, 2), (0, 0, 0), (9, 6, 3)):
         counted = count(
             Backlog(ready), held=Held(scheduled=4), buckets=told, passing=True, leaving=3
         )
-        assert counted == Count(NOW, waiting, 0, 4)
+        assert counted == Count(NOW, waiting, 0, 4, parked=parked)
 
 
 def test_scheduled_tasks_taken_just_now_do_not_wait() -> None:
     assert count(Backlog(1, scheduled=2), held=Held(scheduled=3)) == Count(NOW, 1, 0, 5)
     taken = Backlog(1, scheduled=2)
-    assert count(taken, buckets={LATER: 3}, passing=True) == Count(NOW, 0, 0, 3)
+    assert count(taken, buckets={LATER: 3}, passing=True) == Count(NOW, 0, 0, 3, parked=1)
 
 
 def test_what_the_dead_held_is_not_given_back_yet() -> None:
@@ -85,12 +88,36 @@ def test_what_the_dead_held_is_not_given_back_yet() -> None:
 
 def test_what_is_due_already_is_not_scheduled() -> None:
     buckets = {int(NOW): 1, LATER: 1}
-    assert count(Backlog(3), buckets=buckets, consuming=False) == Count(NOW, 2, 0, 1)
+    assert count(Backlog(3), buckets=buckets, consuming=False) == Count(NOW, 2, 0, 1, parked=1)
 
 
 def test_what_cordoned_workers_hold_scheduled_is_not_in_the_queue() -> None:
     counted = count(Backlog(3), held=Held(scheduled=2), buckets={LATER: 3}, consuming=False)
-    assert counted == Count(NOW, 2, 0, 3)
+    assert counted == Count(NOW, 2, 0, 3, parked=1)
+
+
+def test_what_workers_give_back_does_not_hide_what_waits() -> None:
+    """Where the broker tells how much of what they held is back already."""
+    told, held = {LATER: 400}, Held(scheduled=400)
+    for returned, ready in ((0, 5), (30, 35), (400, 405)):
+        counted = count(
+            *(Backlog(ready, returned=returned), Backlog(returned=returned)),
+            held=held,
+            buckets=told,
+            passing=True,
+            leaving=400,
+        )
+        assert counted == Count(NOW, 5, 0, 400, parked=returned)
+
+
+def test_scheduled_tasks_parked_in_the_queue_do_not_wait() -> None:
+    told = {LATER: 40}
+    assert count(Backlog(45), buckets=told, parked=40) == Count(NOW, 5, 0, 40, parked=40)
+    # Some were taken since, or are gone.
+    taken = count(Backlog(15), held=Held(scheduled=30), buckets=told, parked=40)
+    assert taken == Count(NOW, 5, 0, 40, parked=10)
+    assert count(Backlog(9), buckets=told, parked=40) == Count(NOW, 0, 0, 9, parked=9)
+    assert count(Backlog(45), buckets={LATER: 90}, parked=40).waiting == 5
 
 
 @pytest.mark.parametrize("known", [0, 4])

@@ -110,11 +110,14 @@ def test_a_worker_that_was_there_when_there_was_no_place_for_it_is_to_be_stopped
     assert not fleet(gone, quantity=2, quantity_at=NOW).doomed
 
 
-def test_leaving_are_those_that_shut_down_and_those_that_are_to_be_stopped() -> None:
+def test_leaving_are_those_that_give_back_what_they_hold_and_those_that_may_have() -> None:
     stays, closes = presence("worker.1"), presence("worker.2", closing=True)
-    fired, dead = presence("worker.3"), presence("worker.4", seen=NOW - SILENT - 1)
-    assert fleet(stays, closes, fired, dead, quantity=2).leaving == (closes, fired)
-    assert fleet(stays, closes, fired).leaving == (closes,)
+    fired, silent = presence("worker.3"), presence("worker.4", seen=NOW - SILENT - 1)
+    gone = presence("worker.5", seen=LONG_AGO)
+    assert fleet(stays, closes, fired, silent, gone, quantity=2).leaving == (closes, fired, silent)
+    assert fleet(stays, closes, fired, silent).leaving == (closes,)
+    gives = presence("worker.1", returning=300)
+    assert fleet(gives, closes).leaving == (gives, closes)
 
 
 # -- names

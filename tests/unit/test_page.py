@@ -15,6 +15,7 @@ from celery_middle_management.page import (
     BOOT_SECONDS,
     TAKEN_WITHIN,
     Page,
+    Parked,
     PageWriter,
     Sent,
     read_page,
@@ -113,8 +114,17 @@ def test_a_fire_can_take_effect_until_its_time_is_up(
 
 def test_counted() -> None:
     told = page(published=10, finished=3)
-    after = told.counted(Count(NOW, 4, 1, 0), published=9, finished=3)
-    assert (after.drift, after.outstanding) == (2, 6)
+    after = told.counted(Count(NOW, 4, 1, 0), seen=True)
+    assert (after.drift, after.outstanding) == (2, 5)
+
+
+def test_what_was_seen_to_be_parked_is_until_workers_have_come_to_it() -> None:
+    first = page(finished=3).counted(Count(NOW, 4, 1, 20, parked=20), seen=True)
+    assert first.parked == Parked(20, until=3 + 4 + 1)
+    assert [replace(first, finished=n).still_parked for n in (3, 8, 9)] == [20, 20, 0]
+    # It does not last longer for having been believed again.
+    later = replace(first, finished=7).counted(Count(NOW, 9, 1, 20, parked=15), seen=False)
+    assert later.parked == Parked(15, until=8)
 
 
 # -- how it is read
