@@ -43,7 +43,7 @@ SHARE = 0.2
 PORTION = 0.1
 #: The same without an event loop, where a turn takes up to 2 s; what must not wait for it is done
 #: by other green threads.
-LONG_PORTION = 1.0
+LONG_PORTION = 4.0
 
 
 class Scheduled(NamedTuple):
@@ -174,7 +174,7 @@ class GivingBack:
         try:
             # Those due last go first: the others are sooner wanted here, if the cordon is lifted.
             while left and self._too_many(len(left)) and monotonic() - began < lasts:
-                if consumer.blueprint.state != RUN:
+                if closing() or consumer.blueprint.state != RUN:
                     return False
                 given += _give_back(consumer, left[-1])
                 left.pop()
@@ -190,6 +190,12 @@ class GivingBack:
     def _too_many(self, tasks: int) -> bool:
         cost = ASSUMED if self._slowest is None else self._slowest
         return tasks * cost > ALLOWED
+
+
+def closing() -> bool:
+    """Whether this worker shuts down."""
+    flags = worker_state.should_stop, worker_state.should_terminate
+    return any(flag is not None and flag is not False for flag in flags)
 
 
 def one_by_one(consumer: Any) -> bool:

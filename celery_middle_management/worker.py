@@ -27,7 +27,7 @@ from .demand import Held
 from .ledger import Reply
 from .names import pool_of
 from .presence import Presence
-from .scheduled import GivingBack, ScheduledScan, one_by_one, queue_of_request
+from .scheduled import GivingBack, ScheduledScan, closing, one_by_one, queue_of_request
 from .settings import Settings
 from .trouble import TroubleLog
 
@@ -199,7 +199,7 @@ class Reporter:
             since=self._since,
             seen=0.0,
             stopped=cordon.at if stopped and cordon else 0.0,
-            closing=_closing(),
+            closing=closing(),
             busy=max(
                 len({*limited, *reserved, *active}) + scheduled.imminent,
                 _jobs(self._consumer.pool),
@@ -311,10 +311,3 @@ def _copy(requests: Iterable[Request]) -> set[Request]:
 def _jobs(pool: Any) -> int:
     """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
     return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
-
-
-def _closing() -> bool:
-    return any(
-        flag is not None and flag is not False
-        for flag in (worker_state.should_stop, worker_state.should_terminate)
-    )

@@ -15,8 +15,8 @@ from celery_middle_management.page import (
     BOOT_SECONDS,
     TAKEN_WITHIN,
     Page,
-    Parked,
     PageWriter,
+    Parked,
     Sent,
     read_page,
 )

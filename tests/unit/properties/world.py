@@ -29,8 +29,8 @@ from celery_middle_management.ledger import (
 from celery_middle_management.names import number_of
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.presence import Presence
-from celery_middle_management.settings import Pool, Secret, Settings
 from celery_middle_management.scheduled import IMMINENT
+from celery_middle_management.settings import Pool, Secret, Settings
 
 POOL = "worker"
 QUEUE = "celery"
