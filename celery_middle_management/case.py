@@ -130,20 +130,22 @@ class Case:
         consuming = any(p.takes(self.queues, page.now) for p in living)
         # Only where they do not stay: what waits must not be taken for scheduled for ever.
         published = consuming and page.scheduling
-        passing = published or bool(leaving) or page.stopping is not None
+        held, giving = (held_in(workers, self.queues) for workers in (living, leaving))
+        passing = published or giving.scheduled > 0 or page.stopping is not None
+        given_back = max(page.held - held.scheduled, 0)
         count = take_count(
             at,
             mine,
-            held_in(living, self.queues),
+            held,
             page.buckets,
             consuming,
             passing=passing,
-            leaving=held_in(leaving, self.queues).scheduled,
-            parked=page.still_parked,
+            leaving=giving.scheduled,
+            parked=page.still_parked + given_back,
         )
-        page = page.counted(count, seen=passing or not consuming)
+        page = page.counted(count, seen=passing or given_back > 0 or not consuming)
         # What was given back just now may be on its way into another presence.
-        empty = consuming and not leaving
+        empty = consuming and not giving.scheduled
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(page.buckets, due, recent, at, empty)

@@ -69,9 +69,17 @@ class Fleet:
     def leaving(self) -> tuple[Presence, ...]:
         """Workers that give back what they hold for later, or may have done so since they told.
 
-        They shut down, or the platform was told to stop them, or they prepare for it.
+        They shut down or prepare for it, or the platform was told to stop them, or they died.
         """
-        return tuple(p for p in self.living if p.closing or p.returning or self._dismissed(p))
+        return tuple(
+            p
+            for p in self.living
+            if p.closing
+            or p.returning
+            or p.silent(self.now)
+            or self._dismissed(p)
+            or self.quantity == 0
+        )
 
     @property
     def doomed(self) -> bool:

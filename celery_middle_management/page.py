@@ -154,6 +154,11 @@ class Page:
         """Scheduled tasks that no worker can have come to since they were seen to be parked."""
         return self.parked.tasks if self.finished <= self.parked.until else 0
 
+    @property
+    def held(self) -> int:
+        """Scheduled tasks that workers held at the last count."""
+        return self.count.scheduled - self.parked.tasks if self.count else 0
+
     def counted(self, count: Count, *, seen: bool) -> Page:
         """The page with a new count, in which parked tasks were *seen*, or else taken on trust."""
         until = self.finished + count.outstanding if seen else self.parked.until

@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.util import Finalize
 from time import monotonic
 from typing import Any
 
@@ -133,6 +134,8 @@ class Reporter:
         if self._thread is None:
             # Heard before the first task is taken: a cordoned worker does not begin.
             self.report()
+            # However it ends, if its process has a say in it; after kombu has given back the rest.
+            Finalize(None, self.close, exitpriority=0)
             self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
             self._thread.start()
         self._gives = False  # what was asked of the last connection's loop may be lost

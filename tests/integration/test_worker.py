@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import signal
+
+import pytest
+
 from tests.integration.stage import stage
 from tests.servers import wait_for
 
 
-def test_a_worker_says_goodbye(redis_url: str) -> None:
-    with stage(redis_url, command=None) as on:
-        with on.worker("-c", "1"):
-            wait_for(lambda: len(on.presences()) == 1)
+@pytest.mark.parametrize(
+    ("pool", "remap", "by"),
+    [
+        ("prefork", "", signal.SIGTERM),
+        ("prefork", "SIGQUIT", signal.SIGTERM),
+        ("gevent", "", signal.SIGQUIT),
+    ],
+    ids=["warm", "remapped", "cold"],
+)
+def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_url: str) -> None:
+    with (
+        stage(redis_url, command=None) as on,
+        on.worker("-c", "1", "--pool", pool, REMAP_SIGTERM=remap) as worker,
+    ):
+        wait_for(lambda: len(on.presences()) == 1)
+        on.script("work.apply_async(countdown=300)")
+        wait_for(lambda: any(p["held"] for p in on.presences()))
+        worker.process.send_signal(by)
+        worker.process.wait(30)
         assert on.presences() == []
+        assert on.redis.llen("celery") == 1

@@ -115,7 +115,10 @@ def test_leaving_are_those_that_give_back_what_they_hold_and_those_that_may_have
     fired, silent = presence("worker.3"), presence("worker.4", seen=NOW - SILENT - 1)
     gone = presence("worker.5", seen=LONG_AGO)
     assert fleet(stays, closes, fired, silent, gone, quantity=2).leaving == (closes, fired, silent)
-    assert fleet(stays, closes, fired, silent).leaving == (closes,)
+    assert fleet(stays, closes, fired, silent).leaving == (closes, silent)
+    # Wherever no names tell whom the platform stops, all are stopped of whom none is to be.
+    assert fleet(presence(FIR), quantity=1).leaving == ()
+    assert fleet(presence(FIR), quantity=0).leaving == (presence(FIR),)
     gives = presence("worker.1", returning=300)
     assert fleet(gives, closes).leaving == (gives, closes)
 

@@ -1,0 +1,120 @@
+"""What one pool makes of a count."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from celery_middle_management.case import Case
+from celery_middle_management.demand import Backlog, Held
+from celery_middle_management.ledger import Changes, Snapshot, millis
+from celery_middle_management.presence import SILENT, Presence
+from celery_middle_management.settings import Pool, Secret, Settings
+
+from .crew import NOW, presence
+
+QUEUE = "celery"
+LATER = 10_600
+POOL = Pool("worker", (QUEUE,), 0, 5, 1)
+SETTINGS = Settings(
+    platform="local",
+    pools=(POOL,),
+    redis_url=Secret(""),
+    redis_options={},
+    call_interval=10.0,
+    count_interval=60.0,
+    drain_timeout=None,
+    heroku=None,
+)
+
+
+class Counted:
+    """A pool that has just been counted, and what is in its page of the ledger then."""
+
+    def __init__(
+        self, backlog: Backlog, *presences: Presence, now: float = NOW, **state: object
+    ) -> None:
+        self.state = {"worker/quantity": "0", "worker/finished": "0"}
+        self.state |= {f"worker/{name}": str(value) for name, value in state.items()}
+        due = {"worker": {LATER: 200}}
+        snapshot = Snapshot(now, self.state, due, presences, {QUEUE: now})
+        changes = Changes()
+        self.case = Case(
+            POOL, SETTINGS, snapshot, changes, declared_queues=(QUEUE,), watched_since=0.0
+        )
+        self.case.count(now, {QUEUE: backlog}, self.case.fleet.living, self.case.fleet.leaving)
+        self.due = changes.due
+        self.state |= changes.set
+
+    def again(self, backlog: Backlog, *presences: Presence, **state: object) -> Counted:
+        """The next count, a minute later."""
+        old = {name.removeprefix("worker/"): value for name, value in self.state.items()}
+        now = self.case.page.now + 60
+        return Counted(backlog, *presences, now=now, **old | state)
+
+    @property
+    def needed(self) -> int:
+        return self.case.page.needed
+
+
+def holds(name: str, scheduled: int, running: int = 0, **said: object) -> Presence:
+    """A worker with scheduled tasks."""
+    return presence(
+        name,
+        queues=(QUEUE,),
+        held={QUEUE: Held(0, running, scheduled, scheduled)},
+        due={QUEUE: {LATER: scheduled}},
+        **said,
+    )
+
+
+@pytest.mark.parametrize("silence", [0.0, SILENT + 1, 39.0])
+@pytest.mark.parametrize("returned", [None, 200])
+def test_nobody_is_hired_for_what_a_fired_worker_held_that_never_said_goodbye(
+    silence: float, returned: int | None
+) -> None:
+    ghost = holds("worker.1", 200, seen=NOW - silence)
+    counted = Counted(Backlog(200, returned=returned), ghost)
+    assert counted.needed == 0
+    assert not counted.due, "they must be known when they fall due"
+
+
+def test_what_a_dead_worker_held_and_the_broker_has_not_given_back_is_in_no_queue() -> None:
+    ghost = holds("worker.1", 200, seen=NOW - 39)
+    assert Counted(Backlog(3, returned=0), ghost).needed == 3
+
+
+def test_nobody_is_hired_for_what_was_given_back_while_the_others_have_no_room() -> None:
+    full = [presence(f"worker.{n}", queues=(QUEUE,), held={QUEUE: Held(0, 1)}) for n in (1, 2)]
+    before = Counted(Backlog(0), *full, holds("worker.3", 200), quantity=3)
+    assert before.needed == 2
+    # It has given them back and has gone, between two counts.
+    seen = [presence(p.name, queues=p.queues, held=p.held, seen=NOW + 60) for p in full]
+    after = before.again(Backlog(200), *seen, quantity=2)
+    assert after.needed == 2
+    assert json.loads(after.state["worker/parked"]) == {"tasks": 200, "until": 2}
+    # What is published later waits behind them, and is hired for.
+    later = [presence(p.name, queues=p.queues, held=p.held, seen=NOW + 120) for p in full]
+    assert after.again(Backlog(202), *later).needed == 4
+    # Until workers must have come to them: then they are none, or not in this queue.
+    assert after.again(Backlog(202), *later, finished=3).needed == 5
+
+
+def test_scheduled_tasks_told_of_since_the_last_count_may_be_parked() -> None:
+    full = presence("worker.1", queues=(QUEUE,), held={QUEUE: Held(0, 1)})
+    told = {"quantity": 1, "count": json.dumps({"at": NOW - 50, "waiting": 0, "running": 1} | REST)}
+    recently = {"scheduled_at": millis(NOW - 40)}
+    assert Counted(Backlog(200), full, **told, **recently).needed == 1
+    assert Counted(Backlog(200), full, **told, scheduled_at=millis(NOW - 51)).needed == 5
+
+
+def test_due_times_are_not_forgotten_while_tasks_move_from_worker_to_worker() -> None:
+    gives = holds("worker.2", 100, returning=100)
+    takes = presence("worker.1", queues=(QUEUE,))
+    assert not Counted(Backlog(0), takes, gives, quantity=2).due
+    # With nobody who gives back, and none in a queue or with a worker, they are gone.
+    assert Counted(Backlog(0), takes, quantity=1).due == {f"worker/{LATER}": -200}
+
+
+REST = {"scheduled": 0, "restore_at": None}
