@@ -6,11 +6,11 @@ What changes is put into the evaluation's changes of the ledger, and written wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from .decision import Decision, View, decide
-from .demand import Backlog, corrected, take_count
+from .demand import Backlog, besides, corrected, due_by, take_count
 from .fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
 from .ledger import LOCK_SECONDS, Changes, Snapshot
 from .page import RECOUNT_INTERVAL, Page, PageWriter, Refusal, iso, queues_of, read_page
@@ -43,16 +43,19 @@ class Case:
         changes: Changes,
         *,
         declared_queues: Collection[str],
+        delayed: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        page = read_page(snapshot, pool)
         presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, declared_queues)
+        page = read_page(snapshot, pool)
+        page = replace(page, delayed=any(delayed(queue) for queue in self.queues))
         self.decision: Decision | None = None
         self._settings = settings
         self._writer = PageWriter(page, changes)
         self._fresh = False
         self._search: Search | None = None
+        self._uncounted = False
         self.page = self._up_to_date(page, presences)
         self.fleet = Fleet(
             pool.name,
@@ -64,7 +67,9 @@ class Case:
         )
 
     def _up_to_date(self, page: Page, presences: Collection[Presence]) -> Page:
+        published = page.published
         page = self._writer.fall_due(page)
+        self._uncounted = page.delayed and page.published > published
         if page.raised_at is not None:
             came_up = [p.since for p in presences if p.since > page.raised_at]
             if came_up:
@@ -90,8 +95,9 @@ class Case:
     def stale(self) -> bool:
         """Whether a count is due although nothing is to be fired."""
         count, now = self.page.count, self.page.now
-        if count is None:
+        if count is None or self._uncounted:
             # The first ever, or Redis lost its data: what was published before is in no counter.
+            # Or the broker has handed on what it kept, which may be finished and counted so.
             return True
         if count.restore_at is not None and now >= count.restore_at:
             # What a worker took with it when it died is back, or comes back with the next worker.
@@ -137,15 +143,17 @@ class Case:
             at,
             mine,
             held,
-            page.buckets,
+            {} if page.delayed else page.buckets,
             consuming,
             passing=passing,
             leaving=giving.scheduled,
             parked=page.still_parked + given_back,
         )
+        if page.delayed:
+            count = besides(count, due_by(page.buckets, page.now))
         page = page.counted(count, seen=passing or given_back > 0 or not consuming)
         # What was given back just now may be on its way into another presence.
-        empty = consuming and not giving.scheduled
+        empty = consuming and not giving.scheduled and not page.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(page.buckets, due, recent, at, empty)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Due times are kept in buckets (s): fine ones for the next hour, coarse ones beyond.
 FINE_BUCKET = 10
@@ -108,6 +108,16 @@ def take_count(
     )
 
 
+def besides(count: Count, due: int) -> Count:
+    """What a count found beyond the tasks that are *due* and may be among it, or not be there yet.
+
+    They are reckoned until they surely are there.
+    """
+    waiting = max(count.waiting - due, 0)
+    running = max(count.outstanding - due, 0) - waiting
+    return replace(count, waiting=waiting, running=running)
+
+
 def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
     """Dead reckoning: outstanding tasks from the last count and what was told since.
 
@@ -150,6 +160,11 @@ def corrected(
             if gone:
                 changes[due] = changes.get(due, 0) - gone
     return {due: n for due, n in changes.items() if n}
+
+
+def end_of(bucket: int) -> int:
+    """When (Unix time, s) everything in a bucket is surely due."""
+    return bucket + (FINE_BUCKET if bucket % COARSE_BUCKET else COARSE_BUCKET)
 
 
 def bucket_of(due: float, now: float) -> int:

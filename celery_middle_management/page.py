@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .cordon import Cordon
-from .demand import Count, due_by, reckon
+from .demand import Count, due_by, end_of, reckon
 from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
 from .settings import Pool, Settings
@@ -20,6 +20,8 @@ BOOT_SECONDS = 10.0
 RECOUNT_INTERVAL = 5.0
 #: Workers that consume have taken a scheduled task this long (s) after its publisher told of it.
 TAKEN_WITHIN = 5.0
+#: A broker hands on what it kept until it was due this long (s) after that, at most.
+HANDED_ON_WITHIN = 2.0
 #: Weight of the newest boot in the moving average.
 _BOOT_WEIGHT = 0.3
 
@@ -75,6 +77,8 @@ class Page:
     #: Dead reckoning less the count, when it was taken.
     drift: int = 0
     buckets: Mapping[int, int] = field(default_factory=dict)
+    #: The broker itself keeps scheduled tasks until they are due: till then they are in no queue.
+    delayed: bool = False
     #: When a publisher last told of scheduled tasks.
     scheduled_at: float = 0.0
     parked: Parked = field(default_factory=Parked)
@@ -125,10 +129,22 @@ class Page:
     def wakes_at(self) -> float | None:
         """When (Unix, s) to evaluate again for what is not outstanding yet."""
         # One boot time ahead of its due time, and for what is nearer than that, then.
-        ahead = [when - self.boot if when - self.boot > self.now else when for when in self.buckets]
+        ahead = [
+            min(at for at in (when - self.boot, when, self.falls_due_at(when)) if at > self.now)
+            for when in self.buckets
+            if self.falls_due_at(when) > self.now
+        ]
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
         return min(ahead, default=None)
+
+    def falls_due_at(self, bucket: int) -> float:
+        """When (Unix, s) the tasks of a bucket are as if published then.
+
+        At its begin: by then they were in a queue, or workers held them. Where they come to the
+        queue only when they are due, a count does not see them before the bucket's end.
+        """
+        return end_of(bucket) + HANDED_ON_WITHIN if self.delayed else bucket
 
     @property
     def scheduling(self) -> bool:
@@ -162,14 +178,14 @@ class Page:
     def counted(self, count: Count, *, seen: bool) -> Page:
         """The page with a new count, in which parked tasks were *seen*, or else taken on trust."""
         until = self.finished + count.outstanding if seen else self.parked.until
-        return replace(
+        page = replace(
             self,
             count=count,
-            drift=self.outstanding - count.outstanding,
             base_published=self.published,
             base_finished=self.finished,
             parked=Parked(count.parked, until),
         )
+        return replace(page, drift=self.outstanding - page.outstanding)
 
     @property
     def ceiling(self) -> int | None:
@@ -254,14 +270,14 @@ class PageWriter:
 
     def fall_due(self, page: Page) -> Page:
         """What has fallen due is as if published now."""
-        past = {when: n for when, n in page.buckets.items() if when <= page.now}
+        past = {w: n for w, n in page.buckets.items() if page.falls_due_at(w) <= page.now}
         if not past:
             return page
         tasks = sum(past.values())
         self._changes.add[self._name("published")] = tasks
         for when, n in past.items():
             self._add_due(when, -n)
-        future = {when: n for when, n in page.buckets.items() if when > page.now}
+        future = {when: n for when, n in page.buckets.items() if when not in past}
         return replace(page, published=page.published + tasks, buckets=future)
 
     def correct_due(self, page: Page, corrections: Mapping[int, int]) -> Page:

@@ -15,6 +15,7 @@ from celery import Celery
 
 from .broker import Broker, CountFailed
 from .case import DRAIN_INTERVAL, Case
+from .delayed import delayed_natively
 from .demand import Backlog
 from .ledger import Changes, Lease, LeaseLost, Ledger, millis
 from .page import RECOUNT_INTERVAL
@@ -82,6 +83,7 @@ class Evaluation:
         self._count_failed = False
         self._gone: set[str] = set()
         self._quantities_fresh = False
+        delayed = delayed_natively(scaler.app)
         self._cases = [
             Case(
                 pool,
@@ -89,6 +91,7 @@ class Evaluation:
                 self._snapshot,
                 self._changes,
                 declared_queues=scaler.app.amqp.queues,
+                delayed=delayed,
             )
             for pool in self._settings.pools
         ]

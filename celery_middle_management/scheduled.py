@@ -18,6 +18,7 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from .delayed import without_delay
 from .demand import bucket_of
 from .ledger import LONGEST_HOLD
 from .signals import HEADER
@@ -85,8 +86,8 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
 
 def queue_of_request(request: Request) -> str:
     """The queue that a request came from."""
-    told = request.request_dict.get(HEADER) or request.delivery_info.get("routing_key")
-    return str(told or "")
+    told = request.request_dict.get(HEADER)
+    return str(told or without_delay(request.delivery_info.get("routing_key") or ""))
 
 
 class ScheduledScan:

@@ -16,6 +16,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import Celery, signals, states
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from .delayed import queue_when_due
 from .tally import FINISHED, PUBLISHED, Tally
 
 #: The header that a counted message bears; its value is the queue that it was published to.
@@ -71,7 +72,8 @@ class SignalHandlers:
     ) -> None:
         if headers is None:
             return
-        queue = queue_of(declare, exchange, routing_key)
+        queue = queue_when_due(self._app.amqp.queues, exchange, routing_key)
+        queue = queue or queue_of(declare, exchange, routing_key)
         if queue is not None and self._counts(queue):
             headers[HEADER] = queue
         else:

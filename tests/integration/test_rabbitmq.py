@@ -70,6 +70,38 @@ def test_nothing_is_fired_while_the_broker_cannot_be_counted(
         it.assert_nobody_was_killed()
 
 
+def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
+    rabbitmq: RabbitServer, tmp_path: Path
+) -> None:
+    native = pytest.importorskip("kombu.transport.native_delayed_delivery")
+    queue, countdown = "kept", 14
+    exchange = kombu.Exchange(queue, "topic")
+    with kombu.Connection(rabbitmq.url) as connection:
+        # As every worker does when it comes up.
+        native.declare_native_delayed_delivery_exchanges_and_queues(connection, "classic")
+        declared = kombu.Queue(
+            queue, exchange, queue, queue_arguments={"x-queue-type": "quorum"}
+        ).bind(connection.default_channel)
+        declared.declare()
+        native.bind_queue_to_native_delayed_delivery_exchange(connection, declared)
+    # Counted all the time, so that a count comes upon an empty queue.
+    with scene(
+        tmp_path,
+        broker_url=rabbitmq.url,
+        env={"TASK_QUEUE": queue, "QUORUM": "1"},
+        settings={"count_interval": 1},
+    ) as it:
+        publisher = it.program()
+        publisher.say(f"for _ in range(2): note.apply_async(countdown={countdown})")
+        due = time.monotonic() + countdown
+        it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
+        assert all(run.begin < due + 5 for run in it.journal.runs())
+        it.wait_for_quantity(0)
+        # Once for each, and not before both have run.
+        assert it.changes in ([(0, 2), (2, 0)], [(0, 2), (2, 1), (1, 0)]), it.told()
+        it.assert_nobody_was_killed()
+
+
 def length(say: Any, queue: str) -> int:
     """Messages in the queue, as a scaler counts them."""
     code = "from celery_middle_management.broker import KombuBroker; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -33,16 +34,25 @@ class Counted:
     """A pool that has just been counted, and what is in its page of the ledger then."""
 
     def __init__(
-        self, backlog: Backlog, *presences: Presence, now: float = NOW, **state: object
+        self,
+        backlog: Backlog,
+        *presences: Presence,
+        now: float = NOW,
+        due: Mapping[int, int] | None = None,
+        delayed: bool = False,
+        **state: object,
     ) -> None:
         self.state = {"worker/quantity": "0", "worker/finished": "0"}
         self.state |= {f"worker/{name}": str(value) for name, value in state.items()}
-        due = {"worker": {LATER: 200}}
-        snapshot = Snapshot(now, self.state, due, presences, {QUEUE: now})
+        buckets = {"worker": due or {LATER: 200}}
+        snapshot = Snapshot(now, self.state, buckets, presences, {QUEUE: now})
         changes = Changes()
         self.case = Case(
-            POOL, SETTINGS, snapshot, changes, declared_queues=(QUEUE,), watched_since=0.0
+            *(POOL, SETTINGS, snapshot, changes),
+            declared_queues=(QUEUE,),
+            delayed=lambda _: delayed,
         )
+        self.was_stale = self.case.stale
         self.case.count(now, {QUEUE: backlog}, self.case.fleet.living, self.case.fleet.leaving)
         self.due = changes.due
         self.state |= changes.set
@@ -115,6 +125,44 @@ def test_due_times_are_not_forgotten_while_tasks_move_from_worker_to_worker() ->
     assert not Counted(Backlog(0), takes, gives, quantity=2).due
     # With nobody who gives back, and none in a queue or with a worker, they are gone.
     assert Counted(Backlog(0), takes, quantity=1).due == {f"worker/{LATER}": -200}
+
+
+# -- what the broker keeps until it is due
+
+
+BUCKET = 10_050  # fine, for it is no full minute
+WITHIN, AFTER = BUCKET + 6.0, BUCKET + 12.5
+
+
+def delayed(backlog: Backlog, *presences: Presence, now: float, **state: object) -> Counted:
+    return Counted(backlog, *presences, now=now, due={BUCKET: 3}, delayed=True, **state)
+
+
+def test_what_the_broker_keeps_until_it_is_due_is_in_no_queue() -> None:
+    counted = delayed(Backlog(2), now=BUCKET - 20.0)
+    assert counted.needed == 2
+    assert not counted.due
+    idle = presence("worker.1", queues=(QUEUE,), seen=BUCKET - 20.0)
+    assert not delayed(Backlog(0), idle, now=BUCKET - 20.0, quantity=1).due
+
+
+def test_nobody_is_fired_before_what_is_due_has_come_and_it_is_hired_for_once() -> None:
+    counted = [delayed(Backlog(arrived), now=WITHIN) for arrived in range(6)]
+    assert [c.needed for c in counted] == [3, 3, 3, 3, 4, 5]
+    assert not any(c.case.page.drift for c in counted if c.case.page.count is None)
+    busy = presence("worker.1", queues=(QUEUE,), held={QUEUE: Held(0, 2)}, seen=WITHIN)
+    assert delayed(Backlog(2), busy, now=WITHIN, quantity=3).needed == 4
+    assert counted[0].case.page.wakes_at == AFTER - 0.5
+
+
+def test_when_it_must_have_come_it_is_counted_at_once() -> None:
+    recently = json.dumps({"at": AFTER - 5, "waiting": 0, "running": 0} | REST)
+    assert not delayed(Backlog(0), now=WITHIN, count=recently).was_stale
+    counted = delayed(Backlog(0), now=AFTER, count=recently, finished=3)
+    assert counted.was_stale
+    assert counted.due == {f"worker/{BUCKET}": -3}
+    assert (counted.needed, counted.case.page.outstanding) == (0, 0)
+    assert delayed(Backlog(2), now=AFTER, count=recently, finished=1).needed == 2
 
 
 REST = {"scheduled": 0, "restore_at": None}

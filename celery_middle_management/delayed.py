@@ -1,0 +1,80 @@
+"""Native delayed delivery: with RabbitMQ's quorum queues, no worker holds a task until it is due.
+
+Celery 5.5 and later publishes it to an exchange instead that hands it on through one queue after
+another, each with a longer delay, as the bits at the front of its routing key say. Until it is due
+it lies in none of the queues that are counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from celery import Celery
+
+_EXCHANGE = re.compile(r"(.+_)?celery_delayed_27")
+_DELAY = re.compile(r"([01]\.){28}")
+
+
+def without_delay(routing_key: str) -> str:
+    """The routing key that a message had before its delay was put in front of it."""
+    return _DELAY.sub("", routing_key, count=1)
+
+
+def queue_when_due(queues: Mapping[str, Any], exchange: Any, routing_key: str | None) -> str | None:
+    """The queue of *queues* that a delayed message reaches when it is due.
+
+    None for a message that is not delayed, and where no queue takes it.
+    """
+    name = getattr(exchange, "name", exchange) or ""
+    if not _EXCHANGE.fullmatch(name) or not _DELAY.match(routing_key or ""):
+        return None
+    words = without_delay(routing_key or "").split(".")
+    for queue in queues.values():
+        for exchange_type, key in _bindings(queue):
+            # As kombu binds it: whatever the delay.
+            if exchange_type != "direct" and matches(["#", *key.split(".")], words):
+                return str(queue.name)
+    return None
+
+
+def delayed_natively(app: Celery) -> Callable[[str], bool]:
+    """Tells whether the tasks of a queue are kept by the broker until they are due."""
+    queues: Any = app.amqp.queues
+    if not _uses_quorum_queues(app, queues):
+        return lambda _: False
+
+    def is_delayed(name: str) -> bool:
+        queue = queues.get(name) or queues.new_missing(name)
+        return any(exchange_type != "direct" for exchange_type, _ in _bindings(queue))
+
+    return is_delayed
+
+
+def _uses_quorum_queues(app: Celery, queues: Mapping[str, Any]) -> bool:
+    try:
+        from celery.utils.quorum_queues import (  # type: ignore[import-not-found, unused-ignore]
+            detect_quorum_queues,
+        )
+    except ImportError:  # Celery before 5.5
+        return False
+    if not any((q.queue_arguments or {}).get("x-queue-type") == "quorum" for q in queues.values()):
+        return False
+    with app.connection_for_write() as connection:
+        return bool(detect_quorum_queues(app, connection.transport.driver_type)[0])
+
+
+def _bindings(queue: Any) -> list[tuple[str, str]]:
+    """Type and routing key of everything that the queue is bound to."""
+    bound = [queue] if queue.exchange else queue.bindings or ()
+    return [(b.exchange.type, b.routing_key or "") for b in bound]
+
+
+def matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether a topic exchange hands *words* on to a binding of *pattern*."""
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return matches(pattern[1:], words) or (bool(words) and matches(pattern, words[1:]))
+    return bool(words) and pattern[0] in ("*", words[0]) and matches(pattern[1:], words[1:])

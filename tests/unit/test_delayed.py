@@ -1,0 +1,127 @@
+"""Messages that the broker keeps until they are due, and where they are then."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from celery import Celery
+from kombu import Exchange, Queue
+
+from celery_middle_management.delayed import (
+    delayed_natively,
+    matches,
+    queue_when_due,
+    without_delay,
+)
+from celery_middle_management.signals import HEADER, SignalHandlers
+from celery_middle_management.tally import Batch, Tally
+
+quorum_queues = pytest.importorskip("celery.utils.quorum_queues", reason="Celery before 5.5")
+QUORUM = {"x-queue-type": "quorum"}
+
+
+def queues() -> dict[str, Queue]:
+    media = Exchange("media", "topic")
+    declared = (
+        Queue("direct", Exchange("direct"), routing_key="direct"),
+        Queue("pdf", media, routing_key="media.*.pdf", queue_arguments=QUORUM),
+        Queue("rest", media, routing_key="media.#"),
+        Queue("two", bindings=[media.binding("one"), media.binding("two")]),
+    )
+    return {queue.name: queue for queue in declared}
+
+
+DELAY = "0." * 23 + "1.1.1.1.0."
+
+
+@pytest.mark.parametrize(
+    ("exchange", "routing_key", "queue"),
+    [
+        (Exchange("celery_delayed_27", "topic"), f"{DELAY}media.big.pdf", "pdf"),
+        ("celery_delayed_27", f"{DELAY}media.big.jpg", "rest"),
+        ("team_celery_delayed_27", f"{DELAY}two", "two"),
+        ("celery_delayed_27", f"{DELAY}direct", None),
+        ("celery_delayed_27", "media.big.pdf", None),
+        ("media", f"{DELAY}media.big.pdf", None),
+        ("", "pdf", None),
+        (None, None, None),
+    ],
+)
+def test_the_queue_of_a_delayed_message(
+    exchange: Any, routing_key: str | None, queue: str | None
+) -> None:
+    assert queue_when_due(queues(), exchange, routing_key) == queue
+
+
+def test_the_delay_is_no_part_of_the_routing_key() -> None:
+    assert without_delay(f"{DELAY}0.1.pdf") == "0.1.pdf"
+    assert without_delay("0.1.pdf") == "0.1.pdf"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("a.b", ["a.b"]),
+        ("*.b", ["a.b", "x.b"]),
+        ("#.b", ["b", "a.b", "x.b", "x.a.b"]),
+        ("a.#", ["a", "a.b", "a.b.c"]),
+        ("a.#.c", ["a.b.c"]),
+        ("#", ["a", "b", "a.b", "x.b", "a.b.c", "x.a.b"]),
+        ("*", ["a", "b"]),
+    ],
+)
+def test_what_a_topic_matches(pattern: str, keys: list[str]) -> None:
+    all_keys = ("a", "b", "a.b", "x.b", "a.b.c", "x.a.b")
+    assert [k for k in all_keys if matches(pattern.split("."), k.split("."))] == keys
+
+
+def an_app(broker: str = "amqp://") -> Celery:
+    app = Celery("delayed", broker=broker, set_as_current=False)
+    app.conf.update(
+        task_queues=list(queues().values()),
+        task_create_missing_queue_exchange_type="topic",
+        broker_connection_timeout=0.1,
+    )
+    return app
+
+
+def test_which_queues_the_broker_delays_for() -> None:
+    delayed = delayed_natively(an_app())
+    assert [delayed(name) for name in ("direct", "pdf", "rest", "missing")] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert not delayed_natively(an_app("redis://"))("pdf")
+    plain = an_app()
+    plain.conf.task_queues = [queues()["rest"]]
+    assert not delayed_natively(plain)("rest")
+
+
+def test_a_delayed_task_is_stamped_and_its_due_time_told() -> None:
+    """With the message as the Celery that is installed makes it."""
+    app, tally = an_app(), Tally()
+    handlers = SignalHandlers(app, tally, lambda _: True, lambda: None)
+    told: dict[str, Any] = {}
+
+    class Producer:
+        connection = app.connection_for_write()
+
+        def publish(self, body: Any, **message: Any) -> None:
+            told.update(message)
+
+    due = datetime.now(timezone.utc) + timedelta(seconds=90)
+    for when in ({"countdown": 90}, {"eta": due}):
+        app.send_task("make", queue="pdf", producer=Producer(), **when)
+        assert told["exchange"].name == "celery_delayed_27"
+        handlers.before_task_publish(told["headers"], None, told["exchange"], told["routing_key"])
+        handlers.after_task_publish(told["headers"])
+        assert told["headers"][HEADER] == "pdf"
+    batch = Batch()
+    tally.drain(batch)
+    assert not batch.published
+    assert all(abs(when - due.timestamp()) < 3 for when in batch.scheduled["pdf"])
+    assert sum(batch.scheduled["pdf"].values()) == 2
