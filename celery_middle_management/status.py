@@ -68,12 +68,15 @@ def _draining(page: Page, living: Iterable[Presence]) -> list[str]:
 
 
 def _drain(name: str, cordon: Cordon, living: Iterable[Presence]) -> Document:
-    held = [h for p in living if p.name == name for h in p.held.values()]
+    bearers = [p for p in living if p.name == name]
+    held = [h for p in bearers for h in p.held.values()]
     return {
         "name": name,
         "since": _iso(cordon.since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
+        # Scheduled tasks that must be back in the broker before it may be stopped.
+        "returning": sum(p.returning for p in bearers),
     }
 
 

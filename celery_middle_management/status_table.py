@@ -102,7 +102,9 @@ def _action(pool: Mapping[str, Any], now: datetime) -> Iterator[Text | str]:
 
 def _drain(drain: Mapping[str, Any], now: datetime) -> str:
     since = f" for {span(_seconds(drain['since'], now))}" if drain["since"] else ""
-    return f"{drain['name']} drains{since}: {drain['running']} running, {drain['waiting']} waiting"
+    back = f", {drain['returning']} scheduled to give back" if drain["returning"] else ""
+    holds = f"{drain['running']} running, {drain['waiting']} waiting{back}"
+    return f"{drain['name']} drains{since}: {holds}"
 
 
 def _trouble(pool: Mapping[str, Any], now: datetime) -> Iterator[str]:

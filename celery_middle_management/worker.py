@@ -135,7 +135,7 @@ class Reporter:
             # Heard before the first task is taken: a cordoned worker does not begin.
             self.report()
             # However it ends, if its process has a say in it; after kombu has given back the rest.
-            Finalize(None, self.close, exitpriority=0)
+            self._at_exit = Finalize(None, self.close, exitpriority=0)
             self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
             self._thread.start()
         self._gives = False  # what was asked of the last connection's loop may be lost
@@ -156,6 +156,7 @@ class Reporter:
         """The worker has finished: say goodbye."""
         if self._thread is not None and not self._stop.is_set():
             self._stop.set()
+            self._at_exit.cancel()
             self._thread.join(INTERVAL + 1.0)
             self._courier.report(self.id)
             # An evaluation cut short would keep the lock until that runs out.

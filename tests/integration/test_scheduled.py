@@ -127,10 +127,10 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
 
 def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
     """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
-    tasks = 110
+    tasks = 60
     with (
         RedisServer() as broker,
-        SlowLine(urlsplit(broker.url).port or 0, delay=0.01) as line,
+        SlowLine(urlsplit(broker.url).port or 0, delay=0.02) as line,
         redis.Redis.from_url(broker.url) as client,
         scene(tmp_path, broker_url=line.url(broker.url), kill_after=4.0) as it,
     ):

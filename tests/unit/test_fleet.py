@@ -123,6 +123,19 @@ def test_leaving_are_those_that_give_back_what_they_hold_and_those_that_may_have
     assert fleet(gives, closes).leaving == (gives, closes)
 
 
+def test_nobody_is_drained_before_it_has_given_back_what_it_holds_for_later() -> None:
+    drawn = cordon(0)
+    gives = fleet(presence("worker.1", stopped=DRAWN, returning=300))
+    assert not gives.drained("worker.1", drawn)
+    assert not gives.idle(drawn)
+    # It runs nothing: where anybody may be stopped, all are cordoned, and all give back.
+    assert not gives.busy()
+    gave = fleet(presence("worker.1", stopped=DRAWN))
+    assert gave.drained("worker.1", drawn)
+    stops = fleet(presence("worker.1", closing=True, returning=300))
+    assert stops.drained("worker.1", drawn), "it was told to stop already"
+
+
 # -- names
 
 

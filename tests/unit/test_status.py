@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -188,8 +189,10 @@ def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
         "since": "2027-01-15T07:59:30.000+00:00",
         "running": 2,
         "waiting": 1,
+        "returning": 0,
     }
-    assert workers["drains"][2] == {"name": "worker.4", "since": None, "running": 0, "waiting": 0}
+    nothing = {"running": 0, "waiting": 0, "returning": 0}
+    assert workers["drains"][2] == {"name": "worker.4", "since": None} | nothing
 
 
 def test_who_is_up_and_not_heard_of_is_shown() -> None:
@@ -241,7 +244,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
     document = status_of(
         settings(),
         snapshot(
-            presence("worker.3", running=1),
+            replace(presence("worker.3", running=1), returning=7),
             due={int(NOW) + 50: 4},
             count={"at": NOW - 12, "waiting": 12, "running": 0, "scheduled": 4, "drift": 5},
             quantity=3,
@@ -260,7 +263,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
         "[red]because",
         "next change in 9 s",
         "1 draining",
-        "worker.3 drains for 5 min: 1 running, 0 waiting",
+        "worker.3 drains for 5 min: 1 running, 0 waiting, 7 scheduled to give back",
     ):
         assert part in text
     assert "\x1b" not in text
