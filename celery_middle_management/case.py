@@ -45,7 +45,7 @@ class Case:
         declared_queues: Collection[str],
         delayed: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
+        presences = snapshot.crew(pool.name)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, declared_queues)
         page = read_page(snapshot, pool)
@@ -127,9 +127,9 @@ class Case:
         living: Collection[Presence],
         leaving: Collection[Presence],
     ) -> None:
-        """Put together what the broker has and what the *living* workers hold.
+        """Put together what the broker has and what the *living* workers hold of its queues.
 
-        Some of them are *leaving*, of whatever pool: one may serve queues of several.
+        Others are *leaving*, of whatever pool: one may serve queues of several.
         """
         page = self.page
         mine = [backlogs[q] for q in self.queues]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from .cordon import Cordon
 from .names import number_of
@@ -60,7 +61,7 @@ class Fleet:
         up = Counter(self.missed if self.running is None else self.running)
         return frozenset(name for name, times in up.items() if times > heard[name])
 
-    @property
+    @cached_property
     def living(self) -> tuple[Presence, ...]:
         """Every presence that is not surely gone."""
         return tuple(p for p in self.presences if not self.gone(p))

@@ -22,6 +22,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from time import monotonic, time
 from typing import Any, cast
@@ -99,6 +100,17 @@ class Snapshot:
     presences: tuple[Presence, ...]
     #: Queues published to, and when last.
     queues: Mapping[str, float]
+
+    def crew(self, pool: str) -> tuple[Presence, ...]:
+        """The workers of a pool."""
+        return tuple(self._crews.get(pool, ()))
+
+    @cached_property
+    def _crews(self) -> dict[str | None, list[Presence]]:
+        crews: dict[str | None, list[Presence]] = {}
+        for presence in self.presences:
+            crews.setdefault(presence.pool, []).append(presence)
+        return crews
 
     def number(self, name: str, default: float = 0.0) -> float:
         """A number of the state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -88,6 +88,20 @@ class Presence:
             due=_buckets(told["due"]),
             recent=_buckets(told["recent"]),
         )
+
+
+class Crew:
+    """Workers by the queues that they serve or hold tasks of: several may, of several pools."""
+
+    def __init__(self, presences: Iterable[Presence]) -> None:
+        self._by_queue = defaultdict[str, list[Presence]](list)
+        for presence in presences:
+            for queue in {*presence.queues, *presence.held, *presence.due}:
+                self._by_queue[queue].append(presence)
+
+    def of(self, queues: Collection[str]) -> Collection[Presence]:
+        """Those that have to do with any of these queues."""
+        return {p.id: p for q in queues for p in self._by_queue.get(q, ())}.values()
 
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:

@@ -20,7 +20,7 @@ from .demand import Backlog
 from .ledger import Changes, Lease, LeaseLost, Ledger, millis
 from .page import RECOUNT_INTERVAL
 from .platforms.base import Platform, PlatformError, Refused
-from .presence import Presence
+from .presence import Crew, Presence
 from .settings import Settings
 from .trouble import TroubleLog
 
@@ -166,8 +166,9 @@ class Evaluation:
             self._scaler.trouble.warn("count", "%s; nothing is fired until it can be", error)
             return
         leaving = [p for c in self._cases for p in c.fleet.leaving]
+        crew = Crew(living)
         for case in self._cases:
-            case.count(at, backlogs, living, leaving)
+            case.count(at, backlogs, crew.of(case.queues), leaving)
         self._changes.idle_queues += [
             q
             for q, published in self._snapshot.queues.items()

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, NoReturn
 
 from celery import Celery
@@ -98,9 +99,11 @@ class Settings:
 
     def pool_for(self, queue: str) -> Pool | None:
         """The pool that serves `queue`: the one that names it, else the one for all others."""
-        named = (pool for pool in self.pools if pool.queues is not None and queue in pool.queues)
-        others = (pool for pool in self.pools if pool.queues is None)
-        return next(named, None) or next(others, None)
+        return self._by_queue.get(queue, self._by_queue.get(None))
+
+    @cached_property
+    def _by_queue(self) -> Mapping[str | None, Pool]:
+        return {queue: pool for pool in self.pools for queue in pool.queues or (None,)}
 
 
 def read_settings(app: Celery) -> Settings | None:

@@ -31,7 +31,7 @@ def status_of(settings: Settings, snapshot: Snapshot, app_queues: Iterable[str] 
 
 def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable[str]) -> Document:
     page = read_page(snapshot, pool)
-    presences = tuple(p for p in snapshot.presences if p.pool == pool.name)
+    presences = snapshot.crew(pool.name)
     living = Fleet(pool.name, snapshot.now, presences, page.quantity).living
     queues = queues_of(pool, settings, snapshot, declared)
     draining = _draining(page, living)
