@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from multiprocessing.util import Finalize
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 import redis
@@ -27,6 +27,8 @@ logger = logging.getLogger("celery_middle_management")
 
 #: A burst is gathered for this long (s), so that workers are hired for it as a whole.
 GATHER = 0.1
+#: Redis adds this many publishing times and buckets in one go: it does nothing else meanwhile.
+MOST_AT_ONCE = 2000
 #: Ask again after this time (s) while Redis fails.
 RETRY = 2.0
 #: At exit, counts are flushed and evaluated for this long (s) at most.
@@ -54,7 +56,7 @@ class Courier:
         self._tally = tally
         self._ledger = ledger
         self._evaluator = cache(evaluator)
-        self._batch = Batch()
+        self._batch = Batch(settings.pool_name)
         self._held_until: dict[str, float] = {}
         self._trouble = TroubleLog(logger)
         self._evaluation: threading.Thread | None = None
@@ -64,9 +66,8 @@ class Courier:
         self._tally.drain(self._batch)
         now = monotonic()
         return any(
-            now >= self._held_until.get(pool.name, 0.0)
-            for queue in (*self._batch.published, *self._batch.scheduled)
-            if (pool := self._settings.pool_for(queue))
+            now >= self._held_until.get(pool, 0.0)
+            for pool in (*self._batch.published, *self._batch.scheduled)
         )
 
     def report(
@@ -76,16 +77,17 @@ class Courier:
     ) -> Reply | None:
         """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
         self._tally.drain(self._batch)
+        self._held_until = {}
         try:
-            reply = self._ledger.report(self._batch, identity, presence)
+            while True:
+                part = self._batch.take(MOST_AT_ONCE)
+                if not self._batch:
+                    break
+                self._tell(part, more=True)
+            reply = self._tell(part, identity, presence)
         except (redis.RedisError, OSError, ValueError) as error:
-            # It may have been added all the same: counted twice heals, forgotten does not.
-            self._batch.collapse()
             self._trouble.warn("redis", "Redis failed, counts are kept: %s", error)
             return None
-        self._batch = Batch()
-        now = monotonic()
-        self._held_until = {pool: now + hold for pool, hold in reply.held.items()}
         if reply.lease is not None:
             self._evaluate(reply.lease)
         return reply
@@ -98,6 +100,25 @@ class Courier:
     def prepare(self) -> None:
         """Make what evaluates now rather than later; raises what goes wrong in that."""
         self._evaluator()
+
+    def _tell(
+        self,
+        part: Batch,
+        identity: str | None = None,
+        presence: Presence | None = None,
+        *,
+        more: bool = False,
+    ) -> Reply:
+        try:
+            reply = self._ledger.report(part, identity, presence, more=more)
+        except BaseException:
+            # It may have been added all the same: counted twice heals, forgotten does not.
+            self._batch.give_back(part)
+            raise
+        self._batch.ahead = reply.now - time()
+        now = monotonic()
+        self._held_until |= {pool: now + hold for pool, hold in reply.held.items()}
+        return reply
 
     def _evaluate(self, lease: Lease) -> None:
         # In a thread of its own: a platform that hangs must not stop the reports.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import time
 from typing import Any
@@ -140,7 +141,8 @@ class RedisBroker(Broker):
         newest: Any = []
         if len(oldest) == _SAMPLE:
             newest = self._client.zrange(index, -_SAMPLE, -1, withscores=True)
-        recently = time() - _UNTOLD
+        now = time()
+        recently = now - _UNTOLD
         untold = {}
         for queue, taken in self._by_queue(dict([*oldest, *newest])).items():
             mine = surplus if newest else max(len(taken) - unacknowledged.get(queue, 0), 0)
@@ -151,7 +153,7 @@ class RedisBroker(Broker):
                 ready=recent.count(False),
                 scheduled=recent.count(True),
                 orphans=old,
-                restore_at=min(taken)[0] + self._lists.visibility_timeout,
+                restore_in=min(taken)[0] + self._lists.visibility_timeout - now,
             )
         return untold
 
@@ -209,22 +211,29 @@ class KombuBroker(Broker):
             try:
                 connection.ensure_connection(max_retries=1, timeout=TIMEOUT)
                 _bound_reads(connection)
-                return {queue: Backlog(_length(connection, queue)) for queue in queues}
+                return {q: Backlog(n) for q, n in _lengths(connection, queues).items()}
             except Exception:
                 # A half-read answer must not be taken for the next one.
                 connection.collect(socket_timeout=TIMEOUT)
                 raise
 
 
-def _length(connection: Any, queue: str) -> int:
-    # A channel of its own: the broker closes it when there is no such queue.
-    with connection.channel() as channel:
-        try:
-            return int(channel.queue_declare(queue, passive=True).message_count)
-        except connection.channel_errors as error:
-            if getattr(error, "reply_code", None) == 404:
-                return 0
-            raise
+def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int]:
+    lengths: dict[str, int] = {}
+    waiting = deque(queues)
+    while waiting:
+        with connection.channel() as channel:
+            try:
+                while waiting:
+                    queue = waiting.popleft()
+                    declared = channel.queue_declare(queue, passive=True)
+                    lengths[queue] = int(declared.message_count)
+            except connection.channel_errors as error:
+                if getattr(error, "reply_code", None) != 404:
+                    raise
+                # There is no such queue, and the broker has closed the channel.
+                lengths[queue] = 0
+    return lengths
 
 
 def _bound_reads(connection: Any) -> None:

@@ -13,9 +13,10 @@ from .decision import Decision, View, decide
 from .demand import Backlog, besides, corrected, due_by, take_count
 from .fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
 from .ledger import LOCK_SECONDS, Changes, Snapshot
-from .page import RECOUNT_INTERVAL, Page, PageWriter, Refusal, iso, queues_of, read_page
+from .page import RECOUNT_INTERVAL, Page, PageWriter, Refusal, iso, read_page
 from .platforms.base import PlatformError, Refused
 from .presence import Presence, due_in, held_in, recent_in
+from .queues import queues_of
 from .refusals import Search
 from .settings import Pool, Settings
 
@@ -52,6 +53,7 @@ class Case:
         page = replace(page, delayed=any(delayed(queue) for queue in self.queues))
         self.decision: Decision | None = None
         self._settings = settings
+        self._clock_offset = snapshot.offset
         self._writer = PageWriter(page, changes)
         self._fresh = False
         self._search: Search | None = None
@@ -280,8 +282,9 @@ class Case:
             self._writer.hire_settled(page)
             self._writer.raised(at)
         before, reason = page.quantity or 0, _reason(page)
+        wall = iso(at - self._clock_offset)
         self._writer.action(
-            {"at": iso(at), "action": action, "from": before, "to": quantity, "reason": reason}
+            {"at": wall, "action": action, "from": before, "to": quantity, "reason": reason}
         )
         logger.info("%s: %s %s -> %s (%s)", self.pool.name, action, before, quantity, reason)
         self._learn_quantity(quantity)

@@ -59,6 +59,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Show workers, tasks and the last action of every pool."""
     import redis
 
+    from .queues import declared_queues
     from .status import status_of
 
     runtime = _runtime(ctx)
@@ -66,7 +67,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         snapshot = runtime.ledger().snapshot()
     except (redis.RedisError, OSError) as error:
         raise CouldNot(f"Redis could not be read: {_line(error)}") from None
-    document = status_of(runtime.settings, snapshot, runtime.app.amqp.queues)
+    document = status_of(runtime.settings, snapshot, declared_queues(runtime.app))
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -74,7 +75,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     from .status_table import status_table
 
-    now = datetime.fromtimestamp(snapshot.now, timezone.utc)
+    now = datetime.fromtimestamp(snapshot.now - snapshot.offset, timezone.utc)
     Console(no_color=ctx.obj.no_color or None).print(status_table(document, now))
 
 

@@ -41,10 +41,10 @@ class Backlog:
     ready: int = 0
     #: Messages that a worker took just now and does not tell of yet, and that are surely scheduled.
     scheduled: int = 0
-    #: Messages that a worker took with it when it died; the broker gives them back at *restore_at*.
+    #: Messages that a worker took with it when it died; the broker gives them back *restore_in*
+    #: seconds from now.
     orphans: int = 0
-    #: Unix time (s).
-    restore_at: float = 0.0
+    restore_in: float = 0.0
     #: Messages of whatever queue that workers held when they last told, and that are given back or
     #: acknowledged since. None where the broker does not tell: it may be all that they held.
     returned: int | None = None
@@ -96,8 +96,8 @@ def take_count(
     believed = passing or (not consuming and known <= ready)
     scheduled = min(known, ready) if believed else min(known, ready, parked)
     lost = [b for b in backlogs if b.orphans]
-    returning = sum(b.orphans for b in lost if b.restore_at <= now)
-    later = [b.restore_at for b in lost if b.restore_at > now]
+    returning = sum(b.orphans for b in lost if b.restore_in <= 0)
+    later = [now + b.restore_in for b in lost if b.restore_in > 0]
     return Count(
         at=now,
         waiting=ready - scheduled + held.waiting + returning,

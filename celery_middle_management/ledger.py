@@ -12,19 +12,21 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 What a process tells (counters, due times, queues, its presence, and when that was) is written by
 every process in ``report.lua``; everything else by the holder of the lock alone, in ``commit.lua``,
 which refuses who no longer holds it. Each is one script, so a process that dies between two lines
-leaves either all of a step or nothing of it. Times are Redis' own, in milliseconds within the
-scripts and in seconds outside.
+leaves either all of a step or nothing of it. Times are the ledger's, in milliseconds within the
+scripts and in seconds outside: Redis' own, but that they go on evenly when Redis' clock steps
+(``prelude.lua``).
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import time as time_module
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.resources import files
-from time import monotonic, time
+from time import clock_gettime, monotonic, time
 from typing import Any, cast
 
 import redis
@@ -34,7 +36,7 @@ from redis.retry import Retry
 from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from .presence import Presence
 from .settings import Settings
-from .tally import SLICE, Batch
+from .tally import SLICE, Batch, Finished
 
 #: A scaler that died is replaced when its lock runs out (s).
 LOCK_SECONDS = 12.0
@@ -52,9 +54,16 @@ STAND_BY = 9.0
 #: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
 #: the lock has run out: both together are no longer than that.
 WATCHES = 3.0
+#: A report is longer than this on its way (s) only if Redis' clock steps meanwhile, most likely.
+LONGEST_WAY = 5.0
+#: Queues published to that are known, the latest ones: a count asks the broker for each.
+MOST_QUEUES = 1000
+#: A queue in use is told of again after this time (s).
+TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
 HISTORY = 100
+CLOCK_BOOTTIME: int | None = getattr(time_module, "CLOCK_BOOTTIME", None)
 
 
 class LeaseLost(Exception):
@@ -92,7 +101,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The whole ledger at one moment. *now* is Redis' time, Unix (s)."""
+    """The whole ledger at one moment. *now* is the ledger's time, Unix (s)."""
 
     now: float
     state: Mapping[str, str]
@@ -100,6 +109,8 @@ class Snapshot:
     presences: tuple[Presence, ...]
     #: Queues published to, and when last.
     queues: Mapping[str, float]
+    #: The ledger's time less that of Redis' clock (s): what the clock has stepped back in all.
+    offset: float = 0.0
 
     def crew(self, pool: str) -> tuple[Presence, ...]:
         """The workers of a pool."""
@@ -137,12 +148,29 @@ class Changes:
     due: dict[str, int] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
     idle_queues: list[str] = field(default_factory=list)
+    used_queues: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
 
     def clear(self) -> None:
         """They have been written."""
         for changes in vars(self).values():
             changes.clear()
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """The ledger's time *now* (s) that an answer told, between two readings of our uptime."""
+
+    now: float
+    sent: float
+    received: float
+
+    def bounds(self, at: float) -> dict[str, int]:
+        """Between which times (ms) the ledger's is when a report sent *at* arrives."""
+        return {
+            "least": millis(self.now + at - self.received),
+            "most": millis(self.now + at - self.sent + LONGEST_WAY),
+        }
 
 
 class Ledger:
@@ -162,22 +190,27 @@ class Ledger:
             self.redis.register_script(_script(name)) for name in ("report", "snapshot", "commit")
         )
         self._known_queues: dict[str, float] = {}
+        self._heard: _Heard | None = None
 
     def report(
         self,
         batch: Batch,
         identity: str | None = None,
         presence: Presence | None = None,
+        *,
+        more: bool = False,
     ) -> Reply:
         """Add the counts, tell of a worker, and learn whether an evaluation is ours to make.
 
-        With an *identity* and no *presence* the worker says goodbye.
+        With an *identity* and no *presence* the worker says goodbye. An evaluation is nobody's as
+        long as there is *more* to add.
         """
         new_queues = self._new_queues(batch)
         token = secrets.token_hex(8)
         message = {
             "pools": self._by_pool(batch),
-            "queues": new_queues,
+            "queues": new_queues[-MOST_QUEUES:],
+            "queues_left_out": len(new_queues) > MOST_QUEUES,
             "fine": FINE_BUCKET,
             "coarse": COARSE_BUCKET,
             "fine_horizon": FINE_HORIZON,
@@ -189,22 +222,28 @@ class Ledger:
             "watches": millis(WATCHES),
             "token": token,
             "lock": millis(LOCK_SECONDS),
+            "more": more,
+            "most_queues": MOST_QUEUES,
         }
         if identity is not None:
             message["id"] = identity
         if presence is not None:
             message["presence"] = presence.packed()
             message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
-        won = monotonic()
+        won, sent = monotonic(), _uptime()
+        if self._heard is not None:
+            message |= self._heard.bounds(sent)
         answer = json.loads(
             self._report(
                 keys=self._keys("state", "due", "workers", "queues", "lock"),
                 args=[json.dumps(message)],
             )
         )
-        self._known_queues.update(dict.fromkeys(new_queues, won))
+        now = float(answer["now"]) / 1000
+        self._heard = _Heard(now, sent, _uptime())
+        self._known_queues = dict.fromkeys(new_queues, won) | self._known_queues
         return Reply(
-            now=float(answer["now"]) / 1000,
+            now=now,
             lease=Lease(token, won) if answer["lease"] else None,
             wait=answer["wait"] / 1000,
             held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
@@ -214,19 +253,20 @@ class Ledger:
 
     def snapshot(self) -> Snapshot:
         """Read everything at once."""
-        now, state, due, workers, queues = self._snapshot(
+        now, offset, state, due, workers, queues = self._snapshot(
             keys=self._keys("state", "due", "workers", "queues")
         )
         buckets: dict[str, dict[int, int]] = {}
-        for name, tasks in _pairs(due).items():
+        for name, tasks in _lines(due).items():
             pool, _, bucket = name.rpartition("/")
             buckets.setdefault(pool, {})[int(bucket)] = int(tasks)
         return Snapshot(
             now=now / 1000,
-            state=_pairs(state),
+            state=_lines(state),
             due=buckets,
-            presences=tuple(_presence(i, told) for i, told in _pairs(workers).items()),
+            presences=tuple(_presence(i, told) for i, told in _lines(workers).items()),
             queues={q: float(at) / 1000 for q, at in _pairs(queues).items()},
+            offset=offset / 1000,
         )
 
     def history(self) -> list[dict[str, Any]]:
@@ -277,44 +317,33 @@ class Ledger:
         return [self.keys[name] for name in names]
 
     def _new_queues(self, batch: Batch) -> list[str]:
-        """Queues published to that Redis has not heard of from us for an hour."""
-        now = monotonic()
-        published = {*batch.published, *batch.scheduled}
-        return [q for q in published if now - self._known_queues.get(q, -1e9) > 3600]
+        """Queues published to that Redis has not heard of from us lately."""
+        since = monotonic() - TELL_QUEUES
+        self._known_queues = {q: at for q, at in self._known_queues.items() if at > since}
+        if len(self._known_queues) > 2 * MOST_QUEUES:
+            self._known_queues = {}
+        return [q for q in batch.queues if q not in self._known_queues and self._unnamed(q)]
+
+    def _unnamed(self, queue: str) -> bool:
+        """Whether nobody but who publishes to it knows that it is the pool's."""
+        pool = self._settings.pool_for(queue)
+        return pool is not None and pool.queues is None
 
     def _by_pool(self, batch: Batch) -> dict[str, dict[str, Any]]:
-        pools: dict[str, dict[str, Any]] = {}
+        now, clock = monotonic(), time()
+        maximum = {pool.name: pool.max_workers for pool in self._settings.pools}
 
-        def of(queue: str) -> dict[str, Any] | None:
-            pool = self._settings.pool_for(queue)
-            if pool is None:
-                return None
-            return pools.setdefault(
-                pool.name,
-                {
-                    "maximum": pool.max_workers,
-                    "published": [],
-                    "scheduled": [],
-                    "finished": 0,
-                    "runtime": 0.0,
-                    "runtime_squares": 0.0,
-                },
-            )
+        def told(pool: str) -> dict[str, Any]:
+            published = batch.published.get(pool, {}).items()
+            scheduled = batch.scheduled.get(pool, {}).values()
+            return {
+                "maximum": maximum[pool],
+                "published": [[millis(now - slot * SLICE), n] for slot, n in published],
+                "scheduled": [[millis(due.first - clock), due.tasks] for due in scheduled],
+                **asdict(batch.finished.get(pool, Finished())),
+            }
 
-        for queue, slots in batch.published.items():
-            if pool := of(queue):
-                now = monotonic()
-                pool["published"] += [[millis(now - s * SLICE), n] for s, n in slots.items()]
-        for queue, slots in batch.scheduled.items():
-            if pool := of(queue):
-                now = time()
-                pool["scheduled"] += [[millis(due - now), n] for due, n in slots.items()]
-        for queue, done in batch.finished.items():
-            if pool := of(queue):
-                pool["finished"] += done.tasks
-                pool["runtime"] += done.runtime
-                pool["runtime_squares"] += done.runtime_squares
-        return pools
+        return {p: told(p) for p in {*batch.published, *batch.scheduled, *batch.finished}}
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -339,13 +368,23 @@ def millis(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+def _uptime() -> float:
+    """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
+    return clock_gettime(CLOCK_BOOTTIME) if CLOCK_BOOTTIME is not None else monotonic()
+
+
 def _script(name: str) -> str:
-    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    directory = files(__package__) / "lua"
+    return "".join((directory / f"{n}.lua").read_text(encoding="utf-8") for n in ("prelude", name))
 
 
 def _presence(identity: str, told: str) -> Presence:
     seen, _, document = told.partition(" ")
     return Presence.unpacked(document, identity, float(seen) / 1000)
+
+
+def _lines(text: str) -> dict[str, str]:
+    return _pairs(text.split("\n") if text else [])
 
 
 def _pairs(flat: list[str]) -> dict[str, str]:

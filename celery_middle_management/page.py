@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -12,7 +12,7 @@ from .cordon import Cordon
 from .demand import Count, due_by, end_of, reckon
 from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
-from .settings import Pool, Settings
+from .settings import Pool
 
 #: How long (s) a hired worker takes to report, until it has been measured.
 BOOT_SECONDS = 10.0
@@ -244,16 +244,6 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         missed=missed.get("since", {}),
         missed_at=missed.get("at", 0.0),
     )
-
-
-def queues_of(
-    pool: Pool, settings: Settings, snapshot: Snapshot, declared: Iterable[str]
-) -> tuple[str, ...]:
-    """Every queue of *pool* that anybody knows; *declared* are those that the app declares."""
-    if pool.queues is not None:
-        return pool.queues
-    known = {*declared, *snapshot.queues, *(q for p in snapshot.presences for q in p.queues)}
-    return tuple(sorted(q for q in known if settings.pool_for(q) is pool))
 
 
 def iso(at: float) -> str:

@@ -16,11 +16,11 @@ from celery import Celery
 from .broker import Broker, CountFailed
 from .case import DRAIN_INTERVAL, Case
 from .delayed import delayed_natively
-from .demand import Backlog
-from .ledger import Changes, Lease, LeaseLost, Ledger, millis
+from .ledger import MOST_QUEUES, Changes, Lease, LeaseLost, Ledger, millis
 from .page import RECOUNT_INTERVAL
 from .platforms.base import Platform, PlatformError, Refused
 from .presence import Crew, Presence
+from .queues import declared_queues, leaves_out, used_and_idle
 from .settings import Settings
 from .trouble import TroubleLog
 
@@ -30,10 +30,6 @@ logger = logging.getLogger("celery_middle_management")
 READ_INTERVAL = 60.0
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
 FORGET_STRANGERS = 600.0
-#: A queue that nobody has published to for this long (s) is forgotten once it is empty.
-FORGET_QUEUES = 86400.0
-
-_EMPTY = Backlog()
 
 
 class Scaler:
@@ -53,6 +49,7 @@ class Scaler:
         self.broker = broker
         self.platform = platform
         self.trouble = TroubleLog(logger)
+        self.declared_queues = declared_queues(app)
 
     def evaluate(self, lease: Lease) -> None:
         """Make one evaluation under *lease*."""
@@ -90,7 +87,7 @@ class Evaluation:
                 self._settings,
                 self._snapshot,
                 self._changes,
-                declared_queues=scaler.app.amqp.queues,
+                declared_queues=scaler.declared_queues,
                 delayed=delayed,
             )
             for pool in self._settings.pools
@@ -156,6 +153,10 @@ class Evaluation:
         for presence in living:
             for queue, tasks in presence.held.items():
                 unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
+        if any(leaves_out(c.pool, self._snapshot) for c in self._cases):
+            self._scaler.trouble.warn(
+                "queues", "more than %s queues are in use: only the latest are counted", MOST_QUEUES
+            )
         at = self._time()
         try:
             backlogs = self._scaler.broker.backlogs(
@@ -169,11 +170,9 @@ class Evaluation:
         crew = Crew(living)
         for case in self._cases:
             case.count(at, backlogs, crew.of(case.queues), leaving)
-        self._changes.idle_queues += [
-            q
-            for q, published in self._snapshot.queues.items()
-            if self._now - published > FORGET_QUEUES and not backlogs.get(q, _EMPTY).ready
-        ]
+        used, idle = used_and_idle(self._snapshot, backlogs, living)
+        self._changes.used_queues += used
+        self._changes.idle_queues += idle
 
     def _decide(self) -> None:
         for case in self._cases:

@@ -102,10 +102,11 @@ class ScheduledScan:
         self._first_seen = WeakKeyDictionary[Request, float]()
         self._again = 0.0
 
-    def look(self, consumer: Any, cordoned: bool) -> ScheduledScan:
+    def look(self, consumer: Any, ahead: float, cordoned: bool) -> ScheduledScan:
         """Look again, unless that costs too much time.
 
-        Of a cordoned worker, which may be fired next, everything must be known.
+        Due times are the ledger's, which is *ahead* of our clock (s). Of a cordoned worker, which
+        may be fired next, everything must be known.
         """
         began = monotonic()
         if not cordoned and began < self._again:
@@ -114,7 +115,7 @@ class ScheduledScan:
         due, recent = (defaultdict[str, Counter[int]](Counter) for _ in range(2))
         for request, eta, begins, _ in scheduled(consumer):
             queue = queue_of_request(request)
-            bucket = bucket_of(eta.timestamp(), now)
+            bucket = bucket_of(eta.timestamp() + ahead, now + ahead)
             due[queue][bucket] += 1
             held_for = began - self._first_seen.setdefault(request, began)
             if held_for < RECENT and HEADER in request.request_dict and not cordoned:

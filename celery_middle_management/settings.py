@@ -101,6 +101,11 @@ class Settings:
         """The pool that serves `queue`: the one that names it, else the one for all others."""
         return self._by_queue.get(queue, self._by_queue.get(None))
 
+    def pool_name(self, queue: str) -> str | None:
+        """The name of that pool."""
+        pool = self.pool_for(queue)
+        return pool.name if pool else None
+
     @cached_property
     def _by_queue(self) -> Mapping[str | None, Pool]:
         return {queue: pool for pool in self.pools for queue in pool.queues or (None,)}

@@ -9,8 +9,9 @@ from .cordon import Cordon
 from .fleet import Fleet
 from .ledger import Snapshot
 from .names import number_of
-from .page import Page, iso, queues_of, read_page
+from .page import Page, iso, read_page
 from .presence import Presence, due_in, held_in
+from .queues import leaves_out, queues_of
 from .settings import Pool, Settings
 
 Document = dict[str, Any]
@@ -39,6 +40,8 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
         "name": pool.name,
         "platform": settings.platform,
         "queues": list(queues),
+        # More were published to lately than are counted.
+        "queues_left_out": leaves_out(pool, snapshot),
         "workers": {
             "current": page.quantity,
             "needed": page.needed,
@@ -46,13 +49,13 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "max": pool.max_workers,
             "draining": draining,
             "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
-            "drains": [_drain(name, page.cordon, living) for name in draining],
-            "unheard": _unheard(page, living),
+            "drains": [_drain(name, page.cordon, living, snapshot) for name in draining],
+            "unheard": _unheard(page, living, snapshot),
         },
         # Whichever worker holds them: one may serve queues of several pools.
-        "tasks": _tasks(page, snapshot.presences, queues),
+        "tasks": _tasks(page, snapshot, queues),
         "drift": page.drift,
-        "refused": _refused(page),
+        "refused": _refused(page, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
         "next_call_at": _next_call_at(settings, snapshot),
     }
@@ -67,12 +70,12 @@ def _draining(page: Page, living: Iterable[Presence]) -> list[str]:
     return _sorted(name for name in names if page.cordon.holds(name))
 
 
-def _drain(name: str, cordon: Cordon, living: Iterable[Presence]) -> Document:
+def _drain(name: str, cordon: Cordon, living: Iterable[Presence], snapshot: Snapshot) -> Document:
     bearers = [p for p in living if p.name == name]
     held = [h for p in bearers for h in p.held.values()]
     return {
         "name": name,
-        "since": _iso(cordon.since.get(name)),
+        "since": _iso(cordon.since.get(name), snapshot),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
         # Scheduled tasks that must be back in the broker before it may be stopped.
@@ -80,28 +83,28 @@ def _drain(name: str, cordon: Cordon, living: Iterable[Presence]) -> Document:
     }
 
 
-def _unheard(page: Page, living: Iterable[Presence]) -> list[Document]:
+def _unheard(page: Page, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
     """Workers that are up for the platform, and of which nothing has been heard."""
     heard = {p.name for p in living}
     missed = {name: at for name, at in page.missed.items() if page.quantity and name not in heard}
-    return [{"name": name, "since": _iso(missed[name])} for name in _sorted(missed)]
+    return [{"name": name, "since": _iso(missed[name], snapshot)} for name in _sorted(missed)]
 
 
-def _refused(page: Page) -> Document | None:
+def _refused(page: Page, snapshot: Snapshot) -> Document | None:
     """What the platform will not do for the pool, while it is not asked again."""
     refusal = page.refusal
     if refusal is None:
         return None
     return {
         "why": refusal.why,
-        "at": _iso(refusal.at),
-        "until": _iso(refusal.until),
+        "at": _iso(refusal.at, snapshot),
+        "until": _iso(refusal.until, snapshot),
         "limit": refusal.limit,
     }
 
 
-def _tasks(page: Page, presences: Iterable[Presence], queues: tuple[str, ...]) -> Document:
-    live = tuple(p for p in presences if not p.silent(page.now))
+def _tasks(page: Page, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
+    live = tuple(p for p in snapshot.presences if not p.silent(page.now))
     running = held_in(live, queues).running
     waiting = max(page.outstanding - running, 0)
     scheduled, held = (
@@ -114,7 +117,7 @@ def _tasks(page: Page, presences: Iterable[Presence], queues: tuple[str, ...]) -
         "waiting": waiting,
         "running": running,
         "scheduled": max(scheduled, held),
-        "counted_at": _iso(page.count.at if page.count else None),
+        "counted_at": _iso(page.count.at if page.count else None, snapshot),
     }
 
 
@@ -123,7 +126,7 @@ def _next_call_at(settings: Settings, snapshot: Snapshot) -> str | None:
     called = snapshot.time("called_at")
     free = called + settings.call_interval if called else 0.0
     at = max(free, snapshot.time("blocked_until"))
-    return _iso(at) if at > snapshot.now else None
+    return _iso(at, snapshot) if at > snapshot.now else None
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
@@ -139,5 +142,6 @@ def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (number_of(name) or 0, name))
 
 
-def _iso(at: float | None) -> str | None:
-    return None if at is None else iso(at)
+def _iso(at: float | None, snapshot: Snapshot) -> str | None:
+    """By the clock of Redis as it is now."""
+    return None if at is None else iso(at - snapshot.offset)

@@ -14,12 +14,15 @@ import io
 import os
 import queue
 import struct
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import ceil
-from time import monotonic
-from typing import NamedTuple
+from time import monotonic, time
+from typing import NamedTuple, TypeVar
+
+from .demand import bucket_of
 
 PUBLISHED = 1
 FINISHED = 2
@@ -27,6 +30,9 @@ _WAKE = 0
 
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
 SLICE = 0.001
+#: Of so many queues it is kept that they were published to, the latest ones: of more than the
+#: ledger keeps, which so learns that there are more.
+MOST_QUEUES = 2000
 
 _HEAD = struct.Struct("<HBdd")
 _PIPE_SIZE = 1 << 20
@@ -53,41 +59,120 @@ class Finished:
     runtime: float = 0.0
     runtime_squares: float = 0.0
 
+    def add(self, tasks: int, runtime: float, runtime_squares: float) -> None:
+        self.tasks += tasks
+        self.runtime += runtime
+        self.runtime_squares += runtime_squares
+
+
+class Due(NamedTuple):
+    """Scheduled tasks that are counted together, and when (Unix time, s) the first is due.
+
+    Our bucket need not begin exactly where the ledger's does, whose clock is another. The first
+    one's due time is told instead, so that no task is told as due after it is.
+    """
+
+    first: float
+    tasks: int
+
+    def and_(self, first: float, tasks: int) -> Due:
+        return Due(min(self.first, first), self.tasks + tasks)
+
+
+Slot = TypeVar("Slot")
+
 
 @dataclass
 class Batch:
-    """Records added up, by queue."""
+    """Records added up, by pool: it does not grow with their number, but until it is told.
 
+    *pool_of* names the pool of a queue; None: nobody counts it.
+    """
+
+    pool_of: Callable[[str], str | None] = str
+    #: By publishing time, in slices.
     published: dict[str, dict[int, int]] = field(default_factory=dict)
-    scheduled: dict[str, dict[int, int]] = field(default_factory=dict)
+    #: By bucket of due times, as the ledger has them as far as we know its clock.
+    scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
+    #: Queues published to, the latest last.
+    queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    #: The ledger's time less that of our clock (s).
+    ahead: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.published or self.scheduled or self.finished)
 
     def add(self, record: Record) -> None:
+        pool = self.pool_of(record.queue)
+        if pool is None:
+            return
         if record.kind == FINISHED:
-            done = self.finished[record.queue]
-            done.tasks += 1
-            done.runtime += record.value
-            done.runtime_squares += record.value**2
-        elif record.value:
-            _count(self.scheduled, record.queue, int(record.value))
+            self.finished[pool].add(1, record.value, record.value**2)
+            return
+        if record.value:
+            bucket = bucket_of(record.value + self.ahead, time() + self.ahead)
+            self._add_due(pool, bucket, record.value, 1)
         else:
             # Rounded up: rather reckoned twice, till the next count, than by nobody.
-            _count(self.published, record.queue, ceil(record.at / SLICE))
+            self._add_published(pool, ceil(record.at / SLICE), 1)
+        self._keep((record.queue,))
 
-    def collapse(self) -> None:
-        """Forget the exact publishing times: what waits for Redis to return must not grow."""
-        for slot in self.published.values():
-            total, latest = sum(slot.values()), max(slot)
-            slot.clear()
-            slot[latest] = total
+    def take(self, most: int) -> Batch:
+        """Take out a part, with at most so many publishing times and buckets."""
+        part = Batch(self.pool_of, finished=self.finished, queues=self.queues)
+        self.finished, self.queues = defaultdict(Finished), OrderedDict()
+        for pool, slot, tasks in islice(_popped(self.published), most):
+            part._add_published(pool, slot, tasks)
+            most -= 1
+        for pool, bucket, due in islice(_popped(self.scheduled), most):
+            part._add_due(pool, bucket, *due)
+        return part
+
+    def give_back(self, part: Batch) -> None:
+        """What was taken could not be told, and the exact publishing times are forgotten.
+
+        What waits for Redis to return must not grow.
+        """
+        for pool, slot, tasks in _popped(part.published):
+            self._add_published(pool, slot, tasks)
+        for pool, bucket, due in _popped(part.scheduled):
+            self._add_due(pool, bucket, *due)
+        for pool, done in part.finished.items():
+            self.finished[pool].add(done.tasks, done.runtime, done.runtime_squares)
+        latest, self.queues = self.queues, part.queues
+        self._keep(latest)
+        for slots in self.published.values():
+            total, last = sum(slots.values()), max(slots)
+            slots.clear()
+            slots[last] = total
+
+    def _add_published(self, pool: str, slot: int, tasks: int) -> None:
+        slots = self.published.setdefault(pool, {})
+        slots[slot] = slots.get(slot, 0) + tasks
+
+    def _add_due(self, pool: str, bucket: int, first: float, tasks: int) -> None:
+        buckets = self.scheduled.setdefault(pool, {})
+        known = buckets.get(bucket)
+        buckets[bucket] = known.and_(first, tasks) if known else Due(first, tasks)
+
+    def _keep(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.queues[name] = None
+            self.queues.move_to_end(name)
+        while len(self.queues) > MOST_QUEUES:
+            self.queues.popitem(last=False)
 
 
-def _count(counts: dict[str, dict[int, int]], queue_name: str, slot: int) -> None:
-    slots = counts.setdefault(queue_name, {})
-    slots[slot] = slots.get(slot, 0) + 1
+def _popped(counts: dict[str, dict[int, Slot]]) -> Iterator[tuple[str, int, Slot]]:
+    """Take out one slot after the other, and pools without any."""
+    for pool in list(counts):
+        slots = counts[pool]
+        while slots:
+            key, value = slots.popitem()
+            if not slots:
+                del counts[pool]
+            yield pool, key, value
 
 
 class Tally:

@@ -14,7 +14,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.util import Finalize
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from celery import bootsteps
@@ -118,6 +118,8 @@ class Reporter:
         # Nobody fires a worker of no pool.
         self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
         self._since = 0.0
+        #: The ledger's time less that of our clock (s).
+        self._ahead = 0.0
         self._consumer: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -180,7 +182,7 @@ class Reporter:
         # In this order: a task that moves on meanwhile is seen twice rather than never.
         cordon = self._orders.cordon(monotonic())
         stopped = self._gate.want(not cordon, self._consumer)
-        scheduled = self._scheduled.look(self._consumer, cordoned=bool(cordon))
+        scheduled = self._scheduled.look(self._consumer, self._ahead, cordoned=bool(cordon))
         returning = self._giving_back.look(
             scheduled.later, cordoned=bool(cordon), one_by_one=one_by_one(self._consumer)
         )
@@ -229,6 +231,7 @@ class Reporter:
                 logger.exception("a worker could not report")
 
     def _hear(self, reply: Reply) -> None:
+        self._ahead = reply.now - time()
         forgotten = reply.met and self._since > 0
         self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), forgotten=forgotten)
         self._since = self._since or reply.now

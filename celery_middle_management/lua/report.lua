@@ -1,80 +1,124 @@
 -- Adds what a process tells, and says whether an evaluation is due and is its to make.
-local state, due, workers, queues, lock = unpack(KEYS)
+local _, due, workers, queues, lock = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local function ms(x) return string.format('%.0f', x) end
-local function keep(key, seconds)
-  -- refreshed once an hour at most
-  if redis.call('TTL', key) < seconds - 3600 then redis.call('EXPIRE', key, ms(seconds)) end
+
+-- All that is needed of the state is read at once, and what changes is written at once.
+local names, old, new = {unpack(CLOCK)}, {}, {}
+local function need(name) names[#names + 1] = name end
+for _, name in ipairs({'next_at', 'blocked_until', 'seq', 'kept_at'}) do need(name) end
+for pool in pairs(msg.pools) do
+  for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published', 'finished',
+                         'runtime', 'runtime_squares'}) do
+    need(pool .. '/' .. name)
+  end
 end
-local at = redis.call('HMGET', state, 'evaluated_at', 'next_at', 'called_at', 'blocked_until',
-                      'ticked_at')
+if msg.pool then need(msg.pool .. '/cordon') end
+local read = redis.call('HMGET', state, unpack(names))
+for i, name in ipairs(names) do old[name] = read[i] end
+local function number(name) return tonumber(old[name] or 0) end
+local function set(name, value) new[name] = ms(value) end
+local function add(name, n) if n > 0 then set(name, number(name) + n) end end
+local function add_float(name, x) new[name] = string.format('%.17g', number(name) + x) end
+
+local now, offset = clock(read, msg.least, msg.most)
+set('told_at', now)
+if offset ~= number('clock') then set('clock', offset) end
+local evaluated, called, ticked = number('evaluated_at'), number('called_at'), number('ticked_at')
 -- Never evaluated, or Redis has lost its data: due now.
-local evaluated, next_at = tonumber(at[1] or 0), tonumber(at[2] or now)
-local called, blocked, ticked = tonumber(at[3] or 0), tonumber(at[4] or 0), tonumber(at[5] or 0)
-local dirty, zero, held = false, false, {}
+local next_at = tonumber(old.next_at or now)
+local refresh = now - number('kept_at') >= 3600000
+if refresh then set('kept_at', now) end
+
+local dirty, zero, held, furthest = false, false, {}, nil
 for pool, r in pairs(msg.pools) do
   dirty = true
+  local function of(name) return pool .. '/' .. name end
   local total, counted = 0, 0
-  local counted_at = tonumber(redis.call('HGET', state, pool .. '/counted_at') or 0)
   for _, s in ipairs(r.published) do
     total = total + s[2]
-    if now - s[1] <= counted_at then counted = counted + s[2] end
+    if now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
   end
   if total > 0 then
-    redis.call('HINCRBY', state, pool .. '/published', total)
-    if counted > 0 then redis.call('HINCRBY', state, pool .. '/base_published', counted) end
-    local known = redis.call('HMGET', state, pool .. '/quantity', pool .. '/refused_until')
-    local quantity = tonumber(known[1] or 0)
+    add(of('published'), total)
+    add(of('base_published'), counted)
+    local quantity = number(of('quantity'))
     if quantity == 0 then
-      zero = zero or now >= tonumber(known[2] or 0)
+      zero = zero or now >= number(of('refused_until'))
     elseif quantity >= r.maximum then
       held[pool] = msg.longest_hold
     else
       held[pool] = math.max(called + msg.interval - now, msg.gap)
     end
   end
-  if r.finished > 0 then
-    redis.call('HINCRBY', state, pool .. '/finished', r.finished)
-    redis.call('HINCRBYFLOAT', state, pool .. '/runtime', r.runtime)
-    redis.call('HINCRBYFLOAT', state, pool .. '/runtime_squares', r.runtime_squares)
+  if r.tasks > 0 then
+    add(of('finished'), r.tasks)
+    add_float(of('runtime'), r.runtime)
+    add_float(of('runtime_squares'), r.runtime_squares)
   end
-  if #r.scheduled > 0 then redis.call('HSET', state, pool .. '/scheduled_at', ms(now)) end
+  if #r.scheduled > 0 then set(of('scheduled_at'), now) end
   for _, s in ipairs(r.scheduled) do
-    local when = math.floor((now + s[1]) / 1000)
     local size = s[1] <= msg.fine_horizon * 1000 and msg.fine or msg.coarse
-    local bucket = math.floor(when / size) * size
-    redis.call('HINCRBY', due, pool .. '/' .. ms(bucket), s[2])
-    keep(due, bucket - now / 1000 + msg.expiry)
+    local bucket = math.floor((now + s[1]) / 1000 / size) * size
+    redis.call('HINCRBY', due, of(ms(bucket)), s[2])
+    furthest = math.max(furthest or 0, bucket)
   end
 end
 if dirty then
-  redis.call('HINCRBY', state, 'seq', 1)
+  add('seq', 1)
   next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
 end
-if zero then next_at = math.min(next_at, math.max(now, blocked)) end
-for _, queue in ipairs(msg.queues) do redis.call('HSET', queues, queue, ms(now)) end
-if #msg.queues > 0 then keep(queues, msg.expiry) end
+if zero then next_at = math.min(next_at, math.max(now, number('blocked_until'))) end
+if furthest then
+  local lasts = math.floor(furthest - now / 1000 + msg.expiry)
+  if redis.call('TTL', due) < lasts - 3600 then redis.call('EXPIRE', due, lasts) end
+end
+
+local function keep_most_recent(most)
+  local all, list = redis.call('HGETALL', queues), {}
+  for i = 1, #all, 2 do list[#list + 1] = {all[i], tonumber(all[i + 1])} end
+  table.sort(list, function(a, b) return a[2] > b[2] end)
+  local dropped = {}
+  for i = most + 1, #list do dropped[#dropped + 1] = list[i][1] end
+  hdel(queues, dropped)
+end
+local told = {}
+for _, queue in ipairs(msg.queues) do told[queue] = ms(now) end
+local more = hset(queues, told) > 0
+if more or refresh then redis.call('EXPIRE', queues, msg.expiry) end
+-- Some at once, for it takes a look at all.
+if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
+  keep_most_recent(msg.most_queues)
+  msg.queues_left_out = true
+end
+if msg.queues_left_out then set('queues_dropped_at', now) end
+
 local met = false
 if msg.id then
   if msg.presence then
     ticked = now
-    redis.call('HSET', state, 'ticked_at', ms(now))
+    set('ticked_at', now)
     met = redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1
     if met then next_at = math.min(next_at, now) end
-    keep(workers, msg.expiry)
+    if met or refresh then redis.call('EXPIRE', workers, msg.expiry) end
   elseif redis.call('HDEL', workers, msg.id) == 1 then
     next_at = math.min(next_at, now)
   end
 end
+
 local lease = false
-if next_at <= now and redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) then
-  lease = true
+-- No two evaluations at one time: it tells their cordons apart.
+if next_at <= now and evaluated < now and not msg.more then
+  lease = redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) and true
+  -- A lock lasts as long as Redis' clock says, and that may have stepped back.
+  if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
-redis.call('HSET', state, 'next_at', ms(next_at))
-keep(state, msg.expiry)
-local wait = math.max(next_at - now, redis.call('PTTL', lock), 0)
-if not msg.id and (now - ticked < msg.watches or wait > msg.stand_by) then wait = msg.stand_by end
+if ms(next_at) ~= old.next_at then set('next_at', next_at) end
+hset(state, new)
+if refresh then redis.call('EXPIRE', state, msg.expiry) end
+
+local wait = msg.stand_by
+if not msg.id and now - ticked >= msg.watches then
+  wait = math.min(wait, math.max(next_at - now, redis.call('PTTL', lock), 0))
+end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
-                     cordon = msg.pool and redis.call('HGET', state, msg.pool .. '/cordon') or nil})
+                     cordon = msg.pool and old[msg.pool .. '/cordon'] or nil})

@@ -1,5 +1,5 @@
--- Everything at one moment.
-local t = redis.call('TIME')
-return {t[1] * 1000 + math.floor(t[2] / 1000), redis.call('HGETALL', KEYS[1]),
-        redis.call('HGETALL', KEYS[2]), redis.call('HGETALL', KEYS[3]),
-        redis.call('HGETALL', KEYS[4])}
+-- Everything at one moment. Three of the hashes are one text each, a line for each name and value:
+-- thousands of values cost a client more than a long one.
+local function lines(key) return table.concat(redis.call('HGETALL', key), '\n') end
+local now, offset = clock(redis.call('HMGET', state, unpack(CLOCK)))
+return {now, offset, lines(state), lines(KEYS[2]), lines(KEYS[3]), redis.call('HGETALL', KEYS[4])}

@@ -93,7 +93,7 @@ def _worker(name: str, queue: str) -> Presence:
 
 
 def _publish(ledger: Ledger, settings: Settings, tasks: int) -> None:
-    batch = Batch()
+    batch = Batch(settings.pool_name)
     due = time.time() + 7200
     for pool in settings.pools:
         for queue in pool.queues or ("celery",):

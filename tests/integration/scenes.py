@@ -164,8 +164,11 @@ class Scene:
             pipe.execute()
 
     def forbid_evaluations(self) -> None:
-        """Hold the lock, so that nobody else does."""
-        self.redis.set(f"{PREFIX}:lock", "the test's", ex=600)
+        """Hold the lock, so that nobody else does, until the end of the scene."""
+        lock = f"{PREFIX}:lock"
+        # For longer than any scaler would: only without an expiry is it left alone.
+        self.redis.set(lock, "the test's")
+        self._exits.callback(self.redis.delete, lock)
 
     def assert_nobody_was_killed(self) -> None:
         """No dyno was stopped by a fire while it ran a task, and every task has ended."""
@@ -213,7 +216,7 @@ def scene(
         played._ledger = ledger
         with played._exits:
             yield played
-            assert_keys_expire(on.redis)
+        assert_keys_expire(on.redis)
 
 
 def assert_keys_expire(client: redis.Redis) -> None:

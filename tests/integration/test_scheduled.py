@@ -9,17 +9,20 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import redis
 from celery import Celery
 
+from celery_middle_management.agent import MOST_AT_ONCE
 from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
-from celery_middle_management.ledger import Ledger
+from celery_middle_management.ledger import Ledger, Reply
 from celery_middle_management.page import BOOT_SECONDS, TAKEN_WITHIN
 from celery_middle_management.redis_server import RedisServer
 from celery_middle_management.settings import read_settings
 from celery_middle_management.tally import PUBLISHED, Batch, Tally
+from tests.integration.office import office
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
 from tests.servers import SlowLine
 
@@ -166,7 +169,7 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
     for _ in range(0, tasks, 5_000):
         for _ in range(5_000):
             tally.add(PUBLISHED, "celery", time.time() + random.uniform(60, 86_400))
-        batch = Batch()
+        batch = Batch(settings.pool_name)
         tally.drain(batch)
         ledger.report(batch)
     snapshot = ledger.snapshot()
@@ -177,6 +180,59 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
     assert len(due) <= fine + coarse + 20
     assert sum(due.values()) == tasks
     ledger.close()
+
+
+def test_due_times_held_while_the_ledger_is_away_do_not_block_redis_when_it_is_back(
+    redis_url: str,
+) -> None:
+    """Each is due in a second of its own."""
+    with office(redis_url) as it:
+        tasks, first = 300_000, time.time() + 60
+        for n in range(tasks):
+            it.tally.add(PUBLISHED, "celery", first + n)
+        it.redis.config_resetstat()
+        began = it.report().now
+        due = it.ledger.snapshot().due["worker"]
+        assert sum(due.values()) == tasks
+        calls: Any = it.redis.info("commandstats")
+        least = len(due) / MOST_AT_ONCE
+        assert least <= calls["cmdstat_evalsha"]["calls"] <= least + 5
+        # As many as are due by then are told as due by then, or some more, but never fewer.
+        for when in range(int(began) + 60, int(began) + tasks, 10_007):
+            late = when - first - sum(n for bucket, n in due.items() if bucket <= when)
+            assert -2 * COARSE_BUCKET <= late <= 1, "the publisher's clock and Redis' are the same"
+
+
+def test_an_evaluation_waits_until_all_is_told(redis_url: str) -> None:
+    """With a part of it alone, workers would be hired for that part."""
+    with office(redis_url) as it:
+        for n in range(2 * MOST_AT_ONCE + 1):
+            it.tally.add(PUBLISHED, "celery", time.time() + 3600 + n * 60)
+        assert it.report().lease is not None
+        due = it.ledger.snapshot().due["worker"]
+        assert sum(due.values()) == 2 * MOST_AT_ONCE + 1
+
+
+def test_what_a_failing_ledger_was_not_told_is_told_later(redis_url: str) -> None:
+    """Some of it was, in the parts that went well."""
+    with office(redis_url) as it:
+        tasks = 2 * MOST_AT_ONCE + 1
+        for n in range(tasks):
+            it.tally.add(PUBLISHED, "celery", time.time() + 3600 + n * 60)
+        report, told = it.ledger.report, []
+
+        def fail(*arguments: Any, **options: Any) -> Reply:
+            if len(told) == 1:
+                told.append("failed")
+                raise redis.ConnectionError("gone")
+            told.append("told")
+            return report(*arguments, **options)
+
+        with patch.object(it.ledger, "report", fail):
+            assert it.courier.report() is None
+            assert it.courier.report() is not None
+        assert told[:2] == ["told", "failed"]
+        assert sum(it.ledger.snapshot().due["worker"].values()) == tasks
 
 
 def buckets(it: Scene) -> dict[str, int]:

@@ -82,7 +82,7 @@ def test_scheduled_tasks_taken_just_now_do_not_wait() -> None:
 
 
 def test_what_the_dead_held_is_not_given_back_yet() -> None:
-    dead = Backlog(2, orphans=3, restore_at=NOW + 30)
+    dead = Backlog(2, orphans=3, restore_in=30)
     assert count(dead, buckets={LATER: 4}, passing=True).waiting == 1
 
 
@@ -131,17 +131,15 @@ def test_workers_holding_more_than_is_known_take_nothing_from_the_queue() -> Non
 
 
 def test_orphans_are_waiting_once_they_are_back() -> None:
-    counted = count(
-        Backlog(1, orphans=2, restore_at=NOW), Backlog(0, orphans=5, restore_at=NOW - 1)
-    )
+    counted = count(Backlog(1, orphans=2, restore_in=0), Backlog(0, orphans=5, restore_in=-1))
     assert (counted.waiting, counted.restore_at) == (8, None)
 
 
 def test_orphans_that_come_back_later_say_when() -> None:
     counted = count(
-        Backlog(1, orphans=2, restore_at=NOW + 30),
-        Backlog(1, orphans=1, restore_at=NOW + 20),
-        Backlog(1, orphans=0, restore_at=NOW + 10),
+        Backlog(1, orphans=2, restore_in=30),
+        Backlog(1, orphans=1, restore_in=20),
+        Backlog(1, orphans=0, restore_in=10),
     )
     assert (counted.waiting, counted.restore_at) == (3, NOW + 20)
 

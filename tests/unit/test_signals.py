@@ -12,7 +12,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 
 from celery_middle_management.signals import HEADER, SignalHandlers, queue_of
-from celery_middle_management.tally import Batch, Tally
+from celery_middle_management.tally import Batch, Due, Tally
 
 
 class Request(SimpleNamespace):
@@ -83,7 +83,8 @@ def test_published_tasks_count_now_or_when_they_are_due(told: Told) -> None:
     told.handlers.after_task_publish()
     batch = told.batch()
     assert sum(batch.published["ours"].values()) == 3
-    assert batch.scheduled == {"ours": {int(later.timestamp()): 1}}
+    (due,) = batch.scheduled["ours"].values()
+    assert due == Due(later.timestamp(), 1)
     assert told.published == 4
 
 

@@ -72,6 +72,7 @@ def test_nothing_is_known_yet() -> None:
                 "name": "worker",
                 "platform": "local",
                 "queues": ["celery"],
+                "queues_left_out": False,
                 "workers": {
                     "current": None,
                     "needed": 0,
@@ -98,6 +99,7 @@ def test_nothing_is_known_yet() -> None:
                 "name": "pdf",
                 "platform": "local",
                 "queues": ["pdf", "urgent"],
+                "queues_left_out": False,
                 "workers": {
                     "current": None,
                     "needed": 1,

@@ -8,23 +8,35 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
+from time import monotonic, time
 
 import pytest
 
 from celery_middle_management import tally as module
-from celery_middle_management.tally import FINISHED, PUBLISHED, SLICE, Batch, Record, Tally
+from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.tally import (
+    FINISHED,
+    MOST_QUEUES,
+    PUBLISHED,
+    SLICE,
+    Batch,
+    Record,
+    Tally,
+)
 
 from ..servers import wait_for
 
 
 def totals(batch: Batch) -> tuple[int, int, int]:
     """Tasks published, scheduled and finished."""
-    published, scheduled = (
-        sum(n for slots in counts.values() for n in slots.values())
-        for counts in (batch.published, batch.scheduled)
-    )
+    published = sum(n for slots in batch.published.values() for n in slots.values())
+    scheduled = sum(due.tasks for slots in batch.scheduled.values() for due in slots.values())
     return published, scheduled, sum(done.tasks for done in batch.finished.values())
+
+
+def dues(batch: Batch, pool: str = "a") -> dict[float, int]:
+    """Scheduled tasks by when the first of their bucket is due."""
+    return {due.first: due.tasks for due in batch.scheduled[pool].values()}
 
 
 def drained(tally: Tally, batch: Batch | None = None) -> Batch:
@@ -96,12 +108,54 @@ def test_no_task_is_told_as_published_before_it_was() -> None:
         assert at <= slot * SLICE < at + SLICE
 
 
-def test_scheduled_tasks_add_up_by_due_time() -> None:
-    batch = Batch()
-    for due in (100.2, 100.9, 200.0):
+def test_scheduled_tasks_add_up_by_bucket_which_knows_when_the_first_is_due() -> None:
+    batch, now = Batch(), time()
+    soon, later = (now + 60) // 60 * 60, (now + 90_000) // 60 * 60
+    for due in (soon + 2.9, soon + 2.2, soon + 10, later + 59, later + 12):
         batch.add(Record(PUBLISHED, "a", 5.0, due))
-    assert batch.scheduled == {"a": {100: 2, 200: 1}}
+    assert dues(batch) == {soon + 2.2: 2, soon + 10: 1, later + 12: 2}
     assert not batch.published
+
+
+def test_buckets_begin_where_the_ledgers_do_as_far_as_its_clock_is_known() -> None:
+    batch, begin = Batch(ahead=-0.5), (time() + 60) // 60 * 60
+    for due in (begin + 0.4, begin + 0.6, begin + 10.4, begin + 10.6):
+        batch.add(Record(PUBLISHED, "a", 5.0, due))
+    assert dues(batch) == {begin + 0.4: 1, begin + 0.6: 2, begin + 10.6: 1}
+
+
+def test_due_times_that_wait_to_be_told_do_not_grow_with_their_seconds() -> None:
+    batch, now = Batch(), int(time())
+    day = 86_400
+    for due in range(now, now + day):
+        batch.add(Record(PUBLISHED, "a", 5.0, float(due)))
+    assert totals(batch) == (0, day, 0)
+    fine, coarse = FINE_HORIZON / FINE_BUCKET, (day - FINE_HORIZON) / COARSE_BUCKET
+    assert len(batch.scheduled["a"]) <= fine + coarse + 20
+
+
+def test_what_waits_to_be_told_does_not_grow_with_the_names_of_queues() -> None:
+    batch = Batch(lambda queue: None if queue == "theirs" else "worker")
+    for n in range(3 * MOST_QUEUES):
+        batch.add(Record(PUBLISHED, f"user-{n}", 5.0, 0.0))
+        batch.add(Record(FINISHED, f"user-{n}", 5.0, 1.0))
+    batch.add(Record(PUBLISHED, "theirs", 5.0, 0.0))
+    assert totals(batch) == (3 * MOST_QUEUES, 0, 3 * MOST_QUEUES)
+    assert [*batch.published, *batch.finished] == ["worker", "worker"]
+    assert list(batch.queues) == [f"user-{n}" for n in range(2 * MOST_QUEUES, 3 * MOST_QUEUES)]
+    batch.give_back(batch.take(1))
+    assert len(batch.queues) == MOST_QUEUES
+
+
+def test_a_part_is_no_longer_than_what_redis_adds_in_one_go() -> None:
+    batch, now = Batch(), time()
+    for n in range(100):
+        batch.add(Record(PUBLISHED, "a", float(n), 0.0))
+        batch.add(Record(PUBLISHED, "b", 5.0, now + n * 60))
+    parts = []
+    while batch:
+        parts.append(batch.take(30))
+    assert [sum(totals(part)) for part in parts] == [30] * 6 + [20]
 
 
 def test_run_times_add_up() -> None:
@@ -112,15 +166,15 @@ def test_run_times_add_up() -> None:
     assert (done.tasks, done.runtime, done.runtime_squares) == (2, 5.0, 13.0)
 
 
-def test_collapsed_to_the_latest_time() -> None:
-    batch = Batch()
+def test_what_could_not_be_told_is_as_if_published_at_the_latest_time() -> None:
+    batch, due = Batch(), time() // 10 * 10 + 100
     for at in (5.0, 6.0, 5.5):
         batch.add(Record(PUBLISHED, "a", at, 0.0))
-    batch.add(Record(PUBLISHED, "a", 5.0, 100.0))
-    batch.collapse()
-    batch.collapse()
+    batch.add(Record(PUBLISHED, "a", 5.0, due))
+    for most in (9, 1):
+        batch.give_back(batch.take(most))
     assert batch.published == {"a": {6000: 3}}
-    assert batch.scheduled == {"a": {100: 1}}
+    assert dues(batch) == {due: 1}
 
 
 # -- one process

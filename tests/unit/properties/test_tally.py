@@ -1,4 +1,4 @@
-"""No record is lost or doubled, in whatever order it is added, drained and collapsed."""
+"""No record is lost or doubled, in whatever order it is added, drained, taken and given back."""
 
 from __future__ import annotations
 
@@ -66,18 +66,23 @@ class TallyMachine(RuleBasedStateMachine):
         assert self.flushed_runtime + runtime(self.batch) == self.runtime
         assert not self.worker.wait(0.0)
 
-    @rule()
-    def fail_to_flush(self) -> None:
+    @rule(most=st.integers(0, 3))
+    def fail_to_flush(self, most: int) -> None:
         before = totals(self.batch)
-        self.batch.collapse()
+        part = self.batch.take(most)
+        slots = [*part.published.values(), *part.scheduled.values()]
+        assert sum(len(s) for s in slots) <= most
+        assert totals(part) + totals(self.batch) == before
+        self.batch.give_back(part)
         assert totals(self.batch) == before
         assert all(len(slots) == 1 for slots in self.batch.published.values())
 
-    @rule()
-    def flush(self) -> None:
-        self.flushed += totals(self.batch)
-        self.flushed_runtime += runtime(self.batch)
-        self.batch = Batch()
+    @rule(most=st.integers(1, 3))
+    def flush(self, most: int) -> None:
+        while self.batch:
+            part = self.batch.take(most)
+            self.flushed += totals(part)
+            self.flushed_runtime += runtime(part)
 
     @invariant()
     def a_batch_is_true_when_it_has_something(self) -> None:
@@ -88,7 +93,7 @@ def totals(batch: Batch) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
     for kind, counts in (("published", batch.published), ("scheduled", batch.scheduled)):
         for queue, slots in counts.items():
-            found[kind, queue] += sum(slots.values())
+            found[kind, queue] += sum(s if isinstance(s, int) else s.tasks for s in slots.values())
     for queue, done in batch.finished.items():
         found["finished", queue] += done.tasks
     return found

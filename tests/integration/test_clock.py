@@ -1,0 +1,203 @@
+"""Redis' clock steps, back or forth (a failover, NTP), and nothing stops or is done too early."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_middle_management.cordon import Cordon
+from celery_middle_management.ledger import LOCK_SECONDS, Changes, Ledger
+from celery_middle_management.page import Page, PageWriter, read_page
+from celery_middle_management.presence import Presence
+from tests.integration.office import Office, SteppingRedis, office, stepping_redis
+from tests.servers import wait_for
+
+STEPS = [-300.0, -3.0, 300.0]
+#: Longer (s) than any of these tests should take.
+LONG = 100.0
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Iterator[SteppingRedis]:
+    with stepping_redis(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def it(clock: SteppingRedis) -> Iterator[Office]:
+    with office(clock.url, call_interval=1) as made:
+        yield made
+
+
+def page_of(it: Office) -> Page:
+    return read_page(it.ledger.snapshot(), it.settings.pools[0])
+
+
+def lock_left(it: Office) -> float:
+    """Seconds until the lock runs out, by Redis' clock."""
+    left: Any = it.redis.pttl(it.ledger.keys["lock"])
+    return float(left) / 1000
+
+
+def worker(**said: Any) -> Presence:
+    known = {"id": "a", "name": "worker.1", "pool": "worker", "since": 0.0, "seen": 0.0}
+    return Presence(**known | said)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_ledgers_time_goes_on_when_redis_clock_steps(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    before = it.report().now
+    clock.step(step)
+    after = it.report().now
+    # Back, it may stand still till the clock is where it was, if that is not far.
+    assert 0 < after - before < LONG
+    snapshot = it.ledger.snapshot()
+    assert after <= snapshot.now < after + LONG
+    assert abs(snapshot.now - snapshot.offset - clock.now()) < 1.0, "as people see it"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_evaluations_go_on_when_redis_clock_steps(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    it.publish(2)
+    it.scaler.evaluate(it.lease())
+    assert it.platform.quantity == {"worker": 2}
+    clock.step(step)
+    it.publish(2)
+    it.scaler.evaluate(it.lease())
+    # Twice, where the call interval has not passed by then.
+    if it.platform.quantity != {"worker": 4}:
+        it.scaler.evaluate(it.lease())
+    assert it.platform.quantity == {"worker": 4}
+
+
+def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
+    it: Office, clock: SteppingRedis
+) -> None:
+    it.lease()  # and nobody evaluates
+    clock.step(-300)
+    it.publish()
+    it.report()
+    assert 0 < lock_left(it) <= LOCK_SECONDS
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    lease, page, changes = it.lease(), page_of(it), Changes()
+    PageWriter(page, changes).firing(1, page.now + LONG)
+    it.ledger.commit(lease, changes, next_in=1.0)
+    clock.step(step)
+    it.report()
+    page = page_of(it)
+    assert page.unsettled == 1
+    assert page.fire is not None
+    assert 0 < page.fire.until - page.now <= LONG
+
+
+def test_nobody_looks_silent_when_redis_clock_steps_forth(it: Office, clock: SteppingRedis) -> None:
+    since = it.report(worker()).now
+    clock.step(300)
+    it.publish()
+    it.report()
+    snapshot = it.ledger.snapshot()
+    (presence,) = snapshot.presences
+    assert snapshot.now - presence.seen < LONG
+    assert snapshot.now - since < LONG
+
+
+def test_no_silent_worker_is_taken_for_living_when_redis_clock_steps_back(
+    it: Office, clock: SteppingRedis
+) -> None:
+    it.report(worker())
+    seen = it.ledger.snapshot().presences[0].seen
+    clock.step(-300)
+    it.report()
+    first = it.ledger.snapshot()
+    assert first.presences[0].seen == seen <= first.now
+    it.report()
+    assert it.ledger.snapshot().now > first.now, "time passes for it"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_scheduled_task_is_late_because_redis_clock_steps(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    it.publish(due_in=600)
+    told = it.report().now
+    clock.step(step)
+    it.report()
+    page = page_of(it)
+    (due,) = page.buckets
+    assert 580 - LONG < due - page.now <= 600 - (page.now - told) + 0.1
+
+
+@pytest.mark.parametrize("step", [-0.5, -300.0])
+def test_no_two_cordons_are_drawn_at_one_time(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    """A worker that has stopped for the first would be taken to have stopped for the second."""
+    times = []
+    for _ in range(4):
+        lease = it.lease()
+        snapshot = it.ledger.snapshot()
+        cordon = Cordon().redrawn(0, frozenset(), (), snapshot.now)
+        times.append(cordon.at)
+        changes = Changes(set={"evaluated_at": str(round(snapshot.now * 1000))})
+        it.ledger.commit(lease, changes, next_in=0.0)
+        clock.step(step)
+    assert times == sorted(set(times))
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["all", "without told_at"])
+def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
+    redis_url: str, known: bool
+) -> None:
+    """The same without libfaketime: what a clock that has stepped back leaves behind."""
+    with office(redis_url, call_interval=1) as before:
+        before.publish(2)
+        before.report(worker())
+        before.scaler.evaluate(before.lease())
+        assert before.platform.quantity == {"worker": 2}
+        before.lease()  # and nobody evaluates
+        move_times(before.ledger, 300, known=known)
+    with office(redis_url, call_interval=1) as it:
+        it.platform.quantity = {"worker": 2}
+        it.publish(2)
+        wait_for(lambda: it.report() and lock_left(it) <= LOCK_SECONDS)
+        it.redis.delete(it.ledger.keys["lock"])
+        it.scaler.evaluate(it.lease())
+        if it.platform.quantity != {"worker": 4}:
+            it.scaler.evaluate(it.lease())
+        assert it.platform.quantity == {"worker": 4}
+
+
+def move_times(ledger: Ledger, seconds: float, *, known: bool) -> None:
+    """Move all times that the ledger has so far ahead; without the newest if it is not *known*."""
+    client, keys = ledger.redis, ledger.keys
+    state: Any = client.hgetall(keys["state"])
+    for name, value in state.items():
+        if re.search("(_at|_since|_until)$", name) and (known or name != "told_at"):
+            client.hset(keys["state"], name, str(int(value) + int(seconds * 1000)))
+        elif value.startswith("{"):
+            document = json.loads(value)
+            for field in {"at", "until", "restore_at"} & document.keys():
+                if isinstance(document[field], float):
+                    document[field] += seconds
+            client.hset(keys["state"], name, json.dumps(document))
+    workers: Any = client.hgetall(keys["workers"])
+    for name, told in workers.items():
+        seen, _, document = told.partition(" ")
+        client.hset(keys["workers"], name, f"{int(seen) + int(seconds * 1000)} {document}")
+    left: Any = client.pttl(keys["lock"])
+    if left > 0:
+        client.pexpire(keys["lock"], left + int(seconds * 1000))
