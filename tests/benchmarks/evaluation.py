@@ -10,7 +10,7 @@ from celery import Celery
 from celery_middle_management.broker import broker_of
 from celery_middle_management.demand import Held
 from celery_middle_management.ledger import Lease, Ledger
-from celery_middle_management.platforms.base import Platform
+from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.presence import Presence
 from celery_middle_management.redis_server import RedisServer
 from celery_middle_management.scaler import Scaler
@@ -30,13 +30,15 @@ class _Steady(Platform):
     def __init__(self, quantity: int) -> None:
         self._quantity = quantity
 
-    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         return dict.fromkeys(pools, self._quantity)
 
-    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+    def scale(
+        self, quantities: Mapping[str, int], deadline: float
+    ) -> dict[str, int | PlatformError]:
         raise AssertionError("every pool has as many workers as it needs")
 
-    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
+    def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
         raise AssertionError("every worker is heard of")
 
 

@@ -17,7 +17,7 @@ from celery import Celery
 from celery_middle_management.agent import Courier
 from celery_middle_management.broker import broker_of
 from celery_middle_management.ledger import Lease, Ledger, Reply
-from celery_middle_management.platforms.base import Platform
+from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.presence import Presence
 from celery_middle_management.redis_server import RedisServer, find_redis_server
 from celery_middle_management.scaler import Scaler
@@ -35,18 +35,18 @@ class Remembering(Platform):
 
     def __init__(self) -> None:
         self.quantity: dict[str, int] = {}
-        #: Who runs, when asked.
-        self.up: frozenset[str] = frozenset()
 
-    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int]:
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         return {pool: self.quantity.get(pool, 0) for pool in pools}
 
-    def scale(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
+    def scale(
+        self, quantities: Mapping[str, int], deadline: float
+    ) -> dict[str, int | PlatformError]:
         self.quantity |= quantities
         return dict(quantities)
 
-    def running(self, pools: Collection[str], deadline: float) -> frozenset[str]:
-        return self.up
+    def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
+        return {p: [f"{p}.{n}" for n in range(1, self.quantity.get(p, 0) + 1)] for p in pools}
 
 
 class Office:
@@ -118,7 +118,7 @@ class SteppingRedis:
 
     def now(self) -> float:
         """What its clock says, Unix (s)."""
-        seconds, micros = self._client.time()  # type: ignore[misc]
+        seconds, micros = self._client.time()
         return float(seconds + micros / 1e6)
 
     def step(self, seconds: float) -> None:
