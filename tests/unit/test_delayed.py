@@ -123,5 +123,6 @@ def test_a_delayed_task_is_stamped_and_its_due_time_told() -> None:
     batch = Batch()
     tally.drain(batch)
     assert not batch.published
-    assert all(abs(when - due.timestamp()) < 3 for when in batch.scheduled["pdf"])
-    assert sum(batch.scheduled["pdf"].values()) == 2
+    told_of = batch.scheduled["pdf"].values()
+    assert all(abs(each.first - due.timestamp()) < 3 for each in told_of)
+    assert sum(each.tasks for each in told_of) == 2
