@@ -58,6 +58,7 @@ class Courier:
         self._evaluator = cache(evaluator)
         self._batch = Batch(settings.pool_name)
         self._held_until: dict[str, float] = {}
+        self._look_again = 0.0
         self._trouble = TroubleLog(logger)
         self._evaluation: threading.Thread | None = None
 
@@ -65,6 +66,8 @@ class Courier:
         """Whether something was published that may change a quantity now."""
         self._tally.drain(self._batch)
         now = monotonic()
+        if self._batch.unplaced and now >= self._look_again:
+            return True
         return any(
             now >= self._held_until.get(pool, 0.0)
             for pool in (*self._batch.published, *self._batch.scheduled)
@@ -117,6 +120,8 @@ class Courier:
             raise
         self._batch.ahead = reply.now - time()
         now = monotonic()
+        if part.unplaced:
+            self._look_again = now + LONGEST_HOLD
         self._held_until |= {pool: now + hold for pool, hold in reply.held.items()}
         return reply
 

@@ -54,6 +54,7 @@ class Case:
         self.decision: Decision | None = None
         self._settings = settings
         self._clock_offset = snapshot.offset
+        self._look_at = snapshot.time("look_at")
         self._writer = PageWriter(page, changes)
         self._fresh = False
         self._search: Search | None = None
@@ -103,6 +104,9 @@ class Case:
             return True
         if count.restore_at is not None and now >= count.restore_at:
             # What a worker took with it when it died is back, or comes back with the next worker.
+            return True
+        if self._look_at > count.at:
+            # Something was published since to a queue that only the broker knows.
             return True
         # Also at rest: a publisher may have died before it could tell, or have nothing of ours.
         return now - count.at >= self._count_lasts

@@ -140,6 +140,10 @@ def _runtime(ctx: click.Context) -> Runtime:
             f"Middle Management is not enabled for the app {app.main or 'default'!r}: name your "
             "app with -A, and set middle_management_enabled=True in its settings."
         )
+    if not runtime.in_reach:
+        raise UsedWrongly(
+            "nobody can be hired: the tasks of the app's broker cannot be seen from elsewhere."
+        )
     return runtime
 
 

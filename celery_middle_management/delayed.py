@@ -8,7 +8,7 @@ it lies in none of the queues that are counted.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery import Celery
@@ -22,21 +22,10 @@ def without_delay(routing_key: str) -> str:
     return _DELAY.sub("", routing_key, count=1)
 
 
-def queue_when_due(queues: Mapping[str, Any], exchange: Any, routing_key: str | None) -> str | None:
-    """The queue of *queues* that a delayed message reaches when it is due.
-
-    None for a message that is not delayed, and where no queue takes it.
-    """
-    name = getattr(exchange, "name", exchange) or ""
-    if not _EXCHANGE.fullmatch(name) or not _DELAY.match(routing_key or ""):
-        return None
-    words = without_delay(routing_key or "").split(".")
-    for queue in queues.values():
-        for exchange_type, key in _bindings(queue):
-            # As kombu binds it: whatever the delay.
-            if exchange_type != "direct" and matches(["#", *key.split(".")], words):
-                return str(queue.name)
-    return None
+def key_when_due(exchange: str, routing_key: str) -> str | None:
+    """The routing key that a delayed message had before; None for one that is not delayed."""
+    delayed = _EXCHANGE.fullmatch(exchange) and _DELAY.match(routing_key)
+    return without_delay(routing_key) if delayed else None
 
 
 def delayed_natively(app: Celery) -> Callable[[str], bool]:
@@ -69,12 +58,3 @@ def _bindings(queue: Any) -> list[tuple[str, str]]:
     """Type and routing key of everything that the queue is bound to."""
     bound = [queue] if queue.exchange else queue.bindings or ()
     return [(b.exchange.type, b.routing_key or "") for b in bound]
-
-
-def matches(pattern: Sequence[str], words: Sequence[str]) -> bool:
-    """Whether a topic exchange hands *words* on to a binding of *pattern*."""
-    if not pattern:
-        return not words
-    if pattern[0] == "#":
-        return matches(pattern[1:], words) or (bool(words) and matches(pattern, words[1:]))
-    return bool(words) and pattern[0] in ("*", words[0]) and matches(pattern[1:], words[1:])

@@ -211,6 +211,7 @@ class Ledger:
             "pools": self._by_pool(batch),
             "queues": new_queues[-MOST_QUEUES:],
             "queues_left_out": len(new_queues) > MOST_QUEUES,
+            "look": batch.unplaced,
             "fine": FINE_BUCKET,
             "coarse": COARSE_BUCKET,
             "fine_horizon": FINE_HORIZON,

@@ -1,12 +1,19 @@
-"""Ties the parts together for one app in one process."""
+"""Ties the parts together for one app in one process.
+
+Nothing here keeps an app alive: what belongs to one is reached through it alone.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 from celery import Celery, _state, signals
+from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
+from celery.exceptions import ImproperlyConfigured
 
 # All that an evaluation needs, heroku3 above all: imported while tasks are published, it would hold
 # up the thread that publishes, and be half imported for ever in a child forked meanwhile.
@@ -16,12 +23,20 @@ from .ledger import Ledger
 from .platforms import platform_of
 from .scaler import Scaler
 from .settings import Settings, read_settings
-from .signals import SignalHandlers
+from .signals import SignalHandlers, active_apps, copied, handlers_of, watch_publishing
 from .tally import Tally
 
 logger = logging.getLogger("celery_middle_management")
 
-_runtimes: dict[int, Runtime] = {}
+#: Brokers (kombu's driver types) whose messages never leave the process, or the machine.
+_IN_PROCESS = ("memory",)
+_ON_DISK = ("filesystem", "sqlite")
+
+#: The attribute of an app that its runtime is kept in.
+_ATTRIBUTE = "_middle_management"
+_runtimes: WeakSet[Runtime] = WeakSet()
+#: Apps that were looked at when something was published; they are not looked at again.
+_looked_at: WeakSet[Celery] = WeakSet()
 
 
 def set_up(app: Celery) -> None:
@@ -31,40 +46,60 @@ def set_up(app: Celery) -> None:
         ImproperlyConfigured: a setting is wrong.
     """
     settings = read_settings(app)
-    if settings is not None and id(app) not in _runtimes:
-        _runtimes[id(app)] = Runtime(app, settings)
+    if settings is None or handlers_of(app) is not None:
+        return
+    runtime = Runtime(app, settings)
+    if runtime.handlers.claim():
+        runtime.install()
 
 
 def watch_apps() -> None:
-    """Set up every app when it is finalized, or at the latest when a task is published.
+    """Set up every app when it is finalized, or when it publishes.
 
-    Celery finalizes an app in a worker and for its commands; a process that only calls ``delay()``
-    may never do it.
+    Celery finalizes an app in a worker and for its commands; a process that only calls
+    ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
+    be somebody else's, and not ready or not readable.
     """
     _state.connect_on_app_finalize(set_up)
-    signals.before_task_publish.connect(_finalize_apps)
-    for app in _apps():
+    watch_publishing(_set_up_late)
+    signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
+    signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
+    os.register_at_fork(after_in_child=_after_fork)
+    for app in active_apps():
         if app.finalized:
             set_up(app)
 
 
-def _finalize_apps(**message: Any) -> None:
-    for app in _apps():
-        if app.autofinalize and not app.finalized:
-            app.finalize(auto=True)
-            runtime = _runtimes.get(id(app))
-            if runtime is not None:  # connected too late for the signal that is being sent
-                runtime.handlers.before_task_publish(**message)
+def _set_up_late() -> None:
+    """Set up the apps that nobody finalizes. Whoever publishes has read its configuration."""
+    for app in active_apps():
+        if app in _looked_at or not _configured(app):
+            continue
+        try:
+            set_up(app)
+        except ImproperlyConfigured as error:
+            logger.error("the app %r is not managed: %s", app.main, error)
+        except Exception:
+            logger.exception("the app %r is not managed", app.main)
+        # Last: another thread that publishes meanwhile does not pass by.
+        _looked_at.add(app)
 
 
-def _apps() -> list[Any]:
-    return list(_state._get_active_apps())  # type: ignore[attr-defined]
+def _configured(app: Any) -> bool:
+    """Whether the configuration has been read: to read it may fail, or do whatever it does."""
+    maps: Any = getattr(vars(app).get("_conf"), "maps", ())
+    return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
+
+
+def _found(app: Any) -> Runtime | None:
+    found = getattr(app, _ATTRIBUTE, None)
+    return found if isinstance(found, Runtime) else None
 
 
 def runtime_of(app: Celery) -> Runtime | None:
     """The runtime of *app*, None if the package is not enabled for it."""
     app.finalize()
-    return _runtimes.get(id(app))
+    return _found(app)
 
 
 class Runtime:
@@ -73,17 +108,36 @@ class Runtime:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self.settings = settings
-        self._tally = Tally()
         self._ledger: Ledger | None = None
         self._reporter: Any = None
-        self._agent = Agent(self._tally, self.courier)
-        self.handlers = SignalHandlers(app, self._tally, self._is_ours, self._agent.published)
-        signals.worker_init.connect(self._worker_init)
-        signals.worker_shutdown.connect(self._worker_shutdown)
-        app.steps["consumer"].add(self._worker_step())
-        os.register_at_fork(after_in_child=self._after_fork)
+        # An app that is made twice has one agent, with one connection, and in a worker one pipe.
+        twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
+        self._tally = twin._tally if twin else Tally()
+        self._agent = twin._agent if twin else Agent(self._tally, self.courier)
+        self.handlers = SignalHandlers(
+            app,
+            self._tally,
+            self._is_ours,
+            self._agent.published,
+            in_reach=lambda: self.in_reach,
+            fanout_waits=lambda: self._driver_type != "redis",
+        )
+
+    def install(self) -> None:
+        """Begin to count what the app does."""
+        vars(self.app)[_ATTRIBUTE] = self
+        _runtimes.add(self)
+        self.app.steps["consumer"].add(self._worker_step())
         # Last: other threads may be publishing already.
         self.handlers.connect()
+
+    def is_twin(self, other: Runtime) -> bool:
+        """Whether the two write the same ledger about the same broker."""
+        mine, its = self.app.conf, other.app.conf
+        return self.settings == other.settings and (
+            (mine.broker_read_url, mine.broker_write_url)
+            == (its.broker_read_url, its.broker_write_url)
+        )
 
     def courier(self) -> Courier:
         """The courier of this process."""
@@ -94,6 +148,32 @@ class Runtime:
         if self._ledger is None:
             self._ledger = Ledger(self.settings)
         return self._ledger
+
+    @cached_property
+    def in_reach(self) -> bool:
+        """Whether workers that the platform starts can get at the app's tasks; warns if not.
+
+        Asked for at the first use, for tests exchange the broker of an app that is set up already.
+        """
+        local = self._driver_type in _ON_DISK and self.settings.platform == "local"
+        if self._driver_type not in (*_IN_PROCESS, *_ON_DISK) or local:
+            return True
+        logger.warning(
+            "nothing is hired for the app %r, and nothing fired: the tasks of its broker, %s, "
+            "cannot be seen from elsewhere",
+            self.app.main,
+            self._driver_type,
+        )
+        return False
+
+    @cached_property
+    def _driver_type(self) -> str:
+        """The kind of the broker, as kombu names it. Opens no connection."""
+        connection = self.app.connection_for_write()
+        hostname = str(connection.hostname or "")
+        if connection.transport.driver_type == "sql" and hostname.startswith("sqlite"):
+            return "sqlite"
+        return str(connection.transport.driver_type)
 
     def _scaler(self) -> Evaluator:
         return Scaler(
@@ -110,24 +190,45 @@ class Runtime:
     def _worker_step(self) -> type:
         from .worker import Reporter, WorkerStep
 
-        def make_reporter(consumer: Any) -> Reporter:
+        def make_reporter(consumer: Any) -> Reporter | None:
+            if not self.in_reach:
+                return None
             reporter = Reporter(self.app, consumer.hostname, self.settings, self.courier())
             self._reporter = reporter
             return reporter
 
         return type("MiddleManagement", (WorkerStep,), {"make_reporter": make_reporter})
 
-    def _worker_init(self, sender: Any = None, **_: Any) -> None:
-        if sender is not None and sender.app is self.app:
-            self._tally.share_with_children()
+    def worker_init(self) -> None:
+        """This process is a worker of the app, and is about to fork its children."""
+        self._tally.share_with_children()
 
-    def _worker_shutdown(self, sender: Any = None, **_: Any) -> None:
+    def worker_shutdown(self) -> None:
+        """The worker has finished."""
         if self._reporter is not None:
             self._reporter.close()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """This process is a fresh child."""
         # A connection, a thread and a reporter are their process's alone.
         self._ledger = None
         self._reporter = None
         self._tally.after_fork()
         self._agent.reset()
+
+
+def _worker_init(sender: Any = None, **_: Any) -> None:
+    runtime = _found(getattr(sender, "app", None))
+    if runtime is not None:
+        runtime.worker_init()
+
+
+def _worker_shutdown(sender: Any = None, **_: Any) -> None:
+    runtime = _found(getattr(sender, "app", None))
+    if runtime is not None:
+        runtime.worker_shutdown()
+
+
+def _after_fork() -> None:
+    for runtime in copied(_runtimes):
+        runtime.after_fork()

@@ -18,10 +18,9 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from .delayed import without_delay
 from .demand import bucket_of
 from .ledger import LONGEST_HOLD
-from .signals import HEADER
+from .signals import HEADER, handlers_of
 
 #: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
 #: that was sent before is still on its way.
@@ -86,8 +85,8 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
 
 def queue_of_request(request: Request) -> str:
     """The queue that a request came from."""
-    told = request.request_dict.get(HEADER)
-    return str(told or without_delay(request.delivery_info.get("routing_key") or ""))
+    handlers = handlers_of(request.app)
+    return handlers.queue_of(request) if handlers else ""
 
 
 class ScheduledScan:

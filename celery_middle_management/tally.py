@@ -26,6 +26,8 @@ from .demand import bucket_of
 
 PUBLISHED = 1
 FINISHED = 2
+#: Published to a queue that only the broker knows.
+UNPLACED = 3
 _WAKE = 0
 
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
@@ -99,11 +101,16 @@ class Batch:
     queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
     #: The ledger's time less that of our clock (s).
     ahead: float = 0.0
+    #: Something was published that only a count can place.
+    unplaced: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.published or self.scheduled or self.finished)
+        return bool(self.published or self.scheduled or self.finished or self.unplaced)
 
     def add(self, record: Record) -> None:
+        if record.kind == UNPLACED:
+            self.unplaced = True
+            return
         pool = self.pool_of(record.queue)
         if pool is None:
             return
@@ -122,6 +129,7 @@ class Batch:
         """Take out a part, with at most so many publishing times and buckets."""
         part = Batch(self.pool_of, finished=self.finished, queues=self.queues)
         self.finished, self.queues = defaultdict(Finished), OrderedDict()
+        part.unplaced, self.unplaced = self.unplaced, False
         for pool, slot, tasks in islice(_popped(self.published), most):
             part._add_published(pool, slot, tasks)
             most -= 1
@@ -140,6 +148,7 @@ class Batch:
             self._add_due(pool, bucket, *due)
         for pool, done in part.finished.items():
             self.finished[pool].add(done.tasks, done.runtime, done.runtime_squares)
+        self.unplaced |= part.unplaced
         latest, self.queues = self.queues, part.queues
         self._keep(latest)
         for slots in self.published.values():

@@ -63,6 +63,10 @@ for pool, r in pairs(msg.pools) do
     furthest = math.max(furthest or 0, bucket)
   end
 end
+if msg.look then
+  dirty = true
+  set('look_at', now)
+end
 if dirty then
   add('seq', 1)
   next_at = math.min(next_at, math.max(now, evaluated + msg.gap))

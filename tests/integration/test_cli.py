@@ -191,11 +191,18 @@ def test_redis_is_down(arguments: list[str]) -> None:
         assert len(told.stderr.splitlines()) == 1
 
 
+IN_PROCESS = {
+    "BROKER_URL": "memory://",
+    "MIDDLE_MANAGEMENT_REDIS_URL": "redis://localhost:1",
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "extra", "expected"),
     [
         (["status"], {"MM_OFF": "1"}, "not enabled for the app 'everyday'"),
         (["run"], {"MM_OFF": "1"}, "not enabled"),
+        (["run"], IN_PROCESS, "nobody can be hired"),
         (["slack", "1", "1"], {"MM_OFF": "1"}, "not enabled"),
         (["status"], {"MIDDLE_MANAGEMENT_MAX_WORKERS": "lots"}, "allowed: a positive whole"),
         (["run"], {"MIDDLE_MANAGEMENT_MIN_WORKERS": "6"}, "MIDDLE_MANAGEMENT_MIN_WORKERS is 6"),

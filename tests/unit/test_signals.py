@@ -11,7 +11,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_middle_management.signals import HEADER, SignalHandlers, queue_of
+from celery_middle_management.signals import COPIES, HEADER, SignalHandlers
 from celery_middle_management.tally import Batch, Due, Tally
 
 
@@ -49,38 +49,19 @@ def told() -> Told:
     return Told()
 
 
-@pytest.mark.parametrize(
-    ("declare", "exchange", "routing_key", "queue"),
-    [
-        ([Queue("pdf")], "", "pdf", "pdf"),
-        (None, "", "pdf", "pdf"),
-        ([Queue("default")], "", "pdf", "pdf"),
-        ([Queue("pdf")], Exchange("media"), "some.topic", "pdf"),
-        (None, "media", "some.topic", None),
-        ([], None, None, None),
-    ],
-)
-def test_the_queue_of_a_message(
-    declare: Any, exchange: Any, routing_key: str | None, queue: str | None
-) -> None:
-    assert queue_of(declare, exchange, routing_key) == queue
-
-
 def test_only_messages_of_our_queues_are_stamped(told: Told) -> None:
-    told.handlers.before_task_publish()
-    headers = {HEADER: "of an earlier attempt"}
+    headers: dict[str, Any] = {HEADER: "of an earlier attempt", COPIES: ["of an earlier attempt"]}
     told.handlers.before_task_publish(headers, None, "", "theirs")
     assert headers == {}
     told.handlers.before_task_publish(headers, None, "", "ours")
-    assert headers == {HEADER: "ours"}
+    assert headers[HEADER] == "ours"
+    assert COPIES not in headers
 
 
 def test_published_tasks_count_now_or_when_they_are_due(told: Told) -> None:
     later = datetime.now(timezone.utc) + timedelta(hours=1)
     for eta in (None, "not a time", "2001-01-01T00:00:00+00:00", later.isoformat()):
         told.handlers.after_task_publish({HEADER: "ours", "eta": eta})
-    told.handlers.after_task_publish({"eta": None})
-    told.handlers.after_task_publish()
     batch = told.batch()
     assert sum(batch.published["ours"].values()) == 3
     (due,) = batch.scheduled["ours"].values()
@@ -104,8 +85,8 @@ def test_an_attempt_that_the_parent_tells_of_twice_counts_once(told: Told) -> No
 def test_what_ends_without_running_counts(told: Told) -> None:
     told.handlers.task_revoked(SimpleNamespace(id="1", retries=0, **{HEADER: "ours"}))
     told.handlers.task_internal_error({"id": "2", HEADER: "ours"})
-    told.handlers.message_discarded(SimpleNamespace(headers={HEADER: "ours"}))
-    told.handlers.message_discarded(SimpleNamespace(headers={}))
+    told.handlers.task_unknown(SimpleNamespace(headers={HEADER: "ours"}))
+    told.handlers.task_rejected(SimpleNamespace(headers={}))
     assert told.finished() == 3
 
 
@@ -128,3 +109,43 @@ def test_what_ran_counts_with_its_run_time(
     done = told.batch().finished
     assert sum(d.tasks for d in done.values()) == tasks
     assert all(d.runtime >= 0 for d in done.values())
+
+
+def test_of_copies_each_worker_tells_of_its_own(told: Told) -> None:
+    app = told.handlers.app
+    both = Exchange("both", type="fanout")
+    app.conf.task_queues = [Queue(name, both) for name in ("one", "two", "theirs")]
+    headers: dict[str, Any] = {}
+    told.handlers.before_task_publish(headers, None, "both", "any")
+    assert (headers[HEADER], headers[COPIES]) == ("one", ["one", "two"])
+    told.handlers.after_task_publish(headers)
+    assert set(told.batch().published) == {"one", "two"}
+    for name in ("one", "two"):
+        app.amqp.queues.select([name])
+        told.handlers.task_revoked({"id": name, **headers})
+        assert set(told.batch().finished) == {name}
+
+
+@pytest.mark.parametrize(
+    ("headers", "exchange", "routing_key", "queue"),
+    [
+        ({HEADER: "stamped"}, "", "other", "stamped"),
+        ({}, "", "pdf", "pdf"),
+        ({}, "news", "news.sport", "sport"),
+        ({}, "nobodys", "some.key", "some.key"),
+        ({}, None, None, ""),
+    ],
+)
+def test_the_queue_that_a_worker_took_a_task_from(
+    told: Told, headers: dict[str, str], exchange: str | None, routing_key: str | None, queue: str
+) -> None:
+    news = Exchange("news", type="topic")
+    told.handlers.app.conf.task_queues = [
+        Queue("weather", news, routing_key="news.weather"),
+        Queue("sport", news, routing_key="news.*"),
+    ]
+    request = Request(
+        request_dict=headers,
+        delivery_info={"exchange": exchange, "routing_key": routing_key},
+    )
+    assert told.handlers.queue_of(request) == queue
