@@ -17,13 +17,13 @@ from urllib.parse import quote, urlsplit
 import requests
 from heroku3.api import Heroku as HerokuClient
 from heroku3.models.app import App
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Timeout
 
 from celery_middle_management.platforms.base import PlatformError, Refused
+from celery_middle_management.platforms.https import Https
 from celery_middle_management.settings import Heroku, Secret
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _socket_options() -> list[tuple[int, int, int | bytes]]:
     return options
 
 
-class _Resetting(HTTPAdapter):
+class _Resetting(Https):
     """Its connections are reset when they are closed."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,27 @@
+"""HTTPS for requests that stays cooperative where gevent or eventlet patches late."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+
+
+class Https(HTTPAdapter):
+    """Makes the SSL context with what the ``ssl`` module has now.
+
+    urllib3 keeps the class that it saw when it was imported. Where the standard library has been
+    patched since, that one blocks all greenlets, or recurses without end.
+    """
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=_context())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **{**kwargs, "ssl_context": _context()})
+
+
+def _context() -> ssl.SSLContext:
+    """Verifies host and certificate; requests adds the authorities."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

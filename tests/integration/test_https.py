@@ -1,0 +1,105 @@
+"""Heroku is asked over HTTPS by whom it may concern, whenever the standard library is patched."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from celery_middle_management.platforms.base import PlatformError
+from celery_middle_management.platforms.heroku import HerokuPlatform
+from celery_middle_management.settings import Heroku, Secret
+from tests.servers import ROOT
+
+#: The key and the certificate, its own authority, of "localhost", for tests alone.
+CERTIFICATE = Path(__file__).parent / "tls" / "localhost.pem"
+ANSWER_AFTER = 1.0
+#: Asks for the quantity, and prints the longest that a greenlet slept meanwhile, and the answer.
+PROGRAM = """
+import sys
+from celery_middle_management.platforms.heroku import HerokuPlatform
+from celery_middle_management.settings import Heroku, Secret
+from tests.integration.apps.patches import patch
+patch(sys.argv[1])
+
+import threading, time
+longest, answers = 0.0, []
+def ask():
+    platform = HerokuPlatform(Heroku("myapp", Secret("key"), api_url=sys.argv[2]))
+    try: answers.append(platform.quantities(["worker"], time.monotonic() + 20.0))
+    except Exception as error: answers.append(repr(error))
+threading.Thread(target=ask).start()
+while not answers:
+    began = time.monotonic()
+    time.sleep(0.01)
+    longest = max(longest, time.monotonic() - began)
+print(longest, answers[0], sep=";")
+"""
+
+
+class Formation(BaseHTTPRequestHandler):
+    """Answers anything late with a formation."""
+
+    def do_GET(self) -> None:
+        time.sleep(ANSWER_AFTER)
+        body = b'[{"type": "worker", "quantity": 3}]'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """It is of no interest."""
+
+
+@pytest.fixture(name="port")
+def _port() -> Iterator[int]:
+    """Of an HTTPS server for "localhost"."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Formation) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def quantities(url: str) -> dict[str, int]:
+    platform = HerokuPlatform(Heroku("myapp", Secret("key"), api_url=url))
+    return platform.quantities(["worker"], time.monotonic() + ANSWER_AFTER + 0.2)
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_no_greenlet_waits_for_heroku(library: str, port: int) -> None:
+    pytest.importorskip(library)
+    program = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, library, f"https://localhost:{port}"],
+        env={**os.environ, "REQUESTS_CA_BUNDLE": str(CERTIFICATE)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    longest, _, answer = program.stdout.strip().partition(";")
+    assert answer == "{'worker': 3}", program.stderr
+    assert float(longest) < ANSWER_AFTER
+
+
+def test_nobody_is_trusted_but_who_can_prove_to_be_heroku(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PlatformError, match="SSLError"):
+        quantities(f"https://localhost:{port}")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    with pytest.raises(PlatformError, match="SSLError"):
+        quantities(f"https://127.0.0.1:{port}")
+    assert quantities(f"https://localhost:{port}") == {"worker": 3}
