@@ -1,23 +1,30 @@
 """Carries this process's counts to the ledger, and evaluates where the ledger says so.
 
-A publisher's agent is one daemon thread that sleeps until something is published, gathers for a
-moment, and flushes. After a flush it asks again when the ledger says that an evaluation will be
-due, so that the last task of a burst is followed by an evaluation even if no worker lives.
+A publisher's agent is one daemon thread that looks for what was published, gathers it for a moment,
+and flushes. After a flush it asks again when the ledger says that an evaluation will be due, so
+that the last task of a burst is followed by an evaluation even if no worker lives.
+
+What a thread waits for here is made by that thread, or just before it starts, and never with the
+import: gevent or eventlet may patch the standard library in between, and the thread is a greenlet
+from then on.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
+from math import inf
 from multiprocessing.util import Finalize
-from time import monotonic, time
+from time import monotonic
 from typing import Protocol
 
 import redis
 
-from .ledger import EVALUATION_GAP, LONGEST_HOLD, Lease, Ledger, Reply
+from .ledger import EVALUATION_GAP, LOCK_SECONDS, Lease, Ledger, Reply
 from .presence import Presence
 from .settings import Settings
 from .tally import Batch, Tally
@@ -29,10 +36,16 @@ logger = logging.getLogger("celery_middle_management")
 GATHER = 0.1
 #: Redis adds this many publishing times and buckets in one go: it does nothing else meanwhile.
 MOST_AT_ONCE = 2000
+#: An agent looks for what was published this often (s).
+LOOK = 0.1
 #: Ask again after this time (s) while Redis fails.
 RETRY = 2.0
-#: At exit, counts are flushed and evaluated for this long (s) at most.
+#: At exit, counts are flushed and evaluated for this long (s) at most, ...
 EXIT_TIMEOUT = 4.0
+#: ... and so long (s) where Redis or the platform is known to fail.
+FAILING_EXIT_TIMEOUT = 1.0
+#: An agent that has waited in vain for its evaluation says so within this time (s).
+_LAST_WORD = 0.5
 
 
 class Evaluator(Protocol):
@@ -49,36 +62,90 @@ class Courier:
         self,
         settings: Settings,
         tally: Tally,
-        ledger: Ledger,
+        ledger: Callable[[], Ledger],
         evaluator: Callable[[], Evaluator],
     ) -> None:
-        self._settings = settings
         self._tally = tally
         self._ledger = ledger
         self._evaluator = cache(evaluator)
         self._batch = Batch(settings.pool_name)
         self._held_until: dict[str, float] = {}
         self._look_again = 0.0
+        self._retry_at = 0.0
         self._trouble = TroubleLog(logger)
         self._evaluation: threading.Thread | None = None
+        #: Of the last reply: nobody may have looked yet at what was told, though it matters.
+        self._unseen: int | None = None
+        #: Redis, or the platform, did not do lately what it was asked for.
+        self._failing = False
+        self._patience = EXIT_TIMEOUT
 
-    def urgent(self) -> bool:
-        """Whether something was published that may change a quantity now."""
+    @property
+    def patience(self) -> float:
+        """How long (s) the end of this process may be held up."""
+        return FAILING_EXIT_TIMEOUT if self._failing else self._patience
+
+    @property
+    def left_over(self) -> bool:
+        """Whether there is something that nobody may hire for."""
+        return bool(self._batch) or self._unseen is not None
+
+    def urgent_at(self) -> float:
+        """From when on (``monotonic()``) what was published may change a quantity."""
         self._tally.drain(self._batch)
-        now = monotonic()
-        if self._batch.unplaced and now >= self._look_again:
-            return True
-        return any(
-            now >= self._held_until.get(pool, 0.0)
-            for pool in (*self._batch.published, *self._batch.scheduled)
-        )
+        pools = (*self._batch.published, *self._batch.scheduled)
+        held_until = [self._held_until.get(pool, 0.0) for pool in pools]
+        if self._batch.unplaced:
+            held_until.append(self._look_again)
+        return max(min(held_until, default=inf), self._batch.since, self._retry_at)
 
-    def report(
+    def report(self, identity: str | None = None, presence: Presence | None = None) -> Reply | None:
+        """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
+        reply = self._report(identity, presence)
+        if reply is not None and reply.lease is not None:
+            self._evaluate(reply.lease)
+        return reply
+
+    def leave(self, identity: str | None = None) -> None:
+        """Report for the last time, and see to it that somebody looks at what was told.
+
+        A worker says goodbye to its *identity*. For the thread that :func:`see_off` waits for.
+        """
+        self._tally.drain(self._batch)
+        began, tried = monotonic(), False
+        while identity or self.left_over:
+            reply = self._report(identity, leaving=True)
+            identity = None
+            if reply is None:
+                return
+            if reply.lease is not None:
+                began, tried = monotonic(), True
+                self._evaluate(replace(reply.lease, ends=began + EXIT_TIMEOUT - _LAST_WORD))
+            elif reply.watched:
+                self._unseen = None
+            elif self.left_over:
+                if tried or self._failing:
+                    break
+                # Whoever holds the lock may be dead, or have read the ledger before we told.
+                self._patience = LOCK_SECONDS + EXIT_TIMEOUT
+                time.sleep(LOOK)
+            if not self._join(began):
+                break
+        if not self._join(began):
+            self._report(gave_up=True)
+
+    def prepare(self) -> None:
+        """Make what evaluates now rather than later; raises what goes wrong in that."""
+        self._evaluator()
+
+    def _report(
         self,
         identity: str | None = None,
         presence: Presence | None = None,
+        *,
+        leaving: bool = False,
+        gave_up: bool = False,
     ) -> Reply | None:
-        """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
         self._tally.drain(self._batch)
         self._held_until = {}
         try:
@@ -87,38 +154,30 @@ class Courier:
                 if not self._batch:
                     break
                 self._tell(part, more=True)
-            reply = self._tell(part, identity, presence)
+            reply = self._tell(part, identity, presence, leaving=leaving, gave_up=gave_up)
         except (redis.RedisError, OSError, ValueError) as error:
+            self._retry_at = monotonic() + RETRY
+            self._failing = True
             self._trouble.warn("redis", "Redis failed, counts are kept: %s", error)
             return None
-        if reply.lease is not None:
-            self._evaluate(reply.lease)
+        self._failing = reply.failing
         return reply
-
-    def join(self, deadline: float) -> None:
-        """Wait for an evaluation under way, until *deadline* (``monotonic()``)."""
-        if self._evaluation is not None:
-            self._evaluation.join(max(deadline - monotonic(), 0.0))
-
-    def prepare(self) -> None:
-        """Make what evaluates now rather than later; raises what goes wrong in that."""
-        self._evaluator()
 
     def _tell(
         self,
         part: Batch,
         identity: str | None = None,
         presence: Presence | None = None,
-        *,
-        more: bool = False,
+        **how: bool,
     ) -> Reply:
         try:
-            reply = self._ledger.report(part, identity, presence, more=more)
+            reply = self._ledger().report(part, identity, presence, unseen=self._unseen, **how)
         except BaseException:
             # It may have been added all the same: counted twice heals, forgotten does not.
             self._batch.give_back(part)
             raise
-        self._batch.ahead = reply.now - time()
+        self._unseen = reply.unseen
+        self._batch.ahead = reply.now - time.time()
         now = monotonic()
         if part.unplaced:
             self._look_again = now + LONGEST_HOLD
@@ -137,6 +196,26 @@ class Courier:
         else:
             self._evaluation = evaluation
 
+    def _join(self, began: float) -> bool:
+        """Wait for an evaluation of ours under way, as long as there is time; whether it ended."""
+        if self._evaluation is None:
+            return True
+        timeout = FAILING_EXIT_TIMEOUT if self._failing else EXIT_TIMEOUT
+        self._evaluation.join(max(began + timeout - _LAST_WORD - monotonic(), 0.0))
+        return not self._evaluation.is_alive()
+
+
+def see_off(thread: threading.Thread, courier: Courier) -> None:
+    """Wait until *thread*, which has its *courier* leave, has ended or there is no hope for it."""
+    began = monotonic()
+    while thread.is_alive() and monotonic() - began < courier.patience:
+        thread.join(LOOK)
+    if courier.left_over:
+        logger.warning(
+            "this process ends, and nobody may hire for what it published last until another"
+            " process of the app publishes or works"
+        )
+
 
 class Agent:
     """The agent of a process that publishes. Started by its first task, once for each process."""
@@ -149,14 +228,16 @@ class Agent:
     def reset(self) -> None:
         """Forget the thread of the parent, in a fresh child."""
         self._begun = False
-        self._closed = threading.Event()
-        self._courier: Courier | None = None
+        # Never waited for: who takes it begins.
+        self._first = threading.Lock()
 
     def published(self) -> None:
-        """A task of ours was published: see to it that somebody flushes it."""
-        if self._begun or self._tally.shared:
+        """A task of the app was published: see to it that somebody tells of it."""
+        if self._begun or self._tally.shared or not self._first.acquire(blocking=False):
             return
         self._begun = True
+        self._closed = threading.Event()
+        self._courier = self._make_courier()
         self._thread = threading.Thread(target=self._run, name="mm-agent", daemon=True)
         try:
             self._thread.start()
@@ -166,44 +247,33 @@ class Agent:
         Finalize(None, self.close, exitpriority=10)
 
     def close(self) -> None:
-        """Flush and, where it is due, evaluate, for :data:`EXIT_TIMEOUT` at most."""
-        if not self._begun or self._closed.is_set():
-            return
-        deadline = monotonic() + EXIT_TIMEOUT
-        self._closed.set()
-        self._tally.wake()
-        self._thread.join(EXIT_TIMEOUT)
-        if self._courier is not None:
-            self._courier.join(deadline)
+        """Flush and, where it is due, evaluate, for as long as :attr:`Courier.patience`."""
+        if not self._closed.is_set():
+            self._closed.set()
+            see_off(self._thread, self._courier)
 
     def _run(self) -> None:
-        courier = self._courier = self._make_courier()
-        wait: float | None = None
-        last = False
-        while not last:
-            laden = not self._closed.is_set() and self._tally.wait(wait)
-            # The last report begins after the closing, so that it has everything.
-            last = self._closed.is_set()
-            wait = self._report(courier, laden)
-
-    def _report(self, courier: Courier, laden: bool) -> float:
-        """Report; returns after how many seconds to ask again."""
+        ask_at = monotonic() + GATHER
+        rest = GATHER
+        while not self._closed.wait(rest):
+            try:
+                ready_at = min(self._courier.urgent_at() + GATHER, ask_at)
+                rest = min(ready_at - monotonic(), LOOK)
+                if rest <= 0:
+                    ask_at = monotonic() + self._report()
+                    rest = LOOK
+            except Exception:
+                logger.exception("a publisher could not report")
+                rest = RETRY
         try:
-            if laden:
-                self._gather(courier)
-            reply = courier.report()
+            self._courier.leave()
         except Exception:
             logger.exception("a publisher could not report")
-            reply = None
+
+    def _report(self) -> float:
+        """Report; returns after how many seconds to ask again."""
+        reply = self._courier.report()
         if reply is None:
-            self._closed.wait(RETRY)
             return RETRY
         # Our own evaluation is under way: what it waits for is known when it is done.
         return EVALUATION_GAP if reply.lease else reply.wait
-
-    def _gather(self, courier: Courier) -> None:
-        began = monotonic()
-        self._closed.wait(began + GATHER - monotonic())
-        while not courier.urgent() and monotonic() - began < LONGEST_HOLD:
-            if self._closed.wait(GATHER):
-                return

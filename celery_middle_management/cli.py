@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 from datetime import datetime, timezone
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -148,7 +147,7 @@ def _runtime(ctx: click.Context) -> Runtime:
 
 
 def _watch_until_signal(courier: Courier, pools: str) -> None:
-    from .agent import EXIT_TIMEOUT
+    from .agent import see_off
 
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
@@ -159,9 +158,7 @@ def _watch_until_signal(courier: Courier, pools: str) -> None:
     logger.info("watching %s", pools)
     signal.sigwait(ending)
     stop.set()
-    deadline = monotonic() + EXIT_TIMEOUT
-    watch.join(EXIT_TIMEOUT)
-    courier.join(deadline)
+    see_off(watch, courier)
     logger.info("stopped watching %s", pools)
 
 
@@ -179,6 +176,7 @@ def _watch(courier: Courier, stop: threading.Event) -> None:
         except Exception:
             logger.exception("the watch goes on after an error")
         stop.wait(wait)
+    courier.leave()
 
 
 def _line(error: BaseException) -> str:

@@ -23,9 +23,10 @@ import json
 import secrets
 import time as time_module
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
+from math import inf
 from time import clock_gettime, monotonic, time
 from typing import Any, cast
 
@@ -76,11 +77,13 @@ class Lease:
 
     token: str
     won: float
+    #: Its holder ends then (``monotonic()``), however long the lock lasts.
+    ends: float = inf
 
     @property
     def deadline(self) -> float:
         """Until when (``monotonic()``) its holder may act."""
-        return self.won + LOCK_SECONDS - LOCK_MARGIN
+        return min(self.won + LOCK_SECONDS - LOCK_MARGIN, self.ends)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ class Reply:
     met: bool
     #: The cordon of the worker's pool, a JSON document.
     cordon: str | None
+    #: Nobody may have looked yet at what was told: to be handed in with the next report.
+    unseen: int | None
+    #: A worker will surely evaluate. Told to who leaves only.
+    watched: bool
+    #: The platform did not do lately what it was asked for.
+    failing: bool
 
 
 @dataclass(frozen=True)
@@ -199,11 +208,16 @@ class Ledger:
         presence: Presence | None = None,
         *,
         more: bool = False,
+        unseen: int | None = None,
+        leaving: bool = False,
+        gave_up: bool = False,
     ) -> Reply:
         """Add the counts, tell of a worker, and learn whether an evaluation is ours to make.
 
         With an *identity* and no *presence* the worker says goodbye. An evaluation is nobody's as
-        long as there is *more* to add.
+        long as there is *more* to add. *unseen* is that of the last reply; for who is *leaving* it
+        makes an evaluation due at once. Who *gave_up* leaves an evaluation behind, in which the
+        platform does not answer.
         """
         new_queues = self._new_queues(batch)
         token = secrets.token_hex(8)
@@ -225,7 +239,11 @@ class Ledger:
             "lock": millis(LOCK_SECONDS),
             "more": more,
             "most_queues": MOST_QUEUES,
+            "leaving": leaving,
+            "gave_up": gave_up,
         }
+        if unseen is not None:
+            message["unseen"] = unseen
         if identity is not None:
             message["id"] = identity
         if presence is not None:
@@ -250,6 +268,9 @@ class Ledger:
             held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
             met=answer["met"],
             cordon=answer.get("cordon") or None,
+            unseen=answer.get("unseen"),
+            watched=answer["watched"],
+            failing=answer["failing"],
         )
 
     def snapshot(self) -> Snapshot:
@@ -307,7 +328,7 @@ class Ledger:
         )
         if not written:
             raise LeaseLost
-        return Lease(lease.token, won)
+        return replace(lease, won=won)
 
     def close(self) -> None:
         """Close the connection."""

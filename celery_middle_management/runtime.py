@@ -141,7 +141,7 @@ class Runtime:
 
     def courier(self) -> Courier:
         """The courier of this process."""
-        return Courier(self.settings, self._tally, self.ledger(), self._scaler)
+        return Courier(self.settings, self._tally, self.ledger, self._scaler)
 
     def ledger(self) -> Ledger:
         """The ledger, over this process's one connection."""

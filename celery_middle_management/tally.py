@@ -1,9 +1,12 @@
 """What happened in this process since the last flush.
 
-Recording costs the caller one append to a queue that is safe under threads, signal handlers and
-garbage collection. Children of a prefork pool have no connection of their own: they write their
-records into a pipe of their worker, whole (a record is far below ``PIPE_BUF``), so that a child
-killed at any point loses at most the record that it had not yet written.
+Recording costs the caller one append to a deque, which is safe under threads, signal handlers and
+garbage collection. It wakes nobody, whoever tells looks in from time to time: a queue to wait for
+would be the wrong one where gevent or eventlet patches the standard library after it was made.
+
+Children of a prefork pool have no connection of their own: they write their records into a pipe of
+their worker, whole (a record is far below ``PIPE_BUF``), so that a child killed at any point loses
+at most the record that it had not yet written.
 """
 
 from __future__ import annotations
@@ -12,12 +15,11 @@ import contextlib
 import fcntl
 import io
 import os
-import queue
 import struct
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 from time import monotonic, time
 from typing import NamedTuple, TypeVar
@@ -28,7 +30,6 @@ PUBLISHED = 1
 FINISHED = 2
 #: Published to a queue that only the broker knows.
 UNPLACED = 3
-_WAKE = 0
 
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
 SLICE = 0.001
@@ -103,6 +104,8 @@ class Batch:
     ahead: float = 0.0
     #: Something was published that only a count can place.
     unplaced: bool = False
+    #: When (``monotonic()``) the first of them was recorded.
+    since: float = 0.0
 
     def __bool__(self) -> bool:
         return bool(self.published or self.scheduled or self.finished or self.unplaced)
@@ -110,10 +113,12 @@ class Batch:
     def add(self, record: Record) -> None:
         if record.kind == UNPLACED:
             self.unplaced = True
+            self.since = self.since or record.at
             return
         pool = self.pool_of(record.queue)
         if pool is None:
             return
+        self.since = self.since or record.at
         if record.kind == FINISHED:
             self.finished[pool].add(1, record.value, record.value**2)
             return
@@ -127,7 +132,7 @@ class Batch:
 
     def take(self, most: int) -> Batch:
         """Take out a part, with at most so many publishing times and buckets."""
-        part = Batch(self.pool_of, finished=self.finished, queues=self.queues)
+        part = Batch(self.pool_of, finished=self.finished, queues=self.queues, since=self.since)
         self.finished, self.queues = defaultdict(Finished), OrderedDict()
         part.unplaced, self.unplaced = self.unplaced, False
         for pool, slot, tasks in islice(_popped(self.published), most):
@@ -135,6 +140,8 @@ class Batch:
             most -= 1
         for pool, bucket, due in islice(_popped(self.scheduled), most):
             part._add_due(pool, bucket, *due)
+        if not self:
+            self.since = 0.0
         return part
 
     def give_back(self, part: Batch) -> None:
@@ -149,6 +156,7 @@ class Batch:
         for pool, done in part.finished.items():
             self.finished[pool].add(done.tasks, done.runtime, done.runtime_squares)
         self.unplaced |= part.unplaced
+        self.since = part.since or self.since
         latest, self.queues = self.queues, part.queues
         self._keep(latest)
         for slots in self.published.values():
@@ -188,8 +196,7 @@ class Tally:
     """Collects the records of this process and, in a worker, of its pool's children."""
 
     def __init__(self) -> None:
-        self._records: queue.SimpleQueue[Record] = queue.SimpleQueue()
-        self._waited: Record | None = None
+        self._records: deque[Record] = deque()
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
@@ -207,8 +214,7 @@ class Tally:
 
     def after_fork(self) -> None:
         """In a fresh child: what the parent had not flushed is the parent's."""
-        self._records = queue.SimpleQueue()
-        self._waited = None
+        self._records = deque()
         self._in_child = self._pipe is not None
 
     @property
@@ -225,39 +231,18 @@ class Tally:
             with contextlib.suppress(OSError):
                 os.write(self._pipe[1], _HEAD.pack(len(name), kind, at, value) + name)
         else:
-            self._records.put(Record(kind, queue_name, at, value))
-
-    def wait(self, timeout: float | None) -> bool:
-        """Block until there is a record, at most *timeout* seconds; whether there is one."""
-        if self._waited is None:
-            try:
-                self._waited = self._records.get(timeout=timeout)
-            except queue.Empty:
-                return False
-        if self._waited.kind == _WAKE:
-            self._waited = None
-        return self._waited is not None
-
-    def wake(self) -> None:
-        """End a :meth:`wait` at once."""
-        self._records.put(Record(_WAKE, "", 0.0, 0.0))
+            self._records.append(Record(kind, queue_name, at, value))
 
     def drain(self, batch: Batch) -> None:
         """Move all records into *batch*."""
-        for record in self._own_records():
-            if record.kind != _WAKE:
-                batch.add(record)
-        for record in self._children_records():
+        for record in chain(self._own_records(), self._children_records()):
             batch.add(record)
 
     def _own_records(self) -> Iterator[Record]:
-        if self._waited is not None:
-            yield self._waited
-            self._waited = None
         while True:
             try:
-                yield self._records.get_nowait()
-            except queue.Empty:
+                yield self._records.popleft()
+            except IndexError:
                 return
 
     def _children_records(self) -> Iterator[Record]:

@@ -22,7 +22,7 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from .agent import EXIT_TIMEOUT, Courier
+from .agent import Courier, see_off
 from .cordon import HEARS_WITHIN, Cordon, Orders
 from .demand import Held
 from .ledger import Reply
@@ -159,10 +159,7 @@ class Reporter:
         if self._thread is not None and not self._stop.is_set():
             self._stop.set()
             self._at_exit.cancel()
-            self._thread.join(INTERVAL + 1.0)
-            self._courier.report(self.id)
-            # An evaluation cut short would keep the lock until that runs out.
-            self._courier.join(monotonic() + EXIT_TIMEOUT)
+            see_off(self._thread, self._courier)
 
     def report(self) -> None:
         """Report once, and take note of the answer."""
@@ -221,7 +218,7 @@ class Reporter:
         reported = monotonic()
         while not self._stop.wait(COLLECT):
             try:
-                if self._courier.urgent() or monotonic() - reported >= INTERVAL:
+                if monotonic() >= min(self._courier.urgent_at(), reported + INTERVAL):
                     reported = monotonic()
                     self.report()
                 if self._giving_back.due and not self._gives:
@@ -229,6 +226,7 @@ class Reporter:
                     self._consumer.call_soon(self._give_back)
             except Exception:
                 logger.exception("a worker could not report")
+        self._courier.leave(self.id)
 
     def _hear(self, reply: Reply) -> None:
         self._ahead = reply.now - time()

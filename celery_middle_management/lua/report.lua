@@ -5,7 +5,7 @@ local msg = cjson.decode(ARGV[1])
 -- All that is needed of the state is read at once, and what changes is written at once.
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
-for _, name in ipairs({'next_at', 'blocked_until', 'seq', 'kept_at'}) do need(name) end
+for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at'}) do need(name) end
 for pool in pairs(msg.pools) do
   for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published', 'finished',
                          'runtime', 'runtime_squares'}) do
@@ -29,6 +29,12 @@ local next_at = tonumber(old.next_at or now)
 local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
 
+local blocked = number('blocked_until')
+local failing = blocked > evaluated and blocked + msg.lock > now or number('hung_until') > now
+-- Since when it is that nobody may have looked at what the caller told, though it matters who does.
+local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
+if evaluated == 0 then unseen = now end
+
 local dirty, zero, held, furthest = false, false, {}, nil
 for pool, r in pairs(msg.pools) do
   dirty = true
@@ -38,12 +44,13 @@ for pool, r in pairs(msg.pools) do
     total = total + s[2]
     if now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
   end
+  local quantity, refused = number(of('quantity')), now < number(of('refused_until'))
+  if quantity == 0 and not refused and total + #r.scheduled > 0 then unseen = now end
   if total > 0 then
     add(of('published'), total)
     add(of('base_published'), counted)
-    local quantity = number(of('quantity'))
     if quantity == 0 then
-      zero = zero or now >= number(of('refused_until'))
+      zero = zero or not refused
     elseif quantity >= r.maximum then
       held[pool] = msg.longest_hold
     else
@@ -71,7 +78,7 @@ if dirty then
   add('seq', 1)
   next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
 end
-if zero then next_at = math.min(next_at, math.max(now, number('blocked_until'))) end
+if zero then next_at = math.min(next_at, math.max(now, blocked)) end
 if furthest then
   local lasts = math.floor(furthest - now / 1000 + msg.expiry)
   if redis.call('TTL', due) < lasts - 3600 then redis.call('EXPIRE', due, lasts) end
@@ -106,8 +113,17 @@ if msg.id then
     if met or refresh then redis.call('EXPIRE', workers, msg.expiry) end
   elseif redis.call('HDEL', workers, msg.id) == 1 then
     next_at = math.min(next_at, now)
+    unseen = now
   end
 end
+local watched = false
+if msg.leaving then
+  for _, told in ipairs(redis.call('HVALS', workers)) do
+    watched = watched or now - tonumber(string.match(told, '^%d+')) < msg.watches
+  end
+  if unseen then next_at = math.min(next_at, math.max(now, blocked)) end
+end
+if msg.gave_up then set('hung_until', now + msg.lock) end
 
 local lease = false
 -- No two evaluations at one time: it tells their cordons apart.
@@ -116,6 +132,7 @@ if next_at <= now and evaluated < now and not msg.more then
   -- A lock lasts as long as Redis' clock says, and that may have stepped back.
   if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
+if lease and unseen == now then unseen = now - 1 end -- what it reads, it reads after this
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
@@ -125,4 +142,5 @@ if not msg.id and now - ticked >= msg.watches then
   wait = math.min(wait, math.max(next_at - now, redis.call('PTTL', lock), 0))
 end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
+                     unseen = unseen, watched = watched, failing = failing,
                      cordon = msg.pool and old[msg.pool .. '/cordon'] or nil})

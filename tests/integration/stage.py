@@ -35,10 +35,10 @@ class Stage:
         self.env = env
         self.redis = redis.Redis.from_url(ledger_url, decode_responses=True)
 
-    def script(self, code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def script(self, code: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a program of the app to its end; ``app`` and its tasks are imported."""
         return subprocess.run(
-            self._command(code),
+            [*self._command(code), *arguments],
             env=self._environment(env),
             cwd=ROOT,
             capture_output=True,

@@ -108,7 +108,7 @@ def test_publishing_under_gevent(redis_url: str) -> None:
         for job in [gevent.spawn(work.delay) for _ in range(4)]: job.join()
         gevent.sleep(30)
     """
-    with stage(redis_url, command=None) as on, on.program(code, PATCH_GEVENT="1"):
+    with stage(redis_url, command=None) as on, on.program(code, PATCH="gevent"):
         on.wait_for_quantity(4)
 
 

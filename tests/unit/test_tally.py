@@ -194,33 +194,35 @@ def test_what_is_added_is_drained_once() -> None:
     assert not tally.shared
 
 
-def test_waiting_ends_with_the_first_record_and_loses_none() -> None:
-    tally = Tally()
-    assert not tally.wait(0.0)
+def test_a_batch_knows_when_it_began() -> None:
+    tally, batch = Tally(), Batch()
+    before = monotonic()
     tally.add(PUBLISHED, "celery", 0.0)
-    tally.add(PUBLISHED, "celery", 0.0)
-    assert tally.wait(None)
-    assert tally.wait(None), "it is still there"
-    assert totals(drained(tally)) == (2, 0, 0)
-    assert not tally.wait(0.0)
+    after = monotonic()
+    for _ in range(2):
+        assert before <= drained(tally, batch).since <= after
+        tally.add(PUBLISHED, "celery", 0.0)
 
 
-def test_woken_without_a_record() -> None:
-    tally = Tally()
-    ended: list[bool] = []
-    waiter = threading.Thread(target=lambda: ended.append(tally.wait(None)))
-    waiter.start()
-    tally.wake()
-    waiter.join(30)
-    assert ended == [False]
+def test_a_signal_handler_may_add_while_its_thread_adds() -> None:
+    tally, batch = Tally(), Batch()
+    added = 0
 
+    def handle(*_: object) -> None:
+        nonlocal added
+        added += 1
+        tally.add(PUBLISHED, "handler", 0.0)
 
-def test_a_wake_is_no_record() -> None:
-    tally = Tally()
-    tally.wake()
-    tally.add(PUBLISHED, "celery", 0.0)
-    tally.wake()
-    assert totals(drained(tally)) == (1, 0, 0)
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)
+    try:
+        while added < 500:
+            tally.add(PUBLISHED, "celery", 0.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    tally.drain(batch)
+    assert sum(batch.published["handler"].values()) == added
 
 
 def test_many_threads_add_while_one_drains() -> None:
@@ -241,7 +243,6 @@ def test_many_threads_add_while_one_drains() -> None:
 def test_a_fork_does_not_double_what_the_parent_has_not_flushed() -> None:
     tally = Tally()
     tally.add(PUBLISHED, "celery", 0.0)
-    assert tally.wait(0.0)
     tally.add(PUBLISHED, "celery", 0.0)
     read, write = os.pipe()
 

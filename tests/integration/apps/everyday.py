@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 
-if os.environ.get("PATCH_GEVENT"):
-    from gevent import monkey
+if os.environ.get("PATCH"):
+    from .patches import patch
 
-    monkey.patch_all()
+    patch(os.environ["PATCH"])
 
 import signal
 import time

@@ -27,7 +27,6 @@ class TallyMachine(RuleBasedStateMachine):
         self.flushed: Counter[tuple[str, str]] = Counter()
         self.runtime = self.flushed_runtime = 0.0
         self.batch = Batch()
-        self.waiting = 0
 
     def teardown(self) -> None:
         assert self.worker._pipe is not None
@@ -39,32 +38,19 @@ class TallyMachine(RuleBasedStateMachine):
     def publish(self, in_child: bool, queue: str, due: float) -> None:
         (self.child if in_child else self.worker).add(PUBLISHED, queue, due)
         self.told["scheduled" if due else "published", queue] += 1
-        self.waiting += not in_child
 
     @rule(in_child=st.booleans(), queue=queues, runtime=st.integers(0, 9).map(float))
     def finish(self, in_child: bool, queue: str, runtime: float) -> None:
         (self.child if in_child else self.worker).add(FINISHED, queue, runtime)
         self.told["finished", queue] += 1
         self.runtime += runtime
-        self.waiting += not in_child
-
-    @rule()
-    def wake(self) -> None:
-        self.worker.wake()
-
-    @rule()
-    def wait(self) -> None:
-        if self.worker.wait(0.0):
-            assert self.waiting
 
     @rule()
     def drain(self) -> None:
         self.worker.drain(self.batch)
         self.child.drain(self.batch)
-        self.waiting = 0
         assert self.flushed + totals(self.batch) == self.told
         assert self.flushed_runtime + runtime(self.batch) == self.runtime
-        assert not self.worker.wait(0.0)
 
     @rule(most=st.integers(0, 3))
     def fail_to_flush(self, most: int) -> None:

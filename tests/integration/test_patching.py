@@ -1,0 +1,101 @@
+"""Nothing of ours holds up greenlets, whenever the standard library was patched."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from celery_middle_management.redis_server import free_port
+from tests.integration.stage import stage
+from tests.servers import ROOT, wait_for
+
+#: Greenlets that waited for ours would wait for seconds: for Heroku, or until the next look.
+SOON = 1.5
+#: Publishes, and prints how long (s) the longest of many short sleeps took until the tasks were
+#: hired for and a while after it.
+PROGRAM = """
+import sys
+from tests.integration.apps.patches import patch
+library, patched = sys.argv[1:]
+if patched == "after publishing": work.delay()
+if patched != "before the import": patch(library)
+
+import threading, time
+longest, ended = 0.0, False
+def tick():
+    global longest
+    while not ended:
+        began = time.monotonic()
+        time.sleep(0.01)
+        longest = max(longest, time.monotonic() - began)
+ticker = threading.Thread(target=tick, daemon=True)
+ticker.start()
+
+import redis
+ledger = redis.Redis.from_url(os.environ["BROKER_URL"])
+def quantity(): return int(ledger.hget("{middle-management:myapp}:state", "worker/quantity") or 0)
+for _ in range(3): work.delay()
+give_up = time.monotonic() + 25
+while quantity() < 3 and time.monotonic() < give_up: time.sleep(0.05)
+work.delay()
+time.sleep(0.5)
+ended = True
+print(longest)
+"""
+
+
+@pytest.mark.parametrize("patched", ["before the import", "after the import", "after publishing"])
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_no_greenlet_waits_for_ours(library: str, patched: str, redis_url: str) -> None:
+    pytest.importorskip(library)
+    early = {"PATCH": library} if patched == "before the import" else {}
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        on.emulator.fault("late_after", seconds=1.0, count=2)
+        told = on.script(PROGRAM, library, patched, **early)
+        assert on.quantity >= 3, told.stderr
+        assert float(told.stdout) < SOON
+        assert on.number("worker/published") in (4, 5), told.stderr
+        assert "could not" not in told.stderr
+
+
+def test_no_request_waits_for_ours_in_a_preloaded_application(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """The application is imported by the master, and the worker patches after that."""
+    pytest.importorskip("gevent")
+    port, log = free_port(), tmp_path / "log"
+    with stage(redis_url, command=None) as on, log.open("wb") as output:
+        on.emulator.fault("late_after", seconds=1.0, count=2)
+        command = [
+            *(sys.executable, "-m", "gunicorn", "tests.integration.apps.web:web"),
+            *("--bind", f"127.0.0.1:{port}", "--preload", "--worker-class", "gevent"),
+            *("--workers", "1"),
+        ]
+        env = {**os.environ, **on.env, "HOME": str(tmp_path)}
+        with subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=output) as server:
+            try:
+                wait_for(lambda: took(port, "/") is not None, message=log.read_text)
+                longest = max(took(port, "/publish") or 60.0 for _ in range(3))
+                give_up = time.monotonic() + 30.0
+                while on.quantity == 0 and time.monotonic() < give_up:
+                    longest = max(longest, took(port, "/") or 60.0)
+                assert longest < SOON, log.read_text()
+                assert on.quantity > 0, log.read_text()
+            finally:
+                server.terminate()
+        assert on.number("worker/published") == 3, log.read_text()
+
+
+def took(port: int, path: str) -> float | None:
+    """How long (s) a request took; None if it failed."""
+    began = time.monotonic()
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30):
+        return time.monotonic() - began
+    return None
