@@ -1,0 +1,289 @@
+"""Who ends leaves nothing behind that nobody looks at, and waits for nothing that is in vain."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from celery_middle_management import agent, ledger
+from celery_middle_management.agent import Courier, see_off
+from celery_middle_management.ledger import Changes, Lease, LeaseLost, Ledger
+from celery_middle_management.presence import Presence
+from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.settings import Settings, read_settings
+from celery_middle_management.tally import PUBLISHED, Tally
+from tests.integration.scenes import PREFIX, scene
+from tests.integration.stage import stage
+from tests.servers import wait_for
+
+LOCK = f"{PREFIX}:lock"
+STATE = f"{PREFIX}:state"
+#: No exit takes so long (s) that need not wait.
+QUICK = 1.0
+
+
+class Process:
+    """The parts of a process that publishes or works, and what it evaluated."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.tally = Tally()
+        self.ledger = Ledger(settings)
+        self.courier = Courier(settings, self.tally, lambda: self.ledger, lambda: self)
+        self.leases: list[Lease] = []
+        #: What it does between reading the ledger and giving the lock up.
+        self.work: Callable[[Lease], None] = lambda _: None
+        self.blocked_for = 0.0
+
+    def publish(self, queue: str = "celery") -> None:
+        self.tally.add(PUBLISHED, queue, 0.0)
+
+    def evaluate(self, lease: Lease) -> None:
+        self.leases.append(lease)
+        snapshot, changes = self.ledger.snapshot(), Changes()
+        self.work(lease)
+        changes.set["evaluated_at"] = f"{snapshot.now * 1000:.0f}"
+        if self.blocked_for:
+            changes.set["blocked_until"] = f"{(snapshot.now + self.blocked_for) * 1000:.0f}"
+        try:
+            self.ledger.commit(lease, changes, snapshot.state.get("seq", "0"), next_in=60.0)
+        except LeaseLost:
+            return
+
+    def leave(self, identity: str | None = None) -> float:
+        """End the process; how long (s) that took."""
+        began = time.monotonic()
+        leaving = threading.Thread(target=self.courier.leave, args=(identity,), daemon=True)
+        leaving.start()
+        see_off(leaving, self.courier)
+        return time.monotonic() - began
+
+    def present(self, identity: str) -> None:
+        """Report as a worker."""
+        self.ledger.report(
+            agent.Batch(), identity, Presence(identity, "worker.1", "worker", since=1.0, seen=0.0)
+        )
+
+
+@pytest.fixture(name="settings")
+def _settings(redis_url: str) -> Settings:
+    app = Celery("leaving", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        middle_management_enabled=True,
+        middle_management_heroku_app="myapp",
+        middle_management_heroku_api_key="key",
+        middle_management_max_workers=5,
+    )
+    settings = read_settings(app)
+    assert settings is not None
+    return settings
+
+
+@pytest.fixture(name="process")
+def _process(settings: Settings) -> Iterator[Process]:
+    process = Process(settings)
+    # The first evaluation ever has been made.
+    process.courier.report()
+    wait_for(lambda: not process.ledger.redis.exists(LOCK))
+    process.courier.report()
+    process.leases.clear()
+    yield process
+    process.ledger.close()
+
+
+# -- whole scripts
+
+
+def test_a_script_after_a_killed_lock_holder_is_hired_for(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        on.redis.set(LOCK, "a dead one's", px=6000)
+        on.script("work.delay()")
+        assert on.quantity == 1
+
+
+def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
+    """Its own evaluation, for the first pool, is under way when it ends."""
+    pools = {"worker": {"queues": ["celery"]}, "pdf": {"queues": ["pdf"]}}
+    with stage(
+        redis_url,
+        command=None,
+        process_types={"web": 1, "worker": 0, "pdf": 0},
+        settings={"pools": pools},
+    ) as on:
+        on.emulator.fault("late_after", seconds=1.0, count=1, methods={"PATCH"})
+        on.script(f"""
+            import redis
+            state = redis.Redis.from_url({redis_url!r})
+            work.delay()
+            while not state.hexists({STATE!r}, "worker/hire"): time.sleep(0.01)
+            work.apply_async(queue="pdf")
+        """)
+        assert on.emulator.quantities() == {"web": 1, "worker": 1, "pdf": 1}
+
+
+def test_the_last_worker_hires_for_what_was_published_when_it_left(tmp_path: Path) -> None:
+    """A script leaves at once while a worker watches, and so that one must look again."""
+    with scene(tmp_path, command=None) as it:
+        with it.on.worker(DYNO="pdf.1"):
+            it.wait(lambda: it.on.state().get("worker/quantity") == "0")
+            it.forbid_evaluations()
+            it.on.script("note.apply_async(queue='elsewhere')")
+            assert it.on.quantity == 0
+            it.redis.pexpire(LOCK, 3000)
+        assert it.on.quantity == 1
+
+
+# -- what is waited for
+
+
+def test_what_is_told_is_evaluated_at_once(process: Process) -> None:
+    process.publish()
+    assert process.leave() < QUICK
+    assert len(process.leases) == 1
+
+
+def test_what_another_evaluates_is_waited_for(process: Process, settings: Settings) -> None:
+    other = Process(settings)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def read(_: Lease) -> None:
+        reading.set()
+        go_on.wait(30)
+
+    other.work = read
+    other.publish()
+    wait_for(lambda: other.courier.report() and reading.is_set())
+    process.publish()
+    leaving = threading.Thread(target=process.leave)
+    leaving.start()
+    wait_for(lambda: process.ledger.redis.hget(STATE, "worker/published") == "2")
+    assert leaving.is_alive()
+    go_on.set()
+    leaving.join(30)
+    # The other had read the ledger before.
+    assert len(process.leases) == 1
+    assert not process.courier.left_over
+
+
+def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
+    process.present("1")
+    process.ledger.redis.set(LOCK, "a dead one's", ex=60)
+    process.publish()
+    assert process.leave() < QUICK
+    assert not process.courier.left_over
+
+
+def test_a_worker_that_has_gone_is_not_relied_on(process: Process) -> None:
+    process.present("1")
+    process.ledger.report(agent.Batch(), "1")
+    process.ledger.redis.set(LOCK, "a dead one's", px=2000)
+    process.publish()
+    process.leave()
+    assert len(process.leases) == 1
+
+
+def test_nothing_is_at_stake_where_there_are_workers(process: Process) -> None:
+    process.ledger.redis.hset(STATE, "worker/quantity", 1)
+    process.ledger.redis.set(LOCK, "a dead one's", ex=60)
+    process.publish()
+    assert process.leave() < QUICK
+    assert not process.courier.left_over
+
+
+def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> None:
+    process.present("1")
+    process.ledger.redis.set(LOCK, "a dead one's", px=2000)
+    process.leave("1")
+    assert len(process.leases) == 1
+    assert not process.ledger.snapshot().presences
+
+
+# -- what is not waited for
+
+
+def test_who_gives_up_warns(
+    process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(agent, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(agent, "EXIT_TIMEOUT", 1.0)
+    process.ledger.redis.set(LOCK, "nobody's", ex=60)
+    process.publish()
+    with caplog.at_level(logging.WARNING):
+        process.leave()
+    assert "nobody may hire for what it published last" in caplog.text
+
+
+def test_who_has_nothing_to_tell_asks_nobody(process: Process, redis_server: RedisServer) -> None:
+    redis_server.pause()
+    try:
+        assert process.leave() < QUICK
+    finally:
+        redis_server.resume()
+
+
+def test_redis_that_failed_is_not_waited_for(
+    settings: Settings,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(ledger, "TIMEOUT", 0.2)
+    process = Process(settings)
+    process.publish()
+    redis_server.pause()
+    try:
+        process.courier.report()
+        process.ledger.close()
+        monkeypatch.undo()
+        process.ledger = Ledger(settings)
+        assert process.leave() < agent.FAILING_EXIT_TIMEOUT + QUICK
+    finally:
+        redis_server.resume()
+    assert "nobody may hire for what it published last" in caplog.text
+
+
+def test_a_platform_that_failed_is_not_waited_for(
+    process: Process, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    process.blocked_for = 60.0
+    process.publish()
+    process.leave()
+    assert "nobody may hire" not in caplog.text
+    process.ledger.redis.set(LOCK, "another's", ex=60)
+    script = Process(settings)
+    script.publish()
+    assert script.leave() < QUICK
+    assert "nobody may hire for what it published last" in caplog.text
+
+
+def test_a_platform_that_hangs_holds_up_one_process_only(
+    process: Process, settings: Settings
+) -> None:
+    hung = threading.Event()
+
+    def hang(_: Lease) -> None:
+        hung.wait(60)
+
+    process.work = hang
+    process.publish()
+    process.courier.report()
+    process.leave()
+    script = Process(settings)
+    script.publish()
+    assert script.leave() < QUICK
+    assert script.courier.left_over
+    hung.set()
+    wait_for(lambda: not process.ledger.redis.exists(LOCK))
+
+
+def test_an_evaluation_at_the_end_ends_in_time(process: Process) -> None:
+    began = time.monotonic()
+    process.publish()
+    process.leave()
+    [lease] = process.leases
+    assert lease.deadline < began + agent.EXIT_TIMEOUT + QUICK
