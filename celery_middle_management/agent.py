@@ -223,6 +223,7 @@ class Agent:
     def __init__(self, tally: Tally, courier: Callable[[], Courier]) -> None:
         self._tally = tally
         self._make_courier = courier
+        self._trouble = TroubleLog(logger)
         self.reset()
 
     def reset(self) -> None:
@@ -253,22 +254,17 @@ class Agent:
             see_off(self._thread, self._courier)
 
     def _run(self) -> None:
-        ask_at = monotonic() + GATHER
-        rest = GATHER
+        ask_at, rest = monotonic() + GATHER, GATHER
         while not self._closed.wait(rest):
-            try:
+            rest = RETRY
+            with self._trouble.guard("a publisher's report"):
                 ready_at = min(self._courier.urgent_at() + GATHER, ask_at)
                 rest = min(ready_at - monotonic(), LOOK)
                 if rest <= 0:
                     ask_at = monotonic() + self._report()
                     rest = LOOK
-            except Exception:
-                logger.exception("a publisher could not report")
-                rest = RETRY
-        try:
+        with self._trouble.guard("a publisher's last report"):
             self._courier.leave()
-        except Exception:
-            logger.exception("a publisher could not report")
 
     def _report(self) -> float:
         """Report; returns after how many seconds to ask again."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 
 _INTERVAL = 60.0
@@ -17,7 +19,24 @@ class TroubleLog:
 
     def warn(self, kind: str, message: str, *args: object) -> None:
         """Log *message* as a warning, unless one of this *kind* was within the last minute."""
-        now = monotonic()
-        if now - self._last.get(kind, float("-inf")) >= _INTERVAL:
-            self._last[kind] = now
+        if self._is_due(kind):
             self._logger.warning(message, *args)
+
+    @contextmanager
+    def guard(self, what: str) -> Iterator[None]:
+        """Log an exception, and that *what* failed, instead of letting it out.
+
+        For whatever Celery or Python calls: a fault of ours must not become one of the app.
+        """
+        try:
+            yield
+        except Exception:
+            if self._is_due(what):
+                self._logger.exception("%s failed", what)
+
+    def _is_due(self, kind: str) -> bool:
+        now = monotonic()
+        due = now - self._last.get(kind, float("-inf")) >= _INTERVAL
+        if due:
+            self._last[kind] = now
+        return due

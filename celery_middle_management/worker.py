@@ -135,11 +135,13 @@ class Reporter:
         self._consumer = consumer
         if self._thread is None:
             # Heard before the first task is taken: a cordoned worker does not begin.
-            self.report()
+            with self._trouble.guard("a worker's first report"):
+                self.report()
             # However it ends, if its process has a say in it; after kombu has given back the rest.
             self._at_exit = Finalize(None, self.close, exitpriority=0)
-            self._thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
+            thread.start()
+            self._thread = thread
         self._gives = False  # what was asked of the last connection's loop may be lost
         self._reconcile()
         self._keep_awake(consumer.hub)
@@ -217,16 +219,15 @@ class Reporter:
     def _run(self) -> None:
         reported = monotonic()
         while not self._stop.wait(COLLECT):
-            try:
+            with self._trouble.guard("a worker's report"):
                 if monotonic() >= min(self._courier.urgent_at(), reported + INTERVAL):
                     reported = monotonic()
                     self.report()
                 if self._giving_back.due and not self._gives:
                     self._gives = True
                     self._consumer.call_soon(self._give_back)
-            except Exception:
-                logger.exception("a worker could not report")
-        self._courier.leave(self.id)
+        with self._trouble.guard("a worker's goodbye"):
+            self._courier.leave(self.id)
 
     def _hear(self, reply: Reply) -> None:
         self._ahead = reply.now - time()
@@ -238,10 +239,11 @@ class Reporter:
             self._consumer.call_soon(self._restore)
 
     def _reconcile(self) -> None:
-        try:
-            self._gate.reconcile(self._consumer)
-        except self._consumer.connection_errors + self._consumer.channel_errors as error:
-            self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
+        with self._trouble.guard("stopping or taking up consuming"):
+            try:
+                self._gate.reconcile(self._consumer)
+            except self._consumer.connection_errors + self._consumer.channel_errors as error:
+                self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
 
     def _give_back(self) -> None:
         more = False
@@ -264,15 +266,16 @@ class Reporter:
         and an idle worker would never do it.
         """
         self._restoring = False
-        connection = self._consumer.connection
-        cycle = getattr(connection and connection.transport, "cycle", None)
-        restore = getattr(cycle, "maybe_restore_messages", None)
-        if restore is None:
-            return
-        try:
-            restore()
-        except connection.connection_errors + connection.channel_errors as error:
-            self._trouble.warn("restore", "the broker failed, will be tried again: %s", error)
+        with self._trouble.guard("having kombu give messages back"):
+            connection = self._consumer.connection
+            cycle = getattr(connection and connection.transport, "cycle", None)
+            restore = getattr(cycle, "maybe_restore_messages", None)
+            if restore is None:
+                return
+            try:
+                restore()
+            except connection.connection_errors + connection.channel_errors as error:
+                self._trouble.warn("restore", "the broker failed, will be tried again: %s", error)
 
 
 class WorkerStep(bootsteps.StartStopStep):
@@ -285,11 +288,15 @@ class WorkerStep(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
-        self._reporter = type(self).make_reporter(consumer)
+        self._trouble = TroubleLog(logger)
+        self._reporter: Reporter | None = None
+        with self._trouble.guard("making a worker's reporter"):
+            self._reporter = type(self).make_reporter(consumer)
 
     def start(self, consumer: Any) -> None:
         if self._reporter is not None:
-            self._reporter.start(consumer)
+            with self._trouble.guard("starting a worker's reporter"):
+                self._reporter.start(consumer)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.integration.stage import stage
-from tests.servers import wait_for
+from tests.servers import start_worker, wait_for
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,25 @@ def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_
         worker.process.wait(30)
         assert on.presences() == []
         assert on.redis.llen("celery") == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "Reporter.__init__",
+        "Reporter.report Gate.reconcile Reporter._keep_awake Courier.leave",
+        "Reporter.close Reporter._run ScheduledScan.look",
+    ],
+)
+def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: str) -> None:
+    with (
+        stage(redis_url, command=None) as on,
+        start_worker(
+            "tests.integration.apps.broken", "-c", "1", env={**on.env, "BROKEN": broken}
+        ) as worker,
+    ):
+        on.script("work.delay()")
+        wait_for(lambda: "succeeded" in worker.log, message=lambda: worker.log)
+        worker.stop()
+        assert worker.process.returncode == 0, worker.log
+        assert "LookupError: broken" in worker.log

@@ -34,3 +34,19 @@ def test_each_kind_for_itself(caplog: pytest.LogCaptureFixture) -> None:
     gate.warn("redis", "one")
     gate.warn("platform", "another")
     assert [record.getMessage() for record in caplog.records] == ["one", "another"]
+
+
+def test_a_guarded_exception_is_logged_once_a_minute_and_goes_no_further(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = TroubleLog(logger)
+    for clock[0] in (5.0, 6.0, 65.0):
+        with gate.guard("a report"):
+            raise LookupError(clock[0])
+    assert [record.getMessage() for record in caplog.records] == ["a report failed"] * 2
+    assert all(record.exc_info for record in caplog.records)
+
+
+def test_who_is_told_to_stop_stops() -> None:
+    with pytest.raises(KeyboardInterrupt), TroubleLog(logger).guard("a report"):
+        raise KeyboardInterrupt
