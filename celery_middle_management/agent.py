@@ -74,8 +74,9 @@ class Courier:
         self._retry_at = 0.0
         self._trouble = TroubleLog(logger)
         self._evaluation: threading.Thread | None = None
-        #: Of the last reply: nobody may have looked yet at what was told, though it matters.
-        self._unseen: int | None = None
+        #: Of the last reply: nobody may have looked yet at what was told, though it matters. Before
+        #: the first: nobody may ever have looked, and there may be a minimum to be kept.
+        self._unseen: int | None = 0
         #: Redis, or the platform, did not do lately what it was asked for.
         self._failing = False
         self._patience = EXIT_TIMEOUT

@@ -67,7 +67,7 @@ class SignalHandlers:
         in_reach: Callable[[], bool] = lambda: True,
         fanout_waits: Callable[[], bool] = lambda: True,
     ) -> None:
-        """*counts* says whether a queue is ours; *published* is told after each task of ours.
+        """*counts* says whether a queue is ours; *published* is told of each task.
 
         *in_reach* says whether anybody could be hired for the app's tasks at all.
         """
@@ -111,6 +111,8 @@ class SignalHandlers:
         ours = [queue for queue in queues if self._counts(queue)]
         if ours or not queues:
             headers[MARK] = str(self._mark)
+        else:
+            self._published()  # nothing of a pool's, but the pools' minimum is to be kept
         if ours:
             headers[HEADER] = ours[0]
         if len(ours) > 1:

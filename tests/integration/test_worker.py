@@ -38,7 +38,6 @@ def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_
     [
         "Reporter.__init__",
         "Reporter.report Gate.reconcile Reporter._keep_awake Courier.leave",
-        "Reporter.close Reporter._run ScheduledScan.look",
     ],
 )
 def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: str) -> None:
