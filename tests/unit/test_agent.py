@@ -1,0 +1,42 @@
+"""An agent is started once in each process, whoever publishes first."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from celery_middle_management.agent import Agent, Courier
+from celery_middle_management.tally import Tally
+
+
+def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
+    made = []
+
+    class Told(Exception):
+        """Enough was seen."""
+
+    def make_courier() -> Courier:
+        made.append(threading.current_thread().name)
+        raise Told
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for tries in range(1, 201):
+            agent, barrier = Agent(Tally(), make_courier), threading.Barrier(4)
+
+            def publish(agent: Agent = agent, barrier: threading.Barrier = barrier) -> None:
+                barrier.wait(30)
+                try:
+                    agent.published()
+                except Told:
+                    return
+
+            threads = [threading.Thread(target=publish) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(30)
+            assert len(made) == tries
+    finally:
+        sys.setswitchinterval(before)
