@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
 
 def patch(library: str) -> None:
     """Patch the standard library with ``gevent`` or ``eventlet``."""
@@ -13,3 +18,45 @@ def patch(library: str) -> None:
         import eventlet
 
         eventlet.monkey_patch()
+
+
+class Stalls:
+    """How long greenlets were held up while a thread of the system could go on.
+
+    On a machine that is merely busy, that thread cannot either.
+    """
+
+    def __init__(self, library: str) -> None:
+        """Call it when all is patched."""
+        self._ticks = self._longest = 0
+        self._ended = False
+        start, sleep = _unpatched(library)
+        start(self._tick, (sleep,))
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def longest(self) -> float:
+        """The longest (s) until now; ends it."""
+        self._ended = True
+        return self._longest * 0.01
+
+    def _tick(self, sleep: Callable[[float], None]) -> None:
+        while not self._ended:
+            sleep(0.01)
+            self._ticks += 1
+
+    def _watch(self) -> None:
+        while not self._ended:
+            before = self._ticks
+            time.sleep(0.01)
+            self._longest = max(self._longest, self._ticks - before)
+
+
+def _unpatched(library: str) -> tuple[Callable[..., Any], Callable[[float], None]]:
+    """What starts a thread of the system, and what such a one sleeps with."""
+    if library == "gevent":
+        from gevent.monkey import get_original
+
+        return get_original("_thread", "start_new_thread"), get_original("time", "sleep")
+    from eventlet.patcher import original
+
+    return original("_thread").start_new_thread, original("time").sleep
