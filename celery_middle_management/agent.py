@@ -24,7 +24,7 @@ from typing import Protocol
 
 import redis
 
-from .ledger import EVALUATION_GAP, LOCK_SECONDS, Lease, Ledger, Reply
+from .ledger import EVALUATION_GAP, LOCK_SECONDS, LONGEST_HOLD, Lease, Ledger, Reply
 from .presence import Presence
 from .settings import Settings
 from .tally import Batch, Tally
