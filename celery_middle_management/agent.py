@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -239,14 +240,21 @@ class Agent:
             return
         self._begun = True
         self._closed = threading.Event()
+        self._ask_at = monotonic() + GATHER
         self._courier = self._make_courier()
-        self._thread = threading.Thread(target=self._run, name="mm-agent", daemon=True)
+        self._thread = threading.Thread(
+            target=_watch,
+            args=(weakref.ref(self), [self], self._closed),
+            name="mm-agent",
+            daemon=True,
+        )
         try:
             self._thread.start()
         except RuntimeError:
             logger.warning("a task published while the interpreter shuts down is not hired for")
             return
-        Finalize(None, self.close, exitpriority=10)
+        at_exit = Finalize(None, _close, (weakref.ref(self),), exitpriority=10)
+        weakref.finalize(self, at_exit.cancel).atexit = False
 
     def close(self) -> None:
         """Flush and, where it is due, evaluate, for as long as :attr:`Courier.patience`."""
@@ -254,16 +262,22 @@ class Agent:
             self._closed.set()
             see_off(self._thread, self._courier)
 
-    def _run(self) -> None:
-        ask_at, rest = monotonic() + GATHER, GATHER
-        while not self._closed.wait(rest):
-            rest = RETRY
-            with self._trouble.guard("a publisher's report"):
-                ready_at = min(self._courier.urgent_at() + GATHER, ask_at)
-                rest = min(ready_at - monotonic(), LOOK)
-                if rest <= 0:
-                    ask_at = monotonic() + self._report()
-                    rest = LOOK
+    def look(self) -> float:
+        """Tell of what was published, if it is time; returns after how many seconds to look again.
+
+        For the thread alone, as is :meth:`leave`.
+        """
+        rest = RETRY
+        with self._trouble.guard("a publisher's report"):
+            ready_at = min(self._courier.urgent_at() + GATHER, self._ask_at)
+            rest = min(ready_at - monotonic(), LOOK)
+            if rest <= 0:
+                self._ask_at = monotonic() + self._report()
+                rest = LOOK
+        return rest
+
+    def leave(self) -> None:
+        """Tell of what was published last."""
         with self._trouble.guard("a publisher's last report"):
             self._courier.leave()
 
@@ -274,3 +288,28 @@ class Agent:
             return RETRY
         # Our own evaluation is under way: what it waits for is known when it is done.
         return EVALUATION_GAP if reply.lease else reply.wait
+
+
+def _watch(reference: weakref.ref[Agent], young: list[Agent], closed: threading.Event) -> None:
+    """What the thread of an agent does until that is *closed*, or its app is gone.
+
+    *young* holds it for its first seconds: an app may be made for one task, and forgotten at once.
+    """
+    began, rest = monotonic(), GATHER
+    while not closed.wait(rest):
+        agent = reference()
+        if agent is None:
+            return
+        rest = agent.look()
+        del agent
+        if monotonic() - began >= EXIT_TIMEOUT:
+            young.clear()
+    agent = reference()
+    if agent is not None:
+        agent.leave()
+
+
+def _close(reference: weakref.ref[Agent]) -> None:
+    agent = reference()
+    if agent is not None:
+        agent.close()

@@ -1,10 +1,17 @@
-"""An agent is started once in each process, whoever publishes first."""
+"""An agent is started once in each process, whoever publishes first, and ends with its app."""
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import weakref
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+
+from celery_middle_management import agent as agents
 from celery_middle_management.agent import Agent, Courier
 from celery_middle_management.tally import Tally
 
@@ -40,3 +47,17 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
             assert len(made) == tries
     finally:
         sys.setswitchinterval(before)
+
+
+def test_no_thread_outlives_the_app_that_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite of tests makes an app for each, by the thousand."""
+    monkeypatch.setattr(agents, "EXIT_TIMEOUT", 0.0)
+    courier: Any = SimpleNamespace(urgent_at=lambda: float("inf"), report=lambda: None)
+    agent = Agent(Tally(), lambda: courier)
+    agent.published()
+    thread, freed = agent._thread, weakref.ref(agent)
+    del agent
+    thread.join(30)
+    gc.collect()
+    assert not thread.is_alive()
+    assert freed() is None
