@@ -12,10 +12,11 @@ from typing import Any
 
 import redis
 from celery import Celery
-from kombu.utils.url import maybe_sanitize_url
 
 from .demand import Backlog
-from .redis_url import celerys
+from .redis_client import Place, place_of
+from .redis_url import celerys, urls
+from .secret import shown, told
 from .settings import Settings
 from .signals import HEADER
 
@@ -48,26 +49,69 @@ class Broker(ABC):
         """
 
 
+class _DiscreetBroker(Broker):
+    """One whose errors show nothing of a password, though its library may."""
+
+    def __init__(self, app: Celery | None) -> None:
+        self._app: Any = app
+
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog]:
+        try:
+            return self.read(queues, unacknowledged)
+        except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
+            trouble = self._trouble(error)
+        # Not from within: the frames that led here know the password.
+        raise CountFailed(trouble)
+
+    @abstractmethod
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """The backlogs; raises anything."""
+
+    def _trouble(self, error: BaseException) -> str:
+        addresses = _addresses(self._app) if self._app else []
+        where = "".join(f" {address}" for address in dict.fromkeys(map(shown, addresses)))
+        return f"the broker{where} could not be read: {told(error, addresses)}"
+
+
 def broker_of(app: Celery, settings: Settings, client: redis.Redis) -> Broker:
     """The reader for the broker of *app*; *client* is the ledger's connection."""
-    url = celerys(app.conf)
-    if url is not None and url.setting == "broker_url" and shares_ledger(app, settings):
-        return RedisBroker(client, app.conf.broker_transport_options or {})
+    if shares_ledger(app, settings):
+        return RedisBroker(client, app.conf.broker_transport_options or {}, app)
     return KombuBroker(app)
+
+
+def broker_trouble(app: Celery, error: BaseException) -> str:
+    """What an *error* of the broker of *app* says, without the passwords of its addresses."""
+    return told(error, _addresses(app))
+
+
+def _addresses(app: Celery) -> list[str]:
+    conf: Any = app.conf
+    settings = (conf.broker_url, conf.broker_read_url, conf.broker_write_url)
+    return [url for setting in settings for url in urls(setting) if url]
 
 
 def shares_ledger(app: Celery, settings: Settings) -> bool:
     """Whether the ledger lives in the broker's own Redis database."""
-    with app.connection_for_read() as connection:
-        if connection.transport.driver_type != "redis":
-            return False
-        ledger = redis.ConnectionPool.from_url(settings.redis_url.reveal()).connection_kwargs
-        return (
-            ledger.get("path") is None
-            and ledger.get("host", "localhost") == (connection.hostname or "localhost")
-            and ledger.get("port", 6379) == (connection.port or 6379)
-            and ledger.get("db", 0) == _database(connection.virtual_host)
-        )
+    found = celerys(app.conf)
+    if found is None or found.setting != "broker_url":
+        return False
+    try:
+        with app.connection_for_read() as connection:
+            return bool(
+                connection.transport.driver_type == "redis"
+                and place_of(settings.redis_url)
+                == Place(
+                    None,
+                    connection.hostname or "localhost",
+                    connection.port or 6379,
+                    _database(connection.virtual_host),
+                )
+            )
+    except Exception:  # noqa: BLE001 - an address that cannot be used: the count will tell
+        return False
 
 
 def _database(virtual_host: Any) -> int:
@@ -95,31 +139,29 @@ class RedisLists:
         ]
 
 
-class RedisBroker(Broker):
+class RedisBroker(_DiscreetBroker):
     """One pipeline over a given client."""
 
-    def __init__(self, client: redis.Redis, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, client: redis.Redis, options: Mapping[str, Any], app: Celery | None = None
+    ) -> None:
+        super().__init__(app)
         self._client = client
         self._lists = RedisLists(options)
 
-    def backlogs(
-        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
-    ) -> dict[str, Backlog]:
-        try:
-            lengths, held = self._read(queues)
-            untold: dict[str, Backlog] = {}
-            surplus = held - sum(unacknowledged.values())
-            if surplus > 0:
-                untold = self._untold(surplus, unacknowledged)
-        except (redis.RedisError, ValueError, TypeError) as error:
-            raise CountFailed(f"the broker could not be read: {error}") from None
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        lengths, held = self._lengths(queues)
+        untold: dict[str, Backlog] = {}
+        surplus = held - sum(unacknowledged.values())
+        if surplus > 0:
+            untold = self._untold(surplus, unacknowledged)
         backlogs = {}
         for queue, length in zip(queues, lengths, strict=True):
             more = untold.get(queue, Backlog())
             backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
 
-    def _read(self, queues: Sequence[str]) -> tuple[list[int], int]:
+    def _lengths(self, queues: Sequence[str]) -> tuple[list[int], int]:
         names = [self._lists.names(queue) for queue in queues]
         pipeline = self._client.pipeline(transaction=False)
         for name in (name for group in names for name in group):
@@ -170,27 +212,17 @@ class RedisBroker(Broker):
         return taken
 
 
-class KombuBroker(Broker):
+class KombuBroker(_DiscreetBroker):
     """Any other broker, by way of kombu."""
 
     def __init__(self, app: Celery) -> None:
-        self._app = app
+        super().__init__(app)
 
-    def backlogs(
-        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
-    ) -> dict[str, Backlog]:
-        try:
-            with self._app.connection_for_write() as connection:
-                if connection.transport.driver_type == "redis":
-                    return self._elsewhere_in_redis(connection, queues, unacknowledged)
-            return self._declared(queues)
-        except CountFailed:
-            raise
-        except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
-            raise CountFailed(
-                f"the broker {maybe_sanitize_url(self._app.conf.broker_url or '')} could not be "
-                f"read: {type(error).__name__}: {error}"
-            ) from None
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        with self._app.connection_for_write() as connection:
+            if connection.transport.driver_type == "redis":
+                return self._elsewhere_in_redis(connection, queues, unacknowledged)
+        return self._declared(queues)
 
     def _elsewhere_in_redis(
         self, connection: Any, queues: Sequence[str], unacknowledged: Mapping[str, int]
@@ -200,9 +232,8 @@ class KombuBroker(Broker):
         connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         # kombu's client adds the prefix by itself.
         client = connection.default_channel.client
-        return RedisBroker(client, {**options, "global_keyprefix": ""}).backlogs(
-            queues, unacknowledged
-        )
+        broker = RedisBroker(client, {**options, "global_keyprefix": ""})
+        return broker.read(queues, unacknowledged)
 
     def _declared(self, queues: Sequence[str]) -> dict[str, Backlog]:
         """Passive declares over a connection of Celery's own pool."""

@@ -108,13 +108,16 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
     """Publish COUNT tasks that do nothing for SECONDS each."""
     from kombu.exceptions import OperationalError
 
+    from .broker import broker_trouble
+
     runtime = _runtime(ctx)
     try:
         publish_slack(runtime.app, count, seconds)
     except ValueError as error:
         raise click.UsageError(_line(error), ctx) from None
     except (OperationalError, OSError) as error:
-        raise CouldNot(f"the tasks could not be published: {_line(error)}") from None
+        said = " ".join(broker_trouble(runtime.app, error).split())
+        raise CouldNot(f"the tasks could not be published: {said}") from None
     if as_json:
         click.echo(json.dumps({"published": count, "seconds": seconds}))
     else:

@@ -30,12 +30,9 @@ from math import inf
 from time import clock_gettime, monotonic, time
 from typing import Any, cast
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from .presence import Presence
+from .redis_client import connect
 from .settings import Settings
 from .tally import SLICE, Batch, Finished
 
@@ -43,8 +40,6 @@ from .tally import SLICE, Batch, Finished
 LOCK_SECONDS = 12.0
 #: The lock must be this far (s) from running out when its holder begins what cannot be undone.
 LOCK_MARGIN = 1.0
-#: Longest wait (s) for Redis to connect or to answer.
-TIMEOUT = 3.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
 EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
@@ -366,23 +361,6 @@ class Ledger:
             }
 
         return {p: told(p) for p in {*batch.published, *batch.scheduled, *batch.finished}}
-
-
-def connect(settings: Settings) -> redis.Redis:
-    """A client with bounded waits whose threads share one connection."""
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.redis_url.reveal(),
-        max_connections=1,
-        timeout=2 * TIMEOUT,
-        socket_timeout=TIMEOUT,
-        socket_connect_timeout=TIMEOUT,
-        protocol=2,
-        # An idle connection that the server has closed shows at its next use only.
-        retry=Retry(NoBackoff(), 1),
-        decode_responses=True,
-        **settings.redis_options,
-    )
-    return redis.Redis.from_pool(pool)
 
 
 def millis(seconds: float) -> int:

@@ -6,7 +6,9 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit
+
+from celery_middle_management.secret import Secret
 
 ALLOWED = (
     "redis://user:password@host:port/database, the same with rediss://, "
@@ -32,19 +34,20 @@ class Found(NamedTuple):
 
 def celerys(conf: Any) -> Found | None:
     """Celery's broker if it is Redis, else its result backend if it is Redis, else None."""
-    candidates = [Found("broker_url", url, conf.broker_use_ssl) for url in _urls(conf.broker_url)]
+    candidates = [Found("broker_url", url, conf.broker_use_ssl) for url in urls(conf.broker_url)]
     candidates += [
         Found("result_backend", url, conf.redis_backend_use_ssl)
-        for url in _urls(conf.result_backend)
+        for url in urls(conf.result_backend)
     ]
     return next((found for found in candidates if scheme(found.url) in _SCHEMES), None)
 
 
-def _urls(value: object) -> Iterator[str]:
+def urls(value: object) -> Iterator[str]:
     """The addresses of a failover list: a sequence, or one string with semicolons."""
     for part in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(part, str):
-            yield from (url.strip() for url in part.split(";"))
+            # Another semicolon is one of a password, though Celery takes that for a separator too.
+            yield from (url.strip() for url in re.split(r";(?=\s*[\w+.-]+://|\s*$)", part))
 
 
 def scheme(url: object) -> str:
@@ -66,11 +69,13 @@ def check(url: object) -> str:
     socket = scheme(url) in _SOCKETS
     if not (parts.path if socket else re.fullmatch(r"/*\d*", parts.path)):
         raise ValueError
+    if not all(db.isdecimal() for db in parse_qs(parts.query).get("db", ())):
+        raise ValueError
     return url
 
 
 def for_redis_py(url: str, use_ssl: object, *, verify: bool) -> tuple[str, dict[str, Any]]:
-    """The address and the TLS keyword arguments for `redis.Redis.from_url`.
+    """The address and the TLS keyword arguments for redis-py.
 
     Args:
         url: an address that `check` accepts.
@@ -107,6 +112,8 @@ def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
     check_hostname = options.get("ssl_check_hostname")
     if isinstance(check_hostname, str):
         options["ssl_check_hostname"] = check_hostname.lower() not in _FALSE
+    if isinstance(password := options.get("ssl_password"), str):
+        options["ssl_password"] = Secret(password).reveal  # OpenSSL asks for it
     if options["ssl_cert_reqs"] == "none":  # older releases of redis-py refuse to combine them
         options["ssl_check_hostname"] = False
     return options

@@ -22,7 +22,7 @@ from .broker import broker_of
 from .ledger import Ledger
 from .platforms import platform_of
 from .scaler import Scaler
-from .settings import Settings, read_settings
+from .settings import Settings, hide_from_celery, read_settings
 from .signals import SignalHandlers, active_apps, copied, handlers_of, watch_publishing
 from .tally import Tally
 
@@ -60,6 +60,7 @@ def watch_apps() -> None:
     ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
     be somebody else's, and not ready or not readable.
     """
+    hide_from_celery()
     _state.connect_on_app_finalize(set_up)
     watch_publishing(_set_up_late)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)

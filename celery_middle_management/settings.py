@@ -3,58 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import hmac
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from celery import Celery
+from celery.app import utils as celery_utils
 from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management import kinds, redis_url
 from celery_middle_management.kinds import Kind
-
-
-class Secret:
-    """A string that shows itself only when asked to: not in a repr, a log, a format, a pickle."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The string itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
-        return format("***", spec)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Secret):
-            return NotImplemented
-        return hmac.compare_digest(self._bytes(), other._bytes())
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def _bytes(self) -> bytes:
-        return self._value.encode(errors="surrogatepass")  # the environment is any bytes
-
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Secret:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret cannot be pickled")
+from celery_middle_management.secret import Secret, bare
 
 
 @dataclass(frozen=True)
@@ -86,8 +48,8 @@ class Settings:
     """"heroku" or "local"."""
     pools: tuple[Pool, ...]
     redis_url: Secret
-    redis_options: Mapping[str, Any] = field(repr=False)  # may hold the password of a key file
-    """TLS keyword arguments for `redis.Redis.from_url`."""
+    redis_options: Mapping[str, Any] = field(repr=False)
+    """TLS keyword arguments of a connection; a key file's password is a function."""
     call_interval: float
     """Seconds between calls of the platform, at least."""
     count_interval: float
@@ -122,6 +84,16 @@ def read_settings(app: Celery) -> Settings | None:
             names the setting, its value (never a secret) and what is allowed.
     """
     source = _Source(app)
+    source.load()
+    try:
+        return _read(source)
+    except Exception as error:  # noqa: BLE001 - raised again
+        failure = bare(error)
+    # The frames that it is cut off from know the key and the password.
+    raise failure
+
+
+def _read(source: _Source) -> Settings | None:
     if not source.get("enabled").value:
         return None
     source.refuse_unknown()
@@ -139,6 +111,19 @@ def read_settings(app: Celery) -> Settings | None:
         drain_timeout=value["drain_timeout"],
         heroku=_heroku(source) if on_heroku else None,
     )
+
+
+def hide_from_celery() -> None:
+    """Have Celery mask our settings wherever it shows an app's, all but the harmless ones.
+
+    Its own rule goes by words in their names; with what we have it mask besides, a user's setting
+    stays what it is for whoever reads it.
+    """
+    utils: Any = celery_utils  # celery-types lacks the attribute
+    hidden = utils.HIDDEN_SETTINGS
+    if _MARK not in hidden.pattern:
+        ours = f"{_MARK}(?!({'|'.join(_HARMLESS)})$)"
+        utils.HIDDEN_SETTINGS = re.compile(f"{hidden.pattern}|{ours}", hidden.flags)
 
 
 class _Setting(NamedTuple):
@@ -168,6 +153,19 @@ _TABLE = {
 _LIMITS = ("min_workers", "max_workers", "jobs_per_worker")
 
 _MARK = "middle_management_"
+#: What `celery report` and `celery inspect conf` may show. The others are texts: one is a secret,
+#: or bears a name that we do not know, or may have been mistaken for one that is.
+_HARMLESS = [
+    name
+    for name, setting in _TABLE.items()
+    if setting.kind
+    not in (kinds.API_KEY, kinds.API_URL, kinds.APP, kinds.ANYTHING, kinds.REDIS_URL)
+]
+#: A key or a password in the wrong place. Heroku's older keys are UUIDs.
+_LOOKS_SECRET = re.compile(
+    "HRKU-|://.*@|[?&][^=]*(pass|secret|token|key)[^=]*=|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.I,
+)
 
 
 class _Given(NamedTuple):
@@ -186,6 +184,10 @@ class _Source:
         # Celery's rule: a namespace in capitals makes the whole name capitals.
         self._styled = str.upper if namespace.isupper() else str.lower
         self._prefix = namespace + self._styled(_MARK)
+
+    def load(self) -> None:
+        """Have Celery load the user's configuration; what that raises is the user's to see."""
+        self.conf.get(_MARK + "enabled")
 
     def get(self, name: str) -> _Given:
         """The checked value, or the default. None counts as absent; in the environment, "" does."""
@@ -213,13 +215,12 @@ def _checked(kind: Kind, given: _Given) -> _Given:
         return _Given(given.label, kind.check(given.value))
     except (ValueError, OverflowError):
         shown = _masked(given.value) if kind.secret else _shown(given.value)
-    # Outside of the handler: what it caught could quote a secret.
     raise ImproperlyConfigured(f"{given.label} is {shown}; allowed: {kind.allowed}")
 
 
 def _shown(value: object) -> str:
     text = " ".join(repr(value).split())
-    if re.search("HRKU-|://.*@", text):  # a key or a password in the wrong place
+    if _LOOKS_SECRET.search(text):
         return "***"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
@@ -267,7 +268,7 @@ def _redis(source: _Source, *, verify: bool) -> tuple[str, dict[str, Any]]:
     except ValueError as error:
         label = f"ssl_cert_reqs of {given.label}"
         raise ImproperlyConfigured(
-            f"{label} is {error.args[0]!r}; allowed: {redis_url.CERT_REQS}"
+            f"{label} is {_shown(error.args[0])}; allowed: {redis_url.CERT_REQS}"
         ) from None
 
 

@@ -23,6 +23,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from .agent import Courier, see_off
+from .broker import broker_trouble
 from .cordon import HEARS_WITHIN, Cordon, Orders
 from .demand import Held
 from .ledger import Reply
@@ -243,7 +244,7 @@ class Reporter:
             try:
                 self._gate.reconcile(self._consumer)
             except self._consumer.connection_errors + self._consumer.channel_errors as error:
-                self._trouble.warn("consume", "the broker failed, will be tried again: %s", error)
+                self._broker_failed("consume", error)
 
     def _give_back(self) -> None:
         more = False
@@ -275,7 +276,11 @@ class Reporter:
             try:
                 restore()
             except connection.connection_errors + connection.channel_errors as error:
-                self._trouble.warn("restore", "the broker failed, will be tried again: %s", error)
+                self._broker_failed("restore", error)
+
+    def _broker_failed(self, kind: str, error: BaseException) -> None:
+        said = broker_trouble(self._app, error)
+        self._trouble.warn(kind, "the broker failed, will be tried again: %s", said)
 
 
 class WorkerStep(bootsteps.StartStopStep):

@@ -49,7 +49,7 @@ class Stage:
             if runtime is None:
                 raise AssertionError("the demo's app is not enabled")
             self.runtime: Runtime = runtime
-            self._directory = default_directory(self._redis.url)
+            self._directory = default_directory(runtime.settings.redis_url)
             self._workers = Processes(app, runtime.settings.pools, self._directory)
         except BaseException:
             self._redis.kill()

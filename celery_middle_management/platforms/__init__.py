@@ -16,4 +16,4 @@ def platform_of(app: Celery, settings: Settings) -> Platform:
     """The platform that *settings* choose."""
     if settings.heroku is not None:
         return HerokuPlatform(settings.heroku)
-    return LocalPlatform(app, settings.pools, default_directory(settings.redis_url.reveal()))
+    return LocalPlatform(app, settings.pools, default_directory(settings.redis_url))

@@ -95,7 +95,7 @@ def _started_at_by_proc(pid: int) -> str | None:
 def _started_at_by_ps(pid: int) -> str | None:
     answer = subprocess.run(
         ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)],
-        env={**os.environ, "LC_ALL": "C", "TZ": "UTC"},
+        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -8,6 +8,7 @@ import math
 import socket
 import struct
 import time
+import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -24,7 +25,8 @@ from urllib3.util import Timeout
 
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.https import Https
-from celery_middle_management.settings import Heroku, Secret
+from celery_middle_management.secret import Secret
+from celery_middle_management.settings import Heroku
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +135,8 @@ class HerokuSession(requests.Session):
         try:
             return work(self._app)
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-            logger.debug("heroku3 cannot read Heroku's answer", exc_info=True)
+            # As text: of the error itself, a handler could show the frames, with the key.
+            logger.debug("heroku3 cannot read Heroku's answer:\n%s", traceback.format_exc())
             reason = type(error).__name__
         raise self._garbage(reason)
 

@@ -5,7 +5,13 @@ scaling down takes the highest numbers; a worker is stopped with SIGTERM, and SI
 one that exits by itself is started again.
 
 The state is in a directory, not in a process: any process of the same user may hire, and any other
-may fire. A worker is there as long as its :mod:`~celery_middle_management.platforms.dyno` is.
+may fire. A worker is there as long as its :mod:`~celery_middle_management.platforms.dyno` is. How
+many of a pool there are to be is written down beside: a worker whose dyno was killed is still
+wanted, and whoever looks at the quantities next starts it again.
+
+A quantity is raised before the first worker is started, and lowered when the last one was told to
+stop. So whoever dies in between leaves nobody whose number is above the quantity, and a repair has
+only to start workers, never to stop one.
 """
 
 from __future__ import annotations
@@ -13,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import signal
@@ -32,9 +39,17 @@ from celery import Celery
 from celery_middle_management.platforms import dyno
 from celery_middle_management.platforms.app_path import app_path
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.secret import Secret
 from celery_middle_management.settings import Pool
+from celery_middle_management.trouble import TroubleLog
+
+logger = logging.getLogger(__name__)
 
 _POLL_INTERVAL = 0.02  # s
+
+
+class _LockTaken(PlatformError):
+    """Another process scales."""
 
 
 class _Process(NamedTuple):
@@ -77,10 +92,15 @@ class LocalPlatform(Platform):
         self.pools = {pool.name: pool for pool in pools}
         self.directory = directory
         self.kill_after = kill_after
+        self._trouble = TroubleLog(logger)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
-        """The number of workers of each pool that are alive and were not told to stop."""
-        return {pool: len(self._workers(pool)) for pool in pools}
+        """The number of workers that each pool is to have. Those of them that died are started."""
+        quantities = {pool: self._quantity(pool) for pool in pools}
+        dead = [p for p, quantity in quantities.items() if self._missing(p, quantity)]
+        if wanted := [self.pools[pool] for pool in dead if pool in self.pools]:
+            self._repair(wanted, deadline)
+        return dict(quantities)
 
     def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
         return {pool: [f"{pool}.{number}" for number in self._workers(pool)] for pool in pools}
@@ -97,14 +117,16 @@ class LocalPlatform(Platform):
         with self._locked(deadline) as lock:
             for pool, quantity in quantities.items():
                 self._scale_pool(self.pools[pool], quantity, lock, deadline)
-        return dict(self.quantities(quantities, deadline))
+        return dict(quantities)
 
     def stop_all(self, deadline: float) -> None:
         """Stop every worker of the directory, of whatever pool, and wait until they are gone."""
         with self._locked(deadline):
             remaining = [process for _, process in self._pid_files()]
-        for process in remaining:
-            process.stop()
+            for process in remaining:
+                process.stop()
+            for pool in self._quantities():
+                self._remember(pool, 0)
         while any(process.alive for process in remaining):
             _sleep(deadline, "workers are still stopping")
 
@@ -120,12 +142,55 @@ class LocalPlatform(Platform):
         return self.directory / f"{worker}.log"
 
     def _scale_pool(self, pool: Pool, quantity: int, lock: int, deadline: float) -> None:
+        self._remember(pool.name, max(quantity, self._quantity(pool.name)))
         workers = self._workers(pool.name)
-        for number in sorted(workers.keys() - set(range(1, quantity + 1)), reverse=True):
+        for number in sorted((n for n in workers if n > quantity), reverse=True):
             self._stop(f"{pool.name}.{number}", workers[number], deadline)
-        for number in range(1, quantity + 1):
-            if number not in workers:
-                self._start(pool, number, lock, deadline)
+        self._remember(pool.name, quantity)
+        self._start_missing(pool, quantity, lock, deadline)
+
+    def _repair(self, pools: Collection[Pool], deadline: float) -> None:
+        """Start those who are wanted and dead, unless somebody scales: then the next look does."""
+        try:
+            with self._locked(0.0) as lock:
+                for pool in pools:
+                    self._start_missing(pool, self._quantity(pool.name), lock, deadline)
+        except _LockTaken:
+            pass
+        except PlatformError as error:
+            self._trouble.warn("repair", "a worker that died is not started again: %s", error)
+
+    def _missing(self, pool: str, quantity: int) -> list[int]:
+        """The numbers that are wanted and whose worker is not alive."""
+        return sorted(set(range(1, quantity + 1)) - self._workers(pool).keys())
+
+    def _start_missing(self, pool: Pool, quantity: int, lock: int, deadline: float) -> None:
+        for number in self._missing(pool.name, quantity):
+            self._start(pool, number, lock, deadline)
+
+    def _quantity(self, pool: str) -> int:
+        """What the pool was last scaled to. Where nobody knows, it keeps whoever lives."""
+        known = self._quantities().get(pool)
+        return max(self._workers(pool), default=0) if known is None else known
+
+    def _quantities(self) -> dict[str, int]:
+        """What is written down; empty if it was lost."""
+        try:
+            written = json.loads(self._quantities_file.read_text())
+            os.utime(self._quantities_file)  # it is in use: cleaners of old files may spare it
+            return {str(pool): _whole(quantity) for pool, quantity in written.items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def _remember(self, pool: str, quantity: int) -> None:
+        """Write the pool's quantity down, whole and at once. For the holder of the lock."""
+        draft = self.directory / ".quantities"
+        draft.write_text(json.dumps({**self._quantities(), pool: quantity}))
+        draft.replace(self._quantities_file)
+
+    @property
+    def _quantities_file(self) -> Path:
+        return self.directory / "quantities"
 
     def _start(self, pool: Pool, number: int, lock: int, deadline: float) -> None:
         worker = f"{pool.name}.{number}"
@@ -150,12 +215,16 @@ class LocalPlatform(Platform):
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise PlatformError(f"{worker} did not start in time") from None
+            trouble = "did not start in time"
         except OSError as error:
-            raise PlatformError(f"{worker} could not be started: {error}") from error
-        # An earlier dyno may have come first: one that had not been in time.
-        if starter.returncode and number not in self._workers(pool.name):
-            raise PlatformError(f"{worker} could not be started: {starter.stderr.strip()}")
+            trouble = f"could not be started: {error}"
+        else:
+            # An earlier dyno may have come first: one that had not been in time.
+            if not starter.returncode or number in self._workers(pool.name):
+                return
+            trouble = f"could not be started: {starter.stderr.strip()}"
+        # Not from within: the environment, with all that is secret in it, is in the frames there.
+        raise PlatformError(f"{worker} {trouble}")
 
     def _stop(self, worker: str, process: _Process, deadline: float) -> None:
         process.stop()
@@ -194,7 +263,9 @@ class LocalPlatform(Platform):
             raise PlatformError(f"the workers' pid files: {error}", settled=True) from error
         try:
             while not _try_lock(lock):
-                _sleep(deadline, "another process is scaling the workers", settled=True)
+                if time.monotonic() >= deadline:
+                    raise _LockTaken("another process is scaling the workers", settled=True)
+                time.sleep(_POLL_INTERVAL)
             for path, process in self._pid_files():
                 if not process.alive:
                     path.unlink(missing_ok=True)
@@ -207,16 +278,14 @@ class LocalPlatform(Platform):
             os.close(lock)
 
 
-def default_directory(redis_url: str) -> Path:
+def default_directory(redis_url: Secret) -> Path:
     """The directory of the current user's workers for the ledger at *redis_url*; it is made.
 
     Raises:
         PlatformError: it cannot be made, or is not the user's own.
     """
-    url = urlsplit(redis_url)
-    ledger = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()  # Without the password.
     parent = Path(tempfile.gettempdir()) / f"celery-middle-management-{os.getuid()}"
-    directory = parent / hashlib.sha256(ledger.encode()).hexdigest()[:12]
+    directory = parent / _digest(redis_url)
     try:
         _make_private(parent)
         _make_private(directory)
@@ -225,12 +294,24 @@ def default_directory(redis_url: str) -> Path:
     return directory
 
 
+def _digest(redis_url: Secret) -> str:
+    url = urlsplit(redis_url.reveal())
+    ledger = url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()  # Without the password.
+    return hashlib.sha256(ledger.encode()).hexdigest()[:12]
+
+
 def _read(pid_file: Path) -> _Process | None:
     try:
         fields = json.loads(pid_file.read_text())
         return _Process(int(fields["pid"]), str(fields["started_at"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _whole(quantity: object) -> int:
+    if isinstance(quantity, bool) or not isinstance(quantity, int) or quantity < 0:
+        raise ValueError
+    return quantity
 
 
 def _make_private(directory: Path) -> None:
@@ -252,8 +333,8 @@ def _try_lock(lock: int) -> bool:
     return True
 
 
-def _sleep(deadline: float, trouble: str, *, settled: bool = False) -> None:
+def _sleep(deadline: float, trouble: str) -> None:
     """Before looking again; raises PlatformError about the *trouble* when the deadline is over."""
     if time.monotonic() >= deadline:
-        raise PlatformError(trouble, settled=settled)
+        raise PlatformError(trouble)
     time.sleep(_POLL_INTERVAL)

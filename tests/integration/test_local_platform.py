@@ -22,6 +22,7 @@ from celery_middle_management.platforms.app_path import app_path
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
 from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.secret import Secret
 from celery_middle_management.settings import Pool
 from tests.integration.apps import plain
 from tests.servers import ROOT, wait_for
@@ -93,7 +94,7 @@ def running(platform: LocalPlatform, *pools: str) -> set[str]:
 def test_nobody_is_hired_at_first(directory: Path) -> None:
     platform = Scripts(directory)
     assert platform.quantities(["worker", "pdf"], soon()) == {"worker": 0, "pdf": 0}
-    assert platform.running(["worker", "pdf"], soon()) == {"worker": [], "pdf": []}
+    assert running(platform, "worker", "pdf") == {"worker": [], "pdf": []}
 
 
 def test_hire_two_fire_one_then_the_other(directory: Path) -> None:
@@ -113,14 +114,78 @@ def test_hire_two_fire_one_then_the_other(directory: Path) -> None:
     wait_for(lambda: not processes(directory), message="fired workers are still there")
 
 
-def test_gaps_are_filled_and_the_highest_are_fired(directory: Path) -> None:
+def kill(platform: LocalPlatform, *workers: str) -> None:
+    """SIGKILL to their dynos, which takes the workers with them."""
+    pids = [pid_of(platform, worker) for worker in workers]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: all(dyno.started_at(pid) is None for pid in pids))
+
+
+@pytest.mark.parametrize("look", [True, False], ids=["looked at before", "at once"])
+def test_nobody_at_work_is_stopped_when_a_lower_number_has_died(
+    directory: Path, look: bool
+) -> None:
     platform = Scripts(directory)
     platform.scale({"worker": 3}, soon())
-    os.kill(pid_of(platform, "worker.2"), signal.SIGKILL)
-    wait_for(lambda: platform.quantities(["worker"], soon()) == {"worker": 2})
-    assert running(platform, "worker") == {"worker.1", "worker.3"}
+    at_work = {worker: pid_of(platform, worker) for worker in ("worker.2", "worker.3")}
+    kill(platform, "worker.1")
+    assert running(platform, "worker") == {"worker.2", "worker.3"}
+    if look:
+        assert platform.quantities(["worker"], soon()) == {"worker": 3}
+        assert running(platform, "worker") == {"worker.1", "worker.2", "worker.3"}
+    assert platform.scale({"worker": 3}, soon()) == {"worker": 3}
+    assert {worker: pid_of(platform, worker) for worker in at_work} == at_work
+    assert running(platform, "worker") == {"worker.1", "worker.2", "worker.3"}
+
+
+def test_scaling_down_stops_those_with_higher_numbers_whoever_has_died(directory: Path) -> None:
+    platform = Scripts(directory)
+    platform.scale({"worker": 4, "pdf": 1}, soon())
+    kept = pid_of(platform, "worker.2"), pid_of(platform, "pdf.1")
+    kill(platform, "worker.1", "worker.3")
+    assert platform.scale({"worker": 2}, soon()) == {"worker": 2}
+    assert running(platform, "worker", "pdf") == {"worker.1", "worker.2", "pdf.1"}
+    assert (pid_of(platform, "worker.2"), pid_of(platform, "pdf.1")) == kept
+
+
+def test_a_look_repairs_nothing_while_another_process_scales(directory: Path) -> None:
+    platform = Scripts(directory)
     platform.scale({"worker": 2}, soon())
+    kill(platform, "worker.1")
+    with (directory / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert platform.quantities(["worker"], soon()) == {"worker": 2}
+        assert running(platform, "worker") == {"worker.2"}
+    assert platform.quantities(["worker"], soon()) == {"worker": 2}
     assert running(platform, "worker") == {"worker.1", "worker.2"}
+
+
+def test_a_worker_that_cannot_be_started_again_hides_no_quantity(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform = Scripts(directory)
+    platform.scale({"worker": 2}, soon())
+    kill(platform, "worker.1")
+    platform.log("worker.1").rename(directory / "old.log")
+    platform.log("worker.1").mkdir()
+    assert platform.quantities(["worker"], soon()) == {"worker": 2}
+    assert "worker.1 could not be started" in caplog.text
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "3", '{"worker": "3"}', '{"worker": null}'])
+def test_without_its_quantity_a_pool_keeps_whoever_lives(
+    directory: Path, content: str | None
+) -> None:
+    platform = Scripts(directory)
+    platform.scale({"worker": 3}, soon())
+    at_work = pid_of(platform, "worker.3")
+    file = directory / "quantities"
+    file.unlink() if content is None else file.write_text(content)
+    kill(platform, "worker.1")
+    assert platform.quantities(["worker"], soon()) == {"worker": 3}
+    assert platform.scale({"worker": 3}, soon()) == {"worker": 3}
+    assert pid_of(platform, "worker.3") == at_work
 
 
 def test_a_real_worker_runs_tasks_under_its_name_from_its_pools_queues(
@@ -161,7 +226,50 @@ def test_workers_outlive_the_process_that_hired_them_and_another_fires_them(
     assert platform.quantities(["worker", "pdf"], soon()) == {"worker": 1, "pdf": 0}
 
 
-@pytest.mark.parametrize("attempt", range(5))
+DYING = """
+import os, sys
+from pathlib import Path
+from tests.integration.test_local_platform import Scripts, soon
+
+class Dying(Scripts):
+    left = int(sys.argv[2])
+
+    def step(self, do, *arguments):
+        if not self.left:
+            os._exit(9)
+        self.left -= 1
+        return do(*arguments)
+
+    def _remember(self, *arguments): return self.step(super()._remember, *arguments)
+    def _start(self, *arguments): return self.step(super()._start, *arguments)
+    def _stop(self, *arguments): return self.step(super()._stop, *arguments)
+
+Dying(Path(sys.argv[1])).scale({"worker": int(sys.argv[3]), "pdf": 1}, soon())
+"""
+
+
+@pytest.mark.parametrize("wanted", [1, 3])
+def test_whoever_lives_is_wanted_wherever_the_scaler_dies(directory: Path, wanted: int) -> None:
+    """So a repair has only to start workers, and never stops one at work."""
+    platform = Scripts(directory)
+    steps, died = 0, True
+    while died:
+        platform.scale({"worker": 2, "pdf": 0}, soon())
+        kept = pid_of(platform, "worker.1")
+        program = [sys.executable, "-c", DYING, str(directory), str(steps), str(wanted)]
+        died = subprocess.run(program, cwd=ROOT, timeout=60, check=False).returncode == 9
+        alive = running(platform, "worker")
+        (quantity,) = platform.quantities(["worker"], soon()).values()
+        assert 1 <= min(wanted, 2) <= quantity <= max(wanted, 2)
+        assert alive <= {f"worker.{number + 1}" for number in range(quantity)}
+        assert len(running(platform, "worker")) == quantity
+        assert pid_of(platform, "worker.1") == kept
+        steps += 1
+    assert quantity == wanted
+    assert steps >= 3
+
+
+@pytest.mark.parametrize("attempt", range(3))
 def test_nothing_is_lost_when_the_hirer_is_killed_anywhere(directory: Path, attempt: int) -> None:
     hirer = [sys.executable, "-c", HIRER, str(directory)]
     with subprocess.Popen(hirer, cwd=ROOT, stdout=subprocess.PIPE) as process:
@@ -218,8 +326,9 @@ def test_a_worker_whose_dyno_is_killed_dies_too_and_is_replaced(directory: Path)
     wait_until_up(platform, "worker.1")
     os.kill(pid_of(platform, "worker.1"), signal.SIGKILL)
     wait_for(lambda: not processes(directory), message="the worker outlived its dyno")
-    assert platform.quantities(["worker"], soon()) == {"worker": 0}
-    assert platform.scale({"worker": 1}, soon()) == {"worker": 1}
+    assert running(platform, "worker") == set()
+    assert platform.quantities(["worker"], soon()) == {"worker": 1}
+    assert running(platform, "worker") == {"worker.1"}
 
 
 def test_a_process_that_got_the_pid_of_a_dead_dyno_is_never_signalled(directory: Path) -> None:
@@ -350,15 +459,15 @@ def test_the_default_directory_is_the_users_own_for_each_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    directory = default_directory("redis://:secret@localhost:6379/0")
+    directory = default_directory(Secret("redis://:secret@localhost:6379/0"))
     assert directory.parent == tmp_path / f"celery-middle-management-{os.getuid()}"
-    assert default_directory("redis://:changed@localhost:6379/0") == directory
-    assert default_directory("redis://localhost:6379/1") != directory
+    assert default_directory(Secret("redis://:changed@localhost:6379/0")) == directory
+    assert default_directory(Secret("redis://localhost:6379/1")) != directory
     for made in directory, directory.parent:
         assert stat.S_IMODE(made.stat().st_mode) == 0o700
     directory.parent.chmod(0o777)
     with pytest.raises(PlatformError, match=r"no directory for the workers.*chmod 700"):
-        default_directory("redis://localhost:6379/0")
+        default_directory(Secret("redis://localhost:6379/0"))
 
 
 def test_celery_runs_the_app_from_the_module_that_it_is_in(directory: Path) -> None:

@@ -16,9 +16,19 @@ from typing import Any, ClassVar
 import pytest
 import redis
 from celery import Celery
+from celery.app.utils import filter_hidden_settings
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management.settings import Heroku, Pool, Secret, Settings, read_settings
+from celery_middle_management.redis_client import connect
+from celery_middle_management.secret import Secret
+from celery_middle_management.settings import (
+    Heroku,
+    Pool,
+    Settings,
+    hide_from_celery,
+    read_settings,
+)
+from tests.discreet import assert_discreet
 
 KEY = "HRKU-01234567-89ab-cdef-0123-456789abcdef"
 HUNTER = "hunter2"  # part of every other secret here
@@ -35,12 +45,17 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def read(celery: dict[str, Any] | None = None, /, **ours: Any) -> Settings | None:
-    """What an app with these settings reads: Celery's own, and ours without their prefix."""
+def app_with(celery: dict[str, Any] | None = None, /, **ours: Any) -> Celery:
+    """An app with these settings: Celery's own, and ours without their prefix."""
     app = Celery("app", set_as_current=False)
     app.conf.update(celery or {})
     app.conf.update({f"middle_management_{name}": value for name, value in ours.items()})
-    return read_settings(app)
+    return app
+
+
+def read(celery: dict[str, Any] | None = None, /, **ours: Any) -> Settings | None:
+    """What is read of it."""
+    return read_settings(app_with(celery, **ours))
 
 
 def settings(celery: dict[str, Any] | None = None, /, **ours: Any) -> Settings:
@@ -59,14 +74,22 @@ def heroku(**ours: Any) -> Heroku:
 
 def refusal(celery: dict[str, Any] | None = None, /, **ours: Any) -> str:
     """What is said of wrong settings."""
+    app = app_with(celery, **ours)
     with pytest.raises(ImproperlyConfigured) as caught:
-        read(celery, **ours)
+        read_settings(app)
     message = str(caught.value)
     assert "\n" not in message
-    assert KEY not in message
-    assert HUNTER not in message
-    assert caught.value.__context__ is None or HUNTER not in str(caught.value.__context__)
+    assert_discreet(caught.value, KEY, HUNTER)
+    assert_masked(app, KEY, HUNTER)
     return message
+
+
+def assert_masked(app: Celery, *secrets: str) -> None:
+    """Where Celery shows the app's settings, none of ours shows a secret."""
+    table = app.conf.table(with_defaults=True, censored=False)
+    ours = {name: table[name] for name in table if "middle_management" in name.lower()}
+    shown = repr(filter_hidden_settings(ours))
+    assert not any(secret in shown for secret in secrets)
 
 
 class TestEnabled:
@@ -250,6 +273,9 @@ BAD: list[tuple[str, object, str, str]] = [
     ("redis_url", f"amqp://guest:{HUNTER}@host", "is amqp://***", "rediss://"),
     ("redis_url", f"redis://:{HUNTER}#1@host", "is redis://***", REDIS),
     ("redis_url", f"redis://host/{HUNTER}", "is redis://***", REDIS),
+    ("redis_url", f"redis://host?db={HUNTER}", "is redis://***", REDIS),
+    ("heroku_api_url", f"redis://host/0?password={HUNTER}", "is ***", API_URL),
+    ("jobs_per_worker", "01234567-89AB-cdef-0123-456789abcdef", "is ***", POSITIVE),
     ("redis_url", "redis://host/1 ", "is redis://***", REDIS),
     ("redis_url", "unix://", "is unix://***", "unix:///path or redis+socket:///path"),
     ("pools", {}, "is {}", POOLS),
@@ -700,8 +726,45 @@ class TestRedis:
 
     def connection(self, found: Settings) -> Any:
         """One that redis-py would use; it connects to nothing yet."""
-        pool = redis.ConnectionPool.from_url(found.redis_url.reveal(), **found.redis_options)
+        pool = connect(found).connection_pool
         return pool.connection_class(**pool.connection_kwargs)
+
+
+class TestWhatCeleryShows:
+    """In ``celery report`` and ``celery inspect conf``."""
+
+    URL = f"redis://:{HUNTER}@host/1"
+
+    @pytest.fixture(autouse=True)
+    def hidden(self) -> None:
+        hide_from_celery()
+        hide_from_celery()
+
+    @pytest.mark.parametrize("name", ["redis_url", "heroku_api_key", "heroku_password", "redisurl"])
+    def test_is_no_secret_and_the_setting_stays_what_it_was(self, name: str) -> None:
+        app = app_with(**{name: self.URL})
+        assert_masked(app, HUNTER)
+        assert app.conf[f"middle_management_{name}"] == self.URL
+
+    def test_is_no_secret_with_a_namespace_and_configured_twice(self) -> None:
+        app = Celery("app", set_as_current=False)
+        given = {f"CELERY_MIDDLE_MANAGEMENT_{k.upper()}": LOCAL[k] for k in LOCAL}
+        for _ in range(2):
+            app.config_from_object(
+                {**given, "CELERY_MIDDLE_MANAGEMENT_REDIS_URL": self.URL},
+                namespace="CELERY",
+                force=True,
+            )
+            assert_masked(app, HUNTER)
+            found = read_settings(app)
+            assert found
+            assert found.redis_url.reveal() == self.URL
+
+    def test_is_what_helps_and_cannot_be_secret(self) -> None:
+        table = app_with(max_workers=5, platform="local", pools={"pdf": {}}).conf.table()
+        assert table["middle_management_max_workers"] == 5
+        assert table["middle_management_platform"] == "local"
+        assert table["middle_management_pools"] == {"pdf": {}}
 
 
 class TestSecret:
@@ -736,7 +799,7 @@ class TestSecret:
     def test_settings_show_none(self) -> None:
         url = f"rediss://:{HUNTER}@host?ssl_password={HUNTER}"
         found = settings(**{**ON_HEROKU, "redis_url": url})
-        assert found.redis_options["ssl_password"] == HUNTER
+        assert found.redis_options["ssl_password"]() == HUNTER
         shown = f"{found} {found!r} {found.heroku}"
         assert HUNTER not in shown
         assert KEY not in shown
