@@ -1,29 +1,53 @@
-"""The API key and Redis' password stay in the settings, whatever is printed, logged or stored."""
+"""No key and no password is in anything that is printed, logged, stored, sent or raised."""
 
 from __future__ import annotations
 
+import base64
 import gc
 import logging
+import shutil
+import socketserver
 import subprocess
 import sys
-import traceback
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.platforms import PlatformError
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.broker import CountFailed, broker_of
+from celery_middle_management.ledger import Changes, Lease, Ledger
+from celery_middle_management.platforms import PlatformError, platform_of
+from celery_middle_management.redis_server import RedisServer, free_port
 from celery_middle_management.runtime import Runtime, runtime_of
-from tests.integration.stage import API_KEY, APP, WORKER, stage
+from celery_middle_management.scaler import Scaler
+from celery_middle_management.settings import Settings, read_settings
+from celery_middle_management.tally import Batch
+from tests.discreet import assert_discreet
+from tests.integration.stage import API_KEY, APP, WORKER, Stage, stage
+from tests.rabbitmq_server import RabbitServer
 from tests.servers import ROOT, wait_for
 
-PASSWORD = "a-password-of-redis"
+USERS = ("ledger", "broker", "backend")
+#: Of Redis' users; nothing else is called so.
+PASSWORDS = tuple(f"{user}s-Pass" for user in USERS)
+WRONG, TLS = "a-wrong-Pass", "a-key-files-Pass"
+SECRETS = (
+    *(API_KEY, base64.b64encode(f":{API_KEY}".encode()).decode()),
+    *(*PASSWORDS, WRONG, TLS),
+)
 OURS = ("celery_middle_management", "heroku3", "requests", "redis")
-SECRETS = (API_KEY, PASSWORD)
 DEBUG = (*WORKER[:-3], "--loglevel", "DEBUG")
 LOGGED = "import logging; logging.basicConfig(level='DEBUG'); work.delay(1)"
+REPORTS = """
+    inspect = app.control.inspect(timeout=20, limit=1)
+    print(inspect.conf(with_defaults=True), inspect.report(), app.bugreport())
+"""
 
 
 def assert_clean(text: str) -> None:
@@ -33,47 +57,268 @@ def assert_clean(text: str) -> None:
 
 def stored(client: redis.Redis) -> str:
     """Everything that is in Redis."""
-    return repr([client.dump(key) for key in client.scan_iter()]) + repr(client.keys())
+    found = []
+    for database in (1, 2, 3):
+        client.select(database)
+        found += [(key, client.dump(key)) for key in client.scan_iter()]
+    return repr(found)
 
 
-def test_no_secret_in_logs_output_or_redis(tmp_path: Path) -> None:
-    with RedisServer() as server:
-        client = redis.Redis.from_url(server.url)
-        client.config_set("requirepass", PASSWORD)
-        client = redis.Redis.from_url(server.url, password=PASSWORD)
-        url = server.url.replace("redis://", f"redis://:{PASSWORD}@")
-        with stage(url, command=DEBUG, log_dir=tmp_path, settings={"call_interval": 1}) as on:
-            said = []
-            for fault in ({"status": 401}, {"status": 500}, {"kind": "garbage"}, None):
-                on.emulator.clear_faults()
-                if fault:
-                    on.emulator.fault(**fault)
-                ended = on.script(LOGGED)
-                said += [ended.stdout, ended.stderr]
-            wait_for(lambda: on.number("worker/finished") >= 1 or on.quantity == 0)
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """A Redis whose users have passwords."""
+    with RedisServer() as server, redis.Redis.from_url(server.url) as client:
+        for user, password in zip(USERS, PASSWORDS, strict=True):
+            client.acl_setuser(
+                user, enabled=True, passwords=[f"+{password}"], keys="*", channels="*",
+                categories=["+@all"],
+            )  # fmt: skip
+        yield server
+
+
+def address(server: RedisServer, user: str, password: str | None = None) -> str:
+    """Where *user* has a database of its own."""
+    number = USERS.index(user)
+    password = password or PASSWORDS[number]
+    return f"redis://{user}:{password}@127.0.0.1:{server.port}/{number + 1}"
+
+
+def test_no_secret_in_logs_output_or_redis(server: RedisServer, tmp_path: Path) -> None:
+    broker = address(server, "broker")
+    dead = f"redis://:{WRONG}@127.0.0.1:{free_port()}/1"
+    with stage(
+        f"{broker};{dead}",
+        address(server, "ledger"),
+        command=DEBUG,
+        log_dir=tmp_path,
+        settings={"call_interval": 1},
+    ) as on:
+        on.env["BACKEND_URL"] = address(server, "backend")
+        said = []
+        for fault in ({"status": 401}, {"status": 500}, {"kind": "garbage"}, None):
+            on.emulator.clear_faults()
+            if fault:
+                on.emulator.fault(**fault)
+            said += output(on.script(LOGGED))
+        wait_for(lambda: on.number("worker/finished") >= 1 or on.quantity == 0)
+        with on.worker("--loglevel", "DEBUG", "--pool", "solo") as worker:
+            said += output(on.script(REPORTS))
+            said += output(command(on, "mm", "status"))
+            said += output(command(on, "mm", "status", "--json"))
+            said += output(command(on, "report"))
+            assert "middle_management_enabled" in said[-2]
             with on.program("import time; work.delay(); time.sleep(60)"):
                 on.wait_for_quantity(0)
-            for arguments in (["status"], ["status", "--json"]):
-                shown = subprocess.run(
-                    [sys.executable, "-m", "celery", "-A", APP, "mm", *arguments],
-                    env=on._environment({}),
-                    cwd=ROOT,
-                    capture_output=True,
-                    text=True,
-                    check=False,
-                )
-                said += [shown.stdout, shown.stderr]
-            said += [log.read_text(errors="replace") for log in tmp_path.glob("*.log")]
-            assert any("HTTP" in text or "PATCH" in text for text in said), "DEBUG was not on"
-            assert_clean("\n".join(said))
+            said.append(worker.log)
+        said += [log.read_text(errors="replace") for log in tmp_path.glob("*.log")]
+        assert any("HTTP" in text or "PATCH" in text for text in said), "DEBUG was not on"
+        assert_clean("\n".join(said))
+        with redis.Redis.from_url(server.url) as client:
+            client.select(1)
             assert_clean(stored(client))
 
 
-def test_no_secret_in_a_repr_or_a_traceback(
-    redis_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def output(process: subprocess.CompletedProcess[str]) -> list[str]:
+    return [process.stdout, process.stderr]
+
+
+def command(on: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", APP, *arguments],
+        env=on._environment({}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# What fails
+
+
+class Parts:
+    """What an evaluation of an app is made of, without the signals of a whole runtime."""
+
+    def __init__(self, broker: Any, ledger: str | None, **conf: Any) -> None:
+        app = Celery("secretive", broker=broker, set_as_current=False)
+        app.conf.update(
+            middle_management_enabled=True,
+            middle_management_max_workers=1,
+            middle_management_heroku_app="myapp",
+            middle_management_heroku_api_key=API_KEY,
+            middle_management_heroku_api_url=f"http://127.0.0.1:{free_port()}",
+            middle_management_redis_url=ledger,
+            **conf,
+        )
+        settings = read_settings(app)
+        assert isinstance(settings, Settings)
+        self.ledger = Ledger(settings)
+        self.broker = broker_of(app, settings, self.ledger.redis)
+        self.platform = platform_of(app, settings)
+        self.scaler = Scaler(app, settings, self.ledger, self.broker, self.platform)
+
+    def read_ledger(self) -> None:
+        lease = Lease("token", time.monotonic())
+        calls: list[Callable[[], object]] = [
+            self.ledger.snapshot,
+            self.ledger.history,
+            lambda: self.ledger.report(Batch()),
+            lambda: self.ledger.commit(lease, Changes()),
+        ]
+        for call in calls:
+            with pytest.raises(redis.RedisError) as failure:
+                call()
+            assert_discreet(failure.value, *SECRETS)
+        self.scaler.evaluate(lease)
+
+    def read_broker(self) -> str:
+        with pytest.raises(CountFailed) as failure:
+            self.broker.backlogs(["celery"], {})
+        assert_discreet(failure.value, *SECRETS)
+        return str(failure.value)
+
+    def scale(self) -> None:
+        with pytest.raises(PlatformError) as failure:
+            self.platform.scale({"worker": 1}, time.monotonic())
+        assert_discreet(failure.value, *SECRETS)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No secret, neither as text nor in a frame of an error."""
     caplog.set_level(logging.DEBUG)
-    app = Celery("secretive", broker=redis_url.replace("redis://", f"redis://:{PASSWORD}@"))
+    yield
+    assert_clean(caplog.text)
+    for record in caplog.records:
+        if record.exc_info and record.exc_info[1] and record.name.startswith(OURS):
+            assert_discreet(record.exc_info[1], *SECRETS)
+
+
+@contextmanager
+def impostor() -> Iterator[int]:
+    """The port of a server that does not know how to log in, and quotes what it does not know."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            words = []
+            while line := self.rfile.readline().decode().strip():
+                if not line.startswith(("*", "$")):
+                    words.append(line)
+                if words[:1] == ["AUTH"] and len(words) == 3:
+                    quoted = "".join(f"`{word}`, " for word in words[1:])
+                    said = f"-ERR unknown command `AUTH`, with args beginning with: {quoted}\r\n"
+                    self.wfile.write(said.encode())
+                    words.clear()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        try:
+            yield listening.server_address[1]
+        finally:
+            listening.shutdown()
+
+
+def test_no_secret_where_the_ledger_is_away() -> None:
+    Parts("memory://", f"redis://ledger:{PASSWORDS[0]}@127.0.0.1:{free_port()}/2").read_ledger()
+
+
+@pytest.mark.parametrize("password", [WRONG, f"{WRONG}\udcff"], ids=["wrong", "no text"])
+def test_no_secret_where_the_ledger_refuses_it(server: RedisServer, password: str) -> None:
+    Parts("memory://", address(server, "ledger", password)).read_ledger()
+
+
+def test_no_secret_where_the_ledger_cannot_log_in() -> None:
+    with impostor() as port:
+        parts = Parts("memory://", f"redis://ledger:{PASSWORDS[0]}@127.0.0.1:{port}/2")
+        with pytest.raises(redis.RedisError, match=r"AUTH.*\*\*\*"):
+            parts.ledger.snapshot()
+        parts.read_ledger()
+
+
+@pytest.mark.parametrize("password", [TLS, WRONG])
+def test_no_secret_of_a_key_file_which_is_used_all_the_same(
+    server: RedisServer, tmp_path: Path, password: str
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-subj", "/CN=x", "-passout"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*make, f"pass:{TLS}", *files], check=True, capture_output=True)
+    query = f"ssl_keyfile={key}&ssl_certfile={certificate}&ssl_password={password}"
+    # It ends the connection that does not begin as TLS; with the wrong password none is begun.
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as deaf:
+        threading.Thread(target=deaf.serve_forever, daemon=True).start()
+        url = f"rediss://ledger:{PASSWORDS[0]}@127.0.0.1:{deaf.server_address[1]}/2?{query}"
+        parts = Parts("memory://", url)
+        with pytest.raises((redis.RedisError, OSError)) as failure:
+            parts.ledger.snapshot()
+        deaf.shutdown()
+    assert_discreet(failure.value, *SECRETS)
+    reached = "PEM" not in str(failure.value) and "decrypt" not in str(failure.value).lower()
+    assert reached == (password == TLS), failure.value
+
+
+@pytest.mark.parametrize(
+    "kind", ["away", "several", "list", "read and write", "refused", "slash", "port", "unknown"]
+)
+def test_no_secret_where_the_broker_fails(server: RedisServer, kind: str) -> None:
+    away = [f"redis://:{password}@127.0.0.1:{free_port()}/1" for password in (WRONG, TLS)]
+    conf: dict[str, Any] = {"broker_transport_options": {"max_retries": 1, "interval_start": 0}}
+    broker: Any = {
+        "away": away[0],
+        "several": ";".join(away),
+        "list": away,
+        "refused": address(server, "broker", WRONG),
+        "slash": f"redis://:a/{WRONG}@127.0.0.1/1",
+        "port": f"redis://127.0.0.1:{WRONG}/1",
+        "unknown": f"nothing://:{WRONG}@127.0.0.1/1",
+    }.get(kind)
+    if kind == "read and write":
+        conf |= {"broker_read_url": away[0], "broker_write_url": away}
+    said = Parts(broker, address(server, "ledger"), **conf).read_broker()
+    assert said.startswith("the broker ")
+    if kind in {"several", "list"}:
+        assert "***" not in said
+        assert said.count("redis://127.0.0.1:") == 2
+
+
+@pytest.mark.rabbitmq
+def test_no_secret_where_rabbitmq_refuses_it(server: RedisServer, rabbitmq: RabbitServer) -> None:
+    host = rabbitmq.url.partition("@")[2]
+    parts = Parts(f"amqp://guest:{WRONG}@{host}", address(server, "ledger"))
+    assert "ACCESS_REFUSED" in parts.read_broker()
+
+
+def test_no_secret_where_heroku_is_away(server: RedisServer) -> None:
+    Parts("memory://", address(server, "ledger")).scale()
+
+
+def test_no_secret_where_the_workers_directory_is_not_ours(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(PlatformError) as failure:
+        Parts("memory://", address(server, "ledger"), middle_management_platform="local")
+    assert_discreet(failure.value, *SECRETS)
+
+
+def test_no_secret_where_a_local_worker_cannot_be_started(
+    server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    monkeypatch.setenv("REDIS_URL", address(server, "ledger"))
+    parts = Parts("memory://", None, middle_management_platform="local")
+    monkeypatch.setattr(sys.modules[__name__], "app", parts.scaler.app, raising=False)
+    with pytest.raises(PlatformError, match="could not be started") as failure:
+        parts.platform.scale({"worker": 1}, time.monotonic() + 60)
+    assert_discreet(failure.value, *SECRETS)
+
+
+def test_no_secret_in_a_repr(server: RedisServer) -> None:
+    app = Celery("secretive", broker=address(server, "broker"))
     app.conf.update(
         middle_management_enabled=True,
         middle_management_max_workers=1,
@@ -83,12 +328,8 @@ def test_no_secret_in_a_repr_or_a_traceback(
     )
     runtime = runtime_of(app)
     assert isinstance(runtime, Runtime)
-    scaler = runtime._scaler()
-    with pytest.raises(PlatformError) as failure:
-        scaler.platform.quantities(["worker"], 0.0)  # type: ignore[attr-defined]
-    told = traceback.TracebackException.from_exception(failure.value, capture_locals=True)
-    assert_clean("".join(told.format()))
+    runtime.ledger().snapshot()
+    runtime._scaler()
     ours = [thing for thing in gc.get_objects() if str(type(thing).__module__).startswith(OURS)]
     assert ours
     assert_clean("".join(map(repr, ours)))
-    assert_clean(caplog.text)
