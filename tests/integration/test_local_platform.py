@@ -94,7 +94,7 @@ def running(platform: LocalPlatform, *pools: str) -> set[str]:
 def test_nobody_is_hired_at_first(directory: Path) -> None:
     platform = Scripts(directory)
     assert platform.quantities(["worker", "pdf"], soon()) == {"worker": 0, "pdf": 0}
-    assert running(platform, "worker", "pdf") == {"worker": [], "pdf": []}
+    assert platform.running(["worker", "pdf"], soon()) == {"worker": [], "pdf": []}
 
 
 def test_hire_two_fire_one_then_the_other(directory: Path) -> None:
