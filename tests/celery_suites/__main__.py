@@ -17,11 +17,10 @@ from pathlib import Path
 from celery_middle_management.platforms.dyno import kill_group, start_on_leash
 from celery_middle_management.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
-from tests.servers import ROOT
 
+from . import recorder
 from .environment import Environment
 from .outcomes import Difference, Outcome, differences, read, summary
-from .recorder import FILE
 
 WAYS = ("plain", "imported", "enabled")
 SUITES = ("unit", "integration")
@@ -74,7 +73,7 @@ class Runs:
         outcomes, done = self._paths(name)
         outcomes.unlink(missing_ok=True)
         done.unlink(missing_ok=True)
-        plugins = ["-p", "tests.celery_suites.recorder", "-p", "no:cacheprovider"]
+        plugins = ["-p", "recorder", "-p", "no:cacheprovider"]
         if way != "plain":
             plugins += ["-p", "celery_middle_management"]
         options = ["-q", "--timeout", str(TEST_LIMIT), *plugins]
@@ -82,12 +81,15 @@ class Runs:
         place = self._directory / f"{name}.place"
         # A copy for each: the tests write files beside themselves.
         shutil.copytree(self._environment.suites, place, dirs_exist_ok=True)
+        shutil.copy(recorder.__file__, place)
         with servers(way) as env, (self._directory / f"{name}.log").open("wb") as log:
-            paths = [str(ROOT)] if way == "plain" else [str(self._environment.ours), str(ROOT)]
-            env |= {"PYTHONPATH": os.pathsep.join(paths), FILE: str(outcomes)}
+            env[recorder.FILE] = str(outcomes)
+            if way != "plain":
+                env["PYTHONPATH"] = str(self._environment.ours)
             process = start_on_leash(command, log, env, place)
             try:
-                process.wait(SUITE_LIMIT)
+                if process.wait(SUITE_LIMIT) > 1:  # neither all passed nor some failed
+                    raise RuntimeError(f"pytest itself failed: {self._directory / name}.log")
                 done.touch()
             except subprocess.TimeoutExpired:
                 print(f"{name} was not done within {SUITE_LIMIT:.0f} s", flush=True)
@@ -99,7 +101,7 @@ class Runs:
 @contextmanager
 def servers(way: str) -> Iterator[dict[str, str]]:
     """A Redis of its own, and where needed a Heroku; the environment that leads there."""
-    ours = ("CELERY_", "MIDDLE_MANAGEMENT_", "HEROKU_", "PYTEST_", "REDIS_")
+    ours = ("CELERY_", "MIDDLE_MANAGEMENT_", "HEROKU_", "PYTEST_", "PYTHONPATH", "REDIS_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())

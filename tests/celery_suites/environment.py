@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.servers import ROOT
 
+PACKAGE = "celery_middle_management"
 #: What the tests of Celery need that we run, of those that its sdist has.
 _REQUIREMENTS = ("test.txt", "test-integration.txt", "test-ci-base.txt")
 
@@ -61,9 +62,15 @@ class Environment:
 
     def _install_ours(self) -> None:
         """Beside the environment, for a run to have it or not."""
-        shutil.rmtree(self.ours, ignore_errors=True)
+        source = self._directory / "source"
+        for old in (self.ours, source):
+            shutil.rmtree(old, ignore_errors=True)
+        # A copy, for a build leaves files behind, which the next one would install as well.
+        shutil.copytree(ROOT / PACKAGE, source / PACKAGE)
+        for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, source)
         options = ("--no-deps", "--target", str(self.ours))
-        _run(sys.executable, "-m", "pip", "install", "-q", *options, str(ROOT))
+        _run(sys.executable, "-m", "pip", "install", "-q", *options, str(source))
 
     def _pip(self, *arguments: str) -> None:
         _run(str(self.python), "-m", "pip", "-q", *arguments)

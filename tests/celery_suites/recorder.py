@@ -1,6 +1,7 @@
 """A pytest plugin for Celery's suites: writes down what became of each test.
 
-It runs in their environment, plain ones too, so it imports nothing of ours.
+It is copied to where they run: with our directory on the path, plain ones would find us too, and
+the `celery` command would load us as a plugin.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 #: Environment variable: the file to write, a JSON document a line.
 FILE = "CELERY_SUITES_OUTCOMES"
+#: Read at once, for there are tests without an environment.
+_file = os.environ.get(FILE, os.devnull)
 
 
 def pytest_collection_finish() -> None:
@@ -37,5 +40,5 @@ def pytest_runtest_logreport(report: Any) -> None:
         "seconds": round(report.duration, 2),
         "why": why[-1][-300:] if report.failed and why else "",
     }
-    with Path(os.environ[FILE]).open("a") as file:
+    with Path(_file).open("a") as file:
         file.write(json.dumps(line) + "\n")
