@@ -25,7 +25,7 @@ from .outcomes import Difference, Outcome, differences, read, summary
 WAYS = ("plain", "imported", "enabled")
 SUITES = ("unit", "integration")
 #: A run of a suite is ended after this time (s), and a test after the other.
-SUITE_LIMIT, TEST_LIMIT = 3000.0, 120.0
+SUITE_LIMIT, TEST_LIMIT = 3000.0, 300.0
 #: Of a test that differs: so often it is run again, alone and each way.
 RERUNS = 3
 
