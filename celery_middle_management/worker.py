@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import traceback
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -251,9 +252,10 @@ class Reporter:
         try:
             more = self._gate.closed(self._consumer) and self._giving_back.portion(self._consumer)
         except self._consumer.connection_errors + self._consumer.channel_errors as error:
-            self._trouble.warn("return", "the broker failed, will be tried again: %s", error)
-        except Exception:
-            logger.exception("a scheduled task could not be given back")
+            self._broker_failed("return", error)
+        except Exception:  # noqa: BLE001 - a timer must go on
+            # As text: of the error itself, a handler could show the frames, with a password.
+            logger.error("a scheduled task could not be given back:\n%s", traceback.format_exc())
         finally:
             # Without an event loop, what asks for itself again would be done in the same turn.
             self._gives = more and self._consumer.hub is not None
