@@ -88,7 +88,7 @@ class Runs:
                 env["PYTHONPATH"] = str(self._environment.ours)
             process = start_on_leash(command, log, env, place)
             try:
-                if process.wait(SUITE_LIMIT) > 1:  # neither all passed nor some failed
+                if process.wait(SUITE_LIMIT) not in (0, 1):  # neither all passed nor some failed
                     raise RuntimeError(f"pytest itself failed: {self._directory / name}.log")
                 done.touch()
             except subprocess.TimeoutExpired:
