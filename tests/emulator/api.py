@@ -15,6 +15,8 @@ from .dyno import DynoInfo, utcnow
 from .formation import Formation
 
 MAX_QUANTITY = 100
+SIZE = "Standard-1X"
+LIMITS_URL = "https://devcenter.heroku.com/articles/dyno-size#default-scaling-limits"
 RANGE = re.compile(r"id (?P<after>\])?(?P<start>[^.;\s]*)\.\.")
 
 Json = dict[str, Any]
@@ -30,7 +32,7 @@ class Answer:
 class Refusal(Exception):
     """An error in the form that Heroku gives it."""
 
-    def __init__(self, status: int, id: str, message: str, **more: str) -> None:
+    def __init__(self, status: int, id: str, message: str, **more: str | int) -> None:
         super().__init__(message)
         self.answer = Answer(status, {**more, "id": id, "message": message})
 
@@ -43,13 +45,21 @@ def invalid(message: str) -> Refusal:
     return Refusal(422, "invalid_params", message)
 
 
+def above_limit(limit: int) -> Refusal:
+    message = f"Cannot run more than {limit} {SIZE} size dynos."
+    return Refusal(422, "cannot_run_above_limit", message, limit=limit, size=SIZE, url=LIMITS_URL)
+
+
 class Api:
     """Attributes: ``rate_limit_remaining`` is what every answer says; ``page_size`` items at most
-    are in one answer, which is then a 206."""
+    are in one answer, which is then a 206; ``limits``: of process types, each the most dynos that
+    it may be scaled to; ``app_limit``: the most that the app may be scaled to, of all its types."""
 
     def __init__(self, app: str, formation: Formation, commands: dict[str, list[str]]) -> None:
         self.rate_limit_remaining = 4500
         self.page_size = 200
+        self.limits: dict[str, int] = {}
+        self.app_limit = MAX_QUANTITY
         self._app = app
         self._app_id = _uuid(app)
         self._formation = formation
@@ -118,7 +128,7 @@ class Api:
     def _update(self, name: str, body: Json) -> Answer:
         name = self._existing(name)
         if (quantity := _quantity(body)) is not None:
-            self._formation.scale({name: quantity}, by="api")
+            self._scale({name: quantity})
         return Answer(200, self._process_type(name))
 
     def _batch_update(self, body: Json) -> Answer:
@@ -133,8 +143,21 @@ class Api:
             names.append(self._existing(update["type"]))
             if (quantity := _quantity(update)) is not None:
                 quantities[names[-1]] = quantity
-        self._formation.scale(quantities, by="api")
+        self._scale(quantities)
         return Answer(200, [self._process_type(name) for name in names])
+
+    def _scale(self, quantities: dict[str, int]) -> None:
+        """Wholly, or not at all where one of them is above a limit."""
+        for name, quantity in quantities.items():
+            if quantity > self.limits.get(name, quantity):
+                raise above_limit(self.limits[name])
+        before = self._formation.quantities()
+        if sum(before.values()) < sum({**before, **quantities}.values()) > self.app_limit:
+            raise above_limit(self.app_limit)
+        try:
+            self._formation.scale(quantities, by="api")
+        except KeyError:  # it was removed a moment ago
+            raise not_found("formation", "Couldn't find that formation.") from None
 
     def _list_dynos(self) -> Answer:
         return Answer(200, [self._dyno_json(dyno) for dyno in self._dynos()])
@@ -192,10 +215,10 @@ class Api:
             "app": self._app_reference(),
             "command": " ".join(self._commands.get(name, [])),
             "created_at": _iso(self._created_at),
-            "dyno_size": {"id": _uuid("Standard-1X"), "name": "Standard-1X"},
+            "dyno_size": {"id": _uuid(SIZE), "name": SIZE},
             "id": self._type_id(name),
-            "quantity": self._formation.quantities()[name],
-            "size": "Standard-1X",
+            "quantity": self._formation.quantities().get(name, 0),
+            "size": SIZE,
             "type": name,
             "updated_at": _iso(utcnow()),
         }
@@ -209,7 +232,7 @@ class Api:
             "id": dyno.id,
             "name": dyno.name,
             "release": {"id": _uuid("v1"), "version": 1},
-            "size": "Standard-1X",
+            "size": SIZE,
             "state": dyno.state,
             "type": dyno.type,
             "updated_at": _iso(utcnow()),

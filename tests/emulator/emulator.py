@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 
 from .api import Api
@@ -39,7 +39,7 @@ class HerokuEmulator:
 
     Attributes:
         requests, changes, stops: records, the oldest first.
-        rate_limit_remaining, page_size: see Api.
+        rate_limit_remaining, page_size, app_limit: see Api.
     """
 
     def __init__(
@@ -123,13 +123,41 @@ class HerokuEmulator:
     def page_size(self, size: int) -> None:
         self._api.page_size = size
 
+    @property
+    def app_limit(self) -> int:
+        return self._api.app_limit
+
+    @app_limit.setter
+    def app_limit(self, most: int) -> None:
+        self._api.app_limit = most
+
+    def limit(self, process_type: str, most: int | None) -> None:
+        """From now on the API scales that type to *most* dynos; None: to any number."""
+        if most is None:
+            self._api.limits.pop(process_type, None)
+        else:
+            self._api.limits[process_type] = most
+
+    def remove_type(self, process_type: str) -> None:
+        """As a deploy without that process type does. Raises KeyError."""
+        self._formation.remove(process_type)
+
+    def add_type(self, process_type: str) -> None:
+        """As a deploy with that process type does; it begins with no dynos."""
+        self._formation.add(process_type)
+
+    @property
+    def pending(self) -> int:
+        """Requests that are still to be carried out, though they were given no good answer."""
+        return self._server.pending
+
     def fault(
         self,
         kind: Kind = "status",
         *,
         status: int = 500,
         count: int | None = None,
-        seconds: float = 0.0,
+        seconds: float | Callable[[], float] = 0.0,
         retry_after: float | str | None = None,
         methods: Collection[str] | None = None,
         lasting: float | None = None,

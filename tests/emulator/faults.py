@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["status", "garbage", "hang", "late_before", "late_after", "drop", "drop_after"]
+Kind = Literal[
+    "status",
+    "garbage",
+    "hang",
+    "late_before",
+    "late_after",
+    "drop",
+    "drop_after",
+    "later_error",
+    "later_hang",
+    "later_reset",
+]
 
 
 @dataclass(eq=False)
@@ -19,11 +30,15 @@ class Fault:
         kind: ``status`` answers with that status; ``garbage`` with 200 and no JSON; ``hang``
             never, until the faults are cleared; ``late_before`` carries the request out
             ``seconds`` later; ``late_after`` at once, and answers ``seconds`` later; ``drop``
-            closes the connection; ``drop_after`` carries the request out first. Only
-            ``late_*`` and ``drop_after`` carry it out.
-        status: for ``status``.
+            closes the connection; ``drop_after`` carries the request out first. ``later_*``
+            gives no good answer, and carries the request out ``seconds`` later, whatever
+            becomes of the fault or of the connection meanwhile: ``later_error`` answers at once
+            with that status, ``later_hang`` never, ``later_reset`` resets the connection. Only
+            ``late_*``, ``later_*`` and ``drop_after`` carry it out.
+        status: for ``status`` and ``later_error``.
         count: how many requests it is for; None: until cleared.
-        seconds: for ``late_*``.
+        seconds: for ``late_*`` and ``later_*``; or what draws them for each request anew, so that
+            requests are carried out in another order than they came in.
         retry_after: the header of that name, seconds or an HTTP date, for ``status``.
         methods: the HTTP methods that it is for; None: all.
         until: the monotonic time at which it ends by itself.
@@ -32,11 +47,15 @@ class Fault:
     kind: Kind
     status: int
     count: int | None
-    seconds: float
+    seconds: float | Callable[[], float]
     retry_after: float | str | None
     methods: Collection[str] | None
     until: float
     cleared: threading.Event = field(default_factory=threading.Event)
+
+    def drawn(self) -> float:
+        """The seconds for one request."""
+        return self.seconds() if callable(self.seconds) else self.seconds
 
     def is_for(self, method: str) -> bool:
         return (

@@ -102,19 +102,27 @@ class Formation:
         with self._lock:
             before = {process_type: self._quantities[process_type] for process_type in quantities}
             for process_type, after in quantities.items():
-                if after != before[process_type]:
-                    self.changes.append(
-                        Change(
-                            time.monotonic(),
-                            time.time(),
-                            process_type,
-                            before[process_type],
-                            after,
-                            by,
-                        )
-                    )
+                self._note(process_type, before[process_type], after, by)
                 self._quantities[process_type] = after
                 self._fill(process_type, "scale" if by == "api" else "hand")
+
+    def _note(self, process_type: str, before: int, after: int, by: By = "hand") -> None:
+        if after != before:
+            at = time.monotonic(), time.time()
+            self.changes.append(Change(*at, process_type, before, after, by))
+
+    def remove(self, process_type: str) -> None:
+        """As a deploy without that process type does: its dynos are stopped. Raises KeyError."""
+        with self._lock:
+            self._note(process_type, self._quantities.pop(process_type), 0)
+            for dyno in [d for d in self._dynos if d.type == process_type]:
+                if dyno.state != "stopping":
+                    dyno.stop("restart", time.monotonic(), self._kill_after)
+
+    def add(self, process_type: str) -> None:
+        """As a deploy with a new process type does: it has no dynos yet."""
+        with self._lock:
+            self._quantities.setdefault(process_type, 0)
 
     def dynos(self) -> list[DynoInfo]:
         """Those being stopped too, which Heroku's list leaves out."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import socketserver
+import struct
 import threading
 import time
 import uuid
@@ -23,7 +24,12 @@ ERROR_IDS = {403: "forbidden", 429: "rate_limit", 503: "service_unavailable"}
 
 @dataclass
 class Request:
-    """``at`` is monotonic, ``at_wall`` since the epoch; ``status`` None: no answer (yet)."""
+    """One request, and what became of it.
+
+    ``at`` is monotonic, ``at_wall`` and ``done_at`` are since the epoch. ``status`` None: no answer
+    (yet). ``met``: the kind of the fault that it met. ``done_at``: when it was carried out, whether
+    it was granted or refused; None: not (yet).
+    """
 
     at: float
     at_wall: float
@@ -31,6 +37,8 @@ class Request:
     path: str
     body: str
     status: int | None = None
+    met: str | None = None
+    done_at: float | None = None
 
 
 class Server(ThreadingHTTPServer):
@@ -48,6 +56,18 @@ class Server(ThreadingHTTPServer):
         self.closing = threading.Event()
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
+        self._later: set[threading.Timer] = set()
+
+    @property
+    def pending(self) -> int:
+        """Requests that are still to be carried out, though they were given no good answer."""
+        return sum(timer.is_alive() for timer in self._later)
+
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do *work* so much later, unless the server is closed meanwhile."""
+        timer = threading.Timer(seconds, work)
+        self._later = {other for other in self._later if other.is_alive()} | {timer}
+        timer.start()
 
     def server_bind(self) -> None:
         # HTTPServer's own asks the DNS for our name.
@@ -72,6 +92,9 @@ class Server(ThreadingHTTPServer):
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
         super().server_close()
+        for timer in self._later:
+            timer.cancel()
+            timer.join()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -115,24 +138,31 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.take(request.method)
         if fault is None:
             return self._carry_out(request)
+        request.met = fault.kind
+        if fault.kind.startswith("later_"):
+            self.server.later(fault.drawn(), lambda: self._carry_out(request))
         return self._meet(fault, request)
 
     def _meet(self, fault: Fault, request: Request) -> Answer | None:
-        if fault.kind == "hang":
+        if fault.kind in ("hang", "later_hang"):
             fault.cleared.wait()
-        elif fault.kind == "status":
+        elif fault.kind in ("status", "later_error"):
             return _error(fault)
+        elif fault.kind == "later_reset":
+            reset = struct.pack("ii", 1, 0)  # on, after no time
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         elif fault.kind == "garbage":
             return Answer(200, b"<html><h1>Application error</h1></html>")
-        elif fault.kind == "late_before" and not self.server.closing.wait(fault.seconds):
+        elif fault.kind == "late_before" and not self.server.closing.wait(fault.drawn()):
             return self._carry_out(request)
         elif fault.kind in ("late_after", "drop_after"):
             answer = self._carry_out(request)
-            self.server.closing.wait(fault.seconds)
+            self.server.closing.wait(fault.drawn())
             return answer if fault.kind == "late_after" else None
         return None
 
     def _carry_out(self, request: Request) -> Answer:
+        request.done_at = time.time()
         try:
             self._authenticate()
             range_ = self.headers.get("Range")

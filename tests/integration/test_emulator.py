@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -348,6 +349,87 @@ def test_faults(emulator: HerokuEmulator) -> None:
     emulator.clear_faults()
     emulator.fault(status=503, lasting=0.2)
     eventually(lambda: call(emulator, "GET", path).status_code == 200)
+
+
+@pytest.mark.parametrize("kind", ["later_error", "later_hang", "later_reset"])
+def test_a_write_without_a_good_answer_is_carried_out_later(
+    emulator: HerokuEmulator, kind: Any
+) -> None:
+    emulator.fault(kind, status=503, seconds=0.5, count=1)
+
+    def ask() -> int | None:
+        body = {"quantity": 2}
+        with suppress(requests.ConnectionError, requests.Timeout):
+            return requests.patch(
+                f"{emulator.url}/apps/myapp/formation/worker",
+                json=body,
+                auth=("", emulator.api_key),
+                timeout=0.2,
+            ).status_code
+        return None
+
+    assert ask() == (503 if kind == "later_error" else None)
+    (request,) = emulator.requests
+    assert (request.met, request.done_at, emulator.pending) == (kind, None, 1)
+    assert emulator.changes == []
+
+    emulator.clear_faults()
+    eventually(lambda: emulator.pending == 0)
+    (change,) = emulator.changes
+    assert (change.before, change.after, change.by) == (0, 2, "api")
+    assert change.at - request.at >= 0.5
+    assert request.done_at is not None
+
+
+def test_late_writes_overtake_each_other(emulator: HerokuEmulator) -> None:
+    late = iter([0.6, 0.1])
+    emulator.fault("later_error", status=503, seconds=lambda: next(late), count=2)
+    for quantity in (1, 3):
+        call(emulator, "PATCH", "/apps/myapp/formation/worker", json={"quantity": quantity})
+
+    eventually(lambda: emulator.pending == 0)
+    assert [(c.before, c.after) for c in emulator.changes] == [(0, 3), (3, 1)]
+
+
+def test_a_batch_with_one_type_above_its_limit_is_refused_as_a_whole(
+    emulator: HerokuEmulator,
+) -> None:
+    path = "/apps/myapp/formation"
+
+    def asked(**quantities: int) -> tuple[int, str | None]:
+        updates = [{"type": name, "quantity": quantity} for name, quantity in quantities.items()]
+        answer = call(emulator, "PATCH", path, json={"updates": updates})
+        body = answer.json()
+        return answer.status_code, body.get("id") if isinstance(body, dict) else None
+
+    emulator.limit("worker", 2)
+    assert asked(web=1, worker=3) == (422, "cannot_run_above_limit")
+    assert emulator.quantities() == {"web": 0, "worker": 0}
+    assert asked(worker=2) == (200, None)
+
+    emulator.limit("worker", None)
+    emulator.app_limit = 4
+    assert asked(web=1, worker=4) == (422, "cannot_run_above_limit")
+    assert asked(web=1, worker=3) == (200, None)
+    emulator.app_limit = 2
+    assert asked(worker=2) == (200, None)
+
+
+def test_a_type_that_a_deploy_removes_is_missing_until_another_brings_it_back(
+    emulator: HerokuEmulator,
+) -> None:
+    emulator.scale_by_hand("worker", 1)
+    settle(emulator, "worker.1")
+
+    emulator.remove_type("worker")
+    updates = {"updates": [{"type": "web", "quantity": 1}, {"type": "worker", "quantity": 1}]}
+    answer = call(emulator, "PATCH", "/apps/myapp/formation", json=updates)
+    assert (answer.status_code, answer.json()["resource"]) == (404, "formation")
+    eventually(lambda: emulator.dynos() == [])
+
+    emulator.add_type("worker")
+    assert emulator.quantities() == {"web": 0, "worker": 0}
+    assert [(c.before, c.after, c.by) for c in emulator.changes] == [(0, 1, "hand"), (1, 0, "hand")]
 
 
 def ask_in_a_thread(emulator: HerokuEmulator) -> tuple[threading.Thread, list[Exception]]:
