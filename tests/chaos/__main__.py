@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import journal
 from .brokers import BROKERS
+from .faults import KINDS
 from .invariants import check
 from .phases import Run
 from .report import as_json, as_text
@@ -29,7 +30,13 @@ def main() -> int:
     directory = options.dir or Path(tempfile.mkdtemp(prefix="chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    stage_options = Options(options.seed, options.broker, options.dynos, options.call_interval)
+    stage_options = Options(
+        options.seed,
+        options.broker,
+        options.dynos,
+        options.call_interval,
+        tuple(filter(None, options.without.split(","))),
+    )
     with Stage(directory, stage_options) as stage:
         Run(stage).run(options.minutes * 60)
     status = _judge(stage.journal_path, options.report)
@@ -60,6 +67,8 @@ def _options() -> argparse.Namespace:
                         help="the generation of Heroku's dynos")  # fmt: skip
     parser.add_argument("--call-interval", type=float, default=Options.call_interval,
                         metavar="SECONDS")  # fmt: skip
+    parser.add_argument("--without", default="", metavar="KINDS",
+                        help=f"of trouble, with commas: {', '.join(KINDS)}")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON, too")
     parser.add_argument("--dir", type=Path, help="keep what happened here; the default is kept "
                         "only if an invariant broke")  # fmt: skip

@@ -1,4 +1,11 @@
-"""The app of the chaos: its tasks write down when they begin and how they end."""
+"""The app of the chaos: its tasks write down when they begin and how they end.
+
+Where the run has several apps, every process of it, publishers and workers, has three more:
+
+- ``twin``: made by the same factory, on the same broker, for the same workers;
+- ``second``: managed as well, with a broker and workers of its own;
+- ``foreign``: not managed, with that other broker, and a queue of the same name as ours.
+"""
 
 from __future__ import annotations
 
@@ -12,44 +19,77 @@ from celery import Celery, Task, signals
 from celery.exceptions import Retry
 
 from .journal import Journal
+from .lines import own_url
 
 PLAIN = "MM_OFF" in os.environ
+SEVERAL = "CHAOS_SECOND_URL" in os.environ and not PLAIN
+#: The Heroku app of ``second``.
+SECOND = "secondapp"
 DYNO = os.environ.get("DYNO", "")
 journal = Journal(os.environ["CHAOS_JOURNAL"])
 directory = Path(os.environ["CHAOS_JOURNAL"]).parent
 
 if not PLAIN:
+    if "CHAOS_LINES" in os.environ:
+        own = own_url(os.environ["CHAOS_LINES"], os.getpid())
+        os.environ["MIDDLE_MANAGEMENT_REDIS_URL"] = own
+
     import celery_middle_management  # noqa: F401
     from celery_middle_management.agent import Courier
     from celery_middle_management.ledger import Lease
 
-app = Celery("chaos", broker=os.environ["BROKER_URL"])
-app.conf.update(
-    middle_management_enabled=not PLAIN,
-    broker_connection_retry_on_startup=True,
-    broker_transport_options=json.loads(os.environ["CHAOS_TRANSPORT_OPTIONS"]),
-    task_acks_late=True,
-    task_ignore_result=True,
-    # A killed worker's tasks come back.
-    task_reject_on_worker_lost=True,
-    worker_prefetch_multiplier=1,
-    # Celery would otherwise kill tasks by itself after the broker was restarted.
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    # After a restart of RabbitMQ this has a thread of the pool wait for an answer on the connection
-    # that the main thread reads: a worker hung until RabbitMQ missed its heartbeats.
-    worker_enable_prefetch_count_reduction=False,
-)
+
+def make_app() -> Celery:
+    app = Celery("chaos", broker=os.environ["BROKER_URL"])
+    app.conf.update(
+        middle_management_enabled=not PLAIN,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=json.loads(os.environ["CHAOS_TRANSPORT_OPTIONS"]),
+        task_acks_late=True,
+        task_ignore_result=True,
+        # A killed worker's tasks come back.
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        # Celery would otherwise kill tasks by itself after the broker was restarted.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # After a restart of RabbitMQ this has a thread of the pool wait for an answer on the
+        # connection that the main thread reads: a worker hung until RabbitMQ missed its heartbeats.
+        worker_enable_prefetch_count_reduction=False,
+    )
+    return app
+
+
+def make_second() -> Celery:
+    app = Celery("second", broker=os.environ["CHAOS_ELSEWHERE"], set_as_current=False)
+    app.conf.update(
+        middle_management_enabled=True,
+        middle_management_heroku_app=SECOND,
+        middle_management_heroku_api_url=os.environ["CHAOS_SECOND_URL"],
+        middle_management_min_workers=0,
+        middle_management_pools={"worker": {"queues": ["second"], "max_workers": 6}},
+        task_ignore_result=True,
+    )
+    return app
 
 
 def work(
-    self: Task[Any, Any], seconds: float = 0.0, retries: int = 0, countdown: float = 0.0
+    self: Task[Any, Any],
+    seconds: float = 0.0,
+    retries: int = 0,
+    countdown: float = 0.0,
+    spawns: str = "",
 ) -> None:
-    """Takes *seconds*, and then is retried until it has been *retries* times."""
+    """Takes *seconds*, and then is retried until it has been *retries* times.
+
+    It *spawns* a task of another app of this process, where there are several.
+    """
     run = {"id": self.request.id, "run": self.request.retries, **_whoami()}
     journal.write("begun", **run)
     how = "aborted"
     try:
         time.sleep(seconds)
+        if spawns and SEVERAL:
+            send_elsewhere(spawns)
         if self.request.retries < retries:
             raise self.retry(countdown=countdown)
         how = "done"
@@ -63,9 +103,31 @@ def work(
         journal.write("ended", how=how, **run)
 
 
-late: Any = app.task(bind=True, max_retries=None, name="late")(work)
-#: Celery's default: acknowledged when it begins, so that it is lost when its worker is killed.
-early: Any = app.task(bind=True, max_retries=None, name="early", acks_late=False)(work)
+def register(app: Celery) -> tuple[Any, Any]:
+    """The two sorts of task: acknowledged at the end, and, Celery's default, when it begins.
+
+    The second sort is lost when its worker is killed.
+    """
+    late = app.task(bind=True, max_retries=None, name="late")(work)
+    early = app.task(bind=True, max_retries=None, name="early", acks_late=False)(work)
+    return late, early
+
+
+app = make_app()
+late, early = register(app)
+if SEVERAL:
+    twin_late, twin_early = register(make_app())
+    second = make_second()
+    foreign = Celery("foreign", broker=os.environ["CHAOS_ELSEWHERE"], set_as_current=False)
+    app.set_current()
+
+
+def send_elsewhere(name: str) -> None:
+    """Publish one task of ``second`` or of ``foreign``, which no worker of ours ever sees."""
+    if name == "second":
+        second.send_task("late", queue="second")
+    else:
+        foreign.send_task("late", queue=os.environ["CHAOS_QUEUES"].split()[0])
 
 
 @signals.task_received.connect
@@ -84,7 +146,8 @@ def _announce_scaler() -> None:
     start = Courier._evaluate
 
     def evaluate(self: Courier, lease: Lease) -> None:
-        (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")
+        if self._settings.heroku and self._settings.heroku.app != SECOND:
+            (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")
         start(self, lease)
 
     setattr(Courier, "_evaluate", evaluate)  # noqa: B010

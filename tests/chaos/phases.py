@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from .faults import Monkey
+from .faults.platform import LATEST_WRITE
 from .invariants import AT_MINIMUM
 from .journal import Event, Follower
 from .stage import PLAIN_QUEUE, Stage
@@ -19,6 +20,10 @@ DONE_WITHIN = 180.0
 PUBLISHED_WITHIN = 30.0
 #: What is neither done nor in the broker for this long (s) is lost.
 NOWHERE = 10.0
+#: What other apps publish to see that it hires nobody, or no more than it needs, and for how long
+#: (s) that is watched.
+PROBES = {"twin": 11, "second": 5, "foreign": 40}
+PROBED_FOR = 12.0
 #: A load phase shorter than this (s) is not begun.
 SHORTEST = 20.0
 
@@ -42,8 +47,10 @@ class Run:
         try:
             over = time.monotonic() + seconds
             while (left := over - time.monotonic()) > SHORTEST:
-                self._load(min(self._random.uniform(50.0, 150.0), max(left - 30.0, SHORTEST)))
+                self._load(min(self._random.uniform(50.0, 180.0), max(left - 30.0, SHORTEST)))
                 self._quiet()
+                if self._stage.several:
+                    self._probe(self._random.choice(list(PROBES)))
         finally:
             watch.stop()
         self._stage.record_platform()
@@ -64,7 +71,11 @@ class Run:
     def _waves(self, seconds: float) -> None:
         """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
         over = time.monotonic() + seconds
-        while time.monotonic() < over:
+        while (left := over - time.monotonic()) > 0.0:
+            if self._random.random() < 0.2:
+                # Whoever is too many has long to be drained, and some are at work all the while.
+                self._stage.load("sparse")
+                self._wait(lambda: False, min(self._random.uniform(40.0, 90.0), left))
             # Long and scheduled tasks keep the pool from shrinking.
             self._stage.load(self._random.choice(["short", "short", "short", "mixed"]))
             time.sleep(self._random.uniform(2.0, 5.0))
@@ -79,21 +90,38 @@ class Run:
         self._seen_at = time.monotonic()
         self._wait(self._done, DONE_WITHIN)
         self._give_up()
-        self._wait(stage.at_minimum, AT_MINIMUM + 30.0)
+        self._wait(self._settled, LATEST_WRITE + AT_MINIMUM + 30.0)
         changes = list(stage.emulator.changes)
         by_hand = [c.at_wall for c in changes if c.by == "hand"]
         # Whoever scaled by hand after the last task's end put it off.
         last_end = max([self._owed.last_end or since, *by_hand[-1:]])
+        last_change = max((c.at_wall for c in changes), default=0.0)
         stage.journal.write(
             "quiet",
             began=since,
             last_end=last_end,
-            took=max(max((c.at_wall for c in changes), default=0.0) - last_end, 0.0)
-            if stage.at_minimum()
-            else None,
+            reached=max(last_change, last_end) if stage.at_minimum() else None,
             undone=self._given_up,
         )
         stage.broker.empty(PLAIN_QUEUE)
+
+    def _settled(self) -> bool:
+        """Whether every pool is at its minimum, and nothing is on its way that may change it."""
+        return self._stage.emulator.pending == 0 and self._stage.at_minimum()
+
+    def _probe(self, app: str) -> None:
+        """Let another app of the publishers publish while ours have nothing to do."""
+        stage = self._stage
+        stage.clear_elsewhere()
+        began = time.time()
+        stage.probe(app, PROBES[app])
+        self._wait(lambda: False, PROBED_FOR)
+        second = stage.second.changes if stage.second else []
+        hired = max((c.after for c in second if c.at_wall >= began), default=0)
+        stage.journal.write(
+            "probe", began=began, until=time.time(), app=app, tasks=PROBES[app], second=hired
+        )
+        self._wait(self._done, DONE_WITHIN)
 
     def _give_up(self) -> None:
         """Note what is still owed, and where the broker has it, and wait for it no longer."""

@@ -17,9 +17,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .app import PLAIN, app, directory, early, journal, late
+from . import app as apps
+from .app import PLAIN, SEVERAL, app, directory, early, journal, late
 
 LOAD = directory / "load"
+PROBE = directory / "probe"
 QUEUES = os.environ["CHAOS_QUEUES"].split()
 #: A worker holds a scheduled task until it is due, and the broker gives it back to another after
 #: the visibility timeout, which must be longer.
@@ -27,6 +29,9 @@ LONGEST_ETA = 40.0
 LONGEST_TASK = 18.0
 #: This part of the tasks is acknowledged when it begins.
 EARLY = 0.3
+#: Where there are several apps, this part is published by the twin, and this part spawns others.
+BY_TWIN = 0.3
+SPAWNING = 0.1
 
 
 class Publisher:
@@ -46,10 +51,14 @@ class Publisher:
                 self._some_work(load)
                 time.sleep(self._random.uniform(0.05, 0.6))
             else:
+                if not PLAIN:
+                    self._probe()
                 time.sleep(0.05)
 
     def _some_work(self, load: str) -> None:
         works: list[tuple[int, Callable[[], None]]] = [(10, self._burst), (2, self._trickle)]
+        if load == "sparse":
+            works = [(1, self._sparse)]
         if load == "mixed":
             works += [(2, self._long), (2, self._retried), (2, self._scheduled), (2, self._revoked)]
         weights, calls = zip(*works, strict=True)
@@ -66,6 +75,28 @@ class Publisher:
 
     def _long(self) -> None:
         self._publish("long", self._random.uniform(3.0, LONGEST_TASK))
+
+    def _sparse(self) -> None:
+        """So few that one worker could do them, and so long that whoever has one is at work."""
+        self._long()
+        over = time.monotonic() + self._random.uniform(3.0, 9.0)
+        while time.monotonic() < over and _load():
+            time.sleep(0.05)
+
+    def _probe(self) -> None:
+        """Have another app publish, if that is wanted; the first to claim it does it."""
+        claimed = PROBE.with_suffix(f".{os.getpid()}")
+        try:
+            PROBE.rename(claimed)
+        except FileNotFoundError:
+            return
+        name, tasks = claimed.read_text().split()
+        claimed.unlink()
+        for _ in range(int(tasks)):
+            if name == "twin":
+                self._publish("probe", 0.5, task=apps.twin_late, queue=QUEUES[0])
+            else:
+                apps.send_elsewhere(name)
 
     def _retried(self) -> None:
         for _ in range(self._random.randint(1, 4)):
@@ -91,12 +122,26 @@ class Publisher:
         if not PLAIN:
             self._guarded("revoke", lambda: app.control.revoke(task_id, terminate=terminate))
 
-    def _publish(self, what: str, seconds: float, eta: float = 0.0, **options: Any) -> None:
-        queue = self._random.choice(QUEUES)
+    def _publish(
+        self,
+        what: str,
+        seconds: float,
+        eta: float = 0.0,
+        task: Any = None,
+        queue: str = "",
+        **options: Any,
+    ) -> None:
+        queue = queue or self._random.choice(QUEUES)
+        if SEVERAL and self._random.random() < SPAWNING:
+            options["spawns"] = self._random.choice(["second", "foreign"])
         sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": queue}
         if eta:
             sent["countdown"] = eta
-        task = early if self._random.random() < EARLY else late
+        is_early = task is None and self._random.random() < EARLY
+        if task is None and SEVERAL and self._random.random() < BY_TWIN:
+            task = apps.twin_early if is_early else apps.twin_late
+        elif task is None:
+            task = early if is_early else late
         at, began = time.time(), time.perf_counter()
         result = self._guarded("publish", lambda: task.apply_async(**sent))
         took = time.perf_counter() - began
@@ -110,7 +155,7 @@ class Publisher:
                 what=what,
                 seconds=seconds,
                 eta=eta,
-                early=task is early,
+                early=is_early,
                 plain=PLAIN,
                 pid=os.getpid(),
             )

@@ -22,7 +22,9 @@ from celery_middle_management.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
 
 from .brokers import BROKERS, client
+from .clock import Clock
 from .journal import Journal
+from .lines import Exchange
 
 ROOT = Path(__file__).parent.parent.parent
 #: The queue of each pool, and its maximum.
@@ -30,6 +32,8 @@ QUEUES = {"worker": "celery", "pdf": "pdf"}
 MAXIMA = {"worker": 6, "pdf": 3}
 #: The plain publishers', which nobody consumes.
 PLAIN_QUEUE = "plain"
+#: A pool whose process type does not exist; nobody publishes for it.
+GHOST = "ghost"
 #: Between two counts at most, in call intervals.
 COUNT_INTERVAL = 6.0
 #: Errors that we have caught, and that should never have been.
@@ -38,6 +42,7 @@ FAILURES = (
     "a publisher could not report",
     "a worker could not report",
 )
+JOBS_PER_WORKER = 4
 PUBLISHERS = 2  # of each sort
 # Every sort of worker of one queue, by the number of its process.
 WORKER = """
@@ -66,6 +71,8 @@ class Options:
     dynos: Any = "cedar"
     #: Seconds; the default makes more happen in the same time than the package's own would.
     call_interval: float = 2.0
+    #: Kinds of trouble, as the report names them, that there are to be none of.
+    without: tuple[str, ...] = ()
 
 
 class Publisher:
@@ -115,6 +122,10 @@ class Stage:
         #: One Redis for both, as most users have it; it is never flushed then.
         self.shared = choose.random() < 0.3 and options.broker == "redis"
         self.pools = list(QUEUES) if choose.random() < 0.5 else ["worker"]
+        #: Whether a pool has no process type.
+        self.ghost = choose.random() < 0.3 and "missing" not in options.without
+        #: Whether there are several apps in each process.
+        self.several = choose.random() < 0.5 and "apps" not in options.without
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         self.publishers: list[Publisher] = []
@@ -141,7 +152,14 @@ class Stage:
         enter = self._exits.enter_context
         self.broker = enter(BROKERS[self.options.broker]([QUEUES[pool] for pool in self.pools]))
         own = self.broker.server if self.shared else None
-        self.ledger = own if isinstance(own, RedisServer) else enter(RedisServer())
+        #: None where it cannot be stepped.
+        self.clock = Clock(self.directory) if Clock.available() and not self.shared else None
+        self.ledger = own if isinstance(own, RedisServer) else enter(self._ledger())
+        #: None where the ledger is not apart from the broker.
+        self.lines = None if self.shared else enter(Exchange(self.ledger.port))
+        #: The broker and the platform of other apps.
+        self.elsewhere = enter(RedisServer()) if self.several else None
+        self.second = enter(HerokuEmulator(app="secondapp")) if self.several else None
         self.emulator = enter(self._emulator())
         self.ledger_client = enter(client(self.ledger.url))
         self._note_settings()
@@ -150,6 +168,9 @@ class Stage:
             self._publish(
                 f"plain-{self.seed}-{number}", {"MM_OFF": "1", "CHAOS_QUEUES": PLAIN_QUEUE}
             )
+
+    def _ledger(self) -> RedisServer:
+        return self.clock.server() if self.clock else RedisServer()
 
     def _emulator(self) -> HerokuEmulator:
         # Its dynos need its address, which is known once it is there.
@@ -166,7 +187,17 @@ class Stage:
         return emulator
 
     def _environment(self) -> dict[str, str]:
+        pools = {p: {"queues": [QUEUES[p]], "max_workers": MAXIMA[p]} for p in self.pools}
+        if self.ghost:
+            pools[GHOST] = {"queues": [GHOST], "max_workers": 1, "min_workers": 1}
+        more = {}
+        if self.lines:
+            more["CHAOS_LINES"] = self.lines.url
+        if self.second and self.elsewhere:
+            more["CHAOS_SECOND_URL"] = self.second.url
+            more["CHAOS_ELSEWHERE"] = self.elsewhere.url
         return {
+            **more,
             "PYTHON": sys.executable,
             "BROKER_URL": self.broker.server.url,
             "CHAOS_JOURNAL": str(self.journal_path),
@@ -177,10 +208,8 @@ class Stage:
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
             "MIDDLE_MANAGEMENT_REDIS_URL": self.ledger.url,
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
-            "MIDDLE_MANAGEMENT_POOLS": json.dumps(
-                {p: {"queues": [QUEUES[p]], "max_workers": MAXIMA[p]} for p in self.pools}
-            ),
-            "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "4",
+            "MIDDLE_MANAGEMENT_POOLS": json.dumps(pools),
+            "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": str(JOBS_PER_WORKER),
             "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(self.options.call_interval),
             "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL * self.options.call_interval),
         }
@@ -190,8 +219,13 @@ class Stage:
             "settings",
             **asdict(self.options),
             minimum=self.minimum,
-            maxima={pool: MAXIMA[pool] for pool in self.pools},
+            maxima={**{p: MAXIMA[p] for p in self.pools}, **({GHOST: 1} if self.ghost else {})},
+            types=self.pools,
+            jobs_per_worker=JOBS_PER_WORKER,
             shared=self.shared,
+            ghost=self.ghost,
+            several=self.several,
+            steps=self.clock is not None,
             visibility_timeout=self.broker.visibility_timeout,
         )
 
@@ -217,7 +251,7 @@ class Stage:
     def at_minimum(self) -> bool:
         """Whether every pool is."""
         quantities = self.emulator.quantities()
-        return all(quantities[pool] == self.minimum for pool in self.pools)
+        return all(quantities.get(pool) == self.minimum for pool in self.pools)
 
     def worker_pids(self) -> dict[int, str]:
         """The first process of each dyno that is up, with its name."""
@@ -237,12 +271,36 @@ class Stage:
         return (known, int(pid)) if token == known else None
 
     def evaluated_at(self) -> float:
-        """When (Unix time, s) the last evaluation that came to its end began; 0: unknown."""
+        """When (Unix time, s) the last evaluation that came to its end began; 0: unknown.
+
+        If the clock was stepped since, it is wrong by as much.
+        """
         try:
             at: Any = self.ledger_client.hget(self.key("state"), "evaluated_at")
         except redis.RedisError:
             return 0.0
-        return float(at or 0) / 1000
+        return float(at) / 1000 - (self.clock.offset if self.clock else 0) if at else 0.0
+
+    def line_pids(self) -> list[int]:
+        """Every process that has a line to the ledger, but for the children of workers."""
+        return sorted([*self.worker_pids(), *(publisher.pid for publisher in self.publishers)])
+
+    # -- other apps
+
+    def clear_elsewhere(self) -> None:
+        """As if the other apps had never done anything."""
+        if self.elsewhere and self.second:
+            with client(self.elsewhere.url) as c:
+                c.flushall()
+            self.second.scale_by_hand("worker", 0)
+            if keys := list(self.ledger_client.scan_iter("{middle-management:secondapp}:*")):
+                self.ledger_client.delete(*keys)
+
+    def probe(self, app: str, tasks: int) -> None:
+        """Have a publisher publish so many tasks through another app."""
+        draft = self.directory / "draft-probe"
+        draft.write_text(f"{app} {tasks}")
+        draft.rename(self.directory / "probe")
 
     def key(self, name: str) -> str:
         return f"{{middle-management:myapp}}:{name}"
@@ -259,7 +317,8 @@ class Stage:
                       before=change.before, after=change.after, by=change.by)  # fmt: skip
         for request in list(emulator.requests):
             write("request", at=request.at_wall, method=request.method, path=request.path,
-                  body=request.body, status=request.status)  # fmt: skip
+                  body=request.body, status=request.status, met=request.met,
+                  done_at=request.done_at)  # fmt: skip
         for stop in list(emulator.stops):
             if stop.name.startswith(tuple(self.pools)):
                 write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,

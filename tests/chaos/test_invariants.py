@@ -13,10 +13,11 @@ from tests.chaos.invariants import Story, Verdict
 from tests.chaos.journal import Event, Journal, read
 
 SETTINGS: Event = {
-    "kind": "settings", "at": 0.0, "minimum": 0, "maxima": {"worker": 6}, "shared": False,
-    "call_interval": 2.0, "visibility_timeout": 60.0,
+    "kind": "settings", "at": 0.0, "minimum": 0, "maxima": {"worker": 6, "pdf": 3}, "shared": False,
+    "call_interval": 2.0, "visibility_timeout": 60.0, "types": ["worker", "pdf"],
+    "jobs_per_worker": 4,
 }  # fmt: skip
-QUIET: Event = {"kind": "quiet", "at": 90.0, "took": 5.0, "undone": {}}
+QUIET: Event = {"kind": "quiet", "at": 990.0, "last_end": 80.0, "reached": 85.0, "undone": {}}
 ON_WORKER: Event = {"run": 0, "pid": 11, "sid": 10, "dyno": "worker.1"}
 
 
@@ -50,9 +51,28 @@ def stopped(at: float, reason: str) -> list[Event]:
     return [event("dyno", 0.5, id="d", name="worker.1", pid=10), stop]
 
 
-def asked(at: float, quantity: int) -> Event:
-    body = json.dumps({"updates": [{"type": "worker", "quantity": quantity}]})
-    return event("request", at, method="PATCH", path="", body=body, status=200)
+def asked(at: float, quantity: int | None = None, status: int | None = 200, met: str | None = None,
+          done_at: float | None = None, **more: int) -> Event:  # fmt: skip
+    quantities = {**({} if quantity is None else {"worker": quantity}), **more}
+    updates = [{"type": pool, "quantity": q} for pool, q in quantities.items()]
+    return event("request", at, method="PATCH", path="", body=json.dumps({"updates": updates}),
+                 status=status, met=met, done_at=done_at or at)  # fmt: skip
+
+
+def quiet(reached: float | None, last_end: float = 80.0) -> Event:
+    return event("quiet", 300, last_end=last_end, reached=reached, undone={})
+
+
+def limited(at: float, until: float, most: int = 3, pool: str = "worker") -> Event:
+    return event("fault", at, until=until, what="limit", pool=pool, most=most)
+
+
+def missing(at: float, until: float, pool: str = "pdf") -> Event:
+    return event("fault", at, until=until, what="missing", pool=pool)
+
+
+def probe(app: str, tasks: int, second: int = 0) -> Event:
+    return event("probe", 120, began=100, until=112, app=app, tasks=tasks, second=second)
 
 
 def changed(at: float, before: int, after: int, by: str = "api") -> Event:
@@ -85,6 +105,21 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.calls_spaced, [asked(1, 3), asked(3.1, 4)]),
     (invariants.calls_spaced, [asked(1, 0), changed(1, 3, 0), asked(1.5, 2)]),
     (invariants.calls_spaced, [fault(0.5, 1.2, "api"), asked(1, 3), asked(1.4, 3)]),
+    (invariants.calls_spaced, [fault(0.5, 1.2, "late"), asked(1, 3, 503), asked(1.4, 3)]),
+    (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, 4, 422, pdf=2), asked(1.1, pdf=2),
+                               asked(1.2, 4, 422)]),
+    (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, 3), fault(1.5, 1.6, "clock"),
+                               asked(2, 4)]),
+    (invariants.back_at_minimum, [quiet(165.0)]),
+    (invariants.back_at_minimum, [asked(75, 0, None, "later_hang", 120), quiet(220.0)]),
+    (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2), asked(1.1, pdf=2),
+                                 asked(1.2, 4, 422), asked(62, 4, 422)]),
+    (invariants.refusals_alone, [missing(0, 50), asked(1, 4, 404, pdf=2), asked(1.1, 4)]),
+    (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2), killed(2)]),
+    (invariants.refusals_alone, [asked(1, 4, 404, ghost=1), asked(1.1, 4)]),
+    (invariants.others_apart, [probe("foreign", 40), changed(90, 0, 3), changed(101, 3, 2)]),
+    (invariants.others_apart, [probe("twin", 11), changed(101, 0, 3)]),
+    (invariants.others_apart, [probe("second", 5, second=2)]),
     (invariants.nothing_raised, [
         fault(1, 3, "broker"),
         event("raised", 2, until=4, plain=False, error="kombu.exceptions.OperationalError: no"),
@@ -113,8 +148,28 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.within_limits, [changed(1, 0, 7)]),
     (invariants.within_limits, [asked(1, 7)]),
     (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, 3), asked(2, 4)]),
-    (invariants.back_at_minimum, [event("quiet", 80, took=None, undone={})]),
-    (invariants.back_at_minimum, [event("quiet", 80, took=91.0, undone={})]),
+    (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, 4, 422, pdf=2), asked(1.1, 3, pdf=2),
+                               asked(1.2, 3, ghost=1)]),
+    (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, pdf=2, status=422), asked(1.1, 3)]),
+    (invariants.back_at_minimum, [quiet(None)]),
+    (invariants.back_at_minimum, [quiet(171.0)]),
+    # A refusal is an answer, and so is what came late in time.
+    (invariants.back_at_minimum, [asked(75, 0, 429, "status"), quiet(220.0)]),
+    (invariants.back_at_minimum, [asked(75, 0, None, "later_hang", 120), quiet(226.0)]),
+    # One fired by a write that was carried out late is no better off.
+    (invariants.nothing_killed, [asked(1, 0, None, "later_hang", 3.9), begun(2),
+                                 *stopped(5, "scale")]),
+    # Nor one whose worker could not reach the ledger.
+    (invariants.nothing_killed, [fault(1, 9, "line"), begun(2), *stopped(5, "scale")]),
+    (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2)]),
+    (invariants.refusals_alone, [missing(0, 50), asked(1, 4, 404, pdf=2), asked(3, 4, 404, pdf=2)]),
+    (invariants.refusals_alone, [asked(1, 4, 404, ghost=1)]),
+    (invariants.refusals_alone, [limited(0, 50), *(asked(n * 2.0, 4, 422) for n in range(6))]),
+    (invariants.others_apart, [probe("foreign", 40), changed(101, 0, 3)]),
+    (invariants.others_apart, [probe("twin", 11), changed(101, 0, 6)]),
+    (invariants.others_apart, [probe("second", 5, second=2), changed(101, 0, 2)]),
+    (invariants.others_apart, [probe("second", 5, second=0)]),
+    (invariants.others_apart, [probe("foreign", 5, second=2)]),
     (invariants.nothing_raised, [
         event("raised", 2, until=4, plain=False, error="redis.exceptions.ConnectionError: no"),
     ]),

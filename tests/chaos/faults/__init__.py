@@ -1,0 +1,7 @@
+"""What goes wrong in production, done at random by a monkey."""
+
+from __future__ import annotations
+
+from .monkey import KINDS, Monkey
+
+__all__ = ["KINDS", "Monkey"]

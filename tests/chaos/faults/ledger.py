@@ -1,0 +1,93 @@
+"""Trouble with the ledger: its server, its clock, and the lines of single workers to it."""
+
+from __future__ import annotations
+
+from tests.chaos.lines import CUTS, line_of
+from tests.chaos.stage import Stage
+
+from .act import Act, Hands
+
+#: The clock is stepped by up to so much (s), and never further off than twice that.
+STEP = 300
+#: Lines of workers that come up for so long (s) are cut from the first word on.
+COMING_UP = (5.0, 15.0)
+
+
+def pause(hands: Hands) -> None:
+    with hands.fault("ledger", sort="pause"):
+        hands.stage.ledger.pause()
+        try:
+            hands.pause(1.0, 10.0)
+        finally:
+            hands.stage.ledger.resume()
+
+
+def restart(hands: Hands) -> None:
+    with hands.fault("ledger", sort="restart"):
+        hands.stage.ledger.restart()
+
+
+def flush(hands: Hands) -> None:
+    with hands.fault("ledger", sort="flush"):
+        hands.stage.ledger_client.flushall()
+
+
+def kill(hands: Hands) -> None:
+    with hands.fault("ledger", sort="kill"):
+        hands.stage.ledger.kill()
+        try:
+            hands.pause(0.5, 8.0)
+        finally:
+            hands.stage.ledger.restart()
+
+
+def step_clock(hands: Hands) -> None:
+    clock = hands.stage.clock
+    assert clock is not None
+    step = hands.random.randint(-STEP, STEP)
+    step = -step if abs(clock.offset + step) > 2 * STEP else step
+    with hands.fault("clock", sort="back" if step < 0 else "ahead", step=step):
+        clock.step(clock.offset + step)
+
+
+def cut_line(hands: Hands) -> None:
+    """A worker at work can reach the ledger no more."""
+    lines, pid = hands.stage.lines, hands.some_worker()
+    assert lines is not None
+    if pid is None:
+        return
+    lines.cut(pid, how := hands.random.choice(CUTS))
+    seconds = hands.random.uniform(10.0, 90.0)
+    own = {line_of(pid)}
+    hands.lasting(seconds, lambda: lines.heal(own), "line", sort=f"{how}, at work", pid=pid)
+
+
+def cut_newcomers(hands: Hands) -> None:
+    """Workers that come up cannot reach the ledger, and are not heard of at all."""
+    stage = hands.stage
+    lines = stage.lines
+    assert lines is not None
+    how = hands.random.choice(CUTS)
+    seconds = hands.random.uniform(40.0, 150.0)
+    spared = {line_of(pid) for pid in stage.worker_pids()}
+    lines.cut_newcomers(
+        how,
+        hands.random.uniform(*COMING_UP),
+        lambda line: line in spared or line in {line_of(p.pid) for p in stage.publishers},
+    )
+    hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
+
+
+def _apart(stage: Stage) -> bool:
+    return not stage.shared
+
+
+ACTS = (
+    Act(2, "ledger", pause, _apart),
+    Act(2, "ledger", restart, _apart),
+    Act(2, "ledger", flush, _apart),
+    Act(2, "ledger", kill, _apart),
+    Act(2, "clock", step_clock, lambda stage: stage.clock is not None),
+    Act(2, "line", cut_line, _apart),
+    Act(2, "line", cut_newcomers, _apart),
+)

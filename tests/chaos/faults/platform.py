@@ -1,0 +1,101 @@
+"""Trouble with Heroku: its API, its limits, and what other people do with it."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from tests.chaos.stage import MAXIMA
+
+from .act import Act, Hands
+
+#: The platform ends a request after 30 s.
+LATEST = 20.0
+#: A write that was given no good answer is carried out at most this long (s) after it came in.
+LATEST_WRITE = 60.0
+
+
+def break_api(hands: Hands) -> None:
+    lasting = hands.random.uniform(1.0, 6.0)
+    seconds = hands.random.choice([2.0, 8.0, LATEST])
+    status, retry_after = hands.random.choice([(429, None), (429, 3), (429, 6), (500, None)])
+    sort: Any = hands.random.choice(
+        [*["status"] * 3, "garbage", "hang", "drop", "drop_after", "late_before", "late_after"]
+    )
+    methods = hands.random.choice([None, None, ("PATCH",), ("GET",)])
+    hands.stage.emulator.fault(
+        sort,
+        status=status,
+        seconds=seconds,
+        retry_after=retry_after,
+        methods=methods,
+        lasting=lasting,
+    )
+    at = time.time()
+    late = seconds if sort.startswith("late") else 0.0
+    hands.write(
+        "fault", at=at, until=at + lasting + late, what="api", sort=sort, status=status,
+        retry_after=retry_after, seconds=seconds, methods=methods,
+    )  # fmt: skip
+
+
+def delay_writes(hands: Hands) -> None:
+    """Writes are carried out when nobody expects it any more, each after a time of its own."""
+    lasting = hands.random.uniform(3.0, 12.0)
+    sort: Any = hands.random.choice(["later_error", "later_hang", "later_reset", "late_before"])
+    draw = random.Random(hands.random.random())
+    hands.stage.emulator.fault(
+        sort,
+        status=503,
+        seconds=lambda: draw.uniform(0.0, LATEST_WRITE),
+        methods=("PATCH",),
+        count=hands.random.randint(1, 3),
+        lasting=lasting,
+    )
+    at = time.time()
+    hands.write("fault", at=at, until=at + lasting, what="late", sort=sort)
+
+
+def limit(hands: Hands) -> None:
+    """For a while the account may not have as many workers as we may."""
+    if (pool := hands.some_pool()) is None:
+        return
+    most = hands.random.randint(max(hands.stage.minimum, 1), MAXIMA[pool] - 1)
+    emulator = hands.stage.emulator
+    emulator.limit(pool, most)
+    seconds = hands.random.uniform(10.0, 60.0)
+    hands.lasting(seconds, lambda: emulator.limit(pool, None), "limit", pool=pool, most=most)
+
+
+def remove_type(hands: Hands) -> None:
+    """A deploy forgets a process type, and a later one brings it back."""
+    if (pool := hands.some_pool()) is None:
+        return
+    emulator = hands.stage.emulator
+    emulator.remove_type(pool)
+    seconds = hands.random.uniform(5.0, 40.0)
+    hands.lasting(seconds, lambda: emulator.add_type(pool), "missing", pool=pool)
+
+
+def scale_by_hand(hands: Hands) -> None:
+    if (pool := hands.some_pool()) is None:
+        return
+    quantity = hands.random.choice([hands.stage.minimum, *range(1, MAXIMA[pool] + 3)])
+    with hands.fault("hand", pool=pool, quantity=quantity):
+        hands.stage.emulator.scale_by_hand(pool, quantity)
+
+
+def deploy(hands: Hands) -> None:
+    with hands.fault("deploy"):
+        hands.stage.emulator.restart_all()
+
+
+ACTS = (
+    Act(5, "api", break_api),
+    Act(4, "late", delay_writes),
+    Act(2, "limit", limit),
+    Act(1, "missing", remove_type, lambda stage: len(stage.pools) > 1),
+    Act(3, "hand", scale_by_hand),
+    Act(2, "deploy", deploy),
+)

@@ -1,0 +1,37 @@
+"""Other apps of the same processes, managed or not, are no business of ours."""
+
+from __future__ import annotations
+
+import math
+
+from tests.chaos.journal import Event
+
+from .story import Story, Verdict, at_of, count_of
+
+
+def others_apart(story: Story) -> Verdict:
+    """Other apps' tasks hired nobody of ours; those of the twin as many as if they were ours."""
+    verdict = Verdict("several apps in a process stay apart")
+    for probe in story.kinds["probe"]:
+        needed = math.ceil(probe["tasks"] / story.settings["jobs_per_worker"])
+        ours = _raised_to(story, probe)
+        allowed = max(needed, story.settings["minimum"]) if probe["app"] == "twin" else 0
+        told = f"at {at_of(story, probe, 'began')} {probe['tasks']} tasks of {probe['app']} hired"
+        if ours > allowed:
+            verdict.broken.append(f"{told} {ours} workers of ours")
+        if probe["second"] != (needed if probe["app"] == "second" else 0):
+            verdict.broken.append(f"{told} {probe['second']} workers of second")
+    verdict.figures = count_of(story.kinds["probe"], "app")
+    return verdict
+
+
+def _raised_to(story: Story, probe: Event) -> int:
+    """The highest quantity that we raised any pool to while it lasted."""
+    raised = (
+        int(change["after"])
+        for change in story.kinds["change"]
+        if change["by"] == "api"
+        and change["after"] > change["before"]
+        and probe["began"] <= change["at"] <= probe["until"]
+    )
+    return max(raised, default=0)

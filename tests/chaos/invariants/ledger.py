@@ -1,0 +1,55 @@
+"""What the ledger shows: a scaler that died is replaced, and the keys are few."""
+
+from __future__ import annotations
+
+from .story import Story, Verdict, at_of
+
+REPLACED = 15.0  # s
+#: Workers that may be in the ledger though they have gone, for it learns of that by and by.
+GHOSTS = 24
+DUE_BUCKETS = 100
+HISTORY = 100
+#: Of each pool.
+STATE = 30
+
+
+def scaler_replaced(story: Story) -> Verdict:
+    """A scaler killed with the lock in its hand had a successor soon."""
+    verdict = Verdict(f"a killed scaler replaced within {REPLACED:.0f} s")
+    for replaced in story.kinds["replaced"]:
+        if replaced["took"] is None or replaced["took"] > REPLACED:
+            verdict.broken.append(
+                f"the one killed at {at_of(story, replaced, 'killed_at')} after {replaced['took']}"
+            )
+    took = [round(r["took"], 1) for r in story.kinds["replaced"] if r["took"] is not None]
+    verdict.figures = {
+        "killed while holding the lock": len(story.kinds["replaced"]),
+        "seconds": took,
+    }
+    return verdict
+
+
+def keys_bounded(story: Story) -> Verdict:
+    """At the end Redis holds our few keys, bounded, and every one expires."""
+    verdict = Verdict("keys in Redis bounded, and expire")
+    state = 20 + STATE * len(story.settings["maxima"])
+    most = {"due": DUE_BUCKETS, "history": HISTORY, "queues": 4, "lock": 1, "state": state}
+    ours = [k for k in story.kinds["key"] if "middle" in k["name"]]
+    for key in ours:
+        name = key["name"].rpartition(":")[2]
+        bound = {**most, "workers": key["live"] + GHOSTS}.get(name)
+        if bound is None or not key["name"].startswith("{middle-management:"):
+            verdict.broken.append(f"unknown key {key['name']}")
+        elif key["size"] > bound:
+            verdict.broken.append(f"{key['name']} has {key['size']} entries, more than {bound}")
+        if key["ttl"] < 0:
+            verdict.broken.append(f"{key['name']} never expires")
+    if not story.settings["shared"]:
+        verdict.broken += [f"a key not of ours: {k['name']}" for k in story.kinds["key"]
+                           if k not in ours]  # fmt: skip
+    verdict.figures = {
+        k["name"].rpartition(":")[2]: k["size"]
+        for k in ours
+        if "{middle-management:myapp}" in k["name"]
+    }
+    return verdict

@@ -1,0 +1,84 @@
+"""What the app feels of us: no exceptions, no delay, no errors in its logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .story import Story, Verdict, at_of
+
+SLOWER = 0.050  # s
+
+
+def nothing_raised(story: Story) -> Verdict:
+    """No exception but Celery's own, with its broker down, reached a publisher."""
+    verdict = Verdict("no exception of ours reached the app")
+    celerys: Counter[str] = Counter()
+    for raised in story.kinds["raised"]:
+        brokers = raised["error"].startswith(("kombu.", "redis.", "amqp."))
+        if raised["plain"] or (
+            brokers and story.disturbed("broker", raised["at"] - 5.0, raised["until"])
+        ):
+            celerys["plain" if raised["plain"] else "with the package"] += 1
+        else:
+            verdict.broken.append(f"{raised['error']} at {at_of(story, raised)}")
+    verdict.figures = {f"broker down, {who}": n for who, n in celerys.items()}
+    return verdict
+
+
+def nothing_failed(story: Story) -> Verdict:
+    """Nothing went wrong in our own code, were it caught or not."""
+    verdict = Verdict("no error of ours in the logs")
+    verdict.broken = [
+        f"{failure['log']}: {failure['message']}: {_error(failure['trace'])}"
+        for failure in story.kinds["failure"]
+    ]
+    return verdict
+
+
+def _error(trace: list[str]) -> str:
+    """The line of a traceback that names the error: the first that is not indented."""
+    return next((line for line in trace[2:] if line and not line.startswith(" ")), "?")
+
+
+def never_slower(story: Story) -> Verdict:
+    """While the ledger or the platform was down, publishing cost no more than without us.
+
+    The maximum of few publishes on a busy machine is chance: it is compared with the worst that
+    plain Celery met at any time of the run. With the first one a process connects, and ours alone
+    are killed and begin anew: it is left out of both.
+    """
+    verdict = Verdict("delay() as fast as plain Celery's")
+    all_plain = _times(story, plain=True, trouble=None)
+    for trouble in ("ledger", "api"):
+        ours = _times(story, plain=False, trouble=trouble)
+        plain = _times(story, plain=True, trouble=trouble)
+        if not ours or not plain:
+            continue
+        for name, share in (("median", 0.5), ("p99", 0.99), ("max", 1.0)):
+            mine, theirs = _quantile(ours, share), _quantile(plain, share)
+            verdict.figures[f"{trouble} down, {name}"] = (
+                f"{mine * 1000:.1f} ms, plain {theirs * 1000:.1f} ms"
+            )
+            allowed = max(theirs, *all_plain) if share == 1.0 else theirs
+            if mine > allowed + SLOWER:
+                verdict.broken.append(
+                    f"{trouble} down: {name} {mine * 1000:.1f} ms, plain {allowed * 1000:.1f} ms"
+                )
+        verdict.figures[f"{trouble} down, publishes"] = f"{len(ours)}, plain {len(plain)}"
+    return verdict
+
+
+def _times(story: Story, plain: bool, trouble: str | None) -> list[float]:
+    return [
+        float(p["took"])
+        for p in story.later_publishes
+        if p["plain"] is plain
+        and (trouble is None or story.disturbed(trouble, p["at"], p["at"] + p["took"]))
+        and not story.disturbed("broker", p["at"] - 1.0, p["at"] + p["took"])
+        and not (story.settings["shared"] and trouble == "ledger")
+    ]
+
+
+def _quantile(times: list[float], share: float) -> float:
+    ordered = sorted(times)
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]

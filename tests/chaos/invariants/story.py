@@ -1,0 +1,89 @@
+"""A journal, sorted out, and what an invariant says of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.chaos.journal import Event
+from tests.chaos.tasks import by_id, of_kind
+
+
+@dataclass
+class Verdict:
+    """What became of one invariant: ``broken`` says where, and is empty when it held."""
+
+    name: str
+    broken: list[str] = field(default_factory=list)
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def held(self) -> bool:
+        return not self.broken
+
+
+class Story:
+    """A journal, sorted out."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.kinds = of_kind(events)
+        self.tasks = by_id(events)
+        self.settings = self.kinds["settings"][0]
+        self.faults = self.kinds["fault"]
+        self._windows = {
+            what: _merged([(f["at"], f["until"]) for f in self.faults if f["what"] == what])
+            for what in {f["what"] for f in self.faults}
+        }
+        #: Dynos that were stopped, by the process that led them.
+        pids = {dyno["id"]: dyno["pid"] for dyno in self.kinds["dyno"]}
+        self.stops = {
+            (stop["name"], pids[stop["id"]]): stop
+            for stop in self.kinds["stop"]
+            if stop["id"] in pids
+        }
+        first = {p["pid"]: p["id"] for p in reversed(self.kinds["published"])}
+        #: All but the first of each process.
+        self.later_publishes = [p for p in self.kinds["published"] if p["id"] != first[p["pid"]]]
+        killed = [event for event in self.kinds["killed"] if event["sid"] is not None]
+        self.killed_workers = {e["sid"]: e["at"] for e in killed if e["what"] != "child"}
+        self.killed_children = {e["pid"]: e["at"] for e in killed if e["what"] == "child"}
+
+    def stop_of(self, event: Event) -> Event | None:
+        """How the dyno that an event happened on was stopped, if it was."""
+        return self.stops.get((event["dyno"], event["sid"]))
+
+    def was_killed(self, event: Event) -> bool:
+        """Whether the worker or the child that an event happened in was killed by the monkey."""
+        at = float(event["at"])
+        worker = float(self.killed_workers.get(event["sid"], 0.0))
+        child = float(self.killed_children.get(event["pid"], 0.0))
+        return max(worker, child) >= at - 0.1
+
+    def disturbed(self, what: str, begin: float, end: float) -> bool:
+        """Whether there was a fault of this sort between two times."""
+        windows = self._windows.get(what, [])
+        candidate = bisect_right(windows, (end, float("inf"))) - 1
+        return candidate >= 0 and bool(windows[candidate][1] >= begin)
+
+
+def _merged(windows: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same times in windows that do not overlap, in order."""
+    merged: list[tuple[float, float]] = []
+    for begin, end in sorted(windows):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
+
+
+def count_of(events: Iterable[Event], fact: str) -> dict[str, int]:
+    return dict(sorted(Counter(str(event[fact]) for event in events).items()))
+
+
+def at_of(story: Story, event: Event, name: str = "at") -> str:
+    """A time as seconds of the run."""
+    return f"{event[name] - story.settings['at']:.1f} s" if event else "?"

@@ -1,0 +1,178 @@
+"""What becomes of the tasks: none killed by a fire, none lost, none run twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from tests.chaos.journal import Event
+from tests.chaos.tasks import Task
+
+from .requests import writes
+from .story import Story, Verdict, at_of, count_of
+
+
+def nothing_killed(story: Story) -> Verdict:
+    """No task that had begun on a dyno was cut short by a fire."""
+    verdict = Verdict("no task killed by a fire")
+    stops = story.kinds["stop"]
+    fires = [stop for stop in stops if stop["reason"] == "scale"]
+    for task in story.tasks.values():
+        for begin in task.unended():
+            stop = story.stop_of(begin)
+            if stop is None or task.ended_by(begin, float(stop["asked_at"])):
+                continue
+            if stop["reason"] == "scale" and not story.was_killed(begin):
+                verdict.broken.append(
+                    f"task {task.id} began on {begin['dyno']} at {at_of(story, begin)}, which was "
+                    f"fired at {at_of(story, stop, 'asked_at')}{_order(story, stop)}"
+                )
+    verdict.figures = {
+        "fires": len(fires),
+        "fires ended by SIGKILL": sum(stop["sigkilled"] for stop in fires),
+        "stops by hand or deploy": len(stops) - len(fires),
+        "tasks killed": len(verdict.broken),
+        **{f"killed {what}": n for what, n in count_of(story.kinds["killed"], "what").items()},
+    }
+    return verdict
+
+
+def _order(story: Story, stop: Event) -> str:
+    """The write that led to a stop."""
+    done = [w for w in writes(story) if w["done_at"] and w["done_at"] <= stop["asked_at"] + 0.05]
+    if not done:
+        return ""
+    last = max(done, key=lambda write: float(write["done_at"]))
+    return (
+        f", by {last['body']} of {at_of(story, last)}, which {last['met'] or 'no fault'} met and "
+        f"which was carried out at {at_of(story, last, 'done_at')}"
+    )
+
+
+def nothing_lost(story: Story) -> Verdict:
+    """What was published for sure, and neither purged nor revoked, was finished."""
+    verdict = Verdict("every published task finished")
+    owed = [task for task in story.tasks.values() if task.owed]
+    excused: Counter[str] = Counter()
+    for task in owed:
+        if not task.done:
+            reason = _celery_lost(story, task)
+            if reason:
+                excused[reason] += 1
+            else:
+                verdict.broken.append(_lost(story, task))
+    verdict.figures = {
+        "published": len(owed),
+        "purged": sum(task.purged for task in story.tasks.values()),
+        "revoked": sum(task.revoked for task in story.tasks.values()),
+        "not finished": len(verdict.broken),
+        **excused,
+    }
+    return verdict
+
+
+def _celery_lost(story: Story, task: Task) -> str | None:
+    """The loss that Celery itself has to answer for, if it is one."""
+    published = task.published or {}
+    if any(end["how"] == "aborted: Reject" for end in task.ended):
+        return "lost by Celery: a retry while the broker was down"
+    held = sorted((*task.received, *task.begun), key=lambda event: float(event["at"]))
+    if held:
+        early = published.get("early") and _died(story, held[-1])
+        return "acknowledged early, and its worker or child was ended" if early else None
+    return _kombu_lost(story, task)
+
+
+def _kombu_lost(story: Story, task: Task) -> str | None:
+    """The loss of a task that no worker received, if kombu has to answer for it."""
+    if story.kinds["quiet"][-1]["undone"].get(task.id) != "nowhere":
+        return None
+    # kombu takes a message off its list first and writes it down as taken a moment later.
+    begin, end = _its_turn(story, task.published or {})
+    if any(begin <= at <= end for at in story.killed_workers.values()):
+        return "lost by kombu: taken by a worker that was killed at that moment"
+    if story.disturbed("broker", begin, end):
+        return "lost by kombu: taken while the broker was restarted"
+    # A fire is no excuse: whoever is drained asks the broker for nothing.
+    unasked = [stop for stop in story.kinds["stop"] if stop["reason"] != "scale"]
+    if any(stop["asked_at"] <= end and stop["at"] >= begin for stop in unasked):
+        return "lost by kombu: taken by a worker that shut down for a deploy or by hand"
+    return None
+
+
+def _died(story: Story, event: Event) -> bool:
+    """Whether what it happened in was ended after it by the monkey, by hand or by a deploy."""
+    stop = story.stop_of(event)
+    return story.was_killed(event) or (stop is not None and stop["reason"] != "scale")
+
+
+def _its_turn(story: Story, published: Event) -> tuple[float, float]:
+    """Between which times a worker took a task: queues are first in, first out, by and large."""
+    at = float(published["at"])
+    taken = [
+        (float(task.published["at"]), float(task.received[0]["at"]))
+        for task in story.tasks.values()
+        if task.received and task.published
+    ]
+    begin = max((received for when, received in taken if when < at - 0.5), default=at)
+    end = min((received for when, received in taken if when > at + 0.5), default=float("inf"))
+    return min(max(begin, at), end) - 1.0, max(begin, end) + 1.0
+
+
+def _lost(story: Story, task: Task) -> str:
+    published = task.published or {}
+    return (
+        f"task {task.id} ({published['what']}, {published['seconds']:.1f} s, eta "
+        f"{published['eta']:.1f} s) published at {at_of(story, published)}: received "
+        f"{_where(story, task.received)}, begun {_where(story, task.begun)}, ended "
+        f"{[end['how'] for end in task.ended]}; in the broker: "
+        f"{story.kinds['quiet'][-1]['undone'].get(task.id)}"
+    )
+
+
+def _where(story: Story, events: Iterable[Event]) -> list[str]:
+    return [f"{event['dyno']} at {at_of(story, event)}" for event in events]
+
+
+def nothing_twice(story: Story) -> Verdict:
+    """No run began twice, but where a worker, a child or the broker was killed."""
+    verdict = Verdict("no task ran twice without cause")
+    causes: Counter[str] = Counter()
+    for task in story.tasks.values():
+        for first, second in task.repeated():
+            cause = _cause(story, task, second)
+            if cause is None:
+                verdict.broken.append(
+                    f"task {task.id} began on {first['dyno']} at {at_of(story, first)} and on "
+                    f"{second['dyno']} at {at_of(story, second)}; received "
+                    f"{_where(story, task.received)}"
+                )
+            else:
+                causes[cause] += 1
+    verdict.figures = {"without cause": len(verdict.broken), **causes}
+    return verdict
+
+
+def _cause(story: Story, task: Task, second: Event) -> str | None:
+    seen = [e for e in (*task.received, *task.begun) if e["at"] < second["at"]]
+    if any(story.was_killed(event) for event in seen):
+        return "its worker or child was killed"
+    cut_short = [stop for begin in task.unended() if (stop := story.stop_of(begin))]
+    if any(stop["reason"] != "scale" and stop["asked_at"] < second["at"] for stop in cut_short):
+        # Heroku's SIGTERM goes to the pool's children too, and ends them.
+        return "its dyno was stopped by hand or a deploy"
+    since = min(float(event["at"]) for event in seen)
+    if story.disturbed("broker", since - 5.0, second["at"]) or _sent_twice(story, task):
+        return "the broker was restarted or paused"
+    timeout = story.settings["visibility_timeout"]
+    if timeout and second["at"] - since >= timeout - 1.0:
+        return "held for longer than the visibility timeout"
+    if task.revoked:
+        return "revoked"
+    return None
+
+
+def _sent_twice(story: Story, task: Task) -> bool:
+    """Whether Celery may have published it again, for the broker did not answer."""
+    sent = task.published
+    return sent is not None and story.disturbed("broker", sent["at"], sent["at"] + sent["took"])
