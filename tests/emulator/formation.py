@@ -106,11 +106,6 @@ class Formation:
                 self._quantities[process_type] = after
                 self._fill(process_type, "scale" if by == "api" else "hand")
 
-    def _note(self, process_type: str, before: int, after: int, by: By = "hand") -> None:
-        if after != before:
-            at = time.monotonic(), time.time()
-            self.changes.append(Change(*at, process_type, before, after, by))
-
     def remove(self, process_type: str) -> None:
         """As a deploy without that process type does: its dynos are stopped. Raises KeyError."""
         with self._lock:
@@ -146,6 +141,11 @@ class Formation:
                 raise KeyError(name)
             for dyno in running:
                 dyno.signal(signal.SIGKILL)
+
+    def _note(self, process_type: str, before: int, after: int, by: By = "hand") -> None:
+        if after != before:
+            at = time.monotonic(), time.time()
+            self.changes.append(Change(*at, process_type, before, after, by))
 
     def _fill(self, process_type: str, reason: Reason) -> None:
         """Start the lowest numbers missing, or stop the highest ones too many."""
