@@ -153,6 +153,7 @@ class Publisher:
                 took=took,
                 id=result.id,
                 what=what,
+                queue=queue,
                 seconds=seconds,
                 eta=eta,
                 early=is_early,

@@ -31,6 +31,7 @@ def published(at: float = 1.0, task: str = "t", **facts: Any) -> Event:
         "took": 0.001,
         "pid": 1,
         "what": "burst",
+        "queue": "celery",
         "seconds": 1.0,
         "eta": 0.0,
     }
@@ -206,6 +207,26 @@ def test_only_a_task_nowhere_in_the_broker_can_be_lost_by_kombu() -> None:
 
     assert judged("nowhere")
     assert not judged("taken")
+
+
+def test_a_task_lost_by_kombu_was_taken_when_its_own_queue_came_to_it() -> None:
+    def taken(at: float, task: str, queue: str, when: float) -> list[Event]:
+        return [published(at, task, queue=queue), event("received", when, id=task, **ON_WORKER)]
+
+    def judged(restarted: float) -> bool:
+        others = [
+            *taken(1, "a", "celery", 20), *taken(9, "b", "celery", 22),
+            *taken(1, "c", "pdf", 50), *taken(9, "d", "pdf", 51),
+        ]  # fmt: skip
+        lost = published(5, queue="celery")
+        restart = fault(restarted, restarted + 0.5, "broker")
+        quiet = {**QUIET, "undone": {"t": "nowhere"}}
+        ended_ = [ended(60, task) for task in "abcd"]
+        story = Story([SETTINGS, *others, lost, restart, *ended_, quiet])
+        return invariants.nothing_lost(story).held
+
+    assert judged(21)
+    assert not judged(50)
 
 
 def test_a_journal_is_read_as_it_was_written(tmp_path: Any) -> None:

@@ -107,12 +107,12 @@ def _died(story: Story, event: Event) -> bool:
 
 
 def _its_turn(story: Story, published: Event) -> tuple[float, float]:
-    """Between which times a worker took a task: queues are first in, first out, by and large."""
+    """Between which times a worker took a task: a queue is first in, first out, by and large."""
     at = float(published["at"])
     taken = [
         (float(task.published["at"]), float(task.received[0]["at"]))
         for task in story.tasks.values()
-        if task.received and task.published
+        if task.received and task.published and task.published["queue"] == published["queue"]
     ]
     begin = max((received for when, received in taken if when < at - 0.5), default=at)
     end = min((received for when, received in taken if when > at + 0.5), default=float("inf"))
