@@ -68,7 +68,8 @@ def cut_newcomers(hands: Hands) -> None:
     lines = stage.lines
     assert lines is not None
     how = hands.random.choice(CUTS)
-    seconds = hands.random.uniform(40.0, 150.0)
+    # One that has heard nothing begins all the same after a while, and is at work then.
+    seconds = hands.random.uniform(60.0, 200.0)
     spared = {line_of(pid) for pid in stage.worker_pids()}
     lines.cut_newcomers(
         how,

@@ -45,6 +45,8 @@ class Monkey:
         hands, weights = self._hands, [act.weight for act in self._acts]
         while not hands.caged.wait(hands.random.uniform(*BETWEEN_ACTS)):
             hands.heal()
+            if not self._acts:
+                continue
             act = hands.random.choices(self._acts, weights)[0]
             try:
                 act.do(hands)
