@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -42,7 +41,7 @@ class Exchange:
         self.url = ""
         self._port = port
         self._cuts: dict[str, Cut] = {}
-        self._newcomers: tuple[Cut, float, Callable[[str], bool]] | None = None
+        self._newcomers: tuple[Cut, int, Callable[[str], bool]] | None = None
         self._cut_as_newcomers: set[str] = set()
         self._known: set[str] = set()
         self._open: dict[str, set[asyncio.Task[None]]] = {}
@@ -65,9 +64,9 @@ class Exchange:
         """The line of one process, until :meth:`heal`."""
         self._loop.call_soon_threadsafe(self._cut, line_of(pid), how)
 
-    def cut_newcomers(self, how: Cut, seconds: float, spared: Callable[[str], bool]) -> None:
-        """The lines that come to be within so long, but for some, until :meth:`heal_newcomers`."""
-        self._newcomers = how, time.monotonic() + seconds, spared
+    def cut_newcomers(self, how: Cut, most: int, spared: Callable[[str], bool]) -> None:
+        """So many of the next lines that come to be, but for some, until :meth:`heal_newcomers`."""
+        self._newcomers = how, most, spared
 
     def heal(self, lines: Collection[str]) -> None:
         """Let those *lines* be used again."""
@@ -101,8 +100,8 @@ class Exchange:
         if line not in self._known:
             self._known.add(line)
             if self._newcomers:
-                how, until, spared = self._newcomers
-                if time.monotonic() < until and not spared(line):
+                how, most, spared = self._newcomers
+                if len(self._cut_as_newcomers) < most and not spared(line):
                     self._cuts[line] = how
                     self._cut_as_newcomers.add(line)
         task = asyncio.current_task()

@@ -72,7 +72,7 @@ class Run:
         """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
         over = time.monotonic() + seconds
         while (left := over - time.monotonic()) > 0.0:
-            if self._random.random() < 0.2:
+            if self._random.random() < 0.3:
                 # Whoever is too many has long to be drained, and some are at work all the while.
                 self._stage.load("sparse")
                 self._wait(lambda: False, min(self._random.uniform(40.0, 90.0), left))

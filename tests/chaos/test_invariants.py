@@ -229,6 +229,25 @@ def test_a_task_lost_by_kombu_was_taken_when_its_own_queue_came_to_it() -> None:
     assert not judged(50)
 
 
+@pytest.mark.parametrize(("publishes", "held"), [(50, True), (150, False)])
+def test_a_percentile_of_few_publishes_is_no_more_than_their_maximum(
+    publishes: int, held: bool
+) -> None:
+    """Two of ours are as slow as the one of plain Celery's that was not hit by the trouble."""
+
+    def some(pid: int, plain: bool) -> list[Event]:
+        slow = 0 if plain else 3  # the first of which does not count
+        return [
+            published(n / 100, f"{pid}-{n}", plain=plain, pid=pid, took=0.3 if n < slow else 0.01)
+            for n in range(publishes)
+        ]
+
+    story = [SETTINGS, fault(0, 50, "ledger"), *some(1, False), *some(2, True), QUIET,
+             published(60, "first", plain=True, pid=3), published(61, "x", plain=True, pid=3,
+             took=0.4)]  # fmt: skip
+    assert invariants.never_slower(Story(story)).held is held
+
+
 def test_a_journal_is_read_as_it_was_written(tmp_path: Any) -> None:
     journal = Journal(tmp_path / "journal")
     journal.write("second", at=2.0, fact="one")

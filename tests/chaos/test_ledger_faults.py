@@ -52,10 +52,11 @@ def test_the_line_of_one_process_is_cut_and_no_other(exchange: Exchange, how: st
 
 def test_newcomers_are_cut_from_their_first_word_on(exchange: Exchange) -> None:
     assert answers(exchange, ONE)
-    exchange.cut_newcomers("refused", 60.0, lambda line: line.endswith(".9"))
+    exchange.cut_newcomers("refused", 1, lambda line: line.endswith(".9"))
     assert answers(exchange, ONE)
     assert not answers(exchange, OTHER)
     assert answers(exchange, 9)
+    assert answers(exchange, OTHER + 1)
     assert exchange.heal_newcomers() == {"lines": ["127.2.17.114"]}
     wait_for(lambda: answers(exchange, OTHER))
 

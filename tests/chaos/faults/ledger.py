@@ -9,8 +9,6 @@ from .act import Act, Hands
 
 #: The clock is stepped by up to so much (s), and never further off than twice that.
 STEP = 300
-#: Lines of workers that come up for so long (s) are cut from the first word on.
-COMING_UP = (5.0, 15.0)
 
 
 def pause(hands: Hands) -> None:
@@ -73,7 +71,7 @@ def cut_newcomers(hands: Hands) -> None:
     spared = {line_of(pid) for pid in stage.worker_pids()}
     lines.cut_newcomers(
         how,
-        hands.random.uniform(*COMING_UP),
+        hands.random.randint(1, 3),
         lambda line: line in spared or line in {line_of(p.pid) for p in stage.publishers},
     )
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
