@@ -64,7 +64,7 @@ def quiet(reached: float | None, last_end: float = 80.0) -> Event:
     return event("quiet", 300, last_end=last_end, reached=reached, undone={})
 
 
-def limited(at: float, until: float, most: int = 3, pool: str = "worker") -> Event:
+def limited(at: float, until: float, most: int = 3, pool: str | None = "worker") -> Event:
     return event("fault", at, until=until, what="limit", pool=pool, most=most)
 
 
@@ -118,6 +118,7 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.refusals_alone, [missing(0, 50), asked(1, 4, 404, pdf=2), asked(1.1, 4)]),
     (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2), killed(2)]),
     (invariants.refusals_alone, [asked(1, 4, 404, ghost=1), asked(1.1, 4)]),
+    (invariants.refusals_alone, [limited(0, 50, pool=None), asked(1, 4, 422, pdf=2)]),
     (invariants.others_apart, [probe("foreign", 40), changed(90, 0, 3), changed(101, 3, 2)]),
     (invariants.others_apart, [probe("twin", 11), changed(101, 0, 3)]),
     (invariants.others_apart, [probe("second", 5, second=2)]),
@@ -165,7 +166,7 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2)]),
     (invariants.refusals_alone, [missing(0, 50), asked(1, 4, 404, pdf=2), asked(3, 4, 404, pdf=2)]),
     (invariants.refusals_alone, [asked(1, 4, 404, ghost=1)]),
-    (invariants.refusals_alone, [limited(0, 50), *(asked(n * 2.0, 4, 422) for n in range(6))]),
+    (invariants.refusals_alone, [limited(0, 50), *(asked(n * 2.0, 4, 422) for n in range(7))]),
     (invariants.others_apart, [probe("foreign", 40), changed(101, 0, 3)]),
     (invariants.others_apart, [probe("twin", 11), changed(101, 0, 6)]),
     (invariants.others_apart, [probe("second", 5, second=2), changed(101, 0, 2)]),

@@ -405,6 +405,8 @@ def test_a_batch_with_one_type_above_its_limit_is_refused_as_a_whole(
     emulator.limit("worker", 2)
     assert asked(web=1, worker=3) == (422, "cannot_run_above_limit")
     assert emulator.quantities() == {"web": 0, "worker": 0}
+    one = call(emulator, "PATCH", f"{path}/worker", json={"quantity": 3})
+    assert (one.status_code, one.json()["limit"]) == (422, 2)
     assert asked(worker=2) == (200, None)
 
     emulator.limit("worker", None)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tests.chaos.stage import MAXIMA
+from tests.emulator.api import MAX_QUANTITY
 
 from .act import Act, Hands
 
@@ -58,14 +59,23 @@ def delay_writes(hands: Hands) -> None:
 
 
 def limit(hands: Hands) -> None:
-    """For a while the account may not have as many workers as we may."""
-    if (pool := hands.some_pool()) is None:
+    """For a while a process type, or all of them, may not have as many dynos as we may hire."""
+    emulator, seconds = hands.stage.emulator, hands.random.uniform(10.0, 60.0)
+    pool = hands.some_pool() if hands.random.random() < 0.7 else None
+    if pool is not None:
+        most = hands.random.randint(max(hands.stage.minimum, 1), MAXIMA[pool] - 1)
+        emulator.limit(pool, most)
+        hands.lasting(seconds, lambda: emulator.limit(pool, None), "limit", pool=pool, most=most)
         return
-    most = hands.random.randint(max(hands.stage.minimum, 1), MAXIMA[pool] - 1)
-    emulator = hands.stage.emulator
-    emulator.limit(pool, most)
-    seconds = hands.random.uniform(10.0, 60.0)
-    hands.lasting(seconds, lambda: emulator.limit(pool, None), "limit", pool=pool, most=most)
+    others = sum(q for name, q in emulator.quantities().items() if name not in hands.stage.pools)
+    least = max(hands.stage.minimum, 1) * len(hands.stage.pools)
+    greatest = sum(MAXIMA[pool] for pool in hands.stage.pools) - 1
+    emulator.app_limit = others + hands.random.randint(least, greatest)
+
+    def heal() -> None:
+        emulator.app_limit = MAX_QUANTITY
+
+    hands.lasting(seconds, heal, "limit", pool=None, most=emulator.app_limit)
 
 
 def remove_type(hands: Hands) -> None:

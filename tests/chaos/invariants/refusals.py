@@ -10,9 +10,9 @@ from .story import Story, Verdict, at_of
 #: After a batch was refused, what was right in it is asked for again within this time (s).
 ASKED_SINGLY = 10.0
 #: What was refused is not asked for again for a minute: in so long (s) a pool is refused so often,
-#: as a part of the batch and then alone.
+#: as a part of the batch, then alone, and while it looks for the limit.
 WINDOW = 55.0
-MOST = 5
+MOST = 6
 #: After these, a scaler cannot know, or may not call, or is no more.
 EXCUSES = ("api", "late", "ledger", "clock", "broker")
 
@@ -49,7 +49,9 @@ def _at_fault(story: Story, request: Event) -> set[str]:
             and fault["at"] - 0.1 <= at <= fault["until"] + 0.1
         ):
             quantity = asked(request).get(fault["pool"], 0)
-            if fault["what"] == "missing" or quantity > fault["most"]:
+            if fault["pool"] is None:  # all are too many together
+                found |= asked(request).keys()
+            elif fault["what"] == "missing" or quantity > fault["most"]:
                 found.add(fault["pool"])
     return found & asked(request).keys()
 
