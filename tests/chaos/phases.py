@@ -47,7 +47,7 @@ class Run:
         try:
             over = time.monotonic() + seconds
             while (left := over - time.monotonic()) > SHORTEST:
-                self._load(min(self._random.uniform(50.0, 180.0), max(left - 30.0, SHORTEST)))
+                self._load(min(self._random.uniform(50.0, 210.0), max(left - 30.0, SHORTEST)))
                 self._quiet()
                 if self._stage.several:
                     self._probe(self._random.choice(list(PROBES)))
@@ -72,10 +72,10 @@ class Run:
         """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
         over = time.monotonic() + seconds
         while (left := over - time.monotonic()) > 0.0:
-            if self._random.random() < 0.3:
+            if self._random.random() < 0.12:
                 # Whoever is too many has long to be drained, and some are at work all the while.
                 self._stage.load("sparse")
-                self._wait(lambda: False, min(self._random.uniform(40.0, 90.0), left))
+                self._wait(lambda: False, min(self._random.uniform(60.0, 150.0), left))
             # Long and scheduled tasks keep the pool from shrinking.
             self._stage.load(self._random.choice(["short", "short", "short", "mixed"]))
             time.sleep(self._random.uniform(2.0, 5.0))

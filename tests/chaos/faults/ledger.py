@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.chaos.lines import CUTS, line_of
-from tests.chaos.stage import Stage
+from tests.chaos.stage import MAXIMA, Stage
 
 from .act import Act, Hands
 
@@ -75,6 +75,12 @@ def cut_newcomers(hands: Hands) -> None:
         lambda line: line in spared or line in {line_of(p.pid) for p in stage.publishers},
     )
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
+    pool = hands.some_pool()
+    if pool is not None and hands.random.random() < 0.6:
+        # More than are needed, so that they are soon to be fired.
+        quantity = min(stage.emulator.quantities()[pool] + 2, MAXIMA[pool] + 2)
+        with hands.fault("hand", pool=pool, quantity=quantity):
+            stage.emulator.scale_by_hand(pool, quantity)
 
 
 def _apart(stage: Stage) -> bool:
