@@ -47,7 +47,7 @@ class Run:
         try:
             over = time.monotonic() + seconds
             while (left := over - time.monotonic()) > SHORTEST:
-                self._load(min(self._random.uniform(50.0, 210.0), max(left - 30.0, SHORTEST)))
+                self._load(min(self._random.uniform(50.0, 240.0), max(left - 30.0, SHORTEST)))
                 self._quiet()
                 if self._stage.several:
                     self._probe(self._random.choice(list(PROBES)))
@@ -72,7 +72,7 @@ class Run:
         """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
         over = time.monotonic() + seconds
         while (left := over - time.monotonic()) > 0.0:
-            if self._random.random() < 0.12:
+            if self._random.random() < 0.12 or time.monotonic() < self._stage.sparse_until:
                 # Whoever is too many has long to be drained, and some are at work all the while.
                 self._stage.load("sparse")
                 self._wait(lambda: False, min(self._random.uniform(60.0, 150.0), left))

@@ -128,6 +128,8 @@ class Stage:
         self.several = choose.random() < 0.5 and "apps" not in options.without
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
+        #: Until then (``monotonic()``) the load is to be sparse.
+        self.sparse_until = 0.0
         self.publishers: list[Publisher] = []
         self.plain_publishers: list[Publisher] = []
         self._exits = contextlib.ExitStack()
@@ -338,7 +340,8 @@ class Stage:
         live = len(self.worker_pids())
         c = self.ledger_client
         for key in c.scan_iter(count=1000):
-            sort = str(c.type(key))
+            sort, ttl = str(c.type(key)), c.ttl(key)
             sizes = {"hash": c.hlen, "list": c.llen}
             size = sizes[sort](key) if sort in sizes else 1
-            self.journal.write("key", name=key, type=sort, ttl=c.ttl(key), size=size, live=live)
+            if c.exists(key):  # and not a lock that was given up since
+                self.journal.write("key", name=key, type=sort, ttl=ttl, size=size, live=live)

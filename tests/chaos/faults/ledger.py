@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.chaos.lines import CUTS, line_of
 from tests.chaos.stage import MAXIMA, Stage
 
@@ -77,7 +79,8 @@ def cut_newcomers(hands: Hands) -> None:
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
     pool = hands.some_pool()
     if pool is not None and hands.random.random() < 0.6:
-        # More than are needed, so that they are soon to be fired.
+        # More than are needed for what there is to do, so that they are soon to be fired.
+        stage.sparse_until = time.monotonic() + seconds
         quantity = min(stage.emulator.quantities()[pool] + 2, MAXIMA[pool] + 2)
         with hands.fault("hand", pool=pool, quantity=quantity):
             stage.emulator.scale_by_hand(pool, quantity)

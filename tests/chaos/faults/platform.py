@@ -43,7 +43,7 @@ def break_api(hands: Hands) -> None:
 
 def delay_writes(hands: Hands) -> None:
     """Writes are carried out when nobody expects it any more, each after a time of its own."""
-    lasting = hands.random.uniform(3.0, 12.0)
+    lasting = hands.random.uniform(8.0, 25.0)
     sort: Any = hands.random.choice(["later_error", "later_hang", "later_reset", "late_before"])
     draw = random.Random(hands.random.random())
     hands.stage.emulator.fault(
@@ -51,7 +51,7 @@ def delay_writes(hands: Hands) -> None:
         status=503,
         seconds=lambda: draw.uniform(0.0, LATEST_WRITE),
         methods=("PATCH",),
-        count=hands.random.randint(1, 3),
+        count=hands.random.randint(1, 2),
         lasting=lasting,
     )
     at = time.time()
