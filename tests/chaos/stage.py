@@ -275,13 +275,15 @@ class Stage:
     def evaluated_at(self) -> float:
         """When (Unix time, s) the last evaluation that came to its end began; 0: unknown.
 
-        If the clock was stepped since, it is wrong by as much.
+        If the clock was stepped since, and the ledger has not noticed, it is wrong by as much.
         """
         try:
-            at: Any = self.ledger_client.hget(self.key("state"), "evaluated_at")
+            # The second is how far the ledger's own time is ahead of Redis' clock.
+            at, ahead = self.ledger_client.hmget(self.key("state"), ["evaluated_at", "clock"])
         except redis.RedisError:
             return 0.0
-        return float(at) / 1000 - (self.clock.offset if self.clock else 0) if at else 0.0
+        stepped = self.clock.offset if self.clock else 0
+        return (float(at) - float(ahead or 0)) / 1000 - stepped if at else 0.0
 
     def line_pids(self) -> list[int]:
         """Every process that has a line to the ledger, but for the children of workers."""
