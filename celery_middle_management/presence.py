@@ -27,6 +27,8 @@ class Presence:
     stopped: float = 0.0
     #: It is shutting down: it takes no tasks and will not again.
     closing: bool = False
+    #: It takes nothing now, for it could not begin it soon.
+    full: bool = False
     #: Requests that it has begun or must finish before it may be stopped.
     busy: int = 0
     #: Scheduled tasks that it gives back to the broker before it may be stopped.
@@ -40,7 +42,7 @@ class Presence:
 
     def takes(self, queues: Collection[str], now: float) -> bool:
         """Whether it takes tasks of some of these queues."""
-        at_work = not self.stopped and not self.closing and not self.silent(now)
+        at_work = not (self.stopped or self.closing or self.full or self.silent(now))
         return at_work and any(q in queues for q in self.queues)
 
     def silent(self, now: float) -> bool:
@@ -56,6 +58,7 @@ class Presence:
                 "since": self.since,
                 "stopped": self.stopped,
                 "closing": self.closing,
+                "full": self.full,
                 "busy": self.busy,
                 "returning": self.returning,
                 "queues": self.queues,
@@ -81,6 +84,7 @@ class Presence:
             seen=seen,
             stopped=told["stopped"],
             closing=told["closing"],
+            full=told.get("full", False),  # older releases do not tell
             busy=told["busy"],
             returning=told.get("returning", 0),
             queues=tuple(told["queues"]),

@@ -105,7 +105,8 @@ def _refused(page: Page, snapshot: Snapshot) -> Document | None:
 
 def _tasks(page: Page, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
     live = tuple(p for p in snapshot.presences if not p.silent(page.now))
-    running = held_in(live, queues).running
+    work = held_in(live, queues)
+    running = work.running
     waiting = max(page.outstanding - running, 0)
     scheduled, held = (
         sum(n for due, n in buckets.items() if due > page.now)
@@ -116,6 +117,8 @@ def _tasks(page: Page, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
         "outstanding": waiting + running,
         "waiting": waiting,
         "running": running,
+        # Of those that wait: only the workers that hold them can begin them.
+        "reserved": work.waiting,
         "scheduled": max(scheduled, held),
         "counted_at": _iso(page.count.at if page.count else None, snapshot),
     }

@@ -82,6 +82,8 @@ def _workers(pool: Mapping[str, Any], now: datetime) -> Iterator[Text | str]:
 def _tasks(pool: Mapping[str, Any], now: datetime) -> Iterator[Text | str]:
     tasks = pool["tasks"]
     yield f"{tasks['waiting']} waiting, {tasks['running']} running"
+    if tasks["reserved"]:
+        yield Text(f"{tasks['reserved']} reserved by a worker", style="dim")
     if tasks["scheduled"]:
         yield f"{tasks['scheduled']} scheduled"
     if tasks["counted_at"] is None:

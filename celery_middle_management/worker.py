@@ -29,6 +29,7 @@ from .cordon import HEARS_WITHIN, Cordon, Orders
 from .demand import Held
 from .ledger import Reply
 from .names import pool_of
+from .prefetch import Prefetch
 from .presence import Presence
 from .scheduled import GivingBack, ScheduledScan, closing, one_by_one, queue_of_request
 from .settings import Settings
@@ -123,6 +124,7 @@ class Reporter:
         #: The ledger's time less that of our clock (s).
         self._ahead = 0.0
         self._consumer: Any = None
+        self._prefetch: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._waker: Any = None
@@ -132,9 +134,10 @@ class Reporter:
         self._gives = False
         self._trouble = TroubleLog(logger)
 
-    def start(self, consumer: Any) -> None:
+    def start(self, consumer: Any, prefetch: Prefetch) -> None:
         """The consumer has connected and is about to consume."""
         self._consumer = consumer
+        self._prefetch = prefetch
         if self._thread is None:
             # Heard before the first task is taken: a cordoned worker does not begin.
             with self._trouble.guard("a worker's first report"):
@@ -156,7 +159,7 @@ class Reporter:
         if self._waker is not None:
             self._waker.cancel()
         if hub is not None:
-            self._waker = hub.call_repeatedly(INTERVAL, lambda: None)
+            self._waker = hub.call_repeatedly(INTERVAL, self._prefetch.keep_alive)
 
     def close(self) -> None:
         """The worker has finished: say goodbye."""
@@ -190,6 +193,7 @@ class Reporter:
         limited = list(_rate_limited(self._consumer))
         reserved = _copy(worker_state.reserved_requests)
         active = _copy(worker_state.active_requests)
+        self._prefetch.watch(active, sum(sum(b.values()) for b in scheduled.due.values()))
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in {*limited, *reserved, *active}:
             entry = counts[queue_of_request(request)]
@@ -207,6 +211,7 @@ class Reporter:
             seen=0.0,
             stopped=cordon.at if stopped and cordon else 0.0,
             closing=closing(),
+            full=self._prefetch.full,
             busy=max(
                 len({*limited, *reserved, *active}) + scheduled.imminent,
                 _jobs(self._consumer.pool),
@@ -298,12 +303,14 @@ class WorkerStep(bootsteps.StartStopStep):
         self._trouble = TroubleLog(logger)
         self._reporter: Reporter | None = None
         with self._trouble.guard("making a worker's reporter"):
+            self._prefetch = Prefetch(consumer)
             self._reporter = type(self).make_reporter(consumer)
 
     def start(self, consumer: Any) -> None:
         if self._reporter is not None:
             with self._trouble.guard("starting a worker's reporter"):
-                self._reporter.start(consumer)
+                self._prefetch.start()
+                self._reporter.start(consumer, self._prefetch)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

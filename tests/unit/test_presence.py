@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from .crew import DRAWN, NOW, presence
         ({}, True),
         ({"stopped": DRAWN}, False),
         ({"closing": True}, False),
+        ({"full": True}, False),
         ({"seen": NOW - SILENT - 1}, False),
         ({"queues": ("other",)}, False),
         ({"queues": ()}, False),
@@ -49,6 +51,7 @@ def test_it_is_read_as_it_was_written() -> None:
         "worker.1",
         stopped=NOW - 3,
         closing=True,
+        full=True,
         busy=2,
         queues=("a", "b"),
         held={"a": Held(1, 2, 3, 4)},
@@ -56,3 +59,9 @@ def test_it_is_read_as_it_was_written() -> None:
         recent={"a": {10: 1}},
     )
     assert Presence.unpacked(told.packed(), told.id, told.seen) == told
+
+
+def test_it_is_read_as_an_older_release_wrote_it() -> None:
+    told = presence("worker.1", queues=("a",))
+    older = json.dumps({k: v for k, v in json.loads(told.packed()).items() if k != "full"})
+    assert Presence.unpacked(older, told.id, told.seen) == told

@@ -87,6 +87,7 @@ def test_nothing_is_known_yet() -> None:
                     "outstanding": 0,
                     "waiting": 0,
                     "running": 0,
+                    "reserved": 0,
                     "scheduled": 0,
                     "counted_at": None,
                 },
@@ -114,6 +115,7 @@ def test_nothing_is_known_yet() -> None:
                     "outstanding": 0,
                     "waiting": 0,
                     "running": 0,
+                    "reserved": 0,
                     "scheduled": 0,
                     "counted_at": None,
                 },
@@ -152,6 +154,8 @@ def test_tasks_are_the_count_and_what_was_told_since() -> None:
         "outstanding": 18,
         "waiting": 15,
         "running": 3,
+        # What only its holder can begin.
+        "reserved": 1,
         "scheduled": 4,
         "counted_at": "2027-01-15T07:59:48.000+00:00",
     }
@@ -246,7 +250,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
     document = status_of(
         settings(),
         snapshot(
-            replace(presence("worker.3", running=1), returning=7),
+            replace(presence("worker.3", running=1, waiting=2), returning=7),
             due={int(NOW) + 50: 4},
             count={"at": NOW - 12, "waiting": 12, "running": 0, "scheduled": 4, "drift": 5},
             quantity=3,
@@ -259,13 +263,14 @@ def test_the_table_tells_it_all_at_any_width() -> None:
     for part in (
         "3 / 2 needed (0-10)",
         "11 waiting, 1 running",
+        "2 reserved by a worker",
         "4 scheduled",
         "counted 12 s ago, drift +5",
         "hire 0 -> 3, 12 s ago",
         "[red]because",
         "next change in 9 s",
         "1 draining",
-        "worker.3 drains for 5 min: 1 running, 0 waiting, 7 scheduled to give back",
+        "worker.3 drains for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
     ):
         assert part in text
     assert "\x1b" not in text

@@ -124,12 +124,28 @@ def hold_reborn(self: Task) -> None:
 @app.task(bind=True)
 def note(self: Task, seconds: float = 0.0, again_in: float | None = None) -> None:
     """Write down when it begins and ends; with *again_in* it is retried once, so much later."""
-    journal = Journal()
-    journal.begin(self.request.id)
-    time.sleep(seconds)
-    journal.end(self.request.id)
+    _note(self, seconds)
     if again_in is not None and not self.request.retries:
         raise self.retry(countdown=again_in)
+
+
+@app.task(bind=True, acks_late=True)
+def note_late(self: Task, seconds: float = 0.0) -> None:
+    """As `note`, acknowledged when it ends."""
+    _note(self, seconds)
+
+
+@app.task(bind=True, rate_limit="4/s")
+def note_rarely(self: Task, seconds: float = 0.0) -> None:
+    """As `note`, four times a second at most."""
+    _note(self, seconds)
+
+
+def _note(task: Task, seconds: float) -> None:
+    journal = Journal()
+    journal.begin(task.request.id)
+    time.sleep(seconds)
+    journal.end(task.request.id)
 
 
 def _hold(task: Task) -> None:

@@ -1,0 +1,84 @@
+"""A worker takes no more tasks than it can begin within about a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.scenes import Scene, scene
+from tests.integration.stage import WORKER
+from tests.rabbitmq_server import RabbitServer
+
+#: Celery's default.
+PREFETCH = ("--prefetch-multiplier", "4")
+
+
+def nobody_idles_beside_a_worker_that_took_too_much(it: Scene, task: str) -> None:
+    publisher = it.program()
+    publisher.say(f"for _ in range(3): {task}.delay()")
+    # One each, whoever of them came up first.
+    it.wait_at_work("worker.1", "worker.2", "worker.3")
+    publisher.say("for _ in range(3): note.delay()")
+    it.let_go("worker.1", "worker.2", "worker.3")
+    it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 6)
+    it.assert_nobody_was_killed()
+
+
+def test_nobody_idles_beside_a_worker_that_took_too_much(tmp_path: Path) -> None:
+    with scene(tmp_path, command=(*WORKER, *PREFETCH)) as it:
+        nobody_idles_beside_a_worker_that_took_too_much(it, "hold_early")
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("task", ["hold", "hold_early"])
+def test_nobody_idles_beside_a_worker_to_which_too_much_was_pushed(
+    task: str, tmp_path: Path, rabbitmq: RabbitServer
+) -> None:
+    env = {"TASK_QUEUE": f"pushed-{task}"}
+    with scene(tmp_path, broker_url=rabbitmq.url, env=env, command=(*WORKER, *PREFETCH)) as it:
+        nobody_idles_beside_a_worker_that_took_too_much(it, task)
+
+
+#: Short and long, early and late, now and later, of two queues, and rate-limited; 69 tasks.
+MIXED = """
+for i in range(6):
+    for _ in range(8): note.delay()
+    note.apply_async((0.3,), queue=other)
+    (note_late if i % 2 else note).apply_async((0.0,), queue=other)
+    if i % 3 == 0: note_late.delay(1.5)
+    if i % 3 == 1: note.apply_async((1.2,), countdown=1)
+    if i % 3 == 2: note_rarely.delay()
+    if i % 5 == 0: note.apply_async(countdown=2)
+    if i % 5 == 1: note.apply_async((0.1,), queue=other, countdown=0.5)
+"""
+POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
+
+
+def a_mixed_load_runs_to_its_end(it: Scene, queue: str, pool: str) -> None:
+    """Every task once, though the worker stops and takes up consuming all the time."""
+    it.forbid_evaluations()
+    publisher = it.program()
+    arguments = ("-P", pool, "-c", "2", "-Q", f"{queue},other-{queue}", *PREFETCH)
+    with it.on.worker(*arguments, DYNO="worker.1"):
+        publisher.say(f"other = 'other-{queue}'\n{MIXED}")
+        it.wait(lambda: sum(run.end is not None for run in it.journal.runs()) >= 69)
+        it.wait(lambda: it.presence("worker.1")["busy"] == 0)
+    runs = [run.task for run in it.journal.runs()]
+    assert len(runs) == len({*runs}) == 69
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_mixed_load_runs_to_its_end(pool: str, tmp_path: Path) -> None:
+    with scene(tmp_path, command=None) as it:
+        a_mixed_load_runs_to_its_end(it, "celery", pool)
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("pool", ["prefork", "solo", "gevent"])
+def test_a_mixed_load_that_is_pushed_runs_to_its_end(
+    pool: str, tmp_path: Path, rabbitmq: RabbitServer
+) -> None:
+    queue = f"mixed-{pool}"
+    with scene(tmp_path, broker_url=rabbitmq.url, env={"TASK_QUEUE": queue}, command=None) as it:
+        a_mixed_load_runs_to_its_end(it, queue, pool)
