@@ -82,3 +82,36 @@ def test_a_mixed_load_that_is_pushed_runs_to_its_end(
     queue = f"mixed-{pool}"
     with scene(tmp_path, broker_url=rabbitmq.url, env={"TASK_QUEUE": queue}, command=None) as it:
         a_mixed_load_runs_to_its_end(it, queue, pool)
+
+
+def test_a_broker_that_closes_idle_connections_does_not_have_a_long_task_run_twice(
+    tmp_path: Path,
+) -> None:
+    with scene(tmp_path, command=None) as it:
+        it.redis.config_set("timeout", 2)
+        it.forbid_evaluations()
+        publisher = it.program()
+        with it.on.worker("-c", "1", *PREFETCH, DYNO="worker.1") as worker:
+            publisher.say("note_late.delay(6)")
+            it.wait(lambda: [run for run in it.journal.runs() if run.end])
+            publisher.say("note.delay()")
+            it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
+            assert "Connection to broker lost" not in worker.log
+        assert len(it.journal.runs()) == 2
+
+
+def test_queues_that_would_be_lost_without_a_consumer_are_consumed_all_the_time(
+    tmp_path: Path,
+) -> None:
+    with scene(tmp_path, command=None) as it:
+        it.forbid_evaluations()
+        publisher = it.program()
+        with it.on.worker(
+            "-c", "1", *PREFETCH, "-Q", "celery,passing", DYNO="worker.1", PASSING="passing"
+        ):
+            publisher.say("for _ in range(3): hold.delay()")
+            it.wait_at_work("worker.1")
+            # As Celery would.
+            it.wait(lambda: it.presence("worker.1")["busy"] == 3)
+            for _ in range(3):
+                it.let_go("worker.1")

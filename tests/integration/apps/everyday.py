@@ -15,6 +15,7 @@ import time
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from kombu import Queue
 
 import celery_middle_management  # noqa: F401
 
@@ -39,6 +40,9 @@ if os.environ.get("QUORUM"):
         # Quicker made than 28 of the other type.
         broker_native_delayed_delivery_queue_type="classic",
     )
+
+if "PASSING" in os.environ:
+    app.conf.task_queues = [Queue("celery"), Queue(os.environ["PASSING"], auto_delete=True)]
 
 
 @app.task
