@@ -390,7 +390,7 @@ def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
     # As tests do it, with an app that is set up already.
     ours.conf.broker_url = url
     ours.conf.middle_management_redis_url = "redis://localhost:1"
-    folders = ("data_folder_in", "data_folder_out")
+    folders = ("data_folder_in", "data_folder_out", "control_folder")
     ours.conf.broker_transport_options = dict.fromkeys(folders, str(tmp_path))
     found = runtime.runtime_of(ours)
     assert found is not None
