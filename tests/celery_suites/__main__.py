@@ -20,14 +20,15 @@ from tests.emulator import HerokuEmulator
 
 from . import recorder
 from .environment import Environment
-from .outcomes import Difference, Outcome, differences, read, summary
+from .outcomes import ABSENT, Difference, Outcome, differences, read, summary
 
 WAYS = ("plain", "imported", "enabled")
 SUITES = ("unit", "integration")
 #: A run of a suite is ended after this time (s), and a test after the other.
 SUITE_LIMIT, TEST_LIMIT = 3000.0, 300.0
-#: Of a test that differs: so often it is run again, alone and each way.
+#: The file of a test that differs is run again so often, each way.
 RERUNS = 3
+WITH_US = "only with us"
 
 
 class Runs:
@@ -54,17 +55,21 @@ class Runs:
             self._run(name, way, [part])
         return read(path)
 
-    def now_and_then(self, difference: Difference, way: str) -> bool:
-        """Whether the test is not always otherwise with us, but fails by itself now and then."""
-        seen: dict[str, set[str]] = {}
-        for one in ("plain", way):
+    def again(self, difference: Difference, way: str) -> str:
+        """What to think of a difference, once the test's file was run some more times each way.
+
+        Not the test alone: what comes before it in the same process may matter.
+        """
+        seen: dict[str, set[str]] = {"plain": set(), way: set()}
+        for one, words in seen.items():
             for number in range(RERUNS):
                 name = f"again-{one}-{number}"
-                self._run(name, one, [difference.test])
-                outcome = read(self._paths(name)[0]).get(difference.test)
-                seen.setdefault(one, set()).add(outcome.word if outcome else "not run")
-        print(f"  again: {seen}", flush=True)
-        return difference.ours.word in seen["plain"] or difference.plain.word in seen[way]
+                self._run(name, one, [difference.test.partition("::")[0]])
+                outcome = read(self._paths(name)[0]).get(difference.test, ABSENT)
+                words.add(outcome.word)
+        if difference.ours.word in seen["plain"]:
+            return "now and then without us too"
+        return WITH_US if difference.ours.word in seen[way] else "not seen again"
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         return self._directory / f"{name}.jsonl", self._directory / f"{name}.done"
@@ -125,7 +130,7 @@ def servers(way: str) -> Iterator[dict[str, str]]:
 
 
 def compare(runs: Runs, suites: Sequence[str], ways: Sequence[str], jobs: int) -> list[str]:
-    """The tests that have another outcome with us, and not now and then by themselves."""
+    """The tests that have another outcome again and again with us, and never without."""
     ours = []
     for suite in suites:
         parts = [(part, way) for part in runs.parts(suite) for way in ways]
@@ -140,7 +145,9 @@ def compare(runs: Runs, suites: Sequence[str], ways: Sequence[str], jobs: int) -
                 test, plain, other = difference
                 print(f"{suite}, {way}: {test}: {plain.word} -> {other.word}", flush=True)
                 print(f"  {other.why or plain.why}", flush=True)
-                if not runs.now_and_then(difference, way):
+                verdict = runs.again(difference, way)
+                print(f"  {verdict}", flush=True)
+                if verdict == WITH_US:
                     ours.append(f"{way}: {test}")
     return ours
 
