@@ -9,6 +9,6 @@ makes an environment with what that release's tests need, and runs its ``t/unit`
 - *enabled*: enabled for every app of every process, by the environment; the emulator is Heroku.
 
 It then compares the outcomes test by test. The files of tests that differ are run again each way,
-to tell those apart that fail now and then by themselves. It needs a redis-server, and takes about an
-hour on two cores.
+to tell those apart that fail now and then by themselves. It needs a redis-server, and takes about
+an hour on two cores.
 """

@@ -69,7 +69,7 @@ class Office:
             self.app, found, self.ledger, broker_of(self.app, found, self.redis), self.platform
         )
         self.leases: list[Lease] = []
-        self.courier = Courier(found, self.tally, self.ledger, lambda: self)
+        self.courier = Courier(found, self.tally, lambda: self.ledger, lambda: self)
 
     def evaluate(self, lease: Lease) -> None:
         """The lock is ours: for the test to use, see :meth:`lease`."""
@@ -85,7 +85,8 @@ class Office:
         """Report all that there is to tell."""
         reply = self.courier.report(presence.id if presence else None, presence)
         assert reply is not None
-        self.courier.join(time.monotonic() + 10)
+        if self.courier._evaluation is not None:
+            self.courier._evaluation.join(10)
         return reply
 
     def lease(self, timeout: float = 30.0) -> Lease:

@@ -142,13 +142,13 @@ def test_who_can_give_back_in_time_gives_nothing_back(worker: Worker) -> None:
 
 def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worker) -> None:
     soon = worker.take(MANY, countdown=IMMINENT - 10)
-    scan = ScheduledScan().look(worker.consumer, cordoned=True)
+    scan = ScheduledScan().look(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, 0)
     give_back(worker, MANY)
     assert not any(request.acknowledged for request in soon)
     revoked = worker.take(MANY)
     worker_state.revoked.update(request.id for request in revoked)
-    scan = ScheduledScan().look(worker.consumer, cordoned=True)
+    scan = ScheduledScan().look(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, MANY)
     give_back(worker, MANY)
     done = sum(request.acknowledged for request in revoked)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from celery_middle_management import agent, ledger
+from celery_middle_management import agent, redis_client
 from celery_middle_management.agent import Courier, see_off
 from celery_middle_management.ledger import Changes, Lease, LeaseLost, Ledger
 from celery_middle_management.presence import Presence
@@ -232,7 +232,7 @@ def test_redis_that_failed_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(ledger, "TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_client, "TIMEOUT", 0.2)
     process = Process(settings)
     process.publish()
     redis_server.pause()

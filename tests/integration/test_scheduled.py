@@ -138,11 +138,11 @@ def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> No
         scene(tmp_path, broker_url=line.url(broker.url), kill_after=4.0) as it,
     ):
         publisher = it.program(BROKER_URL=broker.url)
-        # Acknowledged, it leaves room for others to be taken.
-        publisher.say("hold_early.delay()")
-        it.wait_at_work("worker.1")
+        # They come first, for a worker that is at work takes no others.
         publisher.say(f"for _ in range({tasks}): note.apply_async(countdown=300)")
         publisher.say("note.apply_async(countdown=600); late.apply_async((0,), countdown=900)")
+        publisher.say("hold_early.delay()")
+        it.wait_at_work("worker.1")
         it.wait(lambda: scheduled_by_workers(it) == tasks + 2)
         it.let_go("worker.1")
         it.wait_for_quantity(0)
