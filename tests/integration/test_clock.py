@@ -170,6 +170,9 @@ def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
         move_times(before.ledger, 300, known=known)
     with office(redis_url, call_interval=1) as it:
         it.platform.quantity = {"worker": 2}
+        counted_at: Any = it.redis.hget(it.ledger.keys["state"], "worker/counted_at")
+        # Before that, the count would be believed to have seen what is published.
+        wait_for(lambda: it.report().now > float(counted_at) / 1000)
         it.publish(2)
         wait_for(lambda: it.report() and lock_left(it) <= LOCK_SECONDS)
         it.redis.delete(it.ledger.keys["lock"])

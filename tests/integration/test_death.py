@@ -107,6 +107,7 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
         it.wait_for_quantity(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_what_a_dead_worker_held_comes_back_to_an_idle_one(pool: str, tmp_path: Path) -> None:
     """Without us, kombu does it where it has an event loop only."""

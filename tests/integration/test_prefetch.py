@@ -68,12 +68,14 @@ def a_mixed_load_runs_to_its_end(it: Scene, queue: str, pool: str) -> None:
     assert len(runs) == len({*runs}) == 69
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_mixed_load_runs_to_its_end(pool: str, tmp_path: Path) -> None:
     with scene(tmp_path, command=None) as it:
         a_mixed_load_runs_to_its_end(it, "celery", pool)
 
 
+@pytest.mark.slow
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("pool", ["prefork", "solo", "gevent"])
 def test_a_mixed_load_that_is_pushed_runs_to_its_end(

@@ -128,6 +128,7 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
     """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
     tasks = 60
