@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
+import pytest
 import redis
 from celery import Celery
 
