@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,12 +53,17 @@ for i in range(6):
     if i % 5 == 0: note.apply_async(countdown=2)
     if i % 5 == 1: note.apply_async((0.1,), queue=other, countdown=0.5)
 """
+#: One worker, the test's own, that nobody hires or fires: it ends as soon as it is told to.
+ALONE: dict[str, Any] = {
+    "command": None,
+    "process_types": {"worker": 1},
+    "settings": {"min_workers": 1, "max_workers": 1},
+}
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
 
 
 def a_mixed_load_runs_to_its_end(it: Scene, queue: str, pool: str) -> None:
     """Every task once, though the worker stops and takes up consuming all the time."""
-    it.forbid_evaluations()
     publisher = it.program()
     arguments = ("-P", pool, "-c", "2", "-Q", f"{queue},other-{queue}", *PREFETCH)
     with it.on.worker(*arguments, DYNO="worker.1"):
@@ -71,7 +77,7 @@ def a_mixed_load_runs_to_its_end(it: Scene, queue: str, pool: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_mixed_load_runs_to_its_end(pool: str, tmp_path: Path) -> None:
-    with scene(tmp_path, command=None) as it:
+    with scene(tmp_path, **ALONE) as it:
         a_mixed_load_runs_to_its_end(it, "celery", pool)
 
 
@@ -82,16 +88,15 @@ def test_a_mixed_load_that_is_pushed_runs_to_its_end(
     pool: str, tmp_path: Path, rabbitmq: RabbitServer
 ) -> None:
     queue = f"mixed-{pool}"
-    with scene(tmp_path, broker_url=rabbitmq.url, env={"TASK_QUEUE": queue}, command=None) as it:
+    with scene(tmp_path, broker_url=rabbitmq.url, env={"TASK_QUEUE": queue}, **ALONE) as it:
         a_mixed_load_runs_to_its_end(it, queue, pool)
 
 
 def test_a_broker_that_closes_idle_connections_does_not_have_a_long_task_run_twice(
     tmp_path: Path,
 ) -> None:
-    with scene(tmp_path, command=None) as it:
+    with scene(tmp_path, **ALONE) as it:
         it.redis.config_set("timeout", 2)
-        it.forbid_evaluations()
         publisher = it.program()
         with it.on.worker("-c", "1", *PREFETCH, DYNO="worker.1") as worker:
             publisher.say("note_late.delay(6)")
@@ -105,8 +110,7 @@ def test_a_broker_that_closes_idle_connections_does_not_have_a_long_task_run_twi
 def test_queues_that_would_be_lost_without_a_consumer_are_consumed_all_the_time(
     tmp_path: Path,
 ) -> None:
-    with scene(tmp_path, command=None) as it:
-        it.forbid_evaluations()
+    with scene(tmp_path, **ALONE) as it:
         publisher = it.program()
         with it.on.worker(
             "-c", "1", *PREFETCH, "-Q", "celery,passing", DYNO="worker.1", PASSING="passing"
