@@ -44,6 +44,8 @@ LOCK_MARGIN = 1.0
 EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
+#: And for this long while a pool is about to be hired from zero.
+ZERO_HOLD = 0.5
 #: Publishers look in this often (s), for another may have published what nobody else would wake a
 #: worker for, or Redis lost its data. While a worker keeps watch, they leave evaluations to it.
 STAND_BY = 9.0
@@ -226,6 +228,7 @@ class Ledger:
             "fine_horizon": FINE_HORIZON,
             "gap": millis(EVALUATION_GAP),
             "longest_hold": millis(LONGEST_HOLD),
+            "zero_hold": millis(ZERO_HOLD),
             "interval": millis(self._settings.call_interval),
             "expiry": EXPIRY,
             "stand_by": millis(STAND_BY),

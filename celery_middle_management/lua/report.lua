@@ -5,10 +5,13 @@ local msg = cjson.decode(ARGV[1])
 -- All that is needed of the state is read at once, and what changes is written at once.
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
-for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at'}) do need(name) end
+for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at',
+                       'comes_at'}) do
+  need(name)
+end
 for pool in pairs(msg.pools) do
-  for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published', 'finished',
-                         'runtime', 'runtime_squares'}) do
+  for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
+                         'finished', 'runtime', 'runtime_squares'}) do
     need(pool .. '/' .. name)
   end
 end
@@ -51,6 +54,8 @@ for pool, r in pairs(msg.pools) do
     add(of('base_published'), counted)
     if quantity == 0 then
       zero = zero or not refused
+      -- Whoever evaluates has been told by now: for more, it would do nothing sooner.
+      held[pool] = msg.zero_hold
     elseif quantity >= r.maximum then
       held[pool] = msg.longest_hold
     else
@@ -134,13 +139,19 @@ if next_at <= now and evaluated < now and not msg.more then
 end
 if lease and unseen == now then unseen = now - 1 end -- what it reads, it reads after this
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
+
+-- One publisher comes when it is due, however many there are; should it end, the others stand by.
+local wait = msg.stand_by
+if not (msg.id or lease or msg.leaving) and now - ticked >= msg.watches then
+  local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)
+  local comes_in = number('comes_at') - now
+  if due_in < wait and not (comes_in > 0 and comes_in <= due_in + msg.gap) then
+    wait = due_in
+    set('comes_at', now + wait)
+  end
+end
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
-
-local wait = msg.stand_by
-if not msg.id and now - ticked >= msg.watches then
-  wait = math.min(wait, math.max(next_at - now, redis.call('PTTL', lock), 0))
-end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
                      unseen = unseen, watched = watched, failing = failing,
                      cordon = msg.pool and old[msg.pool .. '/cordon'] or nil})
