@@ -51,7 +51,7 @@ class Fleet:
         names = {*(p.name for p in self.presences), *(self.running or ()), *self.missed}
         return any(number_of(name) is None for name in names)
 
-    @property
+    @cached_property
     def unheard(self) -> frozenset[str]:
         """Workers that the platform says are up and that have told nothing: they are at work.
 
@@ -125,7 +125,14 @@ class Fleet:
 
     def bearers(self, name: str) -> tuple[Presence, ...]:
         """Everyone who may still bear *name*."""
-        return tuple(p for p in self.living if p.name == name)
+        return tuple(self._by_name.get(name, ()))
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Presence]]:
+        by_name: dict[str, list[Presence]] = {}
+        for presence in self.living:
+            by_name.setdefault(presence.name, []).append(presence)
+        return by_name
 
     def drained(self, name: str, cordon: Cordon) -> bool:
         """Whether stopping the worker of this name surely kills no task."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import secrets
 import time as time_module
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
@@ -284,7 +284,7 @@ class Ledger:
             now=now / 1000,
             state=_lines(state),
             due=buckets,
-            presences=tuple(_presence(i, told) for i, told in _lines(workers).items()),
+            presences=tuple(_presences(_lines(workers))),
             queues={q: float(at) / 1000 for q, at in _pairs(queues).items()},
             offset=offset / 1000,
         )
@@ -311,7 +311,7 @@ class Ledger:
         """
         won = monotonic()
         message = {
-            **asdict(changes),
+            **vars(changes),
             "seq": seq,
             "gap": millis(EVALUATION_GAP),
             "expiry": EXPIRY,
@@ -381,9 +381,12 @@ def _script(name: str) -> str:
     return "".join((directory / f"{n}.lua").read_text(encoding="utf-8") for n in ("prelude", name))
 
 
-def _presence(identity: str, told: str) -> Presence:
-    seen, _, document = told.partition(" ")
-    return Presence.unpacked(document, identity, float(seen) / 1000)
+def _presences(told: Mapping[str, str]) -> Iterator[Presence]:
+    # Thousands of documents are read in one go: that takes half the time.
+    split = [text.split(" ", 1) for text in told.values()]
+    documents = json.loads(f"[{','.join(document for _, document in split)}]")
+    for identity, (seen, _), document in zip(told, split, documents, strict=True):
+        yield Presence.told(document, identity, float(seen) / 1000)
 
 
 def _lines(text: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import Any
 
 from .demand import Held
 
@@ -75,7 +76,11 @@ class Presence:
     @staticmethod
     def unpacked(document: str, id: str, seen: float) -> Presence:
         """What was :meth:`packed`."""
-        told = json.loads(document)
+        return Presence.told(json.loads(document), id, seen)
+
+    @staticmethod
+    def told(told: Mapping[str, Any], id: str, seen: float) -> Presence:
+        """What was in a document that is read already."""
         return Presence(
             id=id,
             name=told["name"],

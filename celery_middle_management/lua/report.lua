@@ -25,7 +25,8 @@ local function add_float(name, x) new[name] = string.format('%.17g', number(name
 
 local now, offset = clock(read, msg.least, msg.most)
 set('told_at', now)
-if offset ~= number('clock') then set('clock', offset) end
+local stepped = offset ~= number('clock')
+if stepped then set('clock', offset) end
 local evaluated, called, ticked = number('evaluated_at'), number('called_at'), number('ticked_at')
 -- Never evaluated, or Redis has lost its data: due now.
 local next_at = tonumber(old.next_at or now)
@@ -45,7 +46,8 @@ for pool, r in pairs(msg.pools) do
   local total, counted = 0, 0
   for _, s in ipairs(r.published) do
     total = total + s[2]
-    if now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
+    -- Rather reckoned twice, where it is not known how long ago anything was.
+    if not stepped and now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
   end
   local quantity, refused = number(of('quantity')), now < number(of('refused_until'))
   if quantity == 0 and not refused and total + #r.scheduled > 0 then unseen = now end
@@ -108,16 +110,18 @@ if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
 end
 if msg.queues_left_out then set('queues_dropped_at', now) end
 
+-- Workers come and go several at a time, and are looked at together.
+local soon = math.max(now, evaluated + msg.gap / 2)
 local met = false
 if msg.id then
   if msg.presence then
     ticked = now
     set('ticked_at', now)
     met = redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1
-    if met then next_at = math.min(next_at, now) end
+    if met then next_at = math.min(next_at, soon) end
     if met or refresh then redis.call('EXPIRE', workers, msg.expiry) end
   elseif redis.call('HDEL', workers, msg.id) == 1 then
-    next_at = math.min(next_at, now)
+    next_at = math.min(next_at, soon)
     unseen = now
   end
 end
