@@ -10,7 +10,9 @@ Where the run has several apps, every process of it, publishers and workers, has
 from __future__ import annotations
 
 import json
+import logging
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -35,12 +37,12 @@ if not PLAIN:
         os.environ["MIDDLE_MANAGEMENT_REDIS_URL"] = own
 
     import celery_middle_management  # noqa: F401
-    from celery_middle_management.agent import Courier
     from celery_middle_management.ledger import Lease
+    from celery_middle_management.scaler import Scaler
 
 
 def make_app() -> Celery:
-    app = Celery("chaos", broker=os.environ["BROKER_URL"])
+    app = Celery("chaos", broker=os.environ["CHAOS_BROKER"])
     app.conf.update(
         middle_management_enabled=not PLAIN,
         broker_connection_retry_on_startup=True,
@@ -143,15 +145,41 @@ def _whoami() -> dict[str, Any]:
 
 def _announce_scaler() -> None:
     """The ledger does not tell who holds its lock; the monkey needs to know."""
-    start = Courier._evaluate
+    evaluate = Scaler.evaluate
 
-    def evaluate(self: Courier, lease: Lease) -> None:
-        if self._settings.heroku and self._settings.heroku.app != SECOND:
+    def announced(self: Scaler, lease: Lease) -> None:
+        if self.settings.heroku and self.settings.heroku.app != SECOND:
             (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")
-        start(self, lease)
+        evaluate(self, lease)
 
-    setattr(Courier, "_evaluate", evaluate)  # noqa: B010
+    setattr(Scaler, "evaluate", announced)  # noqa: B010
+
+
+class Failures(logging.Handler):
+    """Writes down every error that the package has caught, and that should never have been."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        _write_failure(record.getMessage(), error, self.format(record))
+
+
+def _write_failure(message: str, error: BaseException | None, trace: str) -> None:
+    told = f"{type(error).__name__}: {error}" if error else ""
+    journal.write("failure", where=DYNO or "a publisher", message=message, error=told, trace=trace)
+
+
+def _write_down_failures() -> None:
+    logging.getLogger("celery_middle_management").addHandler(Failures(logging.ERROR))
+    tell = threading.excepthook
+
+    def told(args: threading.ExceptHookArgs) -> None:
+        if args.thread and args.thread.name.startswith("mm-"):
+            _write_failure(f"the thread {args.thread.name} ended", args.exc_value, "")
+        tell(args)
+
+    threading.excepthook = told
 
 
 if not PLAIN:
     _announce_scaler()
+    _write_down_failures()

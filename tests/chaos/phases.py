@@ -54,7 +54,6 @@ class Run:
         finally:
             watch.stop()
         self._stage.record_platform()
-        self._stage.record_failures()
         self._stage.record_keys()
 
     def _load(self, seconds: float) -> None:

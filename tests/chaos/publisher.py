@@ -94,7 +94,7 @@ class Publisher:
         claimed.unlink()
         for _ in range(int(tasks)):
             if name == "twin":
-                self._publish("probe", 0.5, task=apps.twin_late, queue=QUEUES[0])
+                self._publish("probe", 0.5, task=apps.twin_late, queue=QUEUES[0], alone=True)
             else:
                 apps.send_elsewhere(name)
 
@@ -126,13 +126,15 @@ class Publisher:
         self,
         what: str,
         seconds: float,
+        *,
         eta: float = 0.0,
         task: Any = None,
         queue: str = "",
+        alone: bool = False,
         **options: Any,
     ) -> None:
         queue = queue or self._random.choice(QUEUES)
-        if SEVERAL and self._random.random() < SPAWNING:
+        if SEVERAL and not alone and self._random.random() < SPAWNING:
             options["spawns"] = self._random.choice(["second", "foreign"])
         sent: dict[str, Any] = {"kwargs": {"seconds": seconds, **options}, "queue": queue}
         if eta:

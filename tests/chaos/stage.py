@@ -36,12 +36,6 @@ PLAIN_QUEUE = "plain"
 GHOST = "ghost"
 #: Between two counts at most, in call intervals.
 COUNT_INTERVAL = 6.0
-#: Errors that we have caught, and that should never have been.
-FAILURES = (
-    "an evaluation failed",
-    "a publisher could not report",
-    "a worker could not report",
-)
 JOBS_PER_WORKER = 4
 PUBLISHERS = 2  # of each sort
 # Every sort of worker of one queue, by the number of its process.
@@ -201,7 +195,8 @@ class Stage:
         return {
             **more,
             "PYTHON": sys.executable,
-            "BROKER_URL": self.broker.server.url,
+            # Not ``BROKER_URL``: Celery's command line has every app of a process use that.
+            "CHAOS_BROKER": self.broker.server.url,
             "CHAOS_JOURNAL": str(self.journal_path),
             "CHAOS_TRANSPORT_OPTIONS": json.dumps(self.broker.transport_options),
             "CHAOS_QUEUES": " ".join(QUEUES[pool] for pool in self.pools),
@@ -327,15 +322,6 @@ class Stage:
             if stop.name.startswith(tuple(self.pools)):
                 write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,
                       id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
-
-    def record_failures(self) -> None:
-        """Write down where the logs tell of an error of ours that was caught."""
-        for log in self.directory.rglob("*.log"):
-            text = log.read_text(errors="replace")
-            for message in FAILURES:
-                if message in text:
-                    trace = text[text.index(message) :].splitlines()[:60]
-                    self.journal.write("failure", message=message, log=log.name, trace=trace)
 
     def record_keys(self) -> None:
         """Write down what the ledger's Redis holds, and how many workers could be in it."""

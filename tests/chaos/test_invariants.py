@@ -121,11 +121,13 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.refusals_alone, [limited(0, 50, pool=None), asked(1, 4, 422, pdf=2)]),
     (invariants.others_apart, [probe("foreign", 40), changed(90, 0, 3), changed(101, 3, 2)]),
     (invariants.others_apart, [probe("twin", 11), changed(101, 0, 3)]),
+    (invariants.others_apart, [asked(50, 6, None, "hang"), probe("twin", 11), changed(101, 0, 6)]),
     (invariants.others_apart, [probe("second", 5, second=2)]),
     (invariants.nothing_raised, [
         fault(1, 3, "broker"),
         event("raised", 2, until=4, plain=False, error="kombu.exceptions.OperationalError: no"),
     ]),
+    (invariants.suite_sound, [changed(1, 0, 2), changed(9, 2, 0)]),
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=12.4)]),
     (invariants.keys_bounded, [
         event("key", 99, name="{middle-management:myapp}:workers", size=3, ttl=60, live=3),
@@ -169,6 +171,9 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.refusals_alone, [limited(0, 50), *(asked(n * 2.0, 4, 422) for n in range(7))]),
     (invariants.others_apart, [probe("foreign", 40), changed(101, 0, 3)]),
     (invariants.others_apart, [probe("twin", 11), changed(101, 0, 6)]),
+    (invariants.others_apart, [asked(5, 6, None, "hang"), probe("twin", 11), changed(101, 0, 6)]),
+    (invariants.others_apart, [asked(50, 6, None, "hang"), probe("foreign", 40),
+                               changed(101, 0, 6)]),
     (invariants.others_apart, [probe("second", 5, second=2), changed(101, 0, 2)]),
     (invariants.others_apart, [probe("second", 5, second=0)]),
     (invariants.others_apart, [probe("foreign", 5, second=2)]),
@@ -176,8 +181,12 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         event("raised", 2, until=4, plain=False, error="redis.exceptions.ConnectionError: no"),
     ]),
     (invariants.nothing_failed, [
-        event("failure", 99, log="worker.1.log", message="an evaluation failed", trace=["E"]),
+        event("failure", 99, where="worker.1", message="an evaluation failed", error="E: e"),
     ]),
+    # Where nobody is hired, or nobody is fired, nothing is proved.
+    (invariants.suite_sound, [changed(1, 0, 2, by="hand"), changed(9, 2, 0)]),
+    (invariants.suite_sound, [changed(1, 0, 2), changed(9, 2, 0, by="hand")]),
+    (invariants.suite_sound, [event("broken", 9, act="pause", error="E: e")]),
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=None)]),
     (invariants.scaler_replaced, [event("replaced", 30, killed_at=5, took=15.5)]),
     (invariants.keys_bounded, [

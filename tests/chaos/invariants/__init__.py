@@ -32,6 +32,7 @@ __all__ = [
     "others_apart",
     "refusals_alone",
     "scaler_replaced",
+    "suite_sound",
     "within_limits",
 ]
 

@@ -29,15 +29,10 @@ def nothing_failed(story: Story) -> Verdict:
     """Nothing went wrong in our own code, were it caught or not."""
     verdict = Verdict("no error of ours in the logs")
     verdict.broken = [
-        f"{failure['log']}: {failure['message']}: {_error(failure['trace'])}"
+        f"{failure['where']} at {at_of(story, failure)}: {failure['message']}: {failure['error']}"
         for failure in story.kinds["failure"]
     ]
     return verdict
-
-
-def _error(trace: list[str]) -> str:
-    """The line of a traceback that names the error: the first that is not indented."""
-    return next((line for line in trace[2:] if line and not line.startswith(" ")), "?")
 
 
 def never_slower(story: Story) -> Verdict:

@@ -6,8 +6,13 @@ from .story import Story, Verdict, count_of
 
 
 def suite_sound(story: Story) -> Verdict:
-    """The suite itself did what it was to do."""
+    """The suite did what it was to do, and the package was at work under it."""
     verdict = Verdict("the suite itself worked")
     verdict.broken = [f"{event['act']}: {event['error']}" for event in story.kinds["broken"]]
+    ours = [change for change in story.kinds["change"] if change["by"] == "api"]
+    if not any(change["after"] > change["before"] for change in ours):
+        verdict.broken.append("nobody was hired")
+    if not any(change["after"] < change["before"] for change in ours):
+        verdict.broken.append("nobody was fired")
     verdict.figures = count_of(story.faults, "what")
     return verdict
