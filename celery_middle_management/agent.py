@@ -12,6 +12,7 @@ from then on.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -21,7 +22,7 @@ from functools import cache
 from math import inf
 from multiprocessing.util import Finalize
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -237,8 +238,9 @@ class Agent:
     def published(self) -> None:
         """A task of the app was published: see to it that somebody tells of it."""
         if self._begun or self._tally.shared or not self._first.acquire(blocking=False):
+            if self._begun and self._closed.is_set():
+                self._too_late()
             return
-        self._begun = True
         self._closed = threading.Event()
         self._ask_at = monotonic() + GATHER
         self._courier = self._make_courier()
@@ -248,10 +250,11 @@ class Agent:
             name="mm-agent",
             daemon=True,
         )
+        self._begun = True
         try:
             self._thread.start()
         except RuntimeError:
-            logger.warning("a task published while the interpreter shuts down is not hired for")
+            self._too_late()
             return
         at_exit = Finalize(None, _close, (weakref.ref(self),), exitpriority=10)
         weakref.finalize(self, at_exit.cancel).atexit = False
@@ -281,6 +284,10 @@ class Agent:
         with self._trouble.guard("a publisher's last report"):
             self._courier.leave()
 
+    def _too_late(self) -> None:
+        message = "a task published while the interpreter shuts down is not hired for"
+        self._trouble.warn("late", message)
+
     def _report(self) -> float:
         """Report; returns after how many seconds to ask again."""
         reply = self._courier.report()
@@ -295,8 +302,8 @@ def _watch(reference: weakref.ref[Agent], young: list[Agent], closed: threading.
 
     *young* holds it for its first seconds: an app may be made for one task, and forgotten at once.
     """
-    began, rest = monotonic(), GATHER
-    while not closed.wait(rest):
+    began, rest, wait = monotonic(), GATHER, _waiter(closed)
+    while not wait(rest):
         agent = reference()
         if agent is None:
             return
@@ -307,6 +314,23 @@ def _watch(reference: weakref.ref[Agent], young: list[Agent], closed: threading.
     agent = reference()
     if agent is not None:
         agent.leave()
+
+
+def _waiter(closed: threading.Event) -> Callable[[float], bool]:
+    """What waits for *closed*, for some seconds at most, and returns whether it is.
+
+    As a greenlet of gevent's it is not waited for by ``gevent.wait()``, which else would never end.
+    """
+    gevent: Any = sys.modules.get("gevent")
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return closed.wait
+
+    def wait(seconds: float) -> bool:
+        gevent.sleep(seconds, ref=False)
+        return closed.is_set()
+
+    return wait
 
 
 def _close(reference: weakref.ref[Agent]) -> None:

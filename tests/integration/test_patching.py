@@ -55,6 +55,20 @@ def test_no_greenlet_waits_for_ours(library: str, patched: str, redis_url: str) 
         assert "could not" not in told.stderr
 
 
+def test_whoever_waits_for_all_greenlets_does_not_wait_for_ours(redis_url: str) -> None:
+    """A program of greenlets may end by ``gevent.wait()``."""
+    pytest.importorskip("gevent")
+    program = """
+import gevent
+gevent.spawn_later(0.1, work.delay)
+gevent.spawn_later(1.0, print, "published")
+gevent.wait()
+"""
+    with stage(redis_url, command=None) as on:
+        assert on.script(program, PATCH="gevent").stdout == "published\n"
+        assert on.quantity == 1
+
+
 def test_no_request_waits_for_ours_in_a_preloaded_application(
     redis_url: str, tmp_path: Path
 ) -> None:

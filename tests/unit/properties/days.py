@@ -97,3 +97,21 @@ class Days:
 
     def happens(self, probability: float) -> bool:
         return self.random.random() < probability
+
+
+def assert_it_recovers(world: World) -> None:
+    """When all goes well again, the work gets done, and nobody is paid for nothing."""
+    world.countable = True
+    world.limit = None
+    for worker in world.up:
+        worker.mute = False
+    for _ in range(900):
+        world.work(length=1)
+        world.second()
+    assert not world.wronged
+    assert not world.ready, world.book.state
+    assert not world.later, world.book.state
+    assert not any(w.running or w.scheduled for w in world.workers)
+    assert world.target == world.minimum == len(world.workers), world.book.state
+    assert not world.book.cordon
+    assert not world.book.due

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from .days import LATEST, STOPS_LATE, Days
+from .days import LATEST, STOPS_LATE, Days, assert_it_recovers
 from .world import BOOT, COUNT_INTERVAL, MAXIMUM, WELL, Behaviour, World
 
 behaviours = st.just(WELL) | st.builds(
@@ -326,21 +326,3 @@ def test_as_many_as_the_platform_allows_are_hired_and_more_not_asked_for(says: b
     world.limit = None
     live(world, 30)
     assert world.target == MAXIMUM
-
-
-def assert_it_recovers(world: World) -> None:
-    """When all goes well again, the work gets done, and nobody is paid for nothing."""
-    world.countable = True
-    world.limit = None
-    for worker in world.up:
-        worker.mute = False
-    for _ in range(900):
-        world.work(length=1)
-        world.second()
-    assert not world.wronged
-    assert not world.ready, world.book.state
-    assert not world.later, world.book.state
-    assert not any(w.running or w.scheduled for w in world.workers)
-    assert world.target == world.minimum == len(world.workers), world.book.state
-    assert not world.book.cordon
-    assert not world.book.due
