@@ -223,6 +223,8 @@ def see_off(thread: threading.Thread, courier: Courier) -> None:
 class Agent:
     """The agent of a process that publishes. Started by its first task, once for each process."""
 
+    _closed: threading.Event
+
     def __init__(self, tally: Tally, courier: Callable[[], Courier]) -> None:
         self._tally = tally
         self._make_courier = courier

@@ -61,6 +61,8 @@ TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
 HISTORY = 100
+#: Entries of the state that tell what was sent to the platform and may still take effect.
+_UNDER_WAY = ("/fire", "/hire")
 CLOCK_BOOTTIME: int | None = getattr(time_module, "CLOCK_BOOTTIME", None)
 
 
@@ -197,6 +199,10 @@ class Ledger:
         )
         self._known_queues: dict[str, float] = {}
         self._heard: _Heard | None = None
+        #: The ledger's first sign of life: another one, and Redis has lost its data.
+        self._born: str | None = None
+        #: What may still take effect at the platform: `<pool>/fire`, `<pool>/hire` of the state.
+        self._sent: Mapping[str, dict[str, Any]] = {}
 
     def report(
         self,
@@ -250,6 +256,7 @@ class Ledger:
         won, sent = monotonic(), _uptime()
         if self._heard is not None:
             message |= self._heard.bounds(sent)
+            message |= self._memory(self._heard.now + sent - self._heard.received)
         answer = json.loads(
             self._report(
                 keys=self._keys("state", "due", "workers", "queues", "lock"),
@@ -258,6 +265,7 @@ class Ledger:
         )
         now = float(answer["now"]) / 1000
         self._heard = _Heard(now, sent, _uptime())
+        self._born, self._sent = answer["born"], json.loads(answer.get("sent") or "{}")
         self._known_queues = dict.fromkeys(new_queues, won) | self._known_queues
         return Reply(
             now=now,
@@ -326,12 +334,27 @@ class Ledger:
         )
         if not written:
             raise LeaseLost
+        self._remember(changes)
         return replace(lease, won=won)
 
     def close(self) -> None:
         """Close the connection."""
         self.redis.close()
         self.redis.connection_pool.disconnect()
+
+    def _memory(self, now: float) -> dict[str, Any]:
+        """What to tell of changes under way, in case Redis has lost its data since we heard."""
+        told = {
+            name: {"to": s["to"], "done": s.get("done", False), "left": s["until"] - now}
+            for name, s in self._sent.items()
+            if s["until"] > now
+        }
+        return {"born": self._born, "sent": told} if told else {}
+
+    def _remember(self, changes: Changes) -> None:
+        sent = {n: json.loads(v) for n, v in changes.set.items() if n.endswith(_UNDER_WAY)}
+        known = {n: s for n, s in self._sent.items() if n not in changes.unset}
+        self._sent = {**known, **sent}
 
     def _keys(self, *names: str) -> list[str]:
         return [self.keys[name] for name in names]

@@ -2,10 +2,22 @@
 local _, due, workers, queues, history, lock = unpack(KEYS)
 if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
-local at = redis.call('HMGET', state, 'seq', unpack(CLOCK))
+local at = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
 local seq = table.remove(at, 1) or '0'
+local sent, resent = cjson.decode(table.remove(at, 1) or '{}'), false
 local now = clock(at)
 hdel(state, msg.unset)
+for _, name in ipairs(msg.unset) do
+  if sent[name] then sent[name], resent = nil, true end
+end
+for name, value in pairs(msg.set) do
+  if string.match(name, '/[fh]ire$') then sent[name], resent = cjson.decode(value), true end
+end
+if resent and next(sent) then
+  msg.set.sent = cjson.encode(sent)
+elseif resent then
+  redis.call('HDEL', state, 'sent')
+end
 for name, n in pairs(msg.add) do redis.call('HINCRBY', state, name, n) end
 if next(msg.due) then
   for name, n in pairs(msg.due) do

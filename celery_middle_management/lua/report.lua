@@ -6,7 +6,7 @@ local msg = cjson.decode(ARGV[1])
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
 for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at',
-                       'comes_at'}) do
+                       'comes_at', 'born', 'sent'}) do
   need(name)
 end
 for pool in pairs(msg.pools) do
@@ -33,13 +33,29 @@ local next_at = tonumber(old.next_at or now)
 local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
 
+-- What may still take effect at the platform is remembered by all who have heard of it: should Redis
+-- lose its data meanwhile, they tell it anew.
+local born, sent, restored = old.born or ms(now), old.sent, false
+if not old.born then new.born = born end
+if msg.sent and msg.born ~= born then
+  local all = sent and cjson.decode(sent) or {}
+  for name, s in pairs(msg.sent) do
+    local known, lasts = all[name] or s, now / 1000 + s.left
+    all[name] = {to = math.min(s.to, known.to), done = s.done and known.done or false,
+                 ['until'] = math.max(lasts, known['until'] or 0)}
+    new[name] = cjson.encode(all[name])
+  end
+  sent, restored = cjson.encode(all), true
+  new.sent = sent
+end
+
 local blocked = number('blocked_until')
 local failing = blocked > evaluated and blocked + msg.lock > now or number('hung_until') > now
 -- Since when it is that nobody may have looked at what the caller told, though it matters who does.
 local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
-local dirty, zero, held, furthest = false, false, {}, nil
+local dirty, zero, held, furthest = restored, false, {}, nil
 for pool, r in pairs(msg.pools) do
   dirty = true
   local function of(name) return pool .. '/' .. name end
@@ -157,5 +173,5 @@ end
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
-                     unseen = unseen, watched = watched, failing = failing,
+                     born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
                      cordon = msg.pool and old[msg.pool .. '/cordon'] or nil})

@@ -1,0 +1,119 @@
+"""Redis may lose its data while a change is under way: what may still happen is not forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from celery_middle_management.ledger import Changes
+from celery_middle_management.page import Page, PageWriter, read_page
+from tests.integration.office import Office, office
+
+#: Until what was sent is settled (s).
+LONG = 60.0
+
+
+@pytest.fixture
+def it(redis_url: str) -> Iterator[Office]:
+    """The process that evaluates."""
+    with office(redis_url) as found:
+        yield found
+
+
+@pytest.fixture
+def other(redis_url: str) -> Iterator[Office]:
+    """Another process of the app."""
+    with office(redis_url) as found:
+        yield found
+
+
+def page_of(process: Office) -> Page:
+    return read_page(process.ledger.snapshot(), process.settings.pools[0])
+
+
+def send(it: Office, *, fire: int | None = None, hire: int | None = None) -> None:
+    """As who sends changes to the platform and gets no answer."""
+    lease, page, changes = it.lease(), page_of(it), Changes()
+    writer = PageWriter(page, changes)
+    if fire is not None:
+        writer.firing(fire, page.now + LONG)
+    if hire is not None:
+        writer.hiring(hire, page.now + LONG)
+    it.ledger.commit(lease, changes, next_in=0.0)
+
+
+def test_a_fire_under_way_is_told_anew_by_who_sent_it(it: Office) -> None:
+    send(it, fire=1)
+    it.redis.flushdb()
+    it.report()
+    page = page_of(it)
+    assert page.unsettled == 1
+    assert page.fire is not None
+    assert LONG - 10 < page.fire.until - page.now <= LONG
+
+
+def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other: Office) -> None:
+    send(it, hire=4)
+    other.report()
+    it.redis.flushdb()
+    other.report()
+    assert page_of(it).ceiling == 4
+
+
+def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
+    it: Office, other: Office
+) -> None:
+    send(it, fire=2)
+    it.redis.flushdb()
+    other.report()
+    assert page_of(it).unsettled is None
+    it.report()
+    assert page_of(it).unsettled == 2
+
+
+def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
+    send(it, fire=2)
+    it.redis.flushdb()
+    other.ledger.commit(other.lease(), Changes(), next_in=60.0)
+    it.report()
+    assert it.lease()
+
+
+def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: Office) -> None:
+    send(it, fire=1)
+    it.redis.flushdb()
+    lease, page, changes = other.lease(), page_of(other), Changes()
+    PageWriter(page, changes).firing(3, page.now + 2 * LONG)
+    other.ledger.commit(lease, changes, next_in=60.0)
+    it.report()
+    page = page_of(it)
+    assert page.unsettled == 1
+    assert page.fire is not None
+    assert page.fire.until - page.now > 1.5 * LONG
+
+
+def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
+    send(it, fire=1, hire=4)
+    other.report()
+    lease, page, changes = it.lease(), page_of(it), Changes()
+    writer = PageWriter(page, changes)
+    writer.fire_settled()
+    changes.unset.append("worker/hire")
+    it.ledger.commit(lease, changes, next_in=0.0)
+    assert "sent" not in it.ledger.snapshot().state
+    other.report()
+    it.redis.flushdb()
+    other.report()
+    it.report()
+    page = page_of(it)
+    assert page.unsettled is None
+    assert page.ceiling is None
+
+
+def test_what_is_there_is_not_told_anew(it: Office) -> None:
+    """Redis has lost nothing, and somebody else has settled it."""
+    send(it, fire=1)
+    it.redis.hdel(it.ledger.keys["state"], "worker/fire", "sent")
+    it.report()
+    assert page_of(it).unsettled is None
