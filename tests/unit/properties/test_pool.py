@@ -86,7 +86,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(index=indexes)
     def obey(self, index: int) -> None:
         if up := self.world.up:
-            up[index % len(up)].obey(self.world.now)
+            self.world.obey(up[index % len(up)])
 
     @rule(index=indexes)
     def go_silent(self, index: int) -> None:
@@ -123,7 +123,7 @@ class PoolMachine(RuleBasedStateMachine):
         for worker in self.world.up:
             self.world.report(worker)
             if obey:
-                worker.obey(self.world.now)
+                self.world.obey(worker)
 
     @rule()
     def outage(self) -> None:
