@@ -75,6 +75,7 @@ def demo() -> Iterator[Demo]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_the_demo_does_all_its_tasks_and_fires_everybody() -> None:
     with demo() as running:
         assert running.process.wait(200) == 0, running.output()

@@ -48,6 +48,7 @@ def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_a_pool_at_zero_is_woken_by_another_publisher(tmp_path: Path) -> None:
     """The one that published is dead, and nothing else is to be done for a long time."""
     with scene(tmp_path, settings={"count_interval": 600}) as it:
@@ -107,6 +108,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
         assert len(it.changes) == before, it.told()
 
 
+@pytest.mark.slow
 def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5}) as it:
