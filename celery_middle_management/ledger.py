@@ -318,6 +318,7 @@ class Ledger:
             LeaseLost: the lock ran out; nothing was written.
         """
         won = monotonic()
+        self._remember(changes)  # also if Redis cannot: we know better than what it may lose
         message = {
             **vars(changes),
             "seq": seq,
@@ -334,7 +335,6 @@ class Ledger:
         )
         if not written:
             raise LeaseLost
-        self._remember(changes)
         return replace(lease, won=won)
 
     def close(self) -> None:

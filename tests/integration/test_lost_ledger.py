@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from celery_middle_management.ledger import Changes
+from celery_middle_management.ledger import Changes, LeaseLost
 from celery_middle_management.page import Page, PageWriter, read_page
 from tests.integration.office import Office, office
 
@@ -109,6 +109,17 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     page = page_of(it)
     assert page.unsettled is None
     assert page.ceiling is None
+
+
+def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: Office) -> None:
+    send(it, fire=1)
+    lease, changes = it.lease(), Changes()
+    PageWriter(page_of(it), changes).fire_settled()
+    it.redis.flushdb()
+    with pytest.raises(LeaseLost):
+        it.ledger.commit(lease, changes)
+    it.report()
+    assert page_of(it).unsettled is None
 
 
 def test_what_is_there_is_not_told_anew(it: Office) -> None:
