@@ -199,7 +199,7 @@ class Ledger:
         )
         self._known_queues: dict[str, float] = {}
         self._heard: _Heard | None = None
-        #: The ledger's first sign of life: another one, and Redis has lost its data.
+        #: The ledger's own name for itself: another one, and Redis has lost its data.
         self._born: str | None = None
         #: What may still take effect at the platform: `<pool>/fire`, `<pool>/hire` of the state.
         self._sent: Mapping[str, dict[str, Any]] = {}

@@ -35,7 +35,7 @@ if refresh then set('kept_at', now) end
 
 -- What may still take effect at the platform is remembered by all who have heard of it: should Redis
 -- lose its data meanwhile, they tell it anew.
-local born, sent, restored = old.born or ms(now), old.sent, false
+local born, sent, restored = old.born or msg.token, old.sent, false
 if not old.born then new.born = born end
 if msg.sent and msg.born ~= born then
   local all = sent and cjson.decode(sent) or {}
