@@ -244,7 +244,9 @@ class Case:
         self._not_done(quantity)
         if isinstance(outcome, Refused):
             self._refused(outcome)
-            if not outcome.unknown and not self.lowers_to(quantity):
+            # Not after a hire of unknown outcome: one to fewer may be done last, and stop workers.
+            searches = self.page.ceiling is None and not self.lowers_to(quantity)
+            if searches and not outcome.unknown:
                 search = self._search or Search(self.page.quantity or 0, quantity, outcome.limit)
                 self._search = replace(search, refused=quantity)
         return self._look_further()

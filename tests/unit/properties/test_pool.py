@@ -326,3 +326,20 @@ def test_as_many_as_the_platform_allows_are_hired_and_more_not_asked_for(says: b
     world.limit = None
     live(world, 30)
     assert world.target == MAXIMUM
+
+
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_fewer_are_not_asked_for_while_a_hire_to_more_is_under_way(
+    numbered: bool, says: bool
+) -> None:
+    """It would perhaps be carried out last, and stop workers that the first one hired."""
+    world = World(minimum=0, numbered=numbered)
+    live(world, 2, Behaviour("unanswered", LATEST), tasks=16)
+    assert world.asked_to == [MAXIMUM]
+    world.limit, world.says_limit = MAXIMUM - 1, says
+    live(world, 40)
+    assert set(world.asked_to) == {MAXIMUM}
+    live(world, 90)
+    assert world.target == MAXIMUM
+    assert not world.wronged
