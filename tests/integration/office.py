@@ -17,6 +17,7 @@ from celery import Celery
 from celery_middle_management.agent import Courier
 from celery_middle_management.broker import broker_of
 from celery_middle_management.ledger import Lease, Ledger, Reply
+from celery_middle_management.page import Page, read_page
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.presence import Presence
 from celery_middle_management.redis_server import RedisServer, find_redis_server
@@ -93,6 +94,10 @@ class Office:
         """Report until an evaluation is ours."""
         wait_for(lambda: self.leases or (self.report() and self.leases), timeout)
         return self.leases.pop()
+
+    def page(self) -> Page:
+        """What the ledger says of the first pool."""
+        return read_page(self.ledger.snapshot(), self.settings.pools[0])
 
     def close(self) -> None:
         self.ledger.close()

@@ -12,7 +12,7 @@ import pytest
 
 from celery_middle_management.cordon import Cordon
 from celery_middle_management.ledger import LOCK_SECONDS, Changes, Ledger
-from celery_middle_management.page import Page, PageWriter, read_page
+from celery_middle_management.page import PageWriter
 from celery_middle_management.presence import Presence
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for
@@ -32,10 +32,6 @@ def clock(tmp_path: Path) -> Iterator[SteppingRedis]:
 def it(clock: SteppingRedis) -> Iterator[Office]:
     with office(clock.url, call_interval=1) as made:
         yield made
-
-
-def page_of(it: Office) -> Page:
-    return read_page(it.ledger.snapshot(), it.settings.pools[0])
 
 
 def lock_left(it: Office) -> float:
@@ -92,12 +88,12 @@ def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
 def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
     it: Office, clock: SteppingRedis, step: float
 ) -> None:
-    lease, page, changes = it.lease(), page_of(it), Changes()
+    lease, page, changes = it.lease(), it.page(), Changes()
     PageWriter(page, changes).firing(1, page.now + LONG)
     it.ledger.commit(lease, changes, next_in=1.0)
     clock.step(step)
     it.report()
-    page = page_of(it)
+    page = it.page()
     assert page.unsettled == 1
     assert page.fire is not None
     assert 0 < page.fire.until - page.now <= LONG
@@ -134,7 +130,7 @@ def test_no_scheduled_task_is_late_because_redis_clock_steps(
     told = it.report().now
     clock.step(step)
     it.report()
-    page = page_of(it)
+    page = it.page()
     (due,) = page.buckets
     assert 580 - LONG < due - page.now <= 600 - (page.now - told) + 0.1
 

@@ -106,6 +106,17 @@ def test_a_script_after_a_killed_lock_holder_is_hired_for(redis_url: str) -> Non
         assert on.quantity == 1
 
 
+def test_who_publishes_after_the_agent_has_left_is_told(redis_url: str) -> None:
+    """As does an ``atexit`` handler that was registered before the package was imported."""
+    program = """
+from multiprocessing.util import Finalize
+Finalize(None, work.delay, exitpriority=1)
+work.delay()
+"""
+    with stage(redis_url, command=None) as on:
+        assert "shuts down is not hired for" in on.script(program).stderr
+
+
 def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
     """Its own evaluation, for the first pool, is under way when it ends."""
     pools = {"worker": {"queues": ["celery"]}, "pdf": {"queues": ["pdf"]}}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from celery_middle_management.ledger import Changes, LeaseLost
-from celery_middle_management.page import Page, PageWriter, read_page
+from celery_middle_management.page import PageWriter
 from tests.integration.office import Office, office
 
 #: Until what was sent is settled (s).
@@ -28,13 +28,9 @@ def other(redis_url: str) -> Iterator[Office]:
         yield found
 
 
-def page_of(process: Office) -> Page:
-    return read_page(process.ledger.snapshot(), process.settings.pools[0])
-
-
 def send(it: Office, *, fire: int | None = None, hire: int | None = None) -> None:
     """As who sends changes to the platform and gets no answer."""
-    lease, page, changes = it.lease(), page_of(it), Changes()
+    lease, page, changes = it.lease(), it.page(), Changes()
     writer = PageWriter(page, changes)
     if fire is not None:
         writer.firing(fire, page.now + LONG)
@@ -47,7 +43,7 @@ def test_a_fire_under_way_is_told_anew_by_who_sent_it(it: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
     it.report()
-    page = page_of(it)
+    page = it.page()
     assert page.unsettled == 1
     assert page.fire is not None
     assert LONG - 10 < page.fire.until - page.now <= LONG
@@ -58,7 +54,7 @@ def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other:
     other.report()
     it.redis.flushdb()
     other.report()
-    assert page_of(it).ceiling == 4
+    assert it.page().ceiling == 4
 
 
 def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
@@ -67,9 +63,9 @@ def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
     send(it, fire=2)
     it.redis.flushdb()
     other.report()
-    assert page_of(it).unsettled is None
+    assert it.page().unsettled is None
     it.report()
-    assert page_of(it).unsettled == 2
+    assert it.page().unsettled == 2
 
 
 def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
@@ -83,11 +79,11 @@ def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
 def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
-    lease, page, changes = other.lease(), page_of(other), Changes()
+    lease, page, changes = other.lease(), other.page(), Changes()
     PageWriter(page, changes).firing(3, page.now + 2 * LONG)
     other.ledger.commit(lease, changes, next_in=60.0)
     it.report()
-    page = page_of(it)
+    page = it.page()
     assert page.unsettled == 1
     assert page.fire is not None
     assert page.fire.until - page.now > 1.5 * LONG
@@ -96,7 +92,7 @@ def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: 
 def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     send(it, fire=1, hire=4)
     other.report()
-    lease, page, changes = it.lease(), page_of(it), Changes()
+    lease, page, changes = it.lease(), it.page(), Changes()
     writer = PageWriter(page, changes)
     writer.fire_settled()
     changes.unset.append("worker/hire")
@@ -106,7 +102,7 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     it.redis.flushdb()
     other.report()
     it.report()
-    page = page_of(it)
+    page = it.page()
     assert page.unsettled is None
     assert page.ceiling is None
 
@@ -114,12 +110,12 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
 def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: Office) -> None:
     send(it, fire=1)
     lease, changes = it.lease(), Changes()
-    PageWriter(page_of(it), changes).fire_settled()
+    PageWriter(it.page(), changes).fire_settled()
     it.redis.flushdb()
     with pytest.raises(LeaseLost):
         it.ledger.commit(lease, changes)
     it.report()
-    assert page_of(it).unsettled is None
+    assert it.page().unsettled is None
 
 
 def test_what_is_there_is_not_told_anew(it: Office) -> None:
@@ -127,4 +123,4 @@ def test_what_is_there_is_not_told_anew(it: Office) -> None:
     send(it, fire=1)
     it.redis.hdel(it.ledger.keys["state"], "worker/fire", "sent")
     it.report()
-    assert page_of(it).unsettled is None
+    assert it.page().unsettled is None
