@@ -234,32 +234,31 @@ class Tally:
             self._records.append(Record(kind, queue_name, at, value))
 
     def drain(self, batch: Batch) -> None:
-        """Move all records into *batch*."""
+        """Move all records that there are by now into *batch*.
+
+        Those that others add meanwhile are left for the next time: they may come without end.
+        """
         for record in chain(self._own_records(), self._children_records()):
             batch.add(record)
 
     def _own_records(self) -> Iterator[Record]:
-        while True:
+        for _ in range(len(self._records)):
             try:
                 yield self._records.popleft()
-            except IndexError:
+            except IndexError:  # another thread drains too
                 return
 
     def _children_records(self) -> Iterator[Record]:
         if self._pipe is None or self._in_child:
             return
-        while True:
-            # Not os.read(): eventlet's would wait for the pipe to have something.
-            data = self._pipe[0].read(_PIPE_SIZE)
-            if not data:
-                return
-            data = self._rest + data
-            start = 0
-            while len(data) - start >= _HEAD.size:
-                size, kind, at, value = _HEAD.unpack_from(data, start)
-                end = start + _HEAD.size + size
-                if end > len(data):
-                    break
-                yield Record(kind, data[start + _HEAD.size : end].decode(), at, value)
-                start = end
-            self._rest = data[start:]
+        # All that a pipe can hold. Not os.read(): eventlet's would wait for it to have something.
+        data = self._rest + (self._pipe[0].read(_PIPE_SIZE) or b"")
+        start = 0
+        while len(data) - start >= _HEAD.size:
+            size, kind, at, value = _HEAD.unpack_from(data, start)
+            end = start + _HEAD.size + size
+            if end > len(data):
+                break
+            yield Record(kind, data[start + _HEAD.size : end].decode(), at, value)
+            start = end
+        self._rest = data[start:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,12 +164,15 @@ class Scene:
             pipe.expire(f"{PREFIX}:state", 600)
             pipe.execute()
 
-    def forbid_evaluations(self) -> None:
-        """Hold the lock, so that nobody else does, until the end of the scene."""
+    def forbid_evaluations(self) -> Callable[[], object]:
+        """Hold the lock, so that nobody else does, until the scene ends.
+
+        Returns what ends it sooner.
+        """
         lock = f"{PREFIX}:lock"
         # For longer than any scaler would: only without an expiry is it left alone.
         self.redis.set(lock, "the test's")
-        self._exits.callback(self.redis.delete, lock)
+        return self._exits.callback(partial(self.redis.delete, lock))
 
     def assert_nobody_was_killed(self) -> None:
         """No dyno was stopped by a fire while it ran a task, and every task has ended."""

@@ -134,20 +134,29 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
     """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
-    tasks = 60
+    tasks = 120  # a worker that gave them back when it is stopped would take longer than it may
     with (
         RedisServer() as broker,
         SlowLine(urlsplit(broker.url).port or 0, delay=0.02) as line,
         redis.Redis.from_url(broker.url) as client,
-        scene(tmp_path, broker_url=line.url(broker.url), kill_after=4.0) as it,
+        scene(
+            tmp_path,
+            broker_url=line.url(broker.url),
+            settings={"max_workers": 1},
+            kill_after=6.0,
+        ) as it,
     ):
         publisher = it.program(BROKER_URL=broker.url)
         # They come first, for a worker that is at work takes no others.
         publisher.say(f"for _ in range({tasks}): note.apply_async(countdown=300)")
         publisher.say("note.apply_async(countdown=600); late.apply_async((0,), countdown=900)")
         publisher.say("hold_early.delay()")
+        it.wait(lambda: it.changes)
+        # Or else it is taken for idle before it has come to the task that runs.
+        allow = it.forbid_evaluations()
         it.wait_at_work("worker.1")
         it.wait(lambda: scheduled_by_workers(it) == tasks + 2)
+        allow()
         it.let_go("worker.1")
         it.wait_for_quantity(0)
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])

@@ -338,6 +338,23 @@ def test_a_full_pipe_blocks_nobody(shared: Tally) -> None:
     assert totals(drained(shared)) == (0, 0, 1)
 
 
+def test_a_drain_ends_while_others_record_without_end(shared: Tally) -> None:
+    class Answering(Batch):
+        """For each record that it is given, this process and a child make another."""
+
+        def add(self, record: Record) -> None:
+            super().add(record)
+            shared.add(PUBLISHED, "own", 0.0)
+            shared._in_child = True
+            shared.add(PUBLISHED, "child", 0.0)
+            shared._in_child = False
+
+    shared.add(PUBLISHED, "own", 0.0)
+    batch = Answering()
+    told = [totals(drained(shared, batch))[0] for _ in range(3)]
+    assert 0 < told[0] < told[1] < told[2]
+
+
 @pytest.mark.parametrize("cut", [1, 18, 19, 21, 24])
 def test_a_record_read_in_parts(shared: Tally, cut: int) -> None:
     name = "celery"
