@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from .names import number_of
 
-#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s).
-KEEPS_CORDON = 10.0
+#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s): longer than it
+#: takes until another evaluates in the place of one that died.
+KEEPS_CORDON = 20.0
 #: A worker that has never heard of the ledger takes no tasks for so long (s) after its start: what
 #: may stop it was sent before anybody could know of it, and takes effect by then.
 HEARS_WITHIN = 80.0

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from celery.utils.imports import instantiate
+
 #: The header of the mark. It travels with the message, and means nothing in another process.
 MARK = "mm_app"
 
@@ -25,12 +27,26 @@ _SEND = "send_task_message"
 _CREATE = "_create_task_sender"
 
 
-def mark_messages(amqp: Any, mark: Mark) -> None:
-    """Have every message that *amqp* sends bear *mark*.
+def mark_messages(app: Any, mark: Mark) -> None:
+    """Have every message that *app* sends bear *mark*.
 
-    Celery makes the function that sends at its first use, from the settings of that moment: it
-    must not be made any sooner for us.
+    Celery makes ``app.amqp``, and its function that sends, at their first use, from the settings of
+    that moment: they must not be made any sooner for us.
     """
+    if "amqp" in vars(app):
+        _mark_messages(app.amqp, mark)
+        return
+    made = app.amqp_cls
+
+    def make(*args: Any, **options: Any) -> Any:
+        amqp = instantiate(made, *args, **options)
+        _mark_messages(amqp, mark)
+        return amqp
+
+    app.amqp_cls = make
+
+
+def _mark_messages(amqp: Any, mark: Mark) -> None:
     create = getattr(amqp, _CREATE, None)
     if _SEND in vars(amqp) or create is None:
         setattr(amqp, _SEND, _marking(getattr(amqp, _SEND), mark))

@@ -94,7 +94,7 @@ class SignalHandlers:
         """Have Celery tell what the app publishes, and what its workers do."""
         for name, signal in _OF_WORKERS.items():
             signal.connect(_forward_to(name), weak=False, dispatch_uid=f"{__name__}.{name}")
-        mark_messages(self.app.amqp, self._mark)
+        mark_messages(self.app, self._mark)
 
     def before_task_publish(
         self,

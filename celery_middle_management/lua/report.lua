@@ -15,7 +15,9 @@ for pool in pairs(msg.pools) do
     need(pool .. '/' .. name)
   end
 end
+local function pool_of(name) return (string.match(name, '^(.*)/')) end
 if msg.pool then need(msg.pool .. '/cordon') end
+for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 local read = redis.call('HMGET', state, unpack(names))
 for i, name in ipairs(names) do old[name] = read[i] end
 local function number(name) return tonumber(old[name] or 0) end
@@ -34,7 +36,8 @@ local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
 
 -- What may still take effect at the platform is remembered by all who have heard of it: should Redis
--- lose its data meanwhile, they tell it anew.
+-- lose its data meanwhile, they tell it anew. Whom it may stop takes no tasks, until an evaluation
+-- knows better.
 local born, sent, restored = old.born or msg.token, old.sent, false
 if not old.born then new.born = born end
 if msg.sent and msg.born ~= born then
@@ -44,6 +47,12 @@ if msg.sent and msg.born ~= born then
     all[name] = {to = math.min(s.to, known.to), done = s.done and known.done or false,
                  ['until'] = math.max(lasts, known['until'] or 0)}
     new[name] = cjson.encode(all[name])
+    local entry = pool_of(name) .. '/cordon'
+    local cordon = cjson.decode(new[entry] or old[entry] or '{}')
+    if (tonumber(cordon.above) or math.huge) > s.to then
+      cordon.above, cordon.at = s.to, now / 1000
+      new[entry] = cjson.encode(cordon)
+    end
   end
   sent, restored = cjson.encode(all), true
   new.sent = sent
@@ -174,4 +183,4 @@ hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
-                     cordon = msg.pool and old[msg.pool .. '/cordon'] or nil})
+                     cordon = msg.pool and (new[msg.pool .. '/cordon'] or old[msg.pool .. '/cordon']) or nil})

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from celery_middle_management.cordon import Cordon
 from celery_middle_management.ledger import Changes, LeaseLost
 from celery_middle_management.page import PageWriter
+from celery_middle_management.presence import Presence
 from tests.integration.office import Office, office
 
 #: Until what was sent is settled (s).
@@ -124,3 +126,39 @@ def test_what_is_there_is_not_told_anew(it: Office) -> None:
     it.redis.hdel(it.ledger.keys["state"], "worker/fire", "sent")
     it.report()
     assert it.page().unsettled is None
+
+
+@pytest.mark.parametrize("sent", [{"fire": 1}, {"hire": 4}])
+def test_whom_it_may_stop_is_cordoned_before_anybody_evaluates(
+    it: Office, other: Office, sent: dict[str, int]
+) -> None:
+    """Who would evaluate may be dead, and another only comes when its lock has run out."""
+    send(it, **sent)
+    it.redis.flushdb()
+    other.lease()
+    reply = it.report(Presence("a", "worker.5", "worker", since=0.0, seen=0.0))
+    assert Cordon.unpacked(reply.cordon).above in sent.values()
+    assert it.page().cordon.holds("worker.5")
+
+
+def test_a_cordon_drawn_since_is_drawn_where_it_must_be(it: Office, other: Office) -> None:
+    send(it, fire=1, hire=5)
+    it.redis.flushdb()
+    lease, page, changes = other.lease(), other.page(), Changes()
+    drawn = Cordon(3, frozenset({"worker.1"}), page.now, {"worker.4": page.now})
+    PageWriter(page, changes).cordon(drawn)
+    other.ledger.commit(lease, changes, next_in=60.0)
+    it.report()
+    cordon = it.page().cordon
+    assert (cordon.above, cordon.names, cordon.since.keys()) == (1, drawn.names, drawn.since.keys())
+    assert cordon.at > drawn.at  # so that nobody's confirmation of the old one is taken for this
+
+
+def test_a_cordon_that_is_wide_enough_stays(it: Office, other: Office) -> None:
+    send(it, fire=3)
+    it.redis.flushdb()
+    lease, page, changes = other.lease(), other.page(), Changes()
+    PageWriter(page, changes).cordon(Cordon(above=2, at=page.now))
+    other.ledger.commit(lease, changes, next_in=60.0)
+    it.report()
+    assert it.page().cordon == Cordon(above=2, at=page.now)

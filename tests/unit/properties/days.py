@@ -77,8 +77,8 @@ class Days:
         if self.happens(0.05):
             world.limit = random.choice([None, 0, 1, 2, 3])
             world.says_limit = self.happens(0.5)
-        # Not while a change of ours is under way: nobody could know of it, or tell.
-        if not world.under_way and self.happens(0.03):
+        # Not while nobody could know of a change of ours that is under way, and tell.
+        if (not world.under_way or world.remembered) and self.happens(0.03):
             world.lose_ledger()
         if self.happens(0.1) or not world.countable:
             world.countable = not world.countable

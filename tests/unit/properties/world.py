@@ -6,9 +6,10 @@ stops workers some time after it was asked to, answers get lost, counts fail, sc
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -34,6 +35,8 @@ from celery_middle_management.settings import Pool, Secret, Settings
 
 POOL = "worker"
 QUEUE = "celery"
+#: What the ledger tells of changes that may still take effect.
+SENT = (f"{POOL}/fire", f"{POOL}/hire")
 MAXIMUM = 4
 CALL_INTERVAL = 10.0
 COUNT_INTERVAL = 60.0
@@ -69,6 +72,21 @@ WELL = Behaviour()
 
 
 @dataclass
+class Memory:
+    """What a process has heard of changes under way, to tell it anew should Redis lose its data."""
+
+    flushes: int = 0
+    sent: dict[str, str] = field(default_factory=dict)
+
+    def tell(self, book: Book) -> None:
+        """A report: it tells, and learns."""
+        if self.flushes != book.flushes:
+            book.hear({n: s for n, s in self.sent.items() if json.loads(s)["until"] > book.now})
+        self.flushes = book.flushes
+        self.sent = {n: book.state[n] for n in SENT if n in book.state}
+
+
+@dataclass
 class Worker:
     """A worker process as it really is."""
 
@@ -87,6 +105,7 @@ class Worker:
     known: bool = False
     #: When (s) it was asked to stop.
     stopped_at: float | None = None
+    memory: Memory = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self.orders = Orders(self.name, self.started)
@@ -121,6 +140,8 @@ class Book:
         self.next_at = self.now
         #: The scaler dies instead of writing so many steps and one; None: it lives.
         self.dies_after: int | None = None
+        #: How often Redis has lost its data.
+        self.flushes = 0
 
     def add(self, entry: str, tasks: int) -> None:
         """Tasks were told of."""
@@ -155,6 +176,20 @@ class Book:
         self.due.clear()
         self.presences.clear()
         self.next_at = self.now
+        self.flushes += 1
+
+    def hear(self, sent: Mapping[str, str]) -> None:
+        """Somebody remembers what was sent before Redis lost its data."""
+        for name, told in sent.items():
+            one, other = json.loads(told), json.loads(self.state.get(name, told))
+            both = {"to": min(one["to"], other["to"]), "until": max(one["until"], other["until"])}
+            done = one.get("done", False) and other.get("done", False)
+            self.state[name] = json.dumps({**both, "done": done})
+            cordon = self.cordon
+            if cordon.above is None or cordon.above > one["to"]:
+                cordon = replace(cordon, above=one["to"], at=self.now)
+                self.state[f"{POOL}/cordon"] = cordon.packed()
+            self.told()
 
     @property
     def cordon(self) -> Cordon:
@@ -229,6 +264,8 @@ class World(Platform, Broker):
         self._born = 0
         self._changed_at = 0.0
         self._locked_until = 0.0
+        #: Of the process that evaluates.
+        self._memory = Memory()
         settings = Settings(
             platform="played",
             pools=(pool,),
@@ -254,14 +291,24 @@ class World(Platform, Broker):
         if self.now < self._locked_until:
             return
         self.behaviour = behaviour
+        self._memory.tell(self.book)
         self.book.dies_after = behaviour.dies_after
         try:
             with patch.object(scaler, "monotonic", lambda: self.now):
                 scaler.Evaluation(self._scaler, Lease("", self.now)).run()
+            self._memory.tell(self.book)
         except Died:
             self._locked_until = self.now + LOCK_SECONDS
+            self._memory = Memory()
         finally:
             self.book.dies_after = None
+
+    @property
+    def remembered(self) -> bool:
+        """Whether somebody knows all that is under way, and can tell."""
+        now = {n: self.book.state[n] for n in SENT if n in self.book.state}
+        heard = [w.memory for w in self.up if not w.mute and not self.to_stop(w)]
+        return any(memory.sent == now for memory in [self._memory, *heard])
 
     def lose_ledger(self) -> None:
         """Everybody finds it empty; who had lost it is heard of again."""
@@ -430,6 +477,7 @@ class World(Platform, Broker):
 
     def report(self, worker: Worker) -> None:
         if not worker.mute:
+            worker.memory.tell(self.book)
             met = self.book.met(worker.presence(self.now))
             worker.orders.hear(self.book.cordon, self.now, forgotten=met and worker.known)
             worker.known = True
