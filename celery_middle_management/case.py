@@ -124,7 +124,8 @@ class Case:
         A task that ends while it is counted may be in both, running and finished.
         """
         lasts = self._settings.count_interval
-        return min(lasts, RECOUNT_INTERVAL) if self.page.drift else lasts
+        again = self.page.drift or self.page.untold_since
+        return min(lasts, RECOUNT_INTERVAL) if again else lasts
 
     def count(
         self,
@@ -157,6 +158,8 @@ class Case:
         )
         if page.delayed:
             count = besides(count, due_by(page.buckets, page.now))
+        elif not consuming:
+            page, count = page.told(count)
         page = page.counted(count, seen=passing or given_back > 0 or not consuming)
         # What was given back just now may be on its way into another presence.
         empty = consuming and not giving.scheduled and not page.delayed

@@ -318,7 +318,8 @@ class Ledger:
             LeaseLost: the lock ran out; nothing was written.
         """
         won = monotonic()
-        self._remember(changes)  # also if Redis cannot: we know better than what it may lose
+        # What was answered we know, whether Redis does or not; what is announced is sent only then.
+        self._remember(changes, announced=False)
         message = {
             **vars(changes),
             "seq": seq,
@@ -335,6 +336,7 @@ class Ledger:
         )
         if not written:
             raise LeaseLost
+        self._remember(changes, announced=True)
         return replace(lease, won=won)
 
     def close(self) -> None:
@@ -351,10 +353,10 @@ class Ledger:
         }
         return {"born": self._born, "sent": told} if told else {}
 
-    def _remember(self, changes: Changes) -> None:
+    def _remember(self, changes: Changes, *, announced: bool) -> None:
         sent = {n: json.loads(v) for n, v in changes.set.items() if n.endswith(_UNDER_WAY)}
         known = {n: s for n, s in self._sent.items() if n not in changes.unset}
-        self._sent = {**known, **sent}
+        self._sent = known | {n: s for n, s in sent.items() if announced or s.get("done")}
 
     def _keys(self, *names: str) -> list[str]:
         return [self.keys[name] for name in names]

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .cordon import Cordon
-from .demand import Count, due_by, end_of, reckon
+from .demand import Count, due_by, end_of, reckon, without_untold
 from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
 from .settings import Pool
@@ -24,6 +24,9 @@ TAKEN_WITHIN = 5.0
 HANDED_ON_WITHIN = 2.0
 #: Weight of the newest boot in the moving average.
 _BOOT_WEIGHT = 0.3
+#: While scheduled tasks are published, those that nobody has told of are left aside for so long
+#: (s): there may be other publishers, that never tell.
+UNTOLD_FOR = 30.0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Page:
     #: When a publisher last told of scheduled tasks.
     scheduled_at: float = 0.0
     parked: Parked = field(default_factory=Parked)
+    #: Since when counts find tasks that are left aside, for nobody has told of them yet.
+    untold_since: float | None = None
     cordon: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
@@ -154,6 +159,18 @@ class Page:
         """
         counted_at = self.count.at if self.count else self.now
         return self.scheduled_at > min(counted_at, self.now - TAKEN_WITHIN)
+
+    def told(self, count: Count) -> tuple[Page, Count]:
+        """What a *count* found where nobody consumes, without what may be scheduled for later.
+
+        While many scheduled tasks are published, a count is always ahead of those who tell.
+        """
+        told = without_untold(count, self.outstanding)
+        if told == count or not self.scheduling:
+            return replace(self, untold_since=None), count
+        since = self.untold_since or count.at
+        page = replace(self, untold_since=since)
+        return page, told if count.at - since < UNTOLD_FOR else count
 
     @property
     def fire_denied(self) -> bool:
@@ -235,6 +252,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         buckets=snapshot.due.get(pool.name, {}),
         scheduled_at=snapshot.time(name("scheduled_at")),
         parked=Parked(**parked),
+        untold_since=snapshot.time(name("untold_since")) or None,
         cordon=Cordon.unpacked(snapshot.state.get(name("cordon"))),
         fire=Sent(**fire) if fire else None,
         hire=Sent(**hire) if hire else None,
@@ -303,7 +321,12 @@ class PageWriter:
         }
         self._set("count", json.dumps(document))
         self._set("parked", json.dumps(asdict(page.parked)))
-        self._set("counted_at", str(millis(count.at)))
+        if page.untold_since is None:
+            self._unset("untold_since")
+            self._set("counted_at", str(millis(count.at)))
+        else:
+            # Who tells of them later tells of what is not in the count.
+            self._set("untold_since", str(millis(page.untold_since)))
         self._set("base_published", str(page.base_published))
         self._set("base_finished", str(page.base_finished))
 

@@ -120,6 +120,16 @@ def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: 
     assert it.page().unsettled is None
 
 
+def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office) -> None:
+    lease, page, changes = it.lease(), it.page(), Changes()
+    PageWriter(page, changes).firing(1, page.now + LONG)
+    it.redis.flushdb()
+    with pytest.raises(LeaseLost):
+        it.ledger.commit(lease, changes)
+    it.report()
+    assert it.page().unsettled is None
+
+
 def test_what_is_there_is_not_told_anew(it: Office) -> None:
     """Redis has lost nothing, and somebody else has settled it."""
     send(it, fire=1)

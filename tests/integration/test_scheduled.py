@@ -108,6 +108,18 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
         assert len(it.changes) == before, it.told()
 
 
+def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
+    """Nobody is there to take them, and a count finds some before their publisher tells."""
+    with scene(tmp_path) as it:
+        publisher = it.program()
+        publisher.say(
+            "import time\nfor _ in range(900): note.apply_async(countdown=600); time.sleep(0.01)"
+        )
+        it.wait(lambda: sum(buckets(it).values()) == 900)
+        time.sleep(A_WHILE)
+        assert it.changes == [], it.told()
+
+
 @pytest.mark.slow
 def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.

@@ -10,6 +10,7 @@ import pytest
 from celery_middle_management.case import Case
 from celery_middle_management.demand import Backlog, Held
 from celery_middle_management.ledger import Changes, Snapshot, millis
+from celery_middle_management.page import RECOUNT_INTERVAL
 from celery_middle_management.presence import SILENT, Presence
 from celery_middle_management.settings import Pool, Secret, Settings
 
@@ -56,11 +57,15 @@ class Counted:
         self.case.count(now, {QUEUE: backlog}, self.case.fleet.living, self.case.fleet.leaving)
         self.due = changes.due
         self.state |= changes.set
+        for name in changes.unset:
+            self.state.pop(name, None)
 
-    def again(self, backlog: Backlog, *presences: Presence, **state: object) -> Counted:
-        """The next count, a minute later."""
+    def again(
+        self, backlog: Backlog, *presences: Presence, after: float = 60.0, **state: object
+    ) -> Counted:
+        """The next count, a minute later or so."""
         old = {name.removeprefix("worker/"): value for name, value in self.state.items()}
-        now = self.case.page.now + 60
+        now = self.case.page.now + after
         return Counted(backlog, *presences, now=now, **old | state)
 
     @property
@@ -166,3 +171,52 @@ def test_when_it_must_have_come_it_is_counted_at_once() -> None:
 
 
 REST = {"scheduled": 0, "restore_at": None}
+
+
+def burst(untold: int, told_at: float = NOW, **state: object) -> Counted:
+    """A count at 0 workers amid scheduled tasks, of which publishers have told of the first 200."""
+    return Counted(Backlog(200 + untold), scheduled_at=millis(told_at), **state)
+
+
+def test_nobody_is_hired_for_scheduled_tasks_that_are_told_of_after_the_count() -> None:
+    first = burst(untold=50)
+    assert first.needed == 0
+    assert RECOUNT_INTERVAL in first.case.waits(0.0, blocked=False, count_failed=False)
+    # It goes on.
+    second = first.again(Backlog(270), after=5.0, scheduled_at=millis(NOW + 4))
+    assert second.needed == 0
+    # Now they are told of.
+    third = Counted(
+        Backlog(270),
+        now=NOW + 10,
+        due={LATER: 270},
+        **{n.removeprefix("worker/"): v for n, v in second.state.items()},
+    )
+    assert third.needed == 0
+    assert "worker/untold_since" not in third.state
+
+
+def test_what_is_told_of_is_hired_for_at_once_amid_scheduled_tasks() -> None:
+    assert burst(untold=50, published=2).needed == 2
+
+
+def test_what_nobody_ever_tells_of_is_hired_for_once_no_scheduled_task_was_told_of() -> None:
+    first = burst(untold=3)
+    assert first.needed == 0
+    assert first.again(Backlog(203), after=5.1).needed == 3
+    assert burst(untold=3, told_at=NOW - 60).needed == 3
+
+
+def test_what_nobody_ever_tells_of_waits_no_longer_than_half_a_minute() -> None:
+    told, needed = burst(untold=3), []
+    for second in range(5, 40, 5):
+        at = millis(NOW + second)
+        told = told.again(Backlog(203), after=5.0, scheduled_at=at)
+        needed.append(told.needed)
+    assert needed == [0, 0, 0, 0, 0, 3, 3]
+
+
+def test_what_was_left_aside_is_reckoned_when_it_is_told_of() -> None:
+    """As if it was not there at the count, for it is not in it."""
+    assert "worker/counted_at" not in burst(untold=1).state
+    assert "worker/counted_at" in burst(untold=0).state
