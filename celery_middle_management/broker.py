@@ -29,17 +29,18 @@ _UNTOLD = 5.0
 
 
 class CountFailed(Exception):
-    """The broker could not be read: what there is to do is unknown, not zero."""
+    """The broker, or one queue, could not be read: what there is to do is unknown, not zero."""
+
+
+Backlogs = dict[str, "Backlog | CountFailed"]
 
 
 class Broker(ABC):
     """Reads an app's broker."""
 
     @abstractmethod
-    def backlogs(
-        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
-    ) -> dict[str, Backlog]:
-        """The backlog of each queue.
+    def backlogs(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Backlogs:
+        """The backlog of each queue, or why this one alone could not be read.
 
         *unacknowledged* is how many messages of each queue live workers hold and have not yet
         acknowledged; those beyond were held by workers that died.
@@ -49,25 +50,31 @@ class Broker(ABC):
         """
 
 
+_Read = dict[str, "Backlog | Exception"]
+
+
 class _DiscreetBroker(Broker):
     """One whose errors show nothing of a password, though its library may."""
 
     def __init__(self, app: Celery | None) -> None:
         self._app: Any = app
 
-    def backlogs(
-        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
-    ) -> dict[str, Backlog]:
+    def backlogs(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Backlogs:
         try:
-            return self.read(queues, unacknowledged)
+            read = self.read(queues, unacknowledged)
+            return {q: b if isinstance(b, Backlog) else self._unread(q, b) for q, b in read.items()}
         except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
             trouble = self._trouble(error)
         # Not from within: the frames that led here know the password.
         raise CountFailed(trouble)
 
     @abstractmethod
-    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
-        """The backlogs; raises anything."""
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> _Read:
+        """The backlogs, or the error that is one queue's own; raises anything."""
+
+    def _unread(self, queue: str, error: Exception) -> CountFailed:
+        addresses = _addresses(self._app) if self._app else []
+        return CountFailed(f"the queue {queue!r} could not be read: {told(error, addresses)}")
 
     def _trouble(self, error: BaseException) -> str:
         addresses = _addresses(self._app) if self._app else []
@@ -149,27 +156,32 @@ class RedisBroker(_DiscreetBroker):
         self._client = client
         self._lists = RedisLists(options)
 
-    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> _Read:
         lengths, held = self._lengths(queues)
         untold: dict[str, Backlog] = {}
         surplus = held - sum(unacknowledged.values())
         if surplus > 0:
             untold = self._untold(surplus, unacknowledged)
-        backlogs = {}
-        for queue, length in zip(queues, lengths, strict=True):
+        backlogs: _Read = {}
+        for queue, length in lengths.items():
+            if isinstance(length, Exception):
+                backlogs[queue] = length
+                continue
             more = untold.get(queue, Backlog())
             backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
 
-    def _lengths(self, queues: Sequence[str]) -> tuple[list[int], int]:
-        names = [self._lists.names(queue) for queue in queues]
+    def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
         pipeline = self._client.pipeline(transaction=False)
-        for name in (name for group in names for name in group):
-            pipeline.llen(name)
+        for queue in queues:
+            for name in self._lists.names(queue):
+                pipeline.llen(name)
         pipeline.zcard(self._lists.unacked_index)
-        *lengths, held = pipeline.execute()
+        *lengths, held = pipeline.execute(raise_on_error=False)
+        if isinstance(held, Exception):
+            raise held
         steps = iter(lengths)
-        return [sum(int(next(steps)) for _ in group) for group in names], int(held)
+        return {q: _sum([next(steps) for _ in self._lists.names(q)]) for q in queues}, int(held)
 
     def _untold(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
         """Messages that somebody took and no live worker tells of, by queue: *surplus* in all.
@@ -218,7 +230,7 @@ class KombuBroker(_DiscreetBroker):
     def __init__(self, app: Celery) -> None:
         super().__init__(app)
 
-    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> _Read:
         with self._app.connection_for_write() as connection:
             if connection.transport.driver_type == "redis":
                 return self._elsewhere_in_redis(connection, queues, unacknowledged)
@@ -226,7 +238,7 @@ class KombuBroker(_DiscreetBroker):
 
     def _elsewhere_in_redis(
         self, connection: Any, queues: Sequence[str], unacknowledged: Mapping[str, int]
-    ) -> dict[str, Backlog]:
+    ) -> _Read:
         """A connection for this count alone, for those of Celery's pool may wait for ever."""
         options = dict(connection.transport_options)
         connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
@@ -235,22 +247,35 @@ class KombuBroker(_DiscreetBroker):
         broker = RedisBroker(client, {**options, "global_keyprefix": ""})
         return broker.read(queues, unacknowledged)
 
-    def _declared(self, queues: Sequence[str]) -> dict[str, Backlog]:
+    def _declared(self, queues: Sequence[str]) -> _Read:
         """Passive declares over a connection of Celery's own pool."""
         pool: Any = self._app.pool
         with pool.acquire(block=True, timeout=TIMEOUT) as connection:
             try:
                 connection.ensure_connection(max_retries=1, timeout=TIMEOUT)
                 _bound_reads(connection)
-                return {q: Backlog(n) for q, n in _lengths(connection, queues).items()}
+                lengths = _lengths(connection, queues).items()
+                return {q: n if isinstance(n, Exception) else Backlog(n) for q, n in lengths}
             except Exception:
                 # A half-read answer must not be taken for the next one.
                 connection.collect(socket_timeout=TIMEOUT)
                 raise
 
 
-def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int]:
-    lengths: dict[str, int] = {}
+def _sum(lengths: Iterable[Any]) -> int | Exception:
+    """All together, or the first error among them; raises what is no error of one list."""
+    total = 0
+    for length in lengths:
+        if isinstance(length, redis.ResponseError):
+            return length
+        if isinstance(length, Exception):
+            raise length
+        total += int(length)
+    return total
+
+
+def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int | Exception]:
+    lengths: dict[str, int | Exception] = {}
     waiting = deque(queues)
     while waiting:
         with connection.channel() as channel:
@@ -260,10 +285,8 @@ def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int]:
                     declared = channel.queue_declare(queue, passive=True)
                     lengths[queue] = int(declared.message_count)
             except connection.channel_errors as error:
-                if getattr(error, "reply_code", None) != 404:
-                    raise
-                # There is no such queue, and the broker has closed the channel.
-                lengths[queue] = 0
+                # The broker has closed the channel; 404: there is no such queue.
+                lengths[queue] = 0 if getattr(error, "reply_code", None) == 404 else error
     return lengths
 
 

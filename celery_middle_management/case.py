@@ -59,6 +59,8 @@ class Case:
         self._fresh = False
         self._search: Search | None = None
         self._uncounted = False
+        #: What there is to do could not be learned.
+        self.count_failed = False
         self.page = self._up_to_date(page, presences)
         self.fleet = Fleet(
             pool.name,
@@ -115,7 +117,7 @@ class Case:
     def worth_counting(self) -> bool:
         """Whether a count may let something be fired."""
         wanted = self.decision is not None and self.decision.wants_count
-        return wanted and not self.page.fire_denied
+        return wanted and not self.page.fire_denied and not self.count_failed
 
     @property
     def _count_lasts(self) -> float:
@@ -335,7 +337,7 @@ class Case:
 
     # -- what comes next
 
-    def waits(self, callable_at: float, *, blocked: bool, count_failed: bool) -> Iterator[float]:
+    def waits(self, callable_at: float, *, blocked: bool) -> Iterator[float]:
         """Seconds after which this pool wants to be looked at again.
 
         The platform may be called from *callable_at* on.
@@ -345,7 +347,9 @@ class Case:
             yield max(callable_at, page.refusal.until if page.refusal else 0.0) - page.now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
-        if page.count is not None and not count_failed:
+        if self.count_failed:
+            yield RECOUNT_INTERVAL
+        elif page.count is not None:
             yield page.count.at + self._count_lasts - page.now
         if page.wakes_at is not None:
             yield page.wakes_at - page.now

@@ -42,15 +42,22 @@ def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
 
 
 def used_and_idle(
-    snapshot: Snapshot, backlogs: Mapping[str, Backlog], living: Collection[Presence]
+    snapshot: Snapshot,
+    backlogs: Mapping[str, Backlog],
+    unread: Collection[str],
+    living: Collection[Presence],
 ) -> tuple[list[str], list[str]]:
     """Of the queues published to: those still in use, and those to forget.
+
+    What is *unread* is neither.
 
     Messages that a worker holds are the queue's: should it die, the broker gives them back.
     """
     held = {q for p in living for q, tasks in p.held.items() if tasks != Held()}
     used, idle = [], []
     for queue, told in snapshot.queues.items():
+        if queue in unread:
+            continue
         backlog, ago = backlogs.get(queue, _EMPTY), snapshot.now - told
         if queue in held or backlog.ready or backlog.scheduled or backlog.orphans:
             if ago > TELL_QUEUES:

@@ -16,8 +16,8 @@ from celery import Celery
 from .broker import Broker, CountFailed
 from .case import DRAIN_INTERVAL, Case
 from .delayed import delayed_natively
+from .demand import Backlog
 from .ledger import MOST_QUEUES, Changes, Lease, LeaseLost, Ledger, millis
-from .page import RECOUNT_INTERVAL
 from .platforms.base import Platform, PlatformError, Refused
 from .presence import Crew, Presence
 from .queues import declared_queues, leaves_out, used_and_idle
@@ -77,7 +77,6 @@ class Evaluation:
         self._called_at = self._snapshot.time("called_at")
         self._blocked_until = self._snapshot.time("blocked_until")
         self._read_at = self._snapshot.time("read_at")
-        self._count_failed = False
         self._gone: set[str] = set()
         self._quantities_fresh = False
         delayed = delayed_natively(scaler.app)
@@ -117,9 +116,8 @@ class Evaluation:
 
     def _learn_more(self) -> bool:
         """Find out what the decisions want to know; returns whether anything was learned."""
-        if any(case.worth_counting for case in self._cases) and not self._count_failed:
-            self._count()
-            return not self._count_failed
+        if any(case.worth_counting for case in self._cases):
+            return self._count()
         if any(c.decision.wants_running for c in self._cases if c.decision):
             return self._ask_running()
         return False
@@ -146,8 +144,11 @@ class Evaluation:
     def _living(self) -> list[Presence]:
         return [p for p in self._snapshot.presences if p.id not in self._gone]
 
-    def _count(self) -> None:
-        """Count every pool. What cannot be counted is unknown, and nothing is fired on it."""
+    def _count(self) -> bool:
+        """Count every pool; returns whether any was counted.
+
+        What cannot be counted is unknown, and nothing is fired on it.
+        """
         living = self._living()
         unacknowledged: dict[str, int] = {}
         for presence in living:
@@ -163,16 +164,26 @@ class Evaluation:
                 [q for c in self._cases for q in c.queues], unacknowledged
             )
         except CountFailed as error:
-            self._count_failed = True
             self._scaler.trouble.warn("count", "%s; nothing is fired until it can be", error)
-            return
+            for case in self._cases:
+                case.count_failed = True
+            return False
+        read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
+        unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
+        for queue, failed in unread.items():
+            self._scaler.trouble.warn(
+                f"count {queue}", "%s; nobody of its pool is fired until it can be", failed
+            )
         leaving = [p for c in self._cases for p in c.fleet.leaving]
         crew = Crew(living)
         for case in self._cases:
-            case.count(at, backlogs, crew.of(case.queues), leaving)
-        used, idle = used_and_idle(self._snapshot, backlogs, living)
+            case.count_failed = not unread.keys().isdisjoint(case.queues)
+            if not case.count_failed:
+                case.count(at, read, crew.of(case.queues), leaving)
+        used, idle = used_and_idle(self._snapshot, read, unread, living)
         self._changes.used_queues += used
         self._changes.idle_queues += idle
+        return not all(case.count_failed for case in self._cases)
 
     def _decide(self) -> None:
         for case in self._cases:
@@ -311,14 +322,10 @@ class Evaluation:
         waits = [
             wait
             for case in self._cases
-            for wait in case.waits(
-                callable_at, blocked=self._blocked(), count_failed=self._count_failed
-            )
+            for wait in case.waits(callable_at, blocked=self._blocked())
         ]
         if self._any_hired():
             waits.append(self._read_at + READ_INTERVAL - self._now)
-        if self._count_failed:
-            waits.append(RECOUNT_INTERVAL)
         self._commit(next_in=max(min(waits), DRAIN_INTERVAL))
 
     def _time(self) -> float:

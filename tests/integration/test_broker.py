@@ -73,12 +73,21 @@ def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url
     )
 
 
+def test_a_queue_that_cannot_be_read_hides_no_other(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    client.set("b\x06\x163", "not a list")
+    client.rpush("a", "x")
+    counted = RedisBroker(client, {}).backlogs(["a", "b", "c"], {})
+    assert (counted["a"], counted["c"]) == (Backlog(1, returned=0), Backlog(returned=0))
+    assert "'b' could not be read: ResponseError: WRONGTYPE" in str(counted["b"])
+
+
 def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
-    client.set("a", "not a list")
+    client.set("unacked_index", "no index")
     with pytest.raises(CountFailed, match="could not be read"):
         RedisBroker(client, {}).backlogs(["a"], {})
-    client.delete("a")
+    client.delete("unacked_index")
     client.zadd("unacked_index", {"1": time()})
     client.hset("unacked", "1", "not JSON")
     with pytest.raises(CountFailed):

@@ -132,3 +132,18 @@ def test_all_that_an_app_has_published_to_is_not_what_it_declares(it: Office) ->
         it.app.amqp.queues[f"user-{n}"]
     assert len(it.app.amqp.queues) > 100
     assert counted(it) == ("celery",)
+
+
+def test_a_queue_that_cannot_be_read_is_the_trouble_of_its_pool_alone(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pools = {name: {"queues": [name], "max_workers": 5} for name in ("a", "b")}
+    with office(redis_url, pools=pools, max_workers=None) as it:
+        it.redis.rpush("a", "{}", "{}")  # nobody told of them: a count alone can find them
+        it.redis.set("b", "not a list")
+        it.scaler.evaluate(it.lease())
+        assert it.platform.quantity == {"a": 2}
+        assert "queue 'b' could not be read" in caplog.text
+        counted = it.ledger.snapshot().state
+        assert "a/count" in counted
+        assert "b/count" not in counted

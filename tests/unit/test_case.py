@@ -181,7 +181,7 @@ def burst(untold: int, told_at: float = NOW, **state: object) -> Counted:
 def test_nobody_is_hired_for_scheduled_tasks_that_are_told_of_after_the_count() -> None:
     first = burst(untold=50)
     assert first.needed == 0
-    assert RECOUNT_INTERVAL in first.case.waits(0.0, blocked=False, count_failed=False)
+    assert RECOUNT_INTERVAL in first.case.waits(0.0, blocked=False)
     # It goes on.
     second = first.again(Backlog(270), after=5.0, scheduled_at=millis(NOW + 4))
     assert second.needed == 0
