@@ -158,11 +158,16 @@ class Case:
             leaving=giving.scheduled,
             parked=page.still_parked + given_back,
         )
+        untold_since = None
         if page.delayed:
             count = besides(count, due_by(page.buckets, page.now))
         elif not consuming:
-            page, count = page.told(count)
-        page = page.counted(count, seen=passing or given_back > 0 or not consuming)
+            count, untold_since = page.told(count)
+        page = page.counted(
+            count,
+            seen=passing or given_back > 0 or not consuming,
+            untold_since=untold_since,
+        )
         # What was given back just now may be on its way into another presence.
         empty = consuming and not giving.scheduled and not page.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)

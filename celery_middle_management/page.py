@@ -160,17 +160,17 @@ class Page:
         counted_at = self.count.at if self.count else self.now
         return self.scheduled_at > min(counted_at, self.now - TAKEN_WITHIN)
 
-    def told(self, count: Count) -> tuple[Page, Count]:
+    def told(self, count: Count) -> tuple[Count, float | None]:
         """What a *count* found where nobody consumes, without what may be scheduled for later.
 
-        While many scheduled tasks are published, a count is always ahead of those who tell.
+        While many scheduled tasks are published, a count is always ahead of those who tell. Returns
+        since when it has been so as well.
         """
         told = without_untold(count, self.outstanding)
         if told == count or not self.scheduling:
-            return replace(self, untold_since=None), count
+            return count, None
         since = self.untold_since or count.at
-        page = replace(self, untold_since=since)
-        return page, told if count.at - since < UNTOLD_FOR else count
+        return told if count.at - since < UNTOLD_FOR else count, since
 
     @property
     def fire_denied(self) -> bool:
@@ -192,7 +192,7 @@ class Page:
         """Scheduled tasks that workers held at the last count."""
         return self.count.scheduled - self.parked.tasks if self.count else 0
 
-    def counted(self, count: Count, *, seen: bool) -> Page:
+    def counted(self, count: Count, *, seen: bool, untold_since: float | None = None) -> Page:
         """The page with a new count, in which parked tasks were *seen*, or else taken on trust."""
         until = self.finished + count.outstanding if seen else self.parked.until
         page = replace(
@@ -201,6 +201,7 @@ class Page:
             base_published=self.published,
             base_finished=self.finished,
             parked=Parked(count.parked, until),
+            untold_since=untold_since,
         )
         return replace(page, drift=self.outstanding - page.outstanding)
 

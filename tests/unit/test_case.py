@@ -216,6 +216,15 @@ def test_what_nobody_ever_tells_of_waits_no_longer_than_half_a_minute() -> None:
     assert needed == [0, 0, 0, 0, 0, 3, 3]
 
 
+def test_nothing_is_left_aside_where_workers_consume() -> None:
+    first = burst(untold=50)
+    assert "worker/untold_since" in first.state
+    consumes = presence("worker.1", queues=(QUEUE,), seen=NOW + 5)
+    second = first.again(Backlog(0), consumes, after=5.0, scheduled_at=millis(NOW + 4))
+    assert "worker/untold_since" not in second.state
+    assert "worker/counted_at" in second.state
+
+
 def test_what_was_left_aside_is_reckoned_when_it_is_told_of() -> None:
     """As if it was not there at the count, for it is not in it."""
     assert "worker/counted_at" not in burst(untold=1).state
