@@ -33,17 +33,30 @@ def mark_messages(app: Any, mark: Mark) -> None:
     Celery makes ``app.amqp``, and its function that sends, at their first use, from the settings of
     that moment: they must not be made any sooner for us.
     """
-    if "amqp" in vars(app):
+    app.amqp_cls = _Marked(app.amqp_cls, mark)
+    if "amqp" in vars(app):  # made before, or by another thread meanwhile
         _mark_messages(app.amqp, mark)
-        return
-    made = app.amqp_cls
 
-    def make(*args: Any, **options: Any) -> Any:
-        amqp = instantiate(made, *args, **options)
-        _mark_messages(amqp, mark)
+
+class _Marked:
+    """Makes what an app's ``amqp_cls``, a class or its name, would make, with the mark."""
+
+    def __init__(self, made: Any, mark: Mark) -> None:
+        self._made = made
+        self._mark = mark
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        amqp = instantiate(self._made, *args, **options)
+        _mark_messages(amqp, self._mark)
         return amqp
 
-    app.amqp_cls = make
+    def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
+        # Celery pickles an app with its classes; a copy is set up anew.
+        return _as_it_is, (self._made,)
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
 
 
 def _mark_messages(amqp: Any, mark: Mark) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -246,6 +247,28 @@ def test_the_sender_is_made_no_sooner_than_without_us(make: Callable[..., Celery
     ours.conf.task_default_queue = "other"
     ours.send_task("work")
     assert published(ours) == {"other": 1}
+
+
+@pytest.mark.parametrize("amqp", [None, Overriding, f"{__name__}:Overriding"])
+def test_an_amqp_is_made_no_sooner_than_without_us(
+    make: Callable[..., Celery], amqp: type | str | None
+) -> None:
+    ours, theirs = make(amqp=amqp), make("theirs", managed=False, amqp=amqp)
+    ours.finalize()
+    assert "amqp" not in vars(ours)
+    assert type(ours.amqp) is type(theirs.amqp)
+    ours.send_task("work")
+    assert published(ours) == {"celery": 1}
+
+
+@pytest.mark.parametrize("amqp", [None, Overriding])
+def test_an_app_can_be_pickled(make: Callable[..., Celery], amqp: type | None) -> None:
+    """As for a child that is spawned; its copy makes the same amqp, and is set up by itself."""
+    ours = make(amqp=amqp)
+    ours.finalize()
+    copy = pickle.loads(pickle.dumps(ours))
+    assert copy.amqp_cls == make(amqp=amqp).amqp_cls
+    assert type(copy.amqp) is (amqp or AMQP)
 
 
 # -- where it goes
