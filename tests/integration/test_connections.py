@@ -91,6 +91,7 @@ def worker_connections(on: Stage, broker: RedisServer, **env: str) -> tuple[int,
         return idle, settled(broker)
 
 
+@pytest.mark.slow
 def test_a_worker_adds_one_to_its_broker(broker: RedisServer) -> None:
     with stage(broker.url, command=None, process_types={"worker": 1}) as on:
         plain = worker_connections(on, broker, MM_OFF="1")

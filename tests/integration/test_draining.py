@@ -119,7 +119,14 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
-@pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "solo",
+        pytest.param("threads", marks=pytest.mark.slow),
+        pytest.param("gevent", marks=pytest.mark.slow),
+    ],
+)
 def test_a_worker_stops_and_takes_up_consuming(pool: str, tmp_path: Path) -> None:
     with scene(tmp_path, command=None) as it:
         it.forbid_evaluations()

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from celery_middle_management.cordon import KEEPS_CORDON
 from tests.integration.scenes import A_WHILE, Scene, scene
 
@@ -86,6 +88,7 @@ def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
         assert longest < 1.5
 
 
+@pytest.mark.slow
 def test_who_is_to_be_stopped_takes_no_tasks(tmp_path: Path) -> None:
     """However late the platform stops him, and though the ledger is lost meanwhile."""
     with scene(tmp_path, own_ledger=True, command=None) as it, it.on.worker(DYNO="worker.2"):
@@ -105,6 +108,7 @@ def test_who_is_to_be_stopped_takes_no_tasks(tmp_path: Path) -> None:
         it.wait(lambda: len(it.journal.runs()) == 2)
 
 
+@pytest.mark.slow
 def test_a_ledger_lost_at_rest(tmp_path: Path) -> None:
     """With it went the due time of a scheduled task; a worker that takes the task tells of it."""
     with scene(tmp_path, own_ledger=True, settings={"count_interval": 600}) as it:

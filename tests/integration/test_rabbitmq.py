@@ -70,6 +70,7 @@ def test_nothing_is_fired_while_the_broker_cannot_be_counted(
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
     rabbitmq: RabbitServer, tmp_path: Path
 ) -> None:

@@ -169,17 +169,20 @@ class UnorderedPoolMachine(PoolMachine):
     numbered = False
 
 
-budget = settings(max_examples=200, stateful_step_count=20)
+budget = settings(max_examples=100, stateful_step_count=20)
 TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase
 TestUnorderedPool.settings = budget
 
 
-@settings(max_examples=400)
+@settings(max_examples=100)
 @given(seeds, st.booleans(), st.sampled_from([0, 0, 1]), evils)
 def test_days(seed: int, numbered: bool, minimum: int, evil: float) -> None:
-    """Much more time than a machine's steps come to, but nothing to see what it depends on."""
+    """Much more time than a machine's steps come to, but nothing to see what it depends on.
+
+    ``python -m tests.unit.properties`` lives many more.
+    """
     world = World(minimum, numbered)
     Days(world, Random(seed), evil).pass_by(300)
     assert not world.wronged
