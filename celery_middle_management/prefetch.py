@@ -6,8 +6,9 @@ Otherwise the worker consumes only while it has room: once its slots are full, i
 consumers, before the broker hears that the last task was taken, and consumes again when one ends.
 Where the broker pushes tasks (RabbitMQ), the prefetch count is lowered to the room that there is.
 
-Celery's own bound holds besides. Scheduled tasks take no room until they are due, rate-limited ones
-none until they may begin. Only the thread of the worker's loop talks to the broker.
+Celery's own bound holds besides. Scheduled tasks take no room until they are due; those that there
+is none for then are given back, once, for others to begin. Rate-limited ones take none until they
+may begin. Only the thread of the worker's loop talks to the broker.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from celery.worker.request import Request
 
 from .bell import Bell
 from .runtimes import BEGINS_WITHIN, RunTimes, room
+from .scheduled import give_back
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -138,8 +140,17 @@ class Prefetch:
         if not self._apart:
             task = request.task.name
             if self._limited or self._run_times.of(task) > self._short:
+                if self._fell_due_without_room(request):
+                    give_back(request)
+                    return None
                 self._take(request, task)
         return self._give_to_pool(request)
+
+    def _fell_due_without_room(self, request: Request) -> bool:
+        """Whether others may begin it sooner, of which this worker has held many until now."""
+        again = (request.message.delivery_info or {}).get("redelivered")
+        loops = threading.get_ident() == self._thread
+        return request.eta is not None and loops and not again and self._room() < 0
 
     def _take(self, request: Request, task: str) -> None:
         self._held[request] = _Held(task, monotonic(), bool(request.task.acks_late))

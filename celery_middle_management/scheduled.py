@@ -205,16 +205,25 @@ def one_by_one(consumer: Any) -> bool:
     return bool(getattr(channel, "do_restore", False))
 
 
+def give_back(request: Request) -> None:
+    """Have the broker give a task that has not begun to whoever takes it next.
+
+    Raises:
+        one of the consumer's connection or channel errors; then it is held still.
+    """
+    request.message.requeue()
+    request.acknowledged = True
+    request.send_event("task-rejected", requeue=True)
+    worker_state.task_ready(request)
+
+
 def _give_back(consumer: Any, held: Scheduled) -> bool:
     """Returns whether it was given back, or acknowledged for it was revoked."""
     request = held.request
     if not held.pending:
         return False
     if not request.revoked():
-        request.message.requeue()
-        request.acknowledged = True
-        request.send_event("task-rejected", requeue=True)
-        worker_state.task_ready(request)
+        give_back(request)
     held.cancel(consumer.timer)
     # Celery raised it for each, though not beyond worker_eta_task_limit.
     if consumer.qos.value > consumer.initial_prefetch_count:

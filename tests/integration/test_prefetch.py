@@ -41,6 +41,37 @@ def test_nobody_idles_beside_a_worker_to_which_too_much_was_pushed(
         nobody_idles_beside_a_worker_that_took_too_much(it, task)
 
 
+def nobody_idles_beside_a_worker_that_held_all_for_later(it: Scene) -> None:
+    it.program().say("for _ in range(6): hold.apply_async(countdown=20)")
+    # The first one up takes all of them; when they fall due, each has room for one.
+    it.wait_at_work("worker.1", "worker.2", "worker.3")
+    it.let_go("worker.1", "worker.2", "worker.3")
+    it.wait_at_work("worker.1", "worker.2", "worker.3")
+    it.let_go("worker.1", "worker.2", "worker.3")
+    it.wait_for_quantity(0)
+    runs = [run.task for run in it.journal.runs()]
+    assert len(runs) == len({*runs}) == 6
+    it.assert_nobody_was_killed()
+
+
+SCHEDULING: dict[str, Any] = {"command": (*WORKER, *PREFETCH), "settings": {"max_workers": 3}}
+
+
+def test_nobody_idles_beside_a_worker_that_held_all_for_later(tmp_path: Path) -> None:
+    with scene(tmp_path, **SCHEDULING) as it:
+        nobody_idles_beside_a_worker_that_held_all_for_later(it)
+
+
+@pytest.mark.slow
+@pytest.mark.rabbitmq
+def test_nobody_idles_beside_a_worker_to_which_all_was_pushed_for_later(
+    tmp_path: Path, rabbitmq: RabbitServer
+) -> None:
+    env = {"TASK_QUEUE": "pushed-for-later"}
+    with scene(tmp_path, broker_url=rabbitmq.url, env=env, **SCHEDULING) as it:
+        nobody_idles_beside_a_worker_that_held_all_for_later(it)
+
+
 #: Short and long, early and late, now and later, of two queues, and rate-limited; 69 tasks.
 MIXED = """
 for i in range(6):
