@@ -77,7 +77,8 @@ def read_settings(app: Celery) -> Settings | None:
     """The settings of `app`, from its Celery configuration, else from the environment.
 
     Returns:
-        None where `middle_management_enabled` is not set: nothing else is checked then.
+        None where `middle_management_enabled` is off, and nothing else is checked; or absent, and
+            only unknown names are looked for, for it may be mistyped.
 
     Raises:
         ImproperlyConfigured: a setting is unknown, missing or wrong. The message is one line that
@@ -94,9 +95,13 @@ def read_settings(app: Celery) -> Settings | None:
 
 
 def _read(source: _Source) -> Settings | None:
-    if not source.get("enabled").value:
+    enabled = source.get("enabled").value
+    if (
+        enabled is not False
+    ):  # else it is switched off, whatever is wrong; absent, it may be mistyped
+        source.refuse_unknown()
+    if not enabled:
         return None
-    source.refuse_unknown()
     value = {name: source.get(name).value for name in _TABLE}
     on_heroku = value["platform"] == "heroku"
     # Heroku's Redis has a certificate that it signed itself.
@@ -134,7 +139,7 @@ class _Setting(NamedTuple):
 
 
 _TABLE = {
-    "enabled": _Setting(kinds.BOOLEAN, False),
+    "enabled": _Setting(kinds.BOOLEAN),
     "platform": _Setting(kinds.PLATFORM, "heroku"),
     "heroku_app": _Setting(kinds.APP, fallback="HEROKU_APP_NAME"),
     "heroku_api_key": _Setting(kinds.API_KEY, fallback="HEROKU_API_KEY"),

@@ -96,9 +96,18 @@ class TestEnabled:
     def test_absent_means_no(self) -> None:
         assert read() is None
 
-    @pytest.mark.parametrize("value", [False, None])
-    def test_no_means_that_nothing_else_is_checked(self, value: object) -> None:
-        assert read(enabled=value, max_workers="lots", nonsense=1) is None
+    def test_no_means_that_nothing_else_is_checked(self) -> None:
+        assert read(enabled=False, max_workers="lots", nonsense=1) is None
+
+    def test_mistyped(self, environment: pytest.MonkeyPatch) -> None:
+        assert read(enabled=None, max_workers="lots") is None
+        assert refusal(enabled=None, enable=True, max_workers=3) == (
+            "middle_management_enable is unknown; did you mean middle_management_enabled?"
+        )
+        environment.setenv("MIDDLE_MANAGEMENT_ENABLE", "1")
+        assert refusal(enabled=None) == (
+            "MIDDLE_MANAGEMENT_ENABLE is unknown; did you mean MIDDLE_MANAGEMENT_ENABLED?"
+        )
 
     @pytest.mark.parametrize("text", ["true", "TRUE", "1", "yes", "On"])
     def test_by_the_environment(self, environment: pytest.MonkeyPatch, text: str) -> None:
