@@ -158,18 +158,17 @@ class Case:
             leaving=giving.scheduled,
             parked=page.still_parked + given_back,
         )
-        untold_since = None
         if page.delayed:
             count = besides(count, due_by(page.buckets, page.now))
-        elif not consuming:
-            count, untold_since = page.told(count)
         page = page.counted(
             count,
             seen=passing or given_back > 0 or not consuming,
-            untold_since=untold_since,
+            blind=not consuming and not page.delayed,
         )
-        # What was given back just now may be on its way into another presence.
-        empty = consuming and not giving.scheduled and not page.delayed
+        # What was given back just now may be on its way into another presence. Where nobody is, a
+        # task that was told of before is in a queue, or it is gone.
+        nobody = page.quantity == 0 and not living and not leaving and not page.scheduling
+        empty = (consuming or nobody) and not giving.scheduled and not page.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(page.buckets, due, recent, at, empty)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .names import number_of
 
-#: A cordoned worker that the ledger has forgotten takes no tasks for so long (s): longer than it
+#: When Redis has lost its data, a cordoned worker takes no tasks for so long (s): longer than it
 #: takes until another evaluates in the place of one that died.
 KEEPS_CORDON = 20.0
 #: A worker that has never heard of the ledger takes no tasks for so long (s) after its start: what
@@ -86,14 +86,14 @@ class Orders:
             return Cordon(names=frozenset({self._name}))
         return self._told
 
-    def hear(self, told: Cordon, now: float, *, forgotten: bool) -> None:
-        """The ledger told of its pool's cordon, and whether it had *forgotten* this worker.
+    def hear(self, told: Cordon, now: float, *, lost: bool) -> None:
+        """The ledger told of its pool's cordon, and whether it had *lost* its data meanwhile.
 
-        One that has lost its data does not know either whom the platform is about to stop: until a
-        scaler has learned it, the worker stays cordoned.
+        Then it may not know whom the platform is about to stop: until a scaler has learned it, the
+        worker stays cordoned.
         """
         self._heard = True
-        if forgotten:
+        if lost:
             self._keeps_until = now + KEEPS_CORDON
         if told.holds(self._name):
             self._told = told

@@ -118,15 +118,6 @@ def besides(count: Count, due: int) -> Count:
     return replace(count, waiting=waiting, running=running)
 
 
-def without_untold(count: Count, reckoned: int) -> Count:
-    """*count* without the waiting tasks beyond those *reckoned*: their publisher has yet to tell.
-
-    Where nobody consumes, a scheduled task looks like any other until it does.
-    """
-    untold = min(max(count.outstanding - reckoned, 0), count.waiting)
-    return replace(count, waiting=count.waiting - untold)
-
-
 def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
     """Dead reckoning: outstanding tasks from the last count and what was told since.
 

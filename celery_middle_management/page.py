@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .cordon import Cordon
-from .demand import Count, due_by, end_of, reckon, without_untold
+from .demand import Count, due_by, end_of, reckon
 from .ledger import Changes, Snapshot, millis
 from .policies import workers_needed
 from .settings import Pool
@@ -85,8 +85,10 @@ class Page:
     #: When a publisher last told of scheduled tasks.
     scheduled_at: float = 0.0
     parked: Parked = field(default_factory=Parked)
-    #: Since when counts find tasks that are left aside, for nobody has told of them yet.
+    #: Since when counts find tasks that nobody has told of, while scheduled ones are published.
     untold_since: float | None = None
+    #: So many of them the last count has left aside.
+    aside: int = 0
     cordon: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
@@ -160,18 +162,6 @@ class Page:
         counted_at = self.count.at if self.count else self.now
         return self.scheduled_at > min(counted_at, self.now - TAKEN_WITHIN)
 
-    def told(self, count: Count) -> tuple[Count, float | None]:
-        """What a *count* found where nobody consumes, without what may be scheduled for later.
-
-        While many scheduled tasks are published, a count is always ahead of those who tell. Returns
-        since when it has been so as well.
-        """
-        told = without_untold(count, self.outstanding)
-        if told == count or not self.scheduling:
-            return count, None
-        since = self.untold_since or count.at
-        return told if count.at - since < UNTOLD_FOR else count, since
-
     @property
     def fire_denied(self) -> bool:
         """Whether a count of just now found more than was reckoned, and nobody was cordoned on it.
@@ -192,8 +182,17 @@ class Page:
         """Scheduled tasks that workers held at the last count."""
         return self.count.scheduled - self.parked.tasks if self.count else 0
 
-    def counted(self, count: Count, *, seen: bool, untold_since: float | None = None) -> Page:
-        """The page with a new count, in which parked tasks were *seen*, or else taken on trust."""
+    def counted(self, count: Count, *, seen: bool, blind: bool = False) -> Page:
+        """The page with a new count, in which parked tasks were *seen*, or else taken on trust.
+
+        Of a *blind* one, where nobody consumes, what nobody has told of may be scheduled for later.
+        While scheduled tasks are published it is left aside, for a count is always ahead of those
+        who tell.
+        """
+        untold = min(max(count.outstanding - self.outstanding, 0), count.waiting) if blind else 0
+        since = (self.untold_since or count.at) if untold and self.scheduling else None
+        aside = untold if since is not None and count.at - since < UNTOLD_FOR else 0
+        count = replace(count, waiting=count.waiting - aside)
         until = self.finished + count.outstanding if seen else self.parked.until
         page = replace(
             self,
@@ -201,7 +200,8 @@ class Page:
             base_published=self.published,
             base_finished=self.finished,
             parked=Parked(count.parked, until),
-            untold_since=untold_since,
+            untold_since=since,
+            aside=aside,
         )
         return replace(page, drift=self.outstanding - page.outstanding)
 
@@ -324,10 +324,11 @@ class PageWriter:
         self._set("parked", json.dumps(asdict(page.parked)))
         if page.untold_since is None:
             self._unset("untold_since")
-            self._set("counted_at", str(millis(count.at)))
         else:
-            # Who tells of them later tells of what is not in the count.
             self._set("untold_since", str(millis(page.untold_since)))
+        # Who tells later of what was left aside tells of what is not in the count.
+        if not page.aside:
+            self._set("counted_at", str(millis(count.at)))
         self._set("base_published", str(page.base_published))
         self._set("base_finished", str(page.base_finished))
 

@@ -76,7 +76,7 @@ class Prefetch:
     def start(self) -> None:
         """The consumer has a new connection, and is about to consume."""
         consumer, tasks = self._consumer, self._consumer.task_consumer
-        self._started = self._open = self._changing = self._napping = False
+        self._started = self._open = self._changing = self._napping = self._put_off = False
         self._apart = self._leaves_alone()
         self._limited = not self._apart
         if self._apart:
@@ -199,13 +199,17 @@ class Prefetch:
         self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False
     ) -> None:
         """Celery sets its prefetch count."""
-        self._global = apply_global
-        if not self._pushes:
+        self._global, self._celerys = apply_global, prefetch_count
+        if not self._pushes or self._apart:
             self._set_count(prefetch_size, prefetch_count, apply_global)
             return
-        self._celerys = prefetch_count
         self._stale = self._limited
-        self._settle()
+        if threading.get_ident() == self._thread:
+            self._settle()
+        else:  # a task that is acknowledged after a lost connection, by a thread of the pool
+            self._put_off = True
+            if self._bell is not None:
+                self._bell.ring()
 
     # -- the loop's thread
 
@@ -215,7 +219,8 @@ class Prefetch:
 
         def drain(timeout: float | None = None, **kwargs: Any) -> Any:
             nonlocal looked
-            if self._limited and self._started:
+            if (self._limited or self._put_off) and self._started:
+                self._put_off = False
                 self._learn()
                 self._settle()
             if monotonic() - looked >= 1.0:

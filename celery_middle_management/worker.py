@@ -238,8 +238,7 @@ class Reporter:
 
     def _hear(self, reply: Reply) -> None:
         self._ahead = reply.now - time()
-        forgotten = reply.met and self._since > 0
-        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), forgotten=forgotten)
+        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), lost=reply.lost)
         self._since = self._since or reply.now
         if self._consumer.hub is None and not self._restoring:
             self._restoring = True

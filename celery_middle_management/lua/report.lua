@@ -50,7 +50,7 @@ if msg.sent and msg.born ~= born then
     local entry = pool_of(name) .. '/cordon'
     local cordon = cjson.decode(new[entry] or old[entry] or '{}')
     if (tonumber(cordon.above) or math.huge) > s.to then
-      cordon.above, cordon.at = s.to, now / 1000
+      cordon.above, cordon.at = s.to, math.max(now / 1000, (cordon.at or 0) + 0.001)
       new[entry] = cjson.encode(cordon)
     end
   end
@@ -181,6 +181,6 @@ if not (msg.id or lease or msg.leaving) and now - ticked >= msg.watches then
 end
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
-return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held, met = met,
+return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
                      cordon = msg.pool and (new[msg.pool .. '/cordon'] or old[msg.pool .. '/cordon']) or nil})

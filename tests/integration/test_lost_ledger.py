@@ -130,6 +130,17 @@ def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office)
     assert it.page().unsettled is None
 
 
+def test_only_who_has_lost_its_data_has_lost_it(it: Office) -> None:
+    """Redis may evict single keys: a cordon that it has kept holds nobody longer than it lasts."""
+    worker = Presence("a", "worker.1", "worker", since=0.0, seen=0.0)
+    assert not it.report(worker).lost
+    it.redis.delete(it.ledger.keys["workers"])
+    assert not it.report(worker).lost
+    it.redis.delete(it.ledger.keys["state"])
+    assert it.report(worker).lost
+    assert not it.report(worker).lost
+
+
 def test_what_is_there_is_not_told_anew(it: Office) -> None:
     """Redis has lost nothing, and somebody else has settled it."""
     send(it, fire=1)

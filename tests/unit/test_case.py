@@ -173,6 +173,19 @@ def test_when_it_must_have_come_it_is_counted_at_once() -> None:
 REST = {"scheduled": 0, "restore_at": None}
 
 
+def test_scheduled_tasks_that_were_purged_at_rest_wake_nobody() -> None:
+    told = millis(NOW - 70)
+    counted = json.dumps({"at": NOW - 60, "waiting": 0, "running": 0} | REST)
+    gone = Counted(Backlog(0), scheduled_at=told, count=counted)
+    assert gone.due == {f"worker/{LATER}": -200}
+    # But they may be anywhere:
+    assert not Counted(Backlog(1), scheduled_at=told).due
+    assert not Counted(Backlog(0, orphans=1), scheduled_at=told).due
+    assert not Counted(Backlog(0), scheduled_at=told, quantity=1).due
+    assert not Counted(Backlog(0), presence("worker.1", queues=()), scheduled_at=told).due
+    assert not Counted(Backlog(0), scheduled_at=millis(NOW - 4)).due
+
+
 def burst(untold: int, told_at: float = NOW, **state: object) -> Counted:
     """A count at 0 workers amid scheduled tasks, of which publishers have told of the first 200."""
     return Counted(Backlog(200 + untold), scheduled_at=millis(told_at), **state)

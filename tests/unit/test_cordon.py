@@ -74,9 +74,9 @@ def test_what_is_packed_is_unpacked() -> None:
 def test_a_worker_obeys_the_cordon_that_holds_it() -> None:
     orders = Orders("worker.3", NOW)
     for told in (cordon(2), cordon(None, "worker.3")):
-        orders.hear(told, NOW, forgotten=False)
+        orders.hear(told, NOW, lost=False)
         assert orders.cordon(NOW) == told
-        orders.hear(cordon(3), NOW, forgotten=False)
+        orders.hear(cordon(3), NOW, lost=False)
         assert not orders.cordon(NOW)
 
 
@@ -87,24 +87,24 @@ def test_who_has_never_heard_of_the_ledger_waits_until_nothing_can_stop_it_unsee
         assert cordoned.holds("worker.3")
         assert not cordoned.at, "it does not confirm any scaler's cordon"
     assert not orders.cordon(NOW + HEARS_WITHIN)
-    orders.hear(Cordon(), NOW + 1, forgotten=False)
+    orders.hear(Cordon(), NOW + 1, lost=False)
     assert not orders.cordon(NOW + 1)
 
 
 def test_a_cordon_lost_with_the_ledger_is_kept_for_a_while() -> None:
     orders = Orders("worker.3", NOW)
-    orders.hear(cordon(2), NOW, forgotten=False)
+    orders.hear(cordon(2), NOW, lost=False)
     for later in (0.0, KEEPS_CORDON - 0.1):
-        orders.hear(Cordon(), NOW + later, forgotten=later == 0.0)
+        orders.hear(Cordon(), NOW + later, lost=later == 0.0)
         assert orders.cordon(NOW + later) == cordon(2)
     redrawn = cordon(1, at=NOW + 1)
-    orders.hear(redrawn, NOW + 1, forgotten=False)
+    orders.hear(redrawn, NOW + 1, lost=False)
     assert orders.cordon(NOW + 1) == redrawn
-    orders.hear(Cordon(), NOW + KEEPS_CORDON, forgotten=False)
+    orders.hear(Cordon(), NOW + KEEPS_CORDON, lost=False)
     assert not orders.cordon(NOW + KEEPS_CORDON)
 
 
 def test_who_was_not_cordoned_when_the_ledger_was_lost_goes_on() -> None:
     orders = Orders("worker.3", NOW)
-    orders.hear(Cordon(), NOW, forgotten=True)
+    orders.hear(Cordon(), NOW, lost=True)
     assert not orders.cordon(NOW)

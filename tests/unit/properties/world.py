@@ -157,13 +157,11 @@ class Book:
         evaluated = float(self.state.get("evaluated_at", 0)) / 1000
         self.next_at = min(self.next_at, max(self.now, evaluated + EVALUATION_GAP))
 
-    def met(self, presence: Presence) -> bool:
-        """A worker has said what it holds; returns whether it was not known."""
-        met = presence.id not in self.presences
-        if met:
+    def met(self, presence: Presence) -> None:
+        """A worker has said what it holds."""
+        if presence.id not in self.presences:
             self.next_at = self.now
         self.presences[presence.id] = presence
-        return met
 
     def left(self, worker_id: str) -> None:
         """A worker has said goodbye."""
@@ -477,9 +475,10 @@ class World(Platform, Broker):
 
     def report(self, worker: Worker) -> None:
         if not worker.mute:
+            lost = worker.known and worker.memory.flushes != self.book.flushes
             worker.memory.tell(self.book)
-            met = self.book.met(worker.presence(self.now))
-            worker.orders.hear(self.book.cordon, self.now, forgotten=met and worker.known)
+            self.book.met(worker.presence(self.now))
+            worker.orders.hear(self.book.cordon, self.now, lost=lost)
             worker.known = True
 
     def obey(self, worker: Worker) -> None:
