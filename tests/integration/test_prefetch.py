@@ -152,3 +152,25 @@ def test_queues_that_would_be_lost_without_a_consumer_are_consumed_all_the_time(
             it.wait(lambda: it.presence("worker.1")["busy"] == 3)
             for _ in range(3):
                 it.let_go("worker.1")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_only_the_loop_talks_to_a_broker_that_has_restarted(pool: str, tmp_path: Path) -> None:
+    """Celery sets the prefetch count anew where tasks end that began before, in their threads."""
+    env = {"TASK_QUEUE": "restarted"}
+    arguments = ("-P", pool, "-c", "8", "-Q", "restarted")
+    with (
+        RabbitServer() as broker,
+        scene(tmp_path, broker_url=broker.url, env=env, **ALONE) as it,
+        it.on.worker(*arguments, DYNO="worker.1", **env) as worker,
+    ):
+        for tasks in (24, 48, 72):
+            it.program().say("for n in range(16): note.delay(0.2 + n * 1.7 % 5)")
+            it.wait(lambda: len(it.running) == 7)
+            broker.restart()
+            it.program().say("for _ in range(8): note.delay(0.5)")
+            it.wait(lambda n=tasks: len({r.task for r in it.journal.runs() if r.end}) == n)  # type: ignore[misc]
+        assert "left to Celery" not in worker.log
