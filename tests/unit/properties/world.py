@@ -303,10 +303,10 @@ class World(Platform, Broker):
 
     @property
     def remembered(self) -> bool:
-        """Whether somebody knows all that is under way, and can tell."""
+        """Whether some know all that is under way, so that one of them lives to tell."""
         now = {n: self.book.state[n] for n in SENT if n in self.book.state}
         heard = [w.memory for w in self.up if not w.mute and not self.to_stop(w)]
-        return any(memory.sent == now for memory in [self._memory, *heard])
+        return sum(memory.sent == now for memory in [self._memory, *heard]) > 1
 
     def lose_ledger(self) -> None:
         """Everybody finds it empty; who had lost it is heard of again."""
