@@ -168,7 +168,9 @@ class Case:
         # What was given back just now may be on its way into another presence. Where nobody is, a
         # task that was told of before is in a queue, or it is gone.
         nobody = page.quantity == 0 and not living and not leaving and not page.scheduling
-        empty = (consuming or nobody) and not giving.scheduled and not page.delayed
+        # And what was told of just now may be with a worker that has not reported since.
+        reported = all(p.seen > page.scheduled_at for p in living)
+        empty = (consuming or nobody) and reported and not giving.scheduled and not page.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(page.buckets, due, recent, at, empty)

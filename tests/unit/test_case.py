@@ -173,6 +173,12 @@ def test_when_it_must_have_come_it_is_counted_at_once() -> None:
 REST = {"scheduled": 0, "restore_at": None}
 
 
+def test_due_times_are_not_forgotten_before_who_took_the_tasks_has_reported() -> None:
+    took = presence("worker.1", queues=(QUEUE,), seen=NOW - 0.9)
+    assert not Counted(Backlog(0), took, scheduled_at=millis(NOW - 0.5), quantity=1).due
+    assert Counted(Backlog(0), took, scheduled_at=millis(NOW - 1.0), quantity=1).due
+
+
 def test_scheduled_tasks_that_were_purged_at_rest_wake_nobody() -> None:
     told = millis(NOW - 70)
     counted = json.dumps({"at": NOW - 60, "waiting": 0, "running": 0} | REST)
