@@ -95,8 +95,8 @@ class Reply:
     wait: float
     #: Counts of these pools can wait for so long (s): they could change nothing sooner.
     held: Mapping[str, float]
-    #: Redis has lost its data since the last answer.
-    lost: bool
+    #: The ledger's own name for itself: another one, and Redis has lost its data.
+    born: str
     #: The cordon of the worker's pool, a JSON document.
     cordon: str | None
     #: Nobody may have looked yet at what was told: to be handed in with the next report.
@@ -265,7 +265,6 @@ class Ledger:
         )
         now = float(answer["now"]) / 1000
         self._heard = _Heard(now, sent, _uptime())
-        lost = self._born not in (None, answer["born"])
         self._born, self._sent = answer["born"], json.loads(answer.get("sent") or "{}")
         self._known_queues = dict.fromkeys(new_queues, won) | self._known_queues
         return Reply(
@@ -273,7 +272,7 @@ class Ledger:
             lease=Lease(token, won) if answer["lease"] else None,
             wait=answer["wait"] / 1000,
             held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
-            lost=lost,
+            born=answer["born"],
             cordon=answer.get("cordon") or None,
             unseen=answer.get("unseen"),
             watched=answer["watched"],

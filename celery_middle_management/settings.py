@@ -96,9 +96,8 @@ def read_settings(app: Celery) -> Settings | None:
 
 def _read(source: _Source) -> Settings | None:
     enabled = source.get("enabled").value
-    if (
-        enabled is not False
-    ):  # else it is switched off, whatever is wrong; absent, it may be mistyped
+    # Switched off, it is so whatever else is wrong; absent, it may be mistyped.
+    if enabled is not False:
         source.refuse_unknown()
     if not enabled:
         return None

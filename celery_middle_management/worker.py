@@ -121,6 +121,7 @@ class Reporter:
         # Nobody fires a worker of no pool.
         self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
         self._since = 0.0
+        self._born: str | None = None
         #: The ledger's time less that of our clock (s).
         self._ahead = 0.0
         self._consumer: Any = None
@@ -238,7 +239,10 @@ class Reporter:
 
     def _hear(self, reply: Reply) -> None:
         self._ahead = reply.now - time()
-        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), lost=reply.lost)
+        # Since we last heard, not since the ledger's last answer: a report may take several.
+        lost = self._born not in (None, reply.born)
+        self._born = reply.born
+        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), lost=lost)
         self._since = self._since or reply.now
         if self._consumer.hub is None and not self._restoring:
             self._restoring = True

@@ -180,7 +180,8 @@ if not (msg.id or lease or msg.leaving) and now - ticked >= msg.watches then
   end
 end
 hset(state, new)
+local cordon = msg.pool and msg.pool .. '/cordon'
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
-                     cordon = msg.pool and (new[msg.pool .. '/cordon'] or old[msg.pool .. '/cordon']) or nil})
+                     cordon = cordon and (new[cordon] or old[cordon]) or nil})

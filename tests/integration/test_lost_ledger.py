@@ -133,12 +133,13 @@ def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office)
 def test_only_who_has_lost_its_data_has_lost_it(it: Office) -> None:
     """Redis may evict single keys: a cordon that it has kept holds nobody longer than it lasts."""
     worker = Presence("a", "worker.1", "worker", since=0.0, seen=0.0)
-    assert not it.report(worker).lost
+    born = it.report(worker).born
     it.redis.delete(it.ledger.keys["workers"])
-    assert not it.report(worker).lost
+    assert it.report(worker).born == born
     it.redis.delete(it.ledger.keys["state"])
-    assert it.report(worker).lost
-    assert not it.report(worker).lost
+    again = it.report(worker).born
+    assert again != born
+    assert it.report(worker).born == again
 
 
 def test_what_is_there_is_not_told_anew(it: Office) -> None:
