@@ -7,8 +7,8 @@ consumers, before the broker hears that the last task was taken, and consumes ag
 Where the broker pushes tasks (RabbitMQ), the prefetch count is lowered to the room that there is.
 
 Celery's own bound holds besides. Scheduled tasks take no room until they are due; those that there
-is none for then are given back, once, for others to begin. Rate-limited ones take none until they
-may begin. Only the thread of the worker's loop talks to the broker.
+is none for then are given back, once by each worker, for others to begin. Rate-limited ones take
+none until they may begin. Only the thread of the worker's loop talks to the broker.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from time import monotonic, time
 from typing import Any, NamedTuple
 
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
+from celery.utils.collections import LimitedSet
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from .bell import Bell
 from .runtimes import BEGINS_WITHIN, RunTimes, room
-from .scheduled import give_back
+from .scheduled import give_back, overdue
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -35,6 +36,10 @@ SHORT_IN_A_ROW = 50
 _LOOK = 0.02
 #: A Redis that does not answer a PING for so long (s) is lost.
 _ANSWERS_WITHIN = 5.0
+#: So many tasks that were given back are remembered.
+_REMEMBERED = 1000
+#: The header with which a quorum queue tells how often a message came back.
+_COUNTED = "x-delivery-count"
 #: AMQP knows no higher prefetch count, and takes 0 for none.
 _MOST = 0xFFFF
 
@@ -58,6 +63,7 @@ class Prefetch:
         #: Run time (s) of tasks that all begin in time, with as many as Celery takes.
         self._short = BEGINS_WITHIN / max(consumer.prefetch_multiplier, 1)
         self._held: dict[Request, _Held] = {}
+        self._gone_back = LimitedSet(maxlen=_REMEMBERED)
         self._short_in_a_row = 0
         self._limited = False
         self._apart = True
@@ -148,9 +154,25 @@ class Prefetch:
 
     def _fell_due_without_room(self, request: Request) -> bool:
         """Whether others may begin it sooner, of which this worker has held many until now."""
-        again = (request.message.delivery_info or {}).get("redelivered")
         loops = threading.get_ident() == self._thread
-        return request.eta is not None and loops and not again and self._room() < 0
+        if request.eta is None or not loops or self._room_in_pool() >= 0:
+            return False
+        return self._may_go_back(request.message)
+
+    def _may_go_back(self, message: Any) -> bool:
+        """Whether to give back a message, of which a note is made then.
+
+        Nothing may go round in circles, so each worker gives it back once; or be dropped by a queue
+        that counts how often, as quorum queues do.
+        """
+        again = (message.delivery_info or {}).get("redelivered")
+        headers = message.headers or {}
+        task_id = headers.get("id")
+        if again and (task_id is None or task_id in self._gone_back or _COUNTED in headers):
+            return False
+        if task_id is not None:
+            self._gone_back.add(task_id)
+        return True
 
     def _take(self, request: Request, task: str) -> None:
         self._held[request] = _Held(task, monotonic(), bool(request.task.acks_late))
@@ -168,7 +190,10 @@ class Prefetch:
         def receive(message: Any) -> Any:
             if self._limited and not self._takes(message):
                 return None
-            return handle(message)
+            result = handle(message)
+            if self._limited and (message.headers or {}).get("eta") and self._room() <= 0:
+                self._settle()  # it was due, and is for the timer to begin
+            return result
 
         self._handle = receive
         return receive
@@ -180,10 +205,7 @@ class Prefetch:
             return False
         if self._room() <= 0:
             self._settle()
-        # What came back once is not given back again: nothing may go round in circles, or be
-        # dropped by a queue that counts how often (quorum queues do).
-        again = (message.delivery_info or {}).get("redelivered")
-        if self._open or again or (message.headers or {}).get("eta"):
+        if self._open or (message.headers or {}).get("eta") or not self._may_go_back(message):
             return True
         message.requeue()
         return False
@@ -286,10 +308,14 @@ class Prefetch:
                 self._run_times.ended(held.task, min(max(lasted, 0.0), now - held.since))
 
     def _room(self) -> int:
+        """How many more tasks it may take."""
+        return self._room_in_pool(overdue(self._consumer))
+
+    def _room_in_pool(self, besides: int = 0) -> int:
         now = monotonic()
         return room(
             self._slots(),
-            len(worker_state.reserved_requests),
+            len(worker_state.reserved_requests) + besides,
             (
                 max(self._run_times.of(held.task), now - held.since)
                 for held in list(self._held.values())

@@ -83,6 +83,27 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
             yield Scheduled(request, request.eta, item.eta, item)
 
 
+def overdue(consumer: Any) -> int:
+    """How many requests in the consumer's timer have fallen due, and are about to be begun.
+
+    The timer is a heap, so only what is due is looked at. That of gevent and eventlet is none, and
+    counts as empty.
+    """
+    heap = getattr(getattr(consumer.timer, "schedule", consumer.timer), "_queue", None)
+    if not isinstance(heap, list):
+        return 0
+    now, found, places = monotonic(), 0, [0]
+    while places:
+        place = places.pop()
+        # A timer with a thread of its own may take some away meanwhile.
+        for item in heap[place : place + 1]:
+            if item.eta <= now:
+                arguments = item.entry.args
+                found += bool(arguments) and isinstance(arguments[0], Request)
+                places += 2 * place + 1, 2 * place + 2
+    return found
+
+
 def queue_of_request(request: Request) -> str:
     """The queue that a request came from."""
     handlers = handlers_of(request.app)
