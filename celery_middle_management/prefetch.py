@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
 from typing import Any, NamedTuple
 
@@ -309,18 +309,18 @@ class Prefetch:
 
     def _room(self) -> int:
         """How many more tasks it may take."""
-        return self._room_in_pool(overdue(self._consumer))
+        return self._room_in_pool([request.task.name for request in overdue(self._consumer)])
 
-    def _room_in_pool(self, besides: int = 0) -> int:
+    def _room_in_pool(self, besides: Sequence[str] = ()) -> int:
+        """The same where tasks of these names are to begin *besides* those that were begun."""
         now = monotonic()
-        return room(
-            self._slots(),
-            len(worker_state.reserved_requests) + besides,
-            (
-                max(self._run_times.of(held.task), now - held.since)
-                for held in list(self._held.values())
-            ),
-        )
+        run_times = [
+            max(self._run_times.of(held.task), now - held.since)
+            for held in list(self._held.values())
+        ]
+        run_times += map(self._run_times.of, besides)
+        held = len(worker_state.reserved_requests) + len(besides)
+        return room(self._slots(), held, run_times)
 
     def _settle(self) -> None:
         """Consume as much as there is room for."""

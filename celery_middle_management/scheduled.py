@@ -83,23 +83,21 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
             yield Scheduled(request, request.eta, item.eta, item)
 
 
-def overdue(consumer: Any) -> int:
-    """How many requests in the consumer's timer have fallen due, and are about to be begun.
+def overdue(consumer: Any) -> list[Request]:
+    """The requests in the consumer's timer that have fallen due, and are about to be begun.
 
     The timer is a heap, so only what is due is looked at. That of gevent and eventlet is none, and
     counts as empty.
     """
-    heap = getattr(getattr(consumer.timer, "schedule", consumer.timer), "_queue", None)
-    if not isinstance(heap, list):
-        return 0
-    now, found, places = monotonic(), 0, [0]
+    heap: Any = getattr(getattr(consumer.timer, "schedule", consumer.timer), "_queue", None)
+    found: list[Request] = []
+    now, places = monotonic(), [0] if isinstance(heap, list) else []
     while places:
         place = places.pop()
         # A timer with a thread of its own may take some away meanwhile.
         for item in heap[place : place + 1]:
             if item.eta <= now:
-                arguments = item.entry.args
-                found += bool(arguments) and isinstance(arguments[0], Request)
+                found += (r for r in item.entry.args[:1] if isinstance(r, Request))
                 places += 2 * place + 1, 2 * place + 2
     return found
 
