@@ -157,10 +157,10 @@ class Prefetch:
         loops = threading.get_ident() == self._thread
         if request.eta is None or not loops or self._room_in_pool() >= 0:
             return False
-        return self._may_go_back(request.message)
+        return self._goes_back(request.message)
 
-    def _may_go_back(self, message: Any) -> bool:
-        """Whether to give back a message, of which a note is made then.
+    def _goes_back(self, message: Any) -> bool:
+        """Whether a message that there is no room for goes back; it is then remembered.
 
         Nothing may go round in circles, so each worker gives it back once; or be dropped by a queue
         that counts how often, as quorum queues do.
@@ -205,7 +205,7 @@ class Prefetch:
             return False
         if self._room() <= 0:
             self._settle()
-        if self._open or (message.headers or {}).get("eta") or not self._may_go_back(message):
+        if self._open or (message.headers or {}).get("eta") or not self._goes_back(message):
             return True
         message.requeue()
         return False

@@ -97,7 +97,8 @@ def overdue(consumer: Any) -> list[Request]:
         # A timer with a thread of its own may take some away meanwhile.
         for item in heap[place : place + 1]:
             if item.eta <= now:
-                found += (r for r in item.entry.args[:1] if isinstance(r, Request))
+                if not item.entry.canceled:
+                    found += (r for r in item.entry.args[:1] if isinstance(r, Request))
                 places += 2 * place + 1, 2 * place + 2
     return found
 
