@@ -164,10 +164,14 @@ def corrected(
 
 def end_of(bucket: int) -> int:
     """When (Unix time, s) everything in a bucket is surely due."""
-    return bucket + (FINE_BUCKET if bucket % COARSE_BUCKET else COARSE_BUCKET)
+    return bucket + (1 + COARSE_BUCKET if bucket % FINE_BUCKET else FINE_BUCKET)
 
 
 def bucket_of(due: float, now: float) -> int:
-    """The bucket (Unix time of its begin, s) of a due time; the begin, so never late."""
-    size = FINE_BUCKET if due - now <= FINE_HORIZON else COARSE_BUCKET
-    return int(due // size) * size
+    """The bucket (Unix time of its begin, s) of a due time; the begin, so never late.
+
+    A coarse one bears the second before: every sixth fine one begins with it.
+    """
+    if due - now <= FINE_HORIZON:
+        return int(due // FINE_BUCKET) * FINE_BUCKET
+    return int(due // COARSE_BUCKET) * COARSE_BUCKET - 1

@@ -96,8 +96,9 @@ for pool, r in pairs(msg.pools) do
   end
   if #r.scheduled > 0 then set(of('scheduled_at'), now) end
   for _, s in ipairs(r.scheduled) do
-    local size = s[1] <= msg.fine_horizon * 1000 and msg.fine or msg.coarse
-    local bucket = math.floor((now + s[1]) / 1000 / size) * size
+    local fine = s[1] <= msg.fine_horizon * 1000
+    local size = fine and msg.fine or msg.coarse
+    local bucket = math.floor((now + s[1]) / 1000 / size) * size - (fine and 0 or 1)
     redis.call('HINCRBY', due, of(ms(bucket)), s[2])
     furthest = math.max(furthest or 0, bucket)
   end

@@ -15,6 +15,7 @@ from celery_middle_management.demand import (
     bucket_of,
     corrected,
     due_by,
+    end_of,
     reckon,
     take_count,
 )
@@ -188,4 +189,10 @@ def test_buckets_are_fine_within_the_hour_and_coarse_beyond() -> None:
     assert bucket_of(NOW + 19, NOW) == NOW + 10
     assert bucket_of(NOW + FINE_HORIZON + 9, NOW + 9) % FINE_BUCKET == 0
     assert bucket_of(NOW + FINE_HORIZON, NOW) == 13_600
-    assert bucket_of(NOW + FINE_HORIZON + 1, NOW) == 13_600 // COARSE_BUCKET * COARSE_BUCKET
+    assert bucket_of(NOW + FINE_HORIZON + 1, NOW) == 13_600 // COARSE_BUCKET * COARSE_BUCKET - 1
+
+
+def test_a_fine_bucket_is_not_taken_for_the_coarse_one_that_begins_with_it() -> None:
+    due = 13_560
+    assert end_of(bucket_of(due, NOW)) == due + FINE_BUCKET
+    assert end_of(bucket_of(due, due - FINE_HORIZON - 1)) == due + COARSE_BUCKET
