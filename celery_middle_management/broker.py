@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from time import time
 from typing import Any
 
@@ -14,6 +15,7 @@ import redis
 from celery import Celery
 
 from .demand import Backlog
+from .lua import script
 from .redis_client import Place, place_of
 from .redis_url import celerys, urls
 from .secret import shown, told
@@ -147,13 +149,14 @@ class RedisLists:
 
 
 class RedisBroker(_DiscreetBroker):
-    """One pipeline over a given client."""
+    """One script over a given client."""
 
     def __init__(
         self, client: redis.Redis, options: Mapping[str, Any], app: Celery | None = None
     ) -> None:
         super().__init__(app)
         self._client = client
+        self._count = client.register_script(script("count"))
         self._lists = RedisLists(options)
 
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> _Read:
@@ -167,21 +170,21 @@ class RedisBroker(_DiscreetBroker):
             if isinstance(length, Exception):
                 backlogs[queue] = length
                 continue
-            more = untold.get(queue, Backlog())
-            backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
+            backlog = Backlog(ready=length, returned=max(-surplus, 0))
+            if queue in untold:
+                more = untold[queue]
+                backlog = replace(more, ready=length + more.ready, returned=backlog.returned)
+            backlogs[queue] = backlog
         return backlogs
 
     def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
-        pipeline = self._client.pipeline(transaction=False)
-        for queue in queues:
-            for name in self._lists.names(queue):
-                pipeline.llen(name)
-        pipeline.zcard(self._lists.unacked_index)
-        *lengths, held = pipeline.execute(raise_on_error=False)
+        names = {queue: self._lists.names(queue) for queue in queues}
+        told: Any = self._count(args=[*chain(*names.values()), self._lists.unacked_index])
+        *lengths, held = told
         if isinstance(held, Exception):
             raise held
         steps = iter(lengths)
-        return {q: _sum([next(steps) for _ in self._lists.names(q)]) for q in queues}, int(held)
+        return {q: _sum([*islice(steps, len(lists))]) for q, lists in names.items()}, int(held)
 
     def _untold(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
         """Messages that somebody took and no live worker tells of, by queue: *surplus* in all.
@@ -242,10 +245,9 @@ class KombuBroker(_DiscreetBroker):
         """A connection for this count alone, for those of Celery's pool may wait for ever."""
         options = dict(connection.transport_options)
         connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        # kombu's client adds the prefix by itself.
-        client = connection.default_channel.client
-        broker = RedisBroker(client, {**options, "global_keyprefix": ""})
-        return broker.read(queues, unacknowledged)
+        # kombu's own client would put a prefix before some names, ours among them.
+        client = redis.Redis(connection_pool=connection.default_channel.pool)
+        return RedisBroker(client, options).read(queues, unacknowledged)
 
     def _declared(self, queues: Sequence[str]) -> _Read:
         """Passive declares over a connection of Celery's own pool."""

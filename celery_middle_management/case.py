@@ -49,8 +49,7 @@ class Case:
         presences = snapshot.crew(pool.name)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, declared_queues)
-        page = read_page(snapshot, pool)
-        page = replace(page, delayed=any(delayed(queue) for queue in self.queues))
+        page = read_page(snapshot, pool, delayed=any(delayed(queue) for queue in self.queues))
         self.decision: Decision | None = None
         self._settings = settings
         self._clock_offset = snapshot.offset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .names import number_of
 
@@ -52,9 +52,8 @@ class Cordon:
         *crew* are the names of all workers.
         """
         new = Cordon(above, names, now)
-        if new.same_as(self):
-            new = replace(new, at=self.at)
-        return replace(new, since={n: self.since.get(n, now) for n in crew if new.holds(n)})
+        since = {n: self.since.get(n, now) for n in crew if new.holds(n)}
+        return Cordon(above, names, self.at if new.same_as(self) else now, since)
 
     def packed(self) -> str:
         """As a JSON document."""

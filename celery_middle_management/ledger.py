@@ -25,12 +25,12 @@ import time as time_module
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from importlib.resources import files
 from math import inf
 from time import clock_gettime, monotonic, time
 from typing import Any, cast
 
 from .demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from .lua import script
 from .presence import Presence
 from .redis_client import connect
 from .settings import Settings
@@ -151,7 +151,8 @@ class Changes:
     """What a scaler wants written."""
 
     set: dict[str, str] = field(default_factory=dict)
-    unset: list[str] = field(default_factory=list)
+    #: The keys alone matter.
+    unset: dict[str, None] = field(default_factory=dict)
     add: dict[str, int] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
@@ -195,7 +196,8 @@ class Ledger:
         self.keys = {name: f"{prefix}:{name}" for name in names}
         self.redis = connect(settings)
         self._report, self._snapshot, self._commit = (
-            self.redis.register_script(_script(name)) for name in ("report", "snapshot", "commit")
+            self.redis.register_script(script("prelude", name))
+            for name in ("report", "snapshot", "commit")
         )
         self._known_queues: dict[str, float] = {}
         self._heard: _Heard | None = None
@@ -322,6 +324,7 @@ class Ledger:
         self._remember(changes, announced=False)
         message = {
             **vars(changes),
+            "unset": [*changes.unset],
             "seq": seq,
             "gap": millis(EVALUATION_GAP),
             "expiry": EXPIRY,
@@ -399,11 +402,6 @@ def millis(seconds: float) -> int:
 def _uptime() -> float:
     """Seconds by a clock that nobody sets, and that goes on while the machine sleeps."""
     return clock_gettime(CLOCK_BOOTTIME) if CLOCK_BOOTTIME is not None else monotonic()
-
-
-def _script(name: str) -> str:
-    directory = files(__package__) / "lua"
-    return "".join((directory / f"{n}.lua").read_text(encoding="utf-8") for n in ("prelude", name))
 
 
 def _presences(told: Mapping[str, str]) -> Iterator[Presence]:

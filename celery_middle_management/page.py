@@ -189,21 +189,23 @@ class Page:
         While scheduled tasks are published it is left aside, for a count is always ahead of those
         who tell.
         """
-        untold = min(max(count.outstanding - self.outstanding, 0), count.waiting) if blind else 0
+        reckoned = self.outstanding
+        untold = min(max(count.outstanding - reckoned, 0), count.waiting) if blind else 0
         since = (self.untold_since or count.at) if untold and self.scheduling else None
         aside = untold if since is not None and count.at - since < UNTOLD_FOR else 0
-        count = replace(count, waiting=count.waiting - aside)
+        if aside:
+            count = replace(count, waiting=count.waiting - aside)
         until = self.finished + count.outstanding if seen else self.parked.until
-        page = replace(
+        return replace(
             self,
             count=count,
             base_published=self.published,
             base_finished=self.finished,
+            drift=reckoned - reckon(count, 0, 0, due_by(self.buckets, self.now)),
             parked=Parked(count.parked, until),
             untold_since=since,
             aside=aside,
         )
-        return replace(page, drift=self.outstanding - page.outstanding)
 
     @property
     def ceiling(self) -> int | None:
@@ -223,8 +225,8 @@ class Page:
         )
 
 
-def read_page(snapshot: Snapshot, pool: Pool) -> Page:
-    """The page of *pool*."""
+def read_page(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> Page:
+    """The page of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
 
     def name(entry: str) -> str:
         return f"{pool.name}/{entry}"
@@ -251,6 +253,7 @@ def read_page(snapshot: Snapshot, pool: Pool) -> Page:
         count=Count(**counted) if counted else None,
         drift=drift,
         buckets=snapshot.due.get(pool.name, {}),
+        delayed=delayed,
         scheduled_at=snapshot.time(name("scheduled_at")),
         parked=Parked(**parked),
         untold_since=snapshot.time(name("untold_since")) or None,
@@ -291,6 +294,8 @@ class PageWriter:
 
     def correct_due(self, page: Page, corrections: Mapping[int, int]) -> Page:
         """Bring the due times in line with what a count found."""
+        if not corrections:
+            return page
         for when, n in corrections.items():
             self._add_due(when, n)
         buckets = {
@@ -398,12 +403,12 @@ class PageWriter:
     def _set(self, entry: str, value: str) -> None:
         name = self._name(entry)
         self._changes.set[name] = value
-        self._changes.unset = [n for n in self._changes.unset if n != name]
+        self._changes.unset.pop(name, None)
 
     def _unset(self, entry: str) -> None:
         name = self._name(entry)
         self._changes.set.pop(name, None)
-        self._changes.unset.append(name)
+        self._changes.unset[name] = None
 
     def _add_due(self, when: int, tasks: int) -> None:
         name = f"{self._pool}/{when}"

@@ -97,7 +97,7 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     lease, page, changes = it.lease(), it.page(), Changes()
     writer = PageWriter(page, changes)
     writer.fire_settled()
-    changes.unset.append("worker/hire")
+    changes.unset["worker/hire"] = None
     it.ledger.commit(lease, changes, next_in=0.0)
     assert "sent" not in it.ledger.snapshot().state
     other.report()
