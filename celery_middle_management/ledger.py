@@ -256,8 +256,8 @@ class Ledger:
             message["presence"] = presence.packed()
             message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
         won, sent = monotonic(), _uptime()
+        message |= self._bounds(sent)
         if self._heard is not None:
-            message |= self._heard.bounds(sent)
             message |= self._memory(self._heard.now + sent - self._heard.received)
         answer = json.loads(
             self._report(
@@ -284,7 +284,8 @@ class Ledger:
     def snapshot(self) -> Snapshot:
         """Read everything at once."""
         now, offset, state, due, workers, queues = self._snapshot(
-            keys=self._keys("state", "due", "workers", "queues")
+            keys=self._keys("state", "due", "workers", "queues"),
+            args=[json.dumps(self._bounds(_uptime()))],
         )
         buckets: dict[str, dict[int, int]] = {}
         for name, tasks in _lines(due).items():
@@ -330,6 +331,7 @@ class Ledger:
             "expiry": EXPIRY,
             "keep": HISTORY,
             "lock": millis(LOCK_SECONDS),
+            **self._bounds(_uptime()),
         }
         if next_in is not None:
             message["next"] = millis(next_in)
@@ -346,6 +348,12 @@ class Ledger:
         """Close the connection."""
         self.redis.close()
         self.redis.connection_pool.disconnect()
+
+    def _bounds(self, at: float) -> dict[str, int]:
+        """Those of the ledger's time *at* our uptime, if we have heard of it: should Redis' clock
+        step, it must not be taken for time that has passed.
+        """
+        return self._heard.bounds(at) if self._heard is not None else {}
 
     def _memory(self, now: float) -> dict[str, Any]:
         """What to tell of changes under way, in case Redis has lost its data since we heard."""

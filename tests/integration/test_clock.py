@@ -85,18 +85,31 @@ def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
 
 
 @pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("told", [True, False], ids=["before a report", "after the last one"])
 def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
-    it: Office, clock: SteppingRedis, step: float
+    it: Office, clock: SteppingRedis, step: float, told: bool
 ) -> None:
     lease, page, changes = it.lease(), it.page(), Changes()
     PageWriter(page, changes).firing(1, page.now + LONG)
     it.ledger.commit(lease, changes, next_in=1.0)
     clock.step(step)
-    it.report()
+    if told:
+        it.report()
     page = it.page()
     assert page.unsettled == 1
     assert page.fire is not None
     assert 0 < page.fire.until - page.now <= LONG
+
+
+@pytest.mark.parametrize("step", [-300.0, 8.0])  # by more, the lock would have run out
+def test_the_next_evaluation_is_due_in_time_when_redis_clock_steps_during_one(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    lease = it.lease()
+    began = it.ledger.snapshot().now
+    clock.step(step)
+    it.ledger.commit(lease, Changes(), next_in=1.0)
+    assert 0 < it.ledger.snapshot().time("next_at") - began < 8.0
 
 
 def test_nobody_looks_silent_when_redis_clock_steps_forth(it: Office, clock: SteppingRedis) -> None:
