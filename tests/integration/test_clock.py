@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from celery_middle_management.cordon import Cordon
 from celery_middle_management.ledger import LOCK_SECONDS, Changes, Ledger
 from celery_middle_management.page import PageWriter
 from celery_middle_management.presence import Presence
+from celery_middle_management.tally import Batch
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for
 
@@ -99,6 +101,43 @@ def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
     assert page.unsettled == 1
     assert page.fire is not None
     assert 0 < page.fire.until - page.now <= LONG
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_newcomer_takes_no_step_for_time_that_has_passed(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    before = it.report(worker()).now
+    clock.step(step)
+    with office(clock.url, call_interval=1) as newcomer:
+        assert 0 <= newcomer.report().now - before < LONG
+    assert 0 <= it.report().now - before < LONG
+
+
+def test_a_newcomer_believes_that_time_has_passed_in_which_nobody_told(
+    it: Office, clock: SteppingRedis
+) -> None:
+    it.report(worker())
+    before = it.ledger.report(Batch(), worker().id).now  # it says goodbye
+    clock.step(300)
+    with office(clock.url, call_interval=1) as newcomer:
+        assert newcomer.report().now - before >= 300
+
+
+def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(
+    it: Office, clock: SteppingRedis
+) -> None:
+    before = it.report(worker()).now
+    key, away = it.ledger.keys["state"], 50.0
+    # As if all that was told had been told so long ago, and they could not reach Redis since.
+    heard = it.ledger._heard
+    assert heard is not None
+    it.ledger._heard = replace(heard, sent=heard.sent - away, received=heard.received - away)
+    clock.step(int(away))
+    with office(clock.url, call_interval=1) as newcomer:
+        newcomer.report()
+    assert it.report().now - before >= away
+    assert float(it.redis.hget(key, "clock") or 0) / 1000 < 1.0
 
 
 @pytest.mark.parametrize("step", [-300.0, 8.0])  # by more, the lock would have run out
