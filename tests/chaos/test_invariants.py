@@ -129,6 +129,9 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     ]),
     (invariants.suite_sound, [changed(1, 0, 2), changed(9, 2, 0)]),
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=12.4)]),
+    (invariants.scaler_replaced, [
+        fault(4, 40, "line"), event("replaced", 30, killed_at=5, took=16.7),
+    ]),
     (invariants.keys_bounded, [
         event("key", 99, name="{middle-management:myapp}:workers", size=3, ttl=60, live=3),
     ]),
@@ -189,6 +192,9 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.suite_sound, [event("broken", 9, act="pause", error="E: e")]),
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=None)]),
     (invariants.scaler_replaced, [event("replaced", 30, killed_at=5, took=15.5)]),
+    (invariants.scaler_replaced, [
+        fault(4, 40, "line"), event("replaced", 40, killed_at=5, took=24.5),
+    ]),
     (invariants.keys_bounded, [
         event("key", 99, name="{middle-management:myapp}:workers", size=3, ttl=-1, live=3),
     ]),

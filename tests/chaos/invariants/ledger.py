@@ -5,6 +5,9 @@ from __future__ import annotations
 from .story import Story, Verdict, at_of
 
 REPLACED = 15.0  # s
+#: Where workers cannot reach the ledger, publishers alone stand by: the one whose turn it was may
+#: be gone, and another comes so much (s) later.
+STANDS_BY = 9.0
 #: Workers that may be in the ledger though they have gone, for it learns of that by and by.
 GHOSTS = 24
 DUE_BUCKETS = 100
@@ -17,7 +20,10 @@ def scaler_replaced(story: Story) -> Verdict:
     """A scaler killed with the lock in its hand had a successor soon."""
     verdict = Verdict(f"a killed scaler replaced within {REPLACED:.0f} s")
     for replaced in story.kinds["replaced"]:
-        if replaced["took"] is None or replaced["took"] > REPLACED:
+        killed_at = replaced["killed_at"]
+        apart = story.disturbed("line", killed_at, killed_at + REPLACED)
+        within = REPLACED + STANDS_BY if apart else REPLACED
+        if replaced["took"] is None or replaced["took"] > within:
             verdict.broken.append(
                 f"the one killed at {at_of(story, replaced, 'killed_at')} after {replaced['took']}"
             )
