@@ -17,7 +17,8 @@ local function clock(at, least, most)
   local ahead = now + offset - passed
   local back = ahead < -TOLERANCE
   local forth = most and now + offset > most and ahead < LONGEST_STEP_FORTH
-  if back or forth then offset = passed - now end
+  -- A moment later, or nobody could evaluate again before time goes on.
+  if back or forth then offset = passed + 1 - now end
   return math.max(now + offset, passed), offset
 end
 

@@ -76,6 +76,20 @@ def test_evaluations_go_on_when_redis_clock_steps(
     assert it.platform.quantity == {"worker": 4}
 
 
+@pytest.mark.parametrize("step", [0.0, *STEPS])
+def test_a_newcomer_hires_from_zero_at_once_when_redis_clock_has_stepped(
+    it: Office, clock: SteppingRedis, step: float
+) -> None:
+    it.report(worker())
+    it.ledger.report(Batch(), worker().id)  # nobody works any more
+    it.scaler.evaluate(it.lease())
+    clock.step(step)
+    with office(clock.url, call_interval=1) as newcomer:
+        newcomer.publish()
+        newcomer.report()
+        assert newcomer.leases
+
+
 def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
     it: Office, clock: SteppingRedis
 ) -> None:
