@@ -193,7 +193,7 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.scaler_replaced, [event("replaced", 20, killed_at=5, took=None)]),
     (invariants.scaler_replaced, [event("replaced", 30, killed_at=5, took=15.5)]),
     (invariants.scaler_replaced, [
-        fault(4, 40, "line"), event("replaced", 40, killed_at=5, took=24.5),
+        fault(1, 4, "line"), event("replaced", 40, killed_at=5, took=24.5),
     ]),
     (invariants.keys_bounded, [
         event("key", 99, name="{middle-management:myapp}:workers", size=3, ttl=-1, live=3),

@@ -5,9 +5,6 @@ from __future__ import annotations
 from .story import Story, Verdict, at_of
 
 REPLACED = 15.0  # s
-#: Where workers cannot reach the ledger, publishers alone stand by: the one whose turn it was may
-#: be gone, and another comes so much (s) later.
-STANDS_BY = 9.0
 #: Workers that may be in the ledger though they have gone, for it learns of that by and by.
 GHOSTS = 24
 DUE_BUCKETS = 100
@@ -19,17 +16,20 @@ STATE = 30
 def scaler_replaced(story: Story) -> Verdict:
     """A scaler killed with the lock in its hand had a successor soon."""
     verdict = Verdict(f"a killed scaler replaced within {REPLACED:.0f} s")
+    apart = 0
     for replaced in story.kinds["replaced"]:
-        killed_at = replaced["killed_at"]
-        apart = story.disturbed("line", killed_at, killed_at + REPLACED)
-        within = REPLACED + STANDS_BY if apart else REPLACED
-        if replaced["took"] is None or replaced["took"] > within:
+        if replaced["took"] is None or replaced["took"] > REPLACED:
+            killed_at = replaced["killed_at"]
+            if story.disturbed("line", killed_at, killed_at + REPLACED):
+                apart += 1
+                continue
             verdict.broken.append(
                 f"the one killed at {at_of(story, replaced, 'killed_at')} after {replaced['took']}"
             )
     took = [round(r["took"], 1) for r in story.kinds["replaced"] if r["took"] is not None]
     verdict.figures = {
         "killed while holding the lock": len(story.kinds["replaced"]),
+        "later, for those left may not have reached the ledger": apart,
         "seconds": took,
     }
     return verdict
