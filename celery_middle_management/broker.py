@@ -170,11 +170,8 @@ class RedisBroker(_DiscreetBroker):
             if isinstance(length, Exception):
                 backlogs[queue] = length
                 continue
-            backlog = Backlog(ready=length, returned=max(-surplus, 0))
-            if queue in untold:
-                more = untold[queue]
-                backlog = replace(more, ready=length + more.ready, returned=backlog.returned)
-            backlogs[queue] = backlog
+            more = untold.get(queue, Backlog())
+            backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
 
     def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:

@@ -151,7 +151,7 @@ class Changes:
     """What a scaler wants written."""
 
     set: dict[str, str] = field(default_factory=dict)
-    #: The keys alone matter.
+    #: Its keys are meant: a set, by a name that is not taken here.
     unset: dict[str, None] = field(default_factory=dict)
     add: dict[str, int] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
