@@ -7,15 +7,24 @@ from time import time
 
 import pytest
 import redis
+from celery import Celery
 
-from celery_middle_management.broker import CountFailed, RedisBroker
+from celery_middle_management.broker import CountFailed, KombuBroker, RedisBroker
 from celery_middle_management.demand import Backlog
 
 
-def take(client: redis.Redis, tag: str, queue: str, at: float, eta: str | None = None) -> None:
+def take(
+    client: redis.Redis,
+    tag: str,
+    queue: str,
+    at: float,
+    *,
+    eta: str | None = None,
+    prefix: str = "",
+) -> None:
     """As kombu keeps a message that a worker has taken."""
-    client.zadd("unacked_index", {tag: at})
-    client.hset("unacked", tag, json.dumps([{"headers": {"eta": eta}}, "", queue]))
+    client.zadd(f"{prefix}unacked_index", {tag: at})
+    client.hset(f"{prefix}unacked", tag, json.dumps([{"headers": {"eta": eta}}, "", queue]))
 
 
 def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
@@ -80,6 +89,35 @@ def test_a_queue_that_cannot_be_read_hides_no_other(redis_url: str) -> None:
     counted = RedisBroker(client, {}).backlogs(["a", "b", "c"], {})
     assert (counted["a"], counted["c"]) == (Backlog(1, returned=0), Backlog(returned=0))
     assert "'b' could not be read: ResponseError: WRONGTYPE" in str(counted["b"])
+
+
+def test_a_queue_that_the_user_may_not_read_hides_no_other(redis_url: str) -> None:
+    admin = redis.Redis.from_url(redis_url)
+    admin.rpush("a", "x")
+    admin.acl_setuser(
+        "narrow", enabled=True, nopass=True, keys=["a*", "unacked*"], categories=["+@all"]
+    )
+    try:
+        client = redis.Redis.from_url(redis_url, username="narrow", password="any")
+        counted = RedisBroker(client, {}).backlogs(["a", "b"], {})
+        assert counted["a"] == Backlog(1, returned=0)
+        assert isinstance(counted["b"], CountFailed)
+    finally:
+        admin.acl_deluser("narrow")
+
+
+def test_a_prefix_is_kombus_in_another_redis_than_the_ledgers(redis_url: str) -> None:
+    app = Celery(broker=redis_url)
+    app.conf.broker_transport_options = {"global_keyprefix": "app:"}
+    for priority in (0, 9, 9):
+        app.send_task("t", queue="a", priority=priority)
+    client = redis.Redis.from_url(redis_url)
+    assert client.llen("app:a") == 1
+    take(client, "1", "b", time(), prefix="app:")
+    counted = KombuBroker(app).backlogs(["a", "b"], {})
+    assert counted["a"] == Backlog(3, returned=0)
+    assert isinstance(counted["b"], Backlog)
+    assert counted["b"].ready == 1
 
 
 def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> None:

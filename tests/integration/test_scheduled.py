@@ -17,7 +17,7 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agent import MOST_AT_ONCE
-from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
 from celery_middle_management.ledger import Ledger, Reply
 from celery_middle_management.page import BOOT_SECONDS, TAKEN_WITHIN
 from celery_middle_management.redis_server import RedisServer
@@ -205,6 +205,16 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
     assert len(due) <= fine + coarse + 20
     assert sum(due.values()) == tasks
     ledger.close()
+
+
+@pytest.mark.parametrize("ahead", [600, 2 * FINE_HORIZON])
+def test_the_ledgers_buckets_are_those_that_workers_tell_of(redis_url: str, ahead: int) -> None:
+    with office(redis_url) as it:
+        # In the middle of one, of either size.
+        due = (time.time() + ahead) // COARSE_BUCKET * COARSE_BUCKET + FINE_BUCKET / 2
+        it.tally.add(PUBLISHED, "celery", due)
+        now = it.report().now
+        assert it.ledger.snapshot().due["worker"] == {bucket_of(due, now): 1}
 
 
 def test_due_times_held_while_the_ledger_is_away_do_not_block_redis_when_it_is_back(
