@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 #: Due times are kept in buckets (s): fine ones for the next hour, coarse ones beyond.
 FINE_BUCKET = 10
@@ -14,8 +15,7 @@ FINE_HORIZON = 3600
 Buckets = Mapping[int, int]
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """Tasks of one queue that a worker holds."""
 
     waiting: int = 0
@@ -23,14 +23,6 @@ class Held:
     scheduled: int = 0
     #: Delivered but not acknowledged: what the broker keeps in case the worker dies.
     unacknowledged: int = 0
-
-    def __add__(self, other: Held) -> Held:
-        return Held(
-            self.waiting + other.waiting,
-            self.running + other.running,
-            self.scheduled + other.scheduled,
-            self.unacknowledged + other.unacknowledged,
-        )
 
 
 @dataclass(frozen=True)

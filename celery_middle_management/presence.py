@@ -6,7 +6,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any
 
 from .demand import Held
@@ -63,10 +62,7 @@ class Presence:
                 "busy": self.busy,
                 "returning": self.returning,
                 "queues": self.queues,
-                "held": {
-                    q: [h.waiting, h.running, h.scheduled, h.unacknowledged]
-                    for q, h in self.held.items()
-                },
+                "held": self.held,
                 "due": self.due,
                 "recent": self.recent,
             },
@@ -115,9 +111,8 @@ class Crew:
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
     """What the workers hold of these queues, together."""
-    return reduce(
-        Held.__add__, (h for p in presences for q, h in p.held.items() if q in queues), Held()
-    )
+    held = [h for p in presences for q, h in p.held.items() if q in queues]
+    return Held(*map(sum, zip(*held, strict=True)))
 
 
 def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from .demand import Backlog, Held
+from .demand import Backlog
 from .ledger import TELL_QUEUES, Snapshot
 from .presence import Presence
 from .settings import Pool, Settings
@@ -53,7 +53,7 @@ def used_and_idle(
 
     Messages that a worker holds are the queue's: should it die, the broker gives them back.
     """
-    held = {q for p in living for q, tasks in p.held.items() if tasks != Held()}
+    held = {q for p in living for q, tasks in p.held.items() if q in snapshot.queues and any(tasks)}
     used, idle = [], []
     for queue, told in snapshot.queues.items():
         if queue in unread:

@@ -41,10 +41,6 @@ def count(
     )
 
 
-def test_held_adds_up() -> None:
-    assert Held(1, 2, 3, 4) + Held(10, 20, 30, 40) == Held(11, 22, 33, 44)
-
-
 def test_a_count_adds_the_queues_to_what_workers_hold() -> None:
     counted = count(Backlog(3), Backlog(4), held=Held(waiting=1, running=2, scheduled=5))
     assert counted == Count(at=NOW, waiting=8, running=2, scheduled=5)
