@@ -8,6 +8,7 @@ from tests.chaos.lines import CUTS, line_of
 from tests.chaos.stage import MAXIMA, Stage
 
 from .act import Act, Hands
+from .processes import kill_publisher
 
 #: The clock is stepped by up to so much (s), and never further off than twice that.
 STEP = 300
@@ -48,6 +49,20 @@ def step_clock(hands: Hands) -> None:
     step = -step if abs(clock.offset + step) > 2 * STEP else step
     with hands.fault("clock", sort="back" if step < 0 else "ahead", step=step):
         clock.step(clock.offset + step)
+
+
+def step_clock_unseen(hands: Hands) -> None:
+    """All that know the ledger's time are cut off while the clock steps: a newcomer tells first."""
+    lines, pids = hands.stage.lines, hands.stage.line_pids()
+    assert lines is not None
+    how = hands.random.choice(CUTS)
+    for pid in pids:
+        lines.cut(pid, how)
+    own = {line_of(pid) for pid in pids}
+    seconds = hands.random.uniform(5.0, 30.0)
+    hands.lasting(seconds, lambda: lines.heal(own), "line", sort=f"{how}, all", pids=pids)
+    step_clock(hands)
+    kill_publisher(hands)
 
 
 def cut_line(hands: Hands) -> None:
@@ -96,6 +111,7 @@ ACTS = (
     Act(2, "ledger", flush, _apart),
     Act(2, "ledger", kill, _apart),
     Act(2, "clock", step_clock, lambda stage: stage.clock is not None),
+    Act(1, "clock", step_clock_unseen, lambda stage: stage.clock is not None),
     Act(2, "line", cut_line, _apart),
     Act(2, "line", cut_newcomers, _apart),
 )
