@@ -64,6 +64,8 @@ HISTORY = 100
 #: Entries of the state that tell what was sent to the platform and may still take effect.
 _UNDER_WAY = ("/fire", "/hire")
 CLOCK_BOOTTIME: int | None = getattr(time_module, "CLOCK_BOOTTIME", None)
+#: A clock that stands still while the machine sleeps vouches for a step (s) up to this one.
+LONGEST_STEP = 600.0
 
 
 class LeaseLost(Exception):
@@ -179,6 +181,7 @@ class _Heard:
         return {
             "least": millis(self.now + at - self.received),
             "most": millis(self.now + at - self.sent + LONGEST_WAY),
+            **({"longest": millis(LONGEST_STEP)} if CLOCK_BOOTTIME is None else {}),
         }
 
 

@@ -5,7 +5,7 @@ local msg = cjson.decode(ARGV[2])
 local at = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
 local seq = table.remove(at, 1) or '0'
 local sent, resent = cjson.decode(table.remove(at, 1) or '{}'), false
-local now = clock(at, msg.least, msg.most)
+local now = clock(at, msg)
 hdel(state, msg.unset)
 for _, name in ipairs(msg.unset) do
   if sent[name] then sent[name], resent = nil, true end

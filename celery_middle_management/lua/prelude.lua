@@ -6,17 +6,18 @@ local function ms(x) return string.format('%.0f', x) end
 -- takes up the step, so that whatever was written before is still as long ago, or ahead, as it was.
 -- Redis' has stepped back where a time that has passed (CLOCK, and `least`, which the caller's own
 -- clock vouches for) would come again, and forth where it is beyond `most` of the caller's; by more
--- than LONGEST_STEP_FORTH, it was rather the caller that slept. The ledger's never goes back.
+-- than `longest`, if that is told, it was rather the caller that slept. The ledger's never goes back.
 local CLOCK = {'clock', 'told_at', 'evaluated_at', 'ticked_at', 'called_at'}
-local TOLERANCE, LONGEST_STEP_FORTH = 1000, 600000
-local function clock(at, least, most)
+local TOLERANCE = 1000
+local function clock(at, bounds)
+  local least, most, longest = bounds.least, bounds.most, bounds.longest or math.huge
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   local offset, passed = tonumber(at[1] or 0), least or 0
   for i = 2, #CLOCK do passed = math.max(passed, tonumber(at[i] or 0)) end
   local ahead = now + offset - passed
   local back = ahead < -TOLERANCE
-  local forth = most and now + offset > most and ahead < LONGEST_STEP_FORTH
+  local forth = most and now + offset > most and ahead < longest
   -- A moment later, or nobody could evaluate again before time goes on.
   if back or forth then offset = passed + 1 - now end
   return math.max(now + offset, passed), offset

@@ -26,14 +26,17 @@ local function add(name, n) if n > 0 then set(name, number(name) + n) end end
 local function add_float(name, x) new[name] = string.format('%.17g', number(name) + x) end
 
 -- Who has never heard the time cannot tell a step forth from a time in which nobody told. Where
--- workers told to the last, it is rather a step; if not, who has heard the time puts it right.
+-- workers told to the last, it is rather a step, up to LONGEST_SILENCE; if not, who has heard the
+-- time puts it right.
+local LONGEST_SILENCE, last = 600000, number('told_at')
 local function believed()
-  local last = number('told_at')
   for _, told in ipairs(redis.call('HVALS', workers)) do
     if last - tonumber(string.match(told, '^%d+')) < msg.watches then return last + msg.watches end
   end
 end
-local now, offset = clock(read, msg.least, msg.most or believed())
+local newcomer = not msg.most
+if newcomer then msg.most, msg.longest = believed(), LONGEST_SILENCE end
+local now, offset = clock(read, msg)
 set('told_at', now)
 local stepped = offset ~= number('clock')
 if stepped then set('clock', offset) end
@@ -64,6 +67,24 @@ if msg.sent and msg.born ~= born then
   end
   sent, restored = cjson.encode(all), true
   new.sent = sent
+end
+
+-- What a newcomer takes for a long silence may be a step all the same: what could take effect still
+-- may, for as long as before it, and the last call is as long ago.
+if newcomer and last > 0 and now - last > msg.watches then
+  local all = sent and cjson.decode(sent) or {}
+  for name, s in pairs(all) do
+    s['until'] = s['until'] + (now - last) / 1000
+    new[name] = cjson.encode(s)
+  end
+  if next(all) then
+    sent = cjson.encode(all)
+    new.sent = sent
+  end
+  if called > 0 then
+    called = called + now - last
+    set('called_at', called)
+  end
 end
 
 local blocked = number('blocked_until')

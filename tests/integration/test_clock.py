@@ -19,7 +19,7 @@ from celery_middle_management.tally import Batch
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for
 
-STEPS = [-300.0, -3.0, 300.0]
+STEPS = [-300.0, -3.0, 300.0, 14_400.0]
 #: Longer (s) than any of these tests should take.
 LONG = 100.0
 
@@ -117,7 +117,7 @@ def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
     assert 0 < page.fire.until - page.now <= LONG
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [-300.0, -3.0, 300.0])
 def test_a_newcomer_takes_no_step_for_time_that_has_passed(
     it: Office, clock: SteppingRedis, step: float
 ) -> None:
@@ -136,6 +136,30 @@ def test_a_newcomer_believes_that_time_has_passed_in_which_nobody_told(
     clock.step(300)
     with office(clock.url, call_interval=1) as newcomer:
         assert newcomer.report().now - before >= 300
+
+
+@pytest.mark.parametrize("newcomer_first", [True, False])
+@pytest.mark.parametrize("at_work", [True, False])
+def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
+    it: Office, clock: SteppingRedis, newcomer_first: bool, at_work: bool
+) -> None:
+    """A newcomer cannot tell it from a silence of hours, and must not act on that either."""
+    lease, page, changes = it.lease(), it.page(), Changes()
+    PageWriter(page, changes).firing(1, page.now + LONG)
+    changes.set["called_at"] = str(round(page.now * 1000))
+    it.ledger.commit(lease, changes, next_in=0.0)
+    if at_work:
+        it.report(worker())
+    clock.step(14_400)
+    with office(clock.url, call_interval=LONG) as newcomer:
+        for reporter in (newcomer, it) if newcomer_first else (it, newcomer):
+            reporter.report()
+            page = newcomer.page()
+            assert page.unsettled == 1
+            assert page.fire is not None
+            assert 0 < page.fire.until - page.now <= LONG + 1
+            called = newcomer.ledger.snapshot().time("called_at")
+            assert page.now - called < LONG
 
 
 def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(
@@ -159,7 +183,7 @@ def test_the_next_evaluation_is_due_in_time_when_redis_clock_steps_during_one(
     it: Office, clock: SteppingRedis, step: float
 ) -> None:
     lease = it.lease()
-    it.redis.pexpire(it.ledger.keys["lock"], 600_000)  # else it would run out by the step alone
+    it.redis.pexpire(it.ledger.keys["lock"], 100_000_000)  # else it would run out by the step alone
     began = it.ledger.snapshot().now
     clock.step(step)
     it.ledger.commit(lease, Changes(), next_in=1.0)
