@@ -10,8 +10,8 @@ from tests.chaos.stage import MAXIMA, Stage
 from .act import Act, Hands
 from .processes import kill_publisher
 
-#: The clock is stepped by up to so much (s), and never further off than twice that.
-STEP = 300
+#: The clock is stepped by up to one of these (s), and never further off than twice that.
+STEPS = (300, 300, 14_400)
 
 
 def pause(hands: Hands) -> None:
@@ -45,8 +45,9 @@ def kill(hands: Hands) -> None:
 def step_clock(hands: Hands) -> None:
     clock = hands.stage.clock
     assert clock is not None
-    step = hands.random.randint(-STEP, STEP)
-    step = -step if abs(clock.offset + step) > 2 * STEP else step
+    most = hands.random.choice(STEPS)
+    step = hands.random.randint(-most, most)
+    step = -step if abs(clock.offset + step) > 2 * max(STEPS) else step
     with hands.fault("clock", sort="back" if step < 0 else "ahead", step=step):
         clock.step(clock.offset + step)
 
