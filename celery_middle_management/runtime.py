@@ -17,14 +17,20 @@ from celery.exceptions import ImproperlyConfigured
 
 # All that an evaluation needs, heroku3 above all: imported while tasks are published, it would hold
 # up the thread that publishes, and be half imported for ever in a child forked meanwhile.
-from .agent import Agent, Courier, Evaluator
-from .broker import broker_of
-from .ledger import Ledger
-from .platforms import platform_of
-from .scaler import Scaler
-from .settings import Settings, hide_from_celery, read_settings
-from .signals import SignalHandlers, active_apps, copied, handlers_of, watch_publishing
-from .tally import Tally
+from celery_middle_management.agents.publisher import Agent, Courier, Evaluator
+from celery_middle_management.agents.signals import (
+    SignalHandlers,
+    active_apps,
+    copied,
+    handlers_of,
+    watch_publishing,
+)
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.brokers.broker import broker_of
+from celery_middle_management.evaluation.scaler import Scaler
+from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.platforms import platform_of
+from celery_middle_management.settings.reading import Settings, hide_from_celery, read_settings
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -189,7 +195,7 @@ class Runtime:
         return self.settings.pool_for(queue) is not None
 
     def _worker_step(self) -> type:
-        from .worker import Reporter, WorkerStep
+        from celery_middle_management.agents.worker import Reporter, WorkerStep
 
         def make_reporter(consumer: Any) -> Reporter | None:
             if not self.in_reach:

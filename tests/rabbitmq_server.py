@@ -16,8 +16,8 @@ from pathlib import Path
 import amqp
 import kombu
 
-from celery_middle_management.platforms.dyno import kill_group, signal_group, start_on_leash
-from celery_middle_management.redis_server import free_port
+from celery_middle_management.demo.redis_server import free_port
+from celery_middle_management.platforms.local_dyno import kill_group, signal_group, start_on_leash
 
 SCRIPTS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "/usr/sbin/rabbitmq-server")
 START_TIMEOUT = 90.0  # s

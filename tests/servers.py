@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from celery_middle_management.platforms.dyno import kill_group, start_on_leash
-from celery_middle_management.redis_server import RedisServer, find_redis_server
+from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
+from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 
 ROOT = Path(__file__).parent.parent

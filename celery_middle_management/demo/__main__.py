@@ -12,11 +12,10 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
+from celery_middle_management.demo.play import Interrupted, Outcome, Play
+from celery_middle_management.demo.stage import Stage
+from celery_middle_management.demo.view import Boxes, Lines, View
 from celery_middle_management.platforms.base import PlatformError
-
-from .play import Interrupted, Outcome, Play
-from .stage import Stage
-from .view import Boxes, Lines, View
 
 INTRODUCTION = """\
 Middle Management for Celery: real tasks, real workers, on this machine.

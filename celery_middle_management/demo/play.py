@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from celery import states
 
-from celery_middle_management.page import read_page
-from celery_middle_management.status import status_of
-
-from .stage import Stage
-from .view import Moment, View, action_line, doings
+from celery_middle_management.core.pool_state import read_page
+from celery_middle_management.demo.stage import Stage
+from celery_middle_management.demo.view import Moment, View, action_line, doings
+from celery_middle_management.views.status import status_of
 
 IMAGES, IMAGE_SECONDS = 3, 6.0
 QUIET_SECONDS = 8.0
@@ -68,7 +67,7 @@ class Play:
             TimeoutError: it did not end within :data:`LIMIT`.
             Interrupted: it was.
         """
-        from .app import email, image
+        from celery_middle_management.demo.app import email, image
 
         self._view.say(f"Somebody uploads {IMAGES} images, {IMAGE_SECONDS:g} s of work each.")
         self._ids += [image.delay(IMAGE_SECONDS).id for _ in range(IMAGES)]

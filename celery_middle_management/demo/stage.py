@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.redis_server import RedisServer
 from celery_middle_management.runtime import Runtime, runtime_of
 
 #: Environment variables with which users steer their own apps and `celery` commands.
@@ -43,7 +43,7 @@ class Stage:
         self._redis = RedisServer()
         try:
             set_environment(self._redis.url)
-            from .app import app
+            from celery_middle_management.demo.app import app
 
             runtime = runtime_of(app)
             if runtime is None:

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from celery_middle_management.presence import Presence
+from celery_middle_management.core.presence import Presence
 
 STYLES = {
     "": "dim",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from celery import Celery
 
-from ..settings import Settings
-from .base import Platform, PlatformError, Refused
-from .heroku import HerokuPlatform
-from .local import LocalPlatform, default_directory
+from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.platforms.heroku import HerokuPlatform
+from celery_middle_management.platforms.local import LocalPlatform, default_directory
+from celery_middle_management.settings.reading import Settings
 
 __all__ = ["Platform", "PlatformError", "Refused", "platform_of"]
 

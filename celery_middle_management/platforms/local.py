@@ -5,7 +5,7 @@ scaling down takes the highest numbers; a worker is stopped with SIGTERM, and SI
 one that exits by itself is started again.
 
 The state is in a directory, not in a process: any process of the same user may hire, and any other
-may fire. A worker is there as long as its :mod:`~celery_middle_management.platforms.dyno` is. How
+may fire. A worker is there as long as its :mod:`~.local_dyno` is. How
 many of a pool there are to be is written down beside: a worker whose dyno was killed is still
 wanted, and whoever looks at the quantities next starts it again.
 
@@ -36,12 +36,12 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from celery_middle_management.platforms import dyno
-from celery_middle_management.platforms.app_path import app_path
+from celery_middle_management.app_path import app_path
+from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.secret import Secret
-from celery_middle_management.settings import Pool
-from celery_middle_management.trouble import TroubleLog
+from celery_middle_management.settings.reading import Pool
+from celery_middle_management.settings.secret import Secret
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class _Process(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        return dyno.started_at(self.pid) == self.started_at
+        return local_dyno.started_at(self.pid) == self.started_at
 
     def stop(self) -> None:
         # Never a process that merely got the pid of one that is gone.
@@ -200,7 +200,7 @@ class LocalPlatform(Platform):
         # The lock is ours and nobody alive has the name: what is there is left over.
         self._pid_file(worker).unlink(missing_ok=True)
         # Isolated: it needs no packages, and our directory's modules must not hide others.
-        python = [sys.executable, "-I", "-S", dyno.__file__]
+        python = [sys.executable, "-I", "-S", local_dyno.__file__]
         files = ["--pid-file", str(self._pid_file(worker)), "--log", str(self.log(worker))]
         times = ["--kill-after", str(self.kill_after)]
         try:

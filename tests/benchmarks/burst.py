@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import Stage, stage

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import redis
 
-from celery_middle_management.broker import RedisBroker, RedisLists
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.brokers.broker import RedisBroker, RedisLists
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command, median
 
 _MESSAGES = 10  # in each list

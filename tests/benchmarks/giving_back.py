@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command
 from tests.integration.scenes import Scene, scene
 from tests.servers import SlowLine

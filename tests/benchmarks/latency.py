@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command, median
 from tests.integration.stage import stage
 from tests.servers import ROOT, wait_for

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, abba, command
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import stage

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, abba, command, median, ratio
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import stage

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from celery_middle_management.platforms.dyno import kill_group, start_on_leash
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from tests.emulator import HerokuEmulator
 
 from . import recorder

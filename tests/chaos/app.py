@@ -37,8 +37,8 @@ if not PLAIN:
         os.environ["MIDDLE_MANAGEMENT_REDIS_URL"] = own
 
     import celery_middle_management  # noqa: F401
-    from celery_middle_management.ledger import Lease
-    from celery_middle_management.scaler import Scaler
+    from celery_middle_management.evaluation.scaler import Scaler
+    from celery_middle_management.ledger.redis import Lease
 
 
 def make_app() -> Celery:

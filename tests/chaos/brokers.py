@@ -11,7 +11,7 @@ from typing import Any
 import kombu
 import redis
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.rabbitmq_server import RabbitServer
 
 

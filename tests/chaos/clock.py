@@ -14,7 +14,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from celery_middle_management.redis_server import RedisServer, find_redis_server
+from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 
 SOURCE = Path(__file__).with_name("clock.c")
 _OFFSET = struct.Struct("l")

@@ -17,8 +17,8 @@ from typing import Any
 
 import redis
 
-from celery_middle_management.platforms.dyno import kill_group, start_on_leash
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from tests.emulator import HerokuEmulator
 
 from .brokers import BROKERS, client

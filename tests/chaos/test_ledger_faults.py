@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.chaos.clock import Clock
 from tests.chaos.lines import Exchange, own_url
 from tests.servers import wait_for

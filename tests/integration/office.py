@@ -14,19 +14,19 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agent import Courier
-from celery_middle_management.broker import broker_of
-from celery_middle_management.ledger import Lease, Ledger, Reply
-from celery_middle_management.page import Page, read_page
+from celery_middle_management.agents.publisher import Courier
+from celery_middle_management.agents.tally import PUBLISHED, Tally
+from celery_middle_management.brokers.broker import broker_of
+from celery_middle_management.core.pool_state import Page, read_page
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
+from celery_middle_management.evaluation.scaler import Scaler
+from celery_middle_management.ledger.redis import Lease, Ledger, Reply
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.presence import Presence
-from celery_middle_management.redis_server import RedisServer, find_redis_server
-from celery_middle_management.scaler import Scaler
-from celery_middle_management.settings import read_settings
-from celery_middle_management.tally import PUBLISHED, Tally
+from celery_middle_management.settings.reading import read_settings
 from tests.servers import wait_for
 
-FINDER = "celery_middle_management.redis_server.find_redis_server"
+FINDER = "celery_middle_management.demo.redis_server.find_redis_server"
 
 
 class Remembering(Platform):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import redis
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.ledger import Changes
-from celery_middle_management.page import Page, PageWriter
-from celery_middle_management.redis_server import RedisServer, find_redis_server
-from celery_middle_management.settings import Pool
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.pool_state import Page, PageWriter
+from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
+from celery_middle_management.ledger.redis import Changes
+from celery_middle_management.settings.reading import Pool
 from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for

@@ -9,8 +9,8 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.broker import CountFailed, KombuBroker, RedisBroker
-from celery_middle_management.demand import Backlog
+from celery_middle_management.brokers.broker import CountFailed, KombuBroker, RedisBroker
+from celery_middle_management.core.demand import Backlog
 
 
 def take(

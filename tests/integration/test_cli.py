@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from celery_middle_management.redis_server import RedisServer, free_port
-from celery_middle_management.status_table import ASLEEP
+from celery_middle_management.cli.status_table import ASLEEP
+from celery_middle_management.demo.redis_server import RedisServer, free_port
 from tests.emulator import HerokuEmulator
 from tests.servers import ROOT, start_worker, wait_for
 

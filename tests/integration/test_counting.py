@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from celery_middle_management.redis_server import RedisServer
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_middle_management.platforms.dyno import started_at
+from celery_middle_management.platforms.local_dyno import started_at
 from tests.servers import wait_for
 
 USERS_OWN = {
@@ -109,7 +109,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(moment: str, number: signa
 
 def test_a_demo_without_redis_says_what_is_missing(tmp_path: Path) -> None:
     script = (
-        "import sys, celery_middle_management.redis_server as server\n"
+        "import sys, celery_middle_management.demo.redis_server as server\n"
         "server._redislites = lambda: None\n"
         "from celery_middle_management.demo.__main__ import main\n"
         "sys.exit(main())"

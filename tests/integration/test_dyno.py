@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from celery_middle_management.platforms.dyno import started_at
+from celery_middle_management.platforms.local_dyno import started_at
 from tests.servers import wait_for
 
-MAIN = "from celery_middle_management.platforms.dyno import main; main()"
+MAIN = "from celery_middle_management.platforms.local_dyno import main; main()"
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
 

@@ -16,8 +16,8 @@ from celery.worker.request import Request
 from kombu.asynchronous.timer import Timer, to_timestamp
 from kombu.common import QoS
 
-from celery_middle_management import scheduled
-from celery_middle_management.scheduled import (
+from celery_middle_management.agents import scheduled
+from celery_middle_management.agents.scheduled import (
     ALLOWED,
     ASSUMED,
     IMMINENT,

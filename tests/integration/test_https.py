@@ -16,7 +16,7 @@ import pytest
 
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.heroku import HerokuPlatform
-from celery_middle_management.settings import Heroku, Secret
+from celery_middle_management.settings.reading import Heroku, Secret
 from tests.servers import ROOT
 
 #: The key and the certificate, its own authority, of "localhost", for tests alone.
@@ -26,7 +26,7 @@ ANSWER_AFTER = 1.0
 PROGRAM = """
 import sys
 from celery_middle_management.platforms.heroku import HerokuPlatform
-from celery_middle_management.settings import Heroku, Secret
+from celery_middle_management.settings.reading import Heroku, Secret
 from tests.integration.apps.patches import Stalls, patch
 patch(sys.argv[1])
 

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from celery_middle_management import agent, redis_client
-from celery_middle_management.agent import Courier, see_off
-from celery_middle_management.ledger import Changes, Lease, LeaseLost, Ledger
-from celery_middle_management.presence import Presence
-from celery_middle_management.redis_server import RedisServer
-from celery_middle_management.settings import Settings, read_settings
-from celery_middle_management.tally import PUBLISHED, Tally
+from celery_middle_management.agents import publisher
+from celery_middle_management.agents.publisher import Courier, see_off
+from celery_middle_management.agents.tally import PUBLISHED, Tally
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger import connection
+from celery_middle_management.ledger.redis import Changes, Lease, LeaseLost, Ledger
+from celery_middle_management.settings.reading import Settings, read_settings
 from tests.integration.scenes import PREFIX, scene
 from tests.integration.stage import stage
 from tests.servers import wait_for
@@ -66,7 +67,9 @@ class Process:
     def present(self, identity: str) -> None:
         """Report as a worker."""
         self.ledger.report(
-            agent.Batch(), identity, Presence(identity, "worker.1", "worker", since=1.0, seen=0.0)
+            publisher.Batch(),
+            identity,
+            Presence(identity, "worker.1", "worker", since=1.0, seen=0.0),
         )
 
 
@@ -191,7 +194,7 @@ def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
 
 def test_a_worker_that_has_gone_is_not_relied_on(process: Process) -> None:
     process.present("1")
-    process.ledger.report(agent.Batch(), "1")
+    process.ledger.report(publisher.Batch(), "1")
     process.ledger.redis.set(LOCK, "a dead one's", px=2000)
     process.publish()
     process.leave()
@@ -220,8 +223,8 @@ def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> No
 def test_who_gives_up_warns(
     process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(agent, "LOCK_SECONDS", 0.5)
-    monkeypatch.setattr(agent, "EXIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(publisher, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(publisher, "EXIT_TIMEOUT", 1.0)
     process.ledger.redis.set(LOCK, "nobody's", ex=60)
     process.publish()
     with caplog.at_level(logging.WARNING):
@@ -243,7 +246,7 @@ def test_redis_that_failed_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(redis_client, "TIMEOUT", 0.2)
+    monkeypatch.setattr(connection, "TIMEOUT", 0.2)
     process = Process(settings)
     process.publish()
     redis_server.pause()
@@ -252,7 +255,7 @@ def test_redis_that_failed_is_not_waited_for(
         process.ledger.close()
         monkeypatch.undo()
         process.ledger = Ledger(settings)
-        assert process.leave() < agent.FAILING_EXIT_TIMEOUT + QUICK
+        assert process.leave() < publisher.FAILING_EXIT_TIMEOUT + QUICK
     finally:
         redis_server.resume()
     assert "nobody may hire for what it published last" in caplog.text
@@ -297,4 +300,4 @@ def test_an_evaluation_at_the_end_ends_in_time(process: Process) -> None:
     process.publish()
     process.leave()
     [lease] = process.leases
-    assert lease.deadline < began + agent.EXIT_TIMEOUT + QUICK
+    assert lease.deadline < began + publisher.EXIT_TIMEOUT + QUICK

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
+from celery_middle_management.app_path import app_path
+from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms import dyno
-from celery_middle_management.platforms.app_path import app_path
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.redis_server import RedisServer
-from celery_middle_management.secret import Secret
-from celery_middle_management.settings import Pool
+from celery_middle_management.settings.reading import Pool
+from celery_middle_management.settings.secret import Secret
 from tests.integration.apps import plain
 from tests.servers import ROOT, wait_for
 
@@ -489,7 +489,7 @@ def test_an_app_that_a_worker_could_not_import_is_an_error(directory: Path) -> N
 APP = """
 import sys
 from celery import Celery
-from celery_middle_management.platforms.app_path import app_path
+from celery_middle_management.app_path import app_path
 celery_app = Celery("proj", set_as_current=True)
 app_in_use = celery_app
 """

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.ledger import Changes, LeaseLost
-from celery_middle_management.page import PageWriter
-from celery_middle_management.presence import Presence
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.pool_state import PageWriter
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.redis import Changes, LeaseLost
 from tests.integration.office import Office, office
 
 #: Until what was sent is settled (s).

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management import ledger as module
-from celery_middle_management.demand import Held
-from celery_middle_management.ledger import MOST_QUEUES
-from celery_middle_management.presence import Presence
-from celery_middle_management.queues import FORGET_QUEUES, queues_of
-from celery_middle_management.status import status_of
+from celery_middle_management.core.demand import Held
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.evaluation.queues import FORGET_QUEUES, queues_of
+from celery_middle_management.ledger import redis as module
+from celery_middle_management.ledger.redis import MOST_QUEUES
+from celery_middle_management.views.status import status_of
 from tests.integration.office import Office, office
 
 #: Redis forgets the oldest when there are so many.

@@ -16,13 +16,13 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agent import MOST_AT_ONCE
-from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
-from celery_middle_management.ledger import Ledger, Reply
-from celery_middle_management.page import BOOT_SECONDS, TAKEN_WITHIN
-from celery_middle_management.redis_server import RedisServer
-from celery_middle_management.settings import read_settings
-from celery_middle_management.tally import PUBLISHED, Batch, Tally
+from celery_middle_management.agents.publisher import MOST_AT_ONCE
+from celery_middle_management.agents.tally import PUBLISHED, Batch, Tally
+from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
+from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
+from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.redis import Ledger, Reply
+from celery_middle_management.settings.reading import read_settings
 from tests.integration.office import office
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
 from tests.servers import SlowLine

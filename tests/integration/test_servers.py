@@ -16,8 +16,8 @@ import redis
 from celery import Celery
 from kombu import Connection
 
+from celery_middle_management.demo.redis_server import RedisServer, find_redis_server, free_port
 from celery_middle_management.platforms import dyno
-from celery_middle_management.redis_server import RedisServer, find_redis_server, free_port
 from celery_middle_management.slacker import slack, slack_for
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import ROOT, start_worker, wait_for
@@ -91,7 +91,7 @@ def test_a_paused_redis_server_does_not_answer_and_can_be_stopped(server: RedisS
 
 def test_redis_server_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "import time; from celery_middle_management.redis_server import RedisServer\n"
+        "import time; from celery_middle_management.demo.redis_server import RedisServer\n"
         "server = RedisServer(); print(server.pid, flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", script]

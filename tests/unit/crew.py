@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.decision import Decision, View, decide
-from celery_middle_management.fleet import Fleet
-from celery_middle_management.presence import Presence
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.decision import Decision, View, decide
+from celery_middle_management.core.fleet import Fleet
+from celery_middle_management.core.presence import Presence
 
 #: The time in tests that need only one.
 NOW = 10_000.0

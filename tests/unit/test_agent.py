@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management import agent as agents
-from celery_middle_management.agent import Agent, Courier
-from celery_middle_management.tally import Tally
+from celery_middle_management.agents import publisher as agents
+from celery_middle_management.agents.publisher import Agent, Courier
+from celery_middle_management.agents.tally import Tally
 
 
 def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:

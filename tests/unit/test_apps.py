@@ -16,8 +16,9 @@ from celery import Celery, chain, current_app, shared_task, signals
 from celery.app.amqp import AMQP
 from kombu import Exchange, Queue
 
-from celery_middle_management import agent, runtime
-from celery_middle_management.tally import Batch
+from celery_middle_management import runtime
+from celery_middle_management.agents import publisher
+from celery_middle_management.agents.tally import Batch
 
 ENABLED: dict[str, Any] = {
     "middle_management_enabled": True,
@@ -31,7 +32,7 @@ ENABLED: dict[str, Any] = {
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is recorded stays where it is, for the tests to read; so many times was it told of."""
     times: list[int] = []
-    monkeypatch.setattr(agent.Agent, "published", lambda _: times.append(1))
+    monkeypatch.setattr(publisher.Agent, "published", lambda _: times.append(1))
     return times
 
 

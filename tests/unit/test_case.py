@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from celery_middle_management.case import Case
-from celery_middle_management.demand import Backlog, Held
-from celery_middle_management.ledger import Changes, Snapshot, millis
-from celery_middle_management.page import RECOUNT_INTERVAL
-from celery_middle_management.presence import SILENT, Presence
-from celery_middle_management.settings import Pool, Secret, Settings
+from celery_middle_management.core.demand import Backlog, Held
+from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
+from celery_middle_management.core.presence import SILENT, Presence
+from celery_middle_management.evaluation.pool import Case
+from celery_middle_management.ledger.redis import Changes, Snapshot, millis
+from celery_middle_management.settings.reading import Pool, Secret, Settings
 
 from .crew import NOW, presence
 

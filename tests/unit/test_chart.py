@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from celery_middle_management.demand import reckon
-from celery_middle_management.policies import workers_needed
+from celery_middle_management.core.demand import reckon
+from celery_middle_management.core.policies.backlog import workers_needed
 
 from .crew import settle, view
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.decision import Decision, decide
-from celery_middle_management.fleet import BOOT_TIME, SURELY_KILLED
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.decision import Decision, decide
+from celery_middle_management.core.fleet import BOOT_TIME, SURELY_KILLED
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, unasked, view
 

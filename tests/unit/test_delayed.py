@@ -9,13 +9,13 @@ import pytest
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_middle_management.delayed import (
+from celery_middle_management.agents.delayed import (
     delayed_natively,
     without_delay,
 )
-from celery_middle_management.routing import Routes
-from celery_middle_management.signals import HEADER, SignalHandlers
-from celery_middle_management.tally import Batch, Tally
+from celery_middle_management.agents.routing import Routes
+from celery_middle_management.agents.signals import HEADER, SignalHandlers
+from celery_middle_management.agents.tally import Batch, Tally
 
 quorum_queues = pytest.importorskip("celery.utils.quorum_queues", reason="Celery before 5.5")
 QUORUM = {"x-queue-type": "quorum"}

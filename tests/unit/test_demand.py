@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.demand import (
+from celery_middle_management.core.demand import (
     COARSE_BUCKET,
     FINE_BUCKET,
     FINE_HORIZON,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.fleet import (
+from celery_middle_management.core.fleet import (
     BOOT_TIME,
     OUTLIVED,
     SURELY_KILLED,
 )
-from celery_middle_management.presence import SILENT
+from celery_middle_management.core.presence import SILENT
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 

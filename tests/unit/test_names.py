@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.names import number_of, pool_of
+from celery_middle_management.core.names import number_of, pool_of
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.demand import Count
-from celery_middle_management.ledger import Changes, Snapshot, millis
-from celery_middle_management.page import (
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.demand import Count
+from celery_middle_management.core.pool_state import (
     BOOT_SECONDS,
     TAKEN_WITHIN,
     Page,
@@ -20,7 +19,8 @@ from celery_middle_management.page import (
     Sent,
     read_page,
 )
-from celery_middle_management.settings import Pool
+from celery_middle_management.ledger.redis import Changes, Snapshot, millis
+from celery_middle_management.settings.reading import Pool
 
 NOW = 10_000.0
 POOL = Pool("worker", None, min_workers=0, max_workers=10, jobs_per_worker=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.policies import workers_needed
+from celery_middle_management.core.policies.backlog import workers_needed
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from celery_middle_management.refusals import Search
+from celery_middle_management.core.limit_search import Search
 
 
 @pytest.mark.parametrize("says", [True, False])

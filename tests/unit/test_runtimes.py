@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from celery_middle_management.runtimes import BEGINS_WITHIN, RunTimes, room
+from celery_middle_management.agents.run_times import BEGINS_WITHIN, RunTimes, room
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import kombu.asynchronous.timer
 from celery.worker.request import Request
 
-from celery_middle_management.scheduled import overdue
+from celery_middle_management.agents.scheduled import overdue
 
 
 def request() -> Request:

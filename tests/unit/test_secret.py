@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.secret import bare, shown, told
+from celery_middle_management.settings.secret import bare, shown, told
 from tests.discreet import assert_discreet
 
 HUNTER = "hunter2"

@@ -19,15 +19,15 @@ from celery import Celery
 from celery.app.utils import filter_hidden_settings
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management.redis_client import connect
-from celery_middle_management.secret import Secret
-from celery_middle_management.settings import (
+from celery_middle_management.ledger.connection import connect
+from celery_middle_management.settings.reading import (
     Heroku,
     Pool,
     Settings,
     hide_from_celery,
     read_settings,
 )
+from celery_middle_management.settings.secret import Secret
 from tests.discreet import assert_discreet
 
 KEY = "HRKU-01234567-89ab-cdef-0123-456789abcdef"
@@ -567,7 +567,7 @@ class TestNamespace:
         program = """if True:
             from celery import Celery
             from django.conf import settings
-            from celery_middle_management.settings import read_settings
+            from celery_middle_management.settings.reading import read_settings
 
             settings.configure(
                 CELERY_BROKER_URL="redis://broker/3",

@@ -11,8 +11,8 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_middle_management.signals import COPIES, HEADER, SignalHandlers
-from celery_middle_management.tally import Batch, Due, Tally
+from celery_middle_management.agents.signals import COPIES, HEADER, SignalHandlers
+from celery_middle_management.agents.tally import Batch, Due, Tally
 
 
 class Request(SimpleNamespace):

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from celery_middle_management.demand import Held
-from celery_middle_management.ledger import Snapshot
-from celery_middle_management.presence import Presence
-from celery_middle_management.settings import Pool, Secret, Settings
-from celery_middle_management.status import asleep, status_of
-from celery_middle_management.status_table import ASLEEP, ago, span, status_table
+from celery_middle_management.cli.status_table import ASLEEP, ago, span, status_table
+from celery_middle_management.core.demand import Held
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.redis import Snapshot
+from celery_middle_management.settings.reading import Pool, Secret, Settings
+from celery_middle_management.views.status import asleep, status_of
 
 NOW = 1_800_000_000.0
 WORKER = Pool("worker", None, 0, 10, 10)

@@ -12,9 +12,8 @@ from time import monotonic, time
 
 import pytest
 
-from celery_middle_management import tally as module
-from celery_middle_management.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
-from celery_middle_management.tally import (
+from celery_middle_management.agents import tally as module
+from celery_middle_management.agents.tally import (
     FINISHED,
     MOST_QUEUES,
     PUBLISHED,
@@ -23,6 +22,7 @@ from celery_middle_management.tally import (
     Record,
     Tally,
 )
+from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 
 from ..servers import wait_for
 

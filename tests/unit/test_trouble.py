@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from celery_middle_management import trouble
-from celery_middle_management.trouble import TroubleLog
+from celery_middle_management import log_throttle
+from celery_middle_management.log_throttle import TroubleLog
 
 logger = logging.getLogger("celery_middle_management.test_trouble")
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("celery_middle_management.test_trouble")
 def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in a list of one to set it."""
     clock = [5.0]
-    monkeypatch.setattr(trouble, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(log_throttle, "monotonic", lambda: clock[0])
     return clock
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from celery_middle_management.cordon import Cordon
-from celery_middle_management.decision import View, decide
-from celery_middle_management.fleet import Fleet
-from celery_middle_management.presence import Presence
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.decision import View, decide
+from celery_middle_management.core.fleet import Fleet
+from celery_middle_management.core.presence import Presence
 
 from ..crew import NOW, obeyed, settle
 

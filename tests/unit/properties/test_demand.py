@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_middle_management.demand import (
+from celery_middle_management.core.demand import (
     COARSE_BUCKET,
     FINE_BUCKET,
     FINE_HORIZON,
@@ -22,9 +22,9 @@ from celery_middle_management.demand import (
     reckon,
     take_count,
 )
-from celery_middle_management.page import Page
-from celery_middle_management.policies import workers_needed
-from celery_middle_management.settings import Pool
+from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.core.pool_state import Page
+from celery_middle_management.settings.reading import Pool
 
 NOW = 10_000.0
 tasks = st.integers(0, 50)

@@ -15,11 +15,14 @@ from unittest.mock import patch
 
 from celery import Celery
 
-from celery_middle_management import scaler
-from celery_middle_management.broker import Broker, CountFailed
-from celery_middle_management.cordon import Cordon, Orders
-from celery_middle_management.demand import Backlog, Held, bucket_of
-from celery_middle_management.ledger import (
+from celery_middle_management.agents.scheduled import IMMINENT
+from celery_middle_management.brokers.broker import Broker, CountFailed
+from celery_middle_management.core.cordon import Cordon, Orders
+from celery_middle_management.core.demand import Backlog, Held, bucket_of
+from celery_middle_management.core.names import number_of
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.evaluation import scaler
+from celery_middle_management.ledger.redis import (
     EVALUATION_GAP,
     LOCK_SECONDS,
     Changes,
@@ -27,11 +30,8 @@ from celery_middle_management.ledger import (
     Snapshot,
     millis,
 )
-from celery_middle_management.names import number_of
 from celery_middle_management.platforms import Platform, PlatformError, Refused
-from celery_middle_management.presence import Presence
-from celery_middle_management.scheduled import IMMINENT
-from celery_middle_management.settings import Pool, Secret, Settings
+from celery_middle_management.settings.reading import Pool, Secret, Settings
 
 POOL = "worker"
 QUEUE = "celery"

@@ -1,0 +1,348 @@
+"""The consumer step of a worker: its presence, its cordon, and its agent.
+
+A thread reports every second, whatever the main thread does: a solo worker that works for an hour
+must not look dead. Only the main thread stops and takes up consuming, between two turns of its
+loop, so that a worker which says that it has stopped cannot receive a task any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import traceback
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.util import Finalize
+from time import monotonic, time
+from typing import Any
+
+from celery import bootsteps
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from celery_middle_management.agents.prefetch import Prefetch
+from celery_middle_management.agents.publisher import Courier, see_off
+from celery_middle_management.agents.scheduled import (
+    GivingBack,
+    ScheduledScan,
+    closing,
+    one_by_one,
+    queue_of_request,
+)
+from celery_middle_management.brokers.broker import broker_trouble
+from celery_middle_management.core.cordon import HEARS_WITHIN, Cordon, Orders
+from celery_middle_management.core.demand import Held
+from celery_middle_management.core.names import pool_of
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.redis import Reply
+from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.settings.reading import Settings
+
+logger = logging.getLogger("celery_middle_management")
+
+#: A worker reports this often (s).
+INTERVAL = 1.0
+#: What its children recorded is collected this often (s).
+COLLECT = 0.1
+#: Between two portions of what it gives back, a worker's main thread does its other work (s).
+PAUSE = 0.01
+
+
+def worker_name(hostname: str) -> str:
+    """The dyno's name, or where there is none, Celery's node name."""
+    return os.environ.get("DYNO") or hostname
+
+
+class Gate:
+    """Whether the worker consumes. Asked for by one thread, done by the main thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wanted = True
+        self._open = True
+        self._queues: list[str] = []
+
+    def want(self, consuming: bool, consumer: Any) -> bool:
+        """Ask for it; returns whether the worker surely has stopped consuming."""
+        with self._lock:
+            self._wanted = consuming
+            # The consumer's own word: a remote control command may add a queue behind our back.
+            return not self._open and not _consumed(consumer)
+
+    def settled(self, consumer: Any) -> bool:
+        """Whether it is as it was asked for."""
+        with self._lock:
+            return self._settled(consumer)
+
+    def closed(self, consumer: Any) -> bool:
+        """Whether it is not to consume, and does not."""
+        with self._lock:
+            return not self._wanted and self._settled(consumer)
+
+    def reconcile(self, consumer: Any) -> None:
+        """Stop or take up consuming, as asked for. For the main thread alone."""
+        if consumer.task_consumer is None or consumer.blueprint.state != RUN:
+            return
+        with self._lock:
+            if self._settled(consumer):
+                return
+            wanted = self._wanted
+            # Before the first task can come, not after: nobody may read "stopped" meanwhile.
+            self._open = self._open or wanted
+        queues = consumer.app.amqp.queues
+        if wanted:
+            while self._queues:
+                # Older Celery does not select a queue that it knows already.
+                queues.select_add(queues[self._queues[-1]])
+                consumer.add_task_queue(self._queues[-1])
+                self._queues.pop()
+            return
+        for queue in dict.fromkeys([*queues.consume_from, *_consumed(consumer)]):
+            if queue not in self._queues:
+                self._queues.append(queue)
+            consumer.cancel_task_queue(queue)
+        with self._lock:
+            self._open = False
+
+    def _settled(self, consumer: Any) -> bool:
+        if self._wanted:
+            return self._open and not self._queues
+        return not self._open and not _consumed(consumer)
+
+
+class Reporter:
+    """Tells the ledger every second what this worker holds, and hears of its cordon."""
+
+    def __init__(self, app: Any, hostname: str, settings: Settings, courier: Courier) -> None:
+        self.id = uuid.uuid4().hex
+        self.name = worker_name(hostname)
+        pool = pool_of(self.name)
+        self._pool = pool if pool in {p.name for p in settings.pools} else None
+        self._app = app
+        self._courier = courier
+        self._gate = Gate()
+        # Nobody fires a worker of no pool.
+        self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
+        self._since = 0.0
+        self._born: str | None = None
+        #: The ledger's time less that of our clock (s).
+        self._ahead = 0.0
+        self._consumer: Any = None
+        self._prefetch: Any = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._waker: Any = None
+        self._restoring = False
+        self._scheduled = ScheduledScan()
+        self._giving_back = GivingBack()
+        self._gives = False
+        self._trouble = TroubleLog(logger)
+
+    def start(self, consumer: Any, prefetch: Prefetch) -> None:
+        """The consumer has connected and is about to consume."""
+        self._consumer = consumer
+        self._prefetch = prefetch
+        if self._thread is None:
+            # Heard before the first task is taken: a cordoned worker does not begin.
+            with self._trouble.guard("a worker's first report"):
+                self.report()
+            # However it ends, if its process has a say in it; after kombu has given back the rest.
+            self._at_exit = Finalize(None, self.close, exitpriority=0)
+            thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
+            thread.start()
+            self._thread = thread
+        self._gives = False  # what was asked of the last connection's loop may be lost
+        self._reconcile()
+        self._keep_awake(consumer.hub)
+
+    def _keep_awake(self, hub: Any) -> None:
+        """Have an event loop turn once in :data:`INTERVAL`.
+
+        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads ask for.
+        """
+        if self._waker is not None:
+            self._waker.cancel()
+        if hub is not None:
+            self._waker = hub.call_repeatedly(INTERVAL, self._prefetch.keep_alive)
+
+    def close(self) -> None:
+        """The worker has finished: say goodbye."""
+        if self._thread is not None and not self._stop.is_set():
+            self._stop.set()
+            self._at_exit.cancel()
+            see_off(self._thread, self._courier)
+
+    def report(self) -> None:
+        """Report once, and take note of the answer."""
+        reply = self._courier.report(self.id, self.presence())
+        if reply is not None:
+            self._hear(reply)
+        elif not self._since:
+            self._trouble.warn(
+                "unheard", "the ledger cannot be reached: no tasks are taken for %d s", HEARS_WITHIN
+            )
+        self._gate.want(not self._orders.cordon(monotonic()), self._consumer)
+        if not self._gate.settled(self._consumer) and self._thread is not None:
+            self._consumer.call_soon(self._reconcile)
+
+    def presence(self) -> Presence:
+        """What this worker says of itself now."""
+        # In this order: a task that moves on meanwhile is seen twice rather than never.
+        cordon = self._orders.cordon(monotonic())
+        stopped = self._gate.want(not cordon, self._consumer)
+        scheduled = self._scheduled.look(self._consumer, self._ahead, cordoned=bool(cordon))
+        returning = self._giving_back.look(
+            scheduled.later, cordoned=bool(cordon), one_by_one=one_by_one(self._consumer)
+        )
+        limited = list(_rate_limited(self._consumer))
+        reserved = _copy(worker_state.reserved_requests)
+        active = _copy(worker_state.active_requests)
+        self._prefetch.watch(active, sum(sum(b.values()) for b in scheduled.due.values()))
+        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        for request in {*limited, *reserved, *active}:
+            entry = counts[queue_of_request(request)]
+            entry[1 if request in active else 0] += 1
+            entry[3] += not request.acknowledged
+        for queue, buckets in scheduled.due.items():
+            held = sum(buckets.values())
+            counts[queue][2] += held
+            counts[queue][3] += held
+        return Presence(
+            id=self.id,
+            name=self.name,
+            pool=self._pool,
+            since=self._since,
+            seen=0.0,
+            stopped=cordon.at if stopped and cordon else 0.0,
+            closing=closing(),
+            full=self._prefetch.full,
+            busy=max(
+                len({*limited, *reserved, *active}) + scheduled.imminent,
+                _jobs(self._consumer.pool),
+            ),
+            returning=returning,
+            queues=tuple(self._app.amqp.queues.consume_from),
+            held={queue: Held(*entry) for queue, entry in counts.items()},
+            due=scheduled.due,
+            recent=scheduled.recent,
+        )
+
+    def _run(self) -> None:
+        reported = monotonic()
+        while not self._stop.wait(COLLECT):
+            with self._trouble.guard("a worker's report"):
+                if monotonic() >= min(self._courier.urgent_at(), reported + INTERVAL):
+                    reported = monotonic()
+                    self.report()
+                if self._giving_back.due and not self._gives:
+                    self._gives = True
+                    self._consumer.call_soon(self._give_back)
+        with self._trouble.guard("a worker's goodbye"):
+            self._courier.leave(self.id)
+
+    def _hear(self, reply: Reply) -> None:
+        self._ahead = reply.now - time()
+        # Since we last heard, not since the ledger's last answer: a report may take several.
+        lost = self._born not in (None, reply.born)
+        self._born = reply.born
+        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), lost=lost)
+        self._since = self._since or reply.now
+        if self._consumer.hub is None and not self._restoring:
+            self._restoring = True
+            self._consumer.call_soon(self._restore)
+
+    def _reconcile(self) -> None:
+        with self._trouble.guard("stopping or taking up consuming"):
+            try:
+                self._gate.reconcile(self._consumer)
+            except self._consumer.connection_errors + self._consumer.channel_errors as error:
+                self._broker_failed("consume", error)
+
+    def _give_back(self) -> None:
+        more = False
+        try:
+            more = self._gate.closed(self._consumer) and self._giving_back.portion(self._consumer)
+        except self._consumer.connection_errors + self._consumer.channel_errors as error:
+            self._broker_failed("return", error)
+        except Exception:  # noqa: BLE001 - a timer must go on
+            # As text: of the error itself, a handler could show the frames, with a password.
+            logger.error("a scheduled task could not be given back:\n%s", traceback.format_exc())
+        finally:
+            # Without an event loop, what asks for itself again would be done in the same turn.
+            self._gives = more and self._consumer.hub is not None
+        if self._gives:
+            self._consumer.timer.call_after(PAUSE, self._give_back)
+
+    def _restore(self) -> None:
+        """Have kombu give back what dead workers held.
+
+        With Redis it does so by a timer of its event loop. Under gevent and eventlet there is none,
+        and an idle worker would never do it.
+        """
+        self._restoring = False
+        with self._trouble.guard("having kombu give messages back"):
+            connection = self._consumer.connection
+            cycle = getattr(connection and connection.transport, "cycle", None)
+            restore = getattr(cycle, "maybe_restore_messages", None)
+            if restore is None:
+                return
+            try:
+                restore()
+            except connection.connection_errors + connection.channel_errors as error:
+                self._broker_failed("restore", error)
+
+    def _broker_failed(self, kind: str, error: BaseException) -> None:
+        said = broker_trouble(self._app, error)
+        self._trouble.warn(kind, "the broker failed, will be tried again: %s", said)
+
+
+class WorkerStep(bootsteps.StartStopStep):
+    """Starts the reporter once the consumer is there, before it begins to consume."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    #: Made by the runtime of the app; None when the package is not enabled for it.
+    make_reporter: Callable[[Any], Reporter | None]
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._trouble = TroubleLog(logger)
+        self._reporter: Reporter | None = None
+        with self._trouble.guard("making a worker's reporter"):
+            self._prefetch = Prefetch(consumer)
+            self._reporter = type(self).make_reporter(consumer)
+
+    def start(self, consumer: Any) -> None:
+        if self._reporter is not None:
+            with self._trouble.guard("starting a worker's reporter"):
+                self._prefetch.start()
+                self._reporter.start(consumer, self._prefetch)
+
+
+def _rate_limited(consumer: Any) -> Iterator[Request]:
+    """Requests that wait for their task's rate limit: they may begin at any time."""
+    for bucket in list(consumer.task_buckets.values()):
+        for content in list(bucket.contents) if bucket else ():
+            yield content[0]
+
+
+def _consumed(consumer: Any) -> list[str]:
+    """The queues that the consumer consumes, or will once its loop begins."""
+    return [queue.name for queue in getattr(consumer.task_consumer, "queues", ())]
+
+
+def _copy(requests: Iterable[Request]) -> set[Request]:
+    """A copy of one of Celery's weak sets, which other threads change meanwhile."""
+    while True:
+        try:
+            return set(requests)
+        except RuntimeError:
+            continue
+
+
+def _jobs(pool: Any) -> int:
+    """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
+    return len(getattr(getattr(pool, "_pool", None), "_cache", ()))

@@ -1,0 +1,100 @@
+"""Which workers are to take no more tasks, and what one of them makes of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from celery_middle_management.core.names import number_of
+
+#: When Redis has lost its data, a cordoned worker takes no tasks for so long (s): longer than it
+#: takes until another evaluates in the place of one that died.
+KEEPS_CORDON = 20.0
+#: A worker that has never heard of the ledger takes no tasks for so long (s) after its start: what
+#: may stop it was sent before anybody could know of it, and takes effect by then.
+HEARS_WITHIN = 80.0
+
+
+@dataclass(frozen=True)
+class Cordon:
+    """Which workers of a pool are to take no more tasks.
+
+    *above*: those numbered higher, and every one without a number. *names*: those as well.
+    *at* is Redis' time (Unix, s) when it was drawn, and tells one cordon from another. *since*
+    says for each worker behind it since when it has been cordoned without a break.
+    """
+
+    above: int | None = None
+    names: frozenset[str] = frozenset()
+    at: float = 0.0
+    since: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.above is not None or bool(self.names)
+
+    def holds(self, name: str) -> bool:
+        """Whether the worker of this name is cordoned."""
+        if name in self.names:
+            return True
+        number = number_of(name)
+        return self.above is not None and (number is None or number > self.above)
+
+    def same_as(self, other: Cordon) -> bool:
+        """Whether both cordon the same workers, whenever they were drawn."""
+        return self.above == other.above and self.names == other.names
+
+    def redrawn(
+        self, above: int | None, names: frozenset[str], crew: Iterable[str], now: float
+    ) -> Cordon:
+        """The cordon *above* and *names*, with the times of those that this one held already.
+
+        *crew* are the names of all workers.
+        """
+        new = Cordon(above, names, now)
+        since = {n: self.since.get(n, now) for n in crew if new.holds(n)}
+        return Cordon(above, names, self.at if new.same_as(self) else now, since)
+
+    def packed(self) -> str:
+        """As a JSON document."""
+        return json.dumps({**vars(self), "names": sorted(self.names)}, separators=(",", ":"))
+
+    @staticmethod
+    def unpacked(document: str | None) -> Cordon:
+        """What was :meth:`packed`; without a document no cordon."""
+        told = json.loads(document) if document else {}
+        return Cordon(**{**told, "names": frozenset(told.get("names", ()))})
+
+
+class Orders:
+    """The cordon that one worker obeys, out of those that it is told of.
+
+    Times are readings of one clock (s), whichever.
+    """
+
+    def __init__(self, name: str, born: float) -> None:
+        self._name = name
+        self._told = Cordon()
+        self._heard = False
+        self._waits_until = born + HEARS_WITHIN
+        self._keeps_until = 0.0
+
+    def cordon(self, now: float) -> Cordon:
+        """The cordon that holds this worker, an empty one if none does."""
+        if not self._heard and now < self._waits_until:
+            return Cordon(names=frozenset({self._name}))
+        return self._told
+
+    def hear(self, told: Cordon, now: float, *, lost: bool) -> None:
+        """The ledger told of its pool's cordon, and whether it had *lost* its data meanwhile.
+
+        Then it may not know whom the platform is about to stop: until a scaler has learned it, the
+        worker stays cordoned.
+        """
+        self._heard = True
+        if lost:
+            self._keeps_until = now + KEEPS_CORDON
+        if told.holds(self._name):
+            self._told = told
+        elif now >= self._keeps_until:
+            self._told = Cordon()

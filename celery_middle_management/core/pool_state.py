@@ -1,0 +1,415 @@
+"""One pool's page of the ledger: what it says, and how it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.demand import Count, due_by, end_of, reckon
+from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.ledger.redis import Changes, Snapshot, millis
+from celery_middle_management.settings.reading import Pool
+
+#: How long (s) a hired worker takes to report, until it has been measured.
+BOOT_SECONDS = 10.0
+#: After a count that failed or surprised, count again after this time (s).
+RECOUNT_INTERVAL = 5.0
+#: Workers that consume have taken a scheduled task this long (s) after its publisher told of it.
+TAKEN_WITHIN = 5.0
+#: A broker hands on what it kept until it was due this long (s) after that, at most.
+HANDED_ON_WITHIN = 2.0
+#: Weight of the newest boot in the moving average.
+_BOOT_WEIGHT = 0.3
+#: While scheduled tasks are published, those that nobody has told of are left aside for so long
+#: (s): there may be other publishers, that never tell.
+UNTOLD_FOR = 30.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A quantity that was sent to the platform and may take effect until *until* (Unix, s)."""
+
+    to: int
+    until: float
+    #: The platform has said that it did it; it may not have stopped the workers yet.
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the platform refused to do for the pool. Times are Redis', Unix (s)."""
+
+    why: str
+    at: float
+    #: It is not asked again before.
+    until: float
+    #: It would run so many; None: it would do nothing at all.
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Parked:
+    """Scheduled tasks that lie in the queues, for no worker has room for them.
+
+    Queues are worked off in order: when what was before them is finished, so that as many as
+    *until* are, workers have come to them.
+    """
+
+    tasks: int = 0
+    until: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """A pool as the ledger knows it. Times are Redis', Unix (s)."""
+
+    pool: Pool
+    now: float
+    quantity: int | None = None
+    #: When the platform said so.
+    quantity_at: float = 0.0
+    published: int = 0
+    finished: int = 0
+    base_published: int = 0
+    base_finished: int = 0
+    count: Count | None = None
+    #: Dead reckoning less the count, when it was taken.
+    drift: int = 0
+    buckets: Mapping[int, int] = field(default_factory=dict)
+    #: The broker itself keeps scheduled tasks until they are due: till then they are in no queue.
+    delayed: bool = False
+    #: When a publisher last told of scheduled tasks.
+    scheduled_at: float = 0.0
+    parked: Parked = field(default_factory=Parked)
+    #: Since when counts find tasks that nobody has told of, while scheduled ones are published.
+    untold_since: float | None = None
+    #: So many of them the last count has left aside.
+    aside: int = 0
+    cordon: Cordon = field(default_factory=Cordon)
+    fire: Sent | None = None
+    hire: Sent | None = None
+    #: When the quantity was last raised, until the boot that followed has been measured.
+    raised_at: float | None = None
+    boot: float = BOOT_SECONDS
+    last_refusal: Refusal | None = None
+    #: Workers that were up and not heard of when the platform was last asked, and since when.
+    missed: Mapping[str, float] = field(default_factory=dict)
+    missed_at: float = 0.0
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """What the platform has refused, while it is not to be asked for it again."""
+        last = self.last_refusal
+        return last if last is not None and self.now < last.until else None
+
+    @property
+    def outstanding(self) -> int:
+        """Dead reckoning of the tasks that need a worker now."""
+        return self._reckoned(self.now)
+
+    @property
+    def demand(self) -> int:
+        """Tasks that need a worker now, or before one could be hired for them."""
+        return self._reckoned(self.now + self.boot)
+
+    @property
+    def needed(self) -> int:
+        """Workers needed, within the limits."""
+        pool = self.pool
+        return workers_needed(self.demand, pool.jobs_per_worker, pool.min_workers, pool.max_workers)
+
+    @property
+    def unsettled(self) -> int | None:
+        """The quantity that a fire of unknown outcome may still lead to."""
+        return self._fires.to if self._fires and not self._fires.done else None
+
+    @property
+    def stopping(self) -> int | None:
+        """The quantity of a fire after which the platform may not have stopped them all yet."""
+        return self._fires.to if self._fires and self._fires.done else None
+
+    @property
+    def wakes_at(self) -> float | None:
+        """When (Unix, s) to evaluate again for what is not outstanding yet."""
+        # One boot time ahead of its due time, and for what is nearer than that, then.
+        ahead = [
+            min(at for at in (when - self.boot, when, self.falls_due_at(when)) if at > self.now)
+            for when in self.buckets
+            if self.falls_due_at(when) > self.now
+        ]
+        if self.count is not None and self.count.restore_at is not None:
+            ahead.append(self.count.restore_at)
+        return min(ahead, default=None)
+
+    def falls_due_at(self, bucket: int) -> float:
+        """When (Unix, s) the tasks of a bucket are as if published then.
+
+        At its begin: by then they were in a queue, or workers held them. Where they come to the
+        queue only when they are due, a count does not see them before the bucket's end.
+        """
+        return end_of(bucket) + HANDED_ON_WITHIN if self.delayed else bucket
+
+    @property
+    def scheduling(self) -> bool:
+        """Whether scheduled tasks were told of so lately that they may be on their way still.
+
+        Those told of since the last count may be parked as well: none has looked.
+        """
+        counted_at = self.count.at if self.count else self.now
+        return self.scheduled_at > min(counted_at, self.now - TAKEN_WITHIN)
+
+    @property
+    def fire_denied(self) -> bool:
+        """Whether a count of just now found more than was reckoned, and nobody was cordoned on it.
+
+        Publishers keep their counts for a while: until they tell, another would find the same.
+        """
+        count = self.count
+        lately = count is not None and self.now - count.at < RECOUNT_INTERVAL
+        return lately and self.drift < 0 and not self.cordon
+
+    @property
+    def still_parked(self) -> int:
+        """Scheduled tasks that no worker can have come to since they were seen to be parked."""
+        return self.parked.tasks if self.finished <= self.parked.until else 0
+
+    @property
+    def held(self) -> int:
+        """Scheduled tasks that workers held at the last count."""
+        return self.count.scheduled - self.parked.tasks if self.count else 0
+
+    def counted(self, count: Count, *, seen: bool, blind: bool = False) -> Page:
+        """The page with a new count, in which parked tasks were *seen*, or else taken on trust.
+
+        Of a *blind* one, where nobody consumes, what nobody has told of may be scheduled for later.
+        While scheduled tasks are published it is left aside, for a count is always ahead of those
+        who tell.
+        """
+        reckoned = self.outstanding
+        untold = min(max(count.outstanding - reckoned, 0), count.waiting) if blind else 0
+        since = (self.untold_since or count.at) if untold and self.scheduling else None
+        aside = untold if since is not None and count.at - since < UNTOLD_FOR else 0
+        if aside:
+            count = replace(count, waiting=count.waiting - aside)
+        until = self.finished + count.outstanding if seen else self.parked.until
+        return replace(
+            self,
+            count=count,
+            base_published=self.published,
+            base_finished=self.finished,
+            drift=reckoned - reckon(count, 0, 0, due_by(self.buckets, self.now)),
+            parked=Parked(count.parked, until),
+            untold_since=since,
+            aside=aside,
+        )
+
+    @property
+    def ceiling(self) -> int | None:
+        """The quantity of a hire of unknown outcome: late, it would undo a higher one."""
+        return self.hire.to if self.hire and self.now < self.hire.until else None
+
+    @property
+    def _fires(self) -> Sent | None:
+        return self.fire if self.fire and self.now < self.fire.until else None
+
+    def _reckoned(self, until: float) -> int:
+        return reckon(
+            self.count,
+            self.published - self.base_published,
+            self.finished - self.base_finished,
+            due_by(self.buckets, until),
+        )
+
+
+def read_page(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> Page:
+    """The page of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
+
+    def name(entry: str) -> str:
+        return f"{pool.name}/{entry}"
+
+    def number(entry: str) -> int:
+        return int(snapshot.number(name(entry)))
+
+    counted = snapshot.document(name("count"))
+    drift = counted.pop("drift", 0)
+    fire = snapshot.document(name("fire"))
+    hire = snapshot.document(name("hire"))
+    refusal = snapshot.document(name("refusal"))
+    missed = snapshot.document(name("missed"))
+    parked = snapshot.document(name("parked"))
+    return Page(
+        pool=pool,
+        now=snapshot.now,
+        quantity=number("quantity") if name("quantity") in snapshot.state else None,
+        quantity_at=snapshot.time(name("quantity_at")),
+        published=number("published"),
+        finished=number("finished"),
+        base_published=number("base_published"),
+        base_finished=number("base_finished"),
+        count=Count(**counted) if counted else None,
+        drift=drift,
+        buckets=snapshot.due.get(pool.name, {}),
+        delayed=delayed,
+        scheduled_at=snapshot.time(name("scheduled_at")),
+        parked=Parked(**parked),
+        untold_since=snapshot.time(name("untold_since")) or None,
+        cordon=Cordon.unpacked(snapshot.state.get(name("cordon"))),
+        fire=Sent(**fire) if fire else None,
+        hire=Sent(**hire) if hire else None,
+        raised_at=snapshot.time(name("raised_at")) or None,
+        boot=snapshot.number(name("boot"), BOOT_SECONDS),
+        last_refusal=Refusal(**refusal) if refusal else None,
+        missed=missed.get("since", {}),
+        missed_at=missed.get("at", 0.0),
+    )
+
+
+def iso(at: float) -> str:
+    """A Unix time (s) as people and other programs read it."""
+    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")
+
+
+class PageWriter:
+    """Turns what happened to a pool into changes of the ledger."""
+
+    def __init__(self, page: Page, changes: Changes) -> None:
+        self._pool = page.pool.name
+        self._changes = changes
+
+    def fall_due(self, page: Page) -> Page:
+        """What has fallen due is as if published now."""
+        past = {w: n for w, n in page.buckets.items() if page.falls_due_at(w) <= page.now}
+        if not past:
+            return page
+        tasks = sum(past.values())
+        self._changes.add[self._name("published")] = tasks
+        for when, n in past.items():
+            self._add_due(when, -n)
+        future = {when: n for when, n in page.buckets.items() if when not in past}
+        return replace(page, published=page.published + tasks, buckets=future)
+
+    def correct_due(self, page: Page, corrections: Mapping[int, int]) -> Page:
+        """Bring the due times in line with what a count found."""
+        if not corrections:
+            return page
+        for when, n in corrections.items():
+            self._add_due(when, n)
+        buckets = {
+            w: page.buckets.get(w, 0) + corrections.get(w, 0) for w in {*page.buckets, *corrections}
+        }
+        return replace(page, buckets={w: n for w, n in buckets.items() if n > 0})
+
+    def boot_measured(self, page: Page, first_since: float) -> Page:
+        """The first worker since the last hire has come up."""
+        if page.raised_at is None:
+            return page
+        boot = page.boot + _BOOT_WEIGHT * (first_since - page.raised_at - page.boot)
+        self._set("boot", f"{boot:.3f}")
+        self._unset("raised_at")
+        return replace(page, boot=boot, raised_at=None)
+
+    def count(self, page: Page) -> None:
+        """A count was taken."""
+        count = page.count
+        if count is None:
+            return
+        document = {
+            "at": count.at,
+            "waiting": count.waiting,
+            "running": count.running,
+            "scheduled": count.scheduled,
+            "restore_at": count.restore_at,
+            "drift": page.drift,
+        }
+        self._set("count", json.dumps(document))
+        self._set("parked", json.dumps(asdict(page.parked)))
+        if page.untold_since is None:
+            self._unset("untold_since")
+        else:
+            self._set("untold_since", str(millis(page.untold_since)))
+        # Who tells later of what was left aside tells of what is not in the count.
+        if not page.aside:
+            self._set("counted_at", str(millis(count.at)))
+        self._set("base_published", str(page.base_published))
+        self._set("base_finished", str(page.base_finished))
+
+    def cordon(self, cordon: Cordon) -> None:
+        """A cordon was drawn, or with an empty one, lifted."""
+        if cordon:
+            self._set("cordon", cordon.packed())
+        else:
+            self._unset("cordon")
+
+    def quantity(self, quantity: int, at: float) -> None:
+        """The platform said how many workers there are to be."""
+        self._set("quantity", str(quantity))
+        self._set("quantity_at", str(millis(at)))
+
+    def raised(self, now: float) -> None:
+        """Workers were hired."""
+        self._set("raised_at", str(millis(now)))
+
+    def firing(self, to: int, until: float, done: bool = False) -> None:
+        """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
+        self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
+
+    def hiring(self, to: int, until: float) -> None:
+        """A raise is about to be sent; it can take effect until *until*."""
+        self._set("hire", json.dumps({"to": to, "until": until}))
+
+    def fire_settled(self) -> None:
+        """No lowering can take effect any more."""
+        self._unset("fire")
+
+    def hire_settled(self, page: Page) -> None:
+        """The raise took effect, or cannot; one sent before it still may."""
+        if page.hire is not None and page.ceiling is not None:
+            self.hiring(page.hire.to, page.hire.until)
+        else:
+            self._unset("hire")
+
+    def refused(self, refusal: Refusal) -> None:
+        """The platform has refused something."""
+        self._set("refusal", json.dumps(vars(refusal)))
+        self._set("refused_until", str(millis(refusal.until)))
+
+    def missed(self, since: Mapping[str, float], at: float) -> None:
+        """The platform says that these are up, and nothing has been heard of them."""
+        if since:
+            self._set("missed", json.dumps({"since": since, "at": at}))
+        else:
+            self._unset("missed")
+
+    def quantity_unknown(self) -> None:
+        """The platform knows no such pool."""
+        self._unset("quantity")
+
+    def needed(self, needed: int) -> None:
+        """So many workers were found needed."""
+        self._set("needed", str(needed))
+
+    def action(self, entry: Mapping[str, Any]) -> None:
+        """The quantity was changed."""
+        self._set("last_action", json.dumps(entry))
+        self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
+
+    def _name(self, entry: str) -> str:
+        return f"{self._pool}/{entry}"
+
+    def _set(self, entry: str, value: str) -> None:
+        name = self._name(entry)
+        self._changes.set[name] = value
+        self._changes.unset.pop(name, None)
+
+    def _unset(self, entry: str) -> None:
+        name = self._name(entry)
+        self._changes.set.pop(name, None)
+        self._changes.unset[name] = None
+
+    def _add_due(self, when: int, tasks: int) -> None:
+        name = f"{self._pool}/{when}"
+        self._changes.due[name] = self._changes.due.get(name, 0) + tasks

@@ -1,0 +1,136 @@
+"""What a worker says of itself, every second, and what several say together."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery_middle_management.core.demand import Held
+
+#: A worker reports every second; one not heard of for this long (s) is silent.
+SILENT = 5.0
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What one worker process last said of itself. Times are Redis', Unix (s)."""
+
+    id: str
+    name: str
+    pool: str | None
+    since: float
+    seen: float
+    #: The ``at`` of the cordon under which it has stopped consuming, 0 while it consumes.
+    stopped: float = 0.0
+    #: It is shutting down: it takes no tasks and will not again.
+    closing: bool = False
+    #: It takes nothing now, for it could not begin it soon.
+    full: bool = False
+    #: Requests that it has begun or must finish before it may be stopped.
+    busy: int = 0
+    #: Scheduled tasks that it gives back to the broker before it may be stopped.
+    returning: int = 0
+    queues: tuple[str, ...] = ()
+    held: Mapping[str, Held] = field(default_factory=dict)
+    #: Due times of the scheduled tasks that it holds, by queue and bucket.
+    due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    #: Those of them that it has held for so short a time that their publisher may yet tell of them.
+    recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+
+    def takes(self, queues: Collection[str], now: float) -> bool:
+        """Whether it takes tasks of some of these queues."""
+        at_work = not (self.stopped or self.closing or self.full or self.silent(now))
+        return at_work and any(q in queues for q in self.queues)
+
+    def silent(self, now: float) -> bool:
+        """Whether it has not been heard of lately. That proves nothing about its tasks."""
+        return now - self.seen > SILENT
+
+    def packed(self) -> str:
+        """As a JSON document; who says it, and when it was heard, is not in it."""
+        return json.dumps(
+            {
+                "name": self.name,
+                "pool": self.pool,
+                "since": self.since,
+                "stopped": self.stopped,
+                "closing": self.closing,
+                "full": self.full,
+                "busy": self.busy,
+                "returning": self.returning,
+                "queues": self.queues,
+                "held": self.held,
+                "due": self.due,
+                "recent": self.recent,
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def unpacked(document: str, id: str, seen: float) -> Presence:
+        """What was :meth:`packed`."""
+        return Presence.told(json.loads(document), id, seen)
+
+    @staticmethod
+    def told(told: Mapping[str, Any], id: str, seen: float) -> Presence:
+        """What was in a document that is read already."""
+        return Presence(
+            id=id,
+            name=told["name"],
+            pool=told["pool"],
+            since=told["since"],
+            seen=seen,
+            stopped=told["stopped"],
+            closing=told["closing"],
+            full=told.get("full", False),  # older releases do not tell
+            busy=told["busy"],
+            returning=told.get("returning", 0),
+            queues=tuple(told["queues"]),
+            held={q: Held(*h) for q, h in told["held"].items()},
+            due=_buckets(told["due"]),
+            recent=_buckets(told["recent"]),
+        )
+
+
+class Crew:
+    """Workers by the queues that they serve or hold tasks of: several may, of several pools."""
+
+    def __init__(self, presences: Iterable[Presence]) -> None:
+        self._by_queue = defaultdict[str, list[Presence]](list)
+        for presence in presences:
+            for queue in {*presence.queues, *presence.held, *presence.due}:
+                self._by_queue[queue].append(presence)
+
+    def of(self, queues: Collection[str]) -> Collection[Presence]:
+        """Those that have to do with any of these queues."""
+        return {p.id: p for q in queues for p in self._by_queue.get(q, ())}.values()
+
+
+def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
+    """What the workers hold of these queues, together."""
+    held = [h for p in presences for q, h in p.held.items() if q in queues]
+    return Held(*map(sum, zip(*held, strict=True)))
+
+
+def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers hold of these queues, by bucket."""
+    return _sum(d for p in presences for q, d in p.due.items() if q in queues)
+
+
+def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
+    """Due times of what the workers have held for a short time only, by bucket."""
+    return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
+
+
+def _sum(dues: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    total = Counter[int]()
+    for due in dues:
+        total.update(due)
+    return total
+
+
+def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
+    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}

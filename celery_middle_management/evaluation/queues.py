@@ -1,0 +1,67 @@
+"""Which queues a pool counts: not all that anybody ever published to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from celery import Celery
+
+from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.redis import TELL_QUEUES, Snapshot
+from celery_middle_management.settings.reading import Pool, Settings
+
+#: A queue that nobody has published to for this long (s) is forgotten once it is empty. Whoever
+#: publishes to it again, tells of it again.
+FORGET_QUEUES = 300.0
+
+_EMPTY = Backlog()
+
+
+def declared_queues(app: Celery) -> tuple[str, ...]:
+    """The queues that *app* declares; ``app.amqp.queues`` grows with all that it publishes to."""
+    amqp: Any = app.amqp
+    return tuple(amqp.Queues(app.conf.task_queues))
+
+
+def queues_of(
+    pool: Pool, settings: Settings, snapshot: Snapshot, declared: Iterable[str]
+) -> tuple[str, ...]:
+    """Every queue of *pool* that is known; *declared* are those that the app declares."""
+    if pool.queues is not None:
+        return pool.queues
+    known = {*declared, *snapshot.queues, *(q for p in snapshot.presences for q in p.queues)}
+    return tuple(sorted(q for q in known if settings.pool_for(q) is pool))
+
+
+def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
+    """Whether more queues of *pool* were published to lately than it counts."""
+    dropped = snapshot.time("queues_dropped_at")
+    return pool.queues is None and dropped > 0 and snapshot.now - dropped < FORGET_QUEUES
+
+
+def used_and_idle(
+    snapshot: Snapshot,
+    backlogs: Mapping[str, Backlog],
+    unread: Collection[str],
+    living: Collection[Presence],
+) -> tuple[list[str], list[str]]:
+    """Of the queues published to: those still in use, and those to forget.
+
+    What is *unread* is neither.
+
+    Messages that a worker holds are the queue's: should it die, the broker gives them back.
+    """
+    held = {q for p in living for q, tasks in p.held.items() if q in snapshot.queues and any(tasks)}
+    used, idle = [], []
+    for queue, told in snapshot.queues.items():
+        if queue in unread:
+            continue
+        backlog, ago = backlogs.get(queue, _EMPTY), snapshot.now - told
+        if queue in held or backlog.ready or backlog.scheduled or backlog.orphans:
+            if ago > TELL_QUEUES:
+                used.append(queue)
+        elif ago > FORGET_QUEUES:
+            idle.append(queue)
+    return used, idle

@@ -1,0 +1,340 @@
+"""One evaluation: read the ledger, decide for every pool, call the platform, write it down.
+
+Only the holder of the lock evaluates. Whatever is about to be done is written before it is done,
+in one step that fails if the lock has run out, so that a successor knows of it if we die.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+
+import redis
+from celery import Celery
+
+from celery_middle_management.agents.delayed import delayed_natively
+from celery_middle_management.brokers.broker import Broker, CountFailed
+from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.presence import Crew, Presence
+from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, Case
+from celery_middle_management.evaluation.queues import declared_queues, leaves_out, used_and_idle
+from celery_middle_management.ledger.redis import (
+    MOST_QUEUES,
+    Changes,
+    Lease,
+    LeaseLost,
+    Ledger,
+    millis,
+)
+from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.settings.reading import Settings
+
+logger = logging.getLogger("celery_middle_management")
+
+#: The quantity is read again after this time (s), for somebody may have scaled by hand.
+READ_INTERVAL = 60.0
+#: A worker without a pool of ours is forgotten when it has been silent for this long (s).
+FORGET_STRANGERS = 600.0
+
+
+class Scaler:
+    """Evaluates an app's pools. Never raises: what goes wrong is logged and tried again."""
+
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings,
+        ledger: Ledger,
+        broker: Broker,
+        platform: Platform,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.ledger = ledger
+        self.broker = broker
+        self.platform = platform
+        self.trouble = TroubleLog(logger)
+        self.declared_queues = declared_queues(app)
+
+    def evaluate(self, lease: Lease) -> None:
+        """Make one evaluation under *lease*."""
+        try:
+            Evaluation(self, lease).run()
+        except LeaseLost:
+            self.trouble.warn("lease", "an evaluation took too long; another one takes over")
+        except redis.RedisError as error:
+            self.trouble.warn("redis", "Redis failed during an evaluation: %s", error)
+        except Exception:
+            logger.exception("an evaluation failed")
+
+
+class Evaluation:
+    """The course of one evaluation."""
+
+    def __init__(self, scaler: Scaler, lease: Lease) -> None:
+        self._scaler = scaler
+        self._settings = scaler.settings
+        self._lease = lease
+        self._changes = Changes()
+        self._snapshot = scaler.ledger.snapshot()
+        self._read = monotonic()
+        self._now = self._snapshot.now
+        self._called_at = self._snapshot.time("called_at")
+        self._blocked_until = self._snapshot.time("blocked_until")
+        self._read_at = self._snapshot.time("read_at")
+        self._gone: set[str] = set()
+        self._quantities_fresh = False
+        delayed = delayed_natively(scaler.app)
+        self._cases = [
+            Case(
+                pool,
+                self._settings,
+                self._snapshot,
+                self._changes,
+                declared_queues=scaler.declared_queues,
+                delayed=delayed,
+            )
+            for pool in self._settings.pools
+        ]
+
+    def run(self) -> None:
+        """Evaluate."""
+        self._settle()
+        self._forget()
+        if self._reading_due():
+            self._read_quantities()
+            if any(case.lacks_workers for case in self._cases):
+                self._ask_running()
+        if any(case.stale for case in self._cases):
+            self._count()
+        self._decide()
+        while self._learn_more():
+            self._decide()
+        if any(c.change is not None for c in self._cases) and not self._quantities_fresh:
+            # Somebody may have scaled by hand: what looks like a hire could stop his workers.
+            self._read_quantities()
+            self._decide()
+        self._act()
+        self._close()
+
+    # -- what is known
+
+    def _learn_more(self) -> bool:
+        """Find out what the decisions want to know; returns whether anything was learned."""
+        if any(case.worth_counting for case in self._cases):
+            return self._count()
+        if any(c.decision.wants_running for c in self._cases if c.decision):
+            return self._ask_running()
+        return False
+
+    def _settle(self) -> None:
+        unheard = [case.settle() for case in self._cases]
+        if any(unheard):
+            # Until it is read, a quantity is not known.
+            self._read_at = 0.0
+            self._changes.set["read_at"] = "0"
+
+    def _forget(self) -> None:
+        """Drop the presences of those surely gone."""
+        gone = [p.id for c in self._cases for p in c.fleet.presences if c.fleet.gone(p)]
+        ours = {case.pool.name for case in self._cases}
+        gone += [
+            p.id
+            for p in self._snapshot.presences
+            if p.pool not in ours and self._now - p.seen > FORGET_STRANGERS
+        ]
+        self._gone.update(gone)
+        self._changes.gone += gone
+
+    def _living(self) -> list[Presence]:
+        return [p for p in self._snapshot.presences if p.id not in self._gone]
+
+    def _count(self) -> bool:
+        """Count every pool; returns whether any was counted.
+
+        What cannot be counted is unknown, and nothing is fired on it.
+        """
+        living = self._living()
+        unacknowledged: dict[str, int] = {}
+        for presence in living:
+            for queue, tasks in presence.held.items():
+                unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
+        if any(leaves_out(c.pool, self._snapshot) for c in self._cases):
+            self._scaler.trouble.warn(
+                "queues", "more than %s queues are in use: only the latest are counted", MOST_QUEUES
+            )
+        at = self._time()
+        try:
+            backlogs = self._scaler.broker.backlogs(
+                [q for c in self._cases for q in c.queues], unacknowledged
+            )
+        except CountFailed as error:
+            self._scaler.trouble.warn("count", "%s; nothing is fired until it can be", error)
+            for case in self._cases:
+                case.count_failed = True
+            return False
+        read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
+        unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
+        for queue, failed in unread.items():
+            self._scaler.trouble.warn(
+                f"count {queue}", "%s; nobody of its pool is fired until it can be", failed
+            )
+        leaving = [p for c in self._cases for p in c.fleet.leaving]
+        crew = Crew(living)
+        for case in self._cases:
+            case.count_failed = not unread.keys().isdisjoint(case.queues)
+            if not case.count_failed:
+                case.count(at, read, crew.of(case.queues), leaving)
+        used, idle = used_and_idle(self._snapshot, read, unread, living)
+        self._changes.used_queues += used
+        self._changes.idle_queues += idle
+        return not all(case.count_failed for case in self._cases)
+
+    def _decide(self) -> None:
+        for case in self._cases:
+            case.decide(may_call=self._may_call(), blocked=self._blocked())
+
+    # -- calls of the platform
+
+    def _may_call(self) -> bool:
+        """Whether this evaluation may call the platform for anything but a hire from zero."""
+        if self._snapshot.time("called_at") == 0:
+            # The first ever, or Redis lost its data and the last call may have been just now.
+            return self._called_at == 0
+        return self._now - self._snapshot.time("called_at") >= self._settings.call_interval
+
+    def _blocked(self) -> bool:
+        return self._now < self._blocked_until
+
+    def _reading_due(self) -> bool:
+        """Whether the quantities are not known or may be out of date."""
+        if self._blocked():
+            return False
+        if any(c.page.quantity is None and c.page.refusal is None for c in self._cases):
+            return True
+        # At 0 it was heard what became of the last change; else it may be any.
+        believed = self._read_at > 0 and not self._any_hired()
+        old = self._now - self._read_at >= READ_INTERVAL and not believed
+        return self._may_call() and (old or any(c.fleet.more_than_known() for c in self._cases))
+
+    def _any_hired(self) -> bool:
+        """Whether there are workers; those that somebody hires by hand are heard of."""
+        return any(case.page.quantity for case in self._cases)
+
+    def _read_quantities(self) -> None:
+        self._will_call()
+        try:
+            quantities = self._scaler.platform.quantities(
+                [c.pool.name for c in self._cases], self._lease.deadline
+            )
+        except PlatformError as error:
+            self._failed(error)
+            return
+        self._quantities_fresh = True
+        self._read_at = self._now
+        self._changes.set["read_at"] = str(millis(self._now))
+        for case in self._cases:
+            case.learn(quantities[case.pool.name])
+
+    def _ask_running(self) -> bool:
+        """Learn from the platform which workers are up; returns whether it has told."""
+        if self._blocked() or not self._may_call():
+            return False
+        self._will_call()
+        try:
+            running = self._scaler.platform.running(
+                [c.pool.name for c in self._cases], self._lease.deadline
+            )
+        except PlatformError as error:
+            self._failed(error)
+            return False
+        for case in self._cases:
+            for name in case.learn_running(running.get(case.pool.name, ())):
+                self._scaler.trouble.warn(
+                    f"unheard {name}",
+                    "%s is up, and nothing is heard of it: it counts as at work and is not fired. "
+                    "Does it reach the ledger's Redis, and has it this package?",
+                    name,
+                )
+        self._forget()
+        return True
+
+    def _act(self) -> None:
+        """Write the decisions down, then carry out what they change, in one call if it can be."""
+        for case in self._cases:
+            case.write_decision()
+        wanted = {case: case.change for case in self._cases if case.change is not None}
+        while wanted:
+            wanted = self._scale(wanted)
+
+    def _scale(self, wanted: Mapping[Case, int]) -> dict[Case, int]:
+        """Set quantities; returns what to ask for instead where the platform has a limit."""
+        # Fires first: where it has refused all, what they free can be hired elsewhere.
+        order = sorted(wanted, key=lambda case: not case.lowers_to(wanted[case]))
+        for case in order:
+            case.announce(wanted[case], self._time())
+        self._will_call()
+        outcomes = self._outcomes({case.pool.name: wanted[case] for case in order})
+        # Redis and the platform may have taken their time since it was written down.
+        self._called_at = self._time()
+        self._changes.set["called_at"] = str(millis(self._called_at))
+        following = {}
+        for case in order:
+            quantity = case.answered(wanted[case], outcomes[case.pool.name], self._called_at)
+            if quantity is not None:
+                following[case] = quantity
+        errors = [e for e in outcomes.values() if isinstance(e, PlatformError)]
+        trouble = [e for e in errors if not isinstance(e, Refused)]
+        if not trouble:
+            return following
+        self._failed(trouble[0])
+        if not all(error.settled for error in trouble):
+            self._changes.set["read_at"] = "0"
+        return {}
+
+    def _outcomes(self, quantities: Mapping[str, int]) -> Mapping[str, int | PlatformError]:
+        try:
+            return self._scaler.platform.scale(quantities, self._lease.deadline)
+        except PlatformError as error:
+            return dict.fromkeys(quantities, error)
+
+    def _will_call(self) -> None:
+        """Write down, and renew the lock, before the platform is called."""
+        self._called_at = self._time()
+        self._changes.set["called_at"] = str(millis(self._called_at))
+        self._commit()
+
+    def _failed(self, error: PlatformError) -> None:
+        self._scaler.trouble.warn("platform", "%s", error)
+        wait = max(error.retry_after or 0.0, self._settings.call_interval)
+        self._blocked_until = self._time() + wait
+        self._changes.set["blocked_until"] = str(millis(self._blocked_until))
+
+    def _commit(self, next_in: float | None = None) -> None:
+        self._lease = self._scaler.ledger.commit(
+            self._lease, self._changes, self._snapshot.state.get("seq", "0"), next_in
+        )
+        self._changes.clear()
+
+    def _close(self) -> None:
+        for case in self._cases:
+            refusal = case.page.refusal
+            if refusal is not None and refusal.at >= self._now:
+                pool = case.pool.name
+                self._scaler.trouble.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
+        self._changes.set["evaluated_at"] = str(millis(self._now))
+        callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
+        waits = [
+            wait
+            for case in self._cases
+            for wait in case.waits(callable_at, blocked=self._blocked())
+        ]
+        if self._any_hired():
+            waits.append(self._read_at + READ_INTERVAL - self._now)
+        self._commit(next_in=max(min(waits), DRAIN_INTERVAL))
+
+    def _time(self) -> float:
+        """Redis' time now, from its last reading."""
+        return self._now + monotonic() - self._read

@@ -1,0 +1,110 @@
+"""A client for the ledger's Redis, which shows nobody the password.
+
+The password is not among the client's arguments, which some releases of redis-py print, but is
+asked for when a connection is made; and what goes wrong then does not show it either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import redis
+from redis import connection as redis_connection
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from celery_middle_management.settings.reading import Settings
+from celery_middle_management.settings.secret import Secret, bare, told
+
+#: Longest wait (s) for Redis to connect or to answer.
+TIMEOUT = 3.0
+
+
+class Place(NamedTuple):
+    """Which database of which server."""
+
+    path: str | None
+    """Of a socket; without one, it is at *host* and *port*."""
+    host: str
+    port: int
+    db: int
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A client with bounded waits whose threads share one connection."""
+    untyped: Any = redis.BlockingConnectionPool
+    pool = untyped(
+        max_connections=1,
+        timeout=2 * TIMEOUT,
+        socket_timeout=TIMEOUT,
+        socket_connect_timeout=TIMEOUT,
+        protocol=2,
+        # An idle connection that the server has closed shows at its next use only.
+        retry=Retry(NoBackoff(), 1),
+        decode_responses=True,
+        redis_connect_func=_log_in(settings.redis_url),
+        **_arguments(settings.redis_url),
+        **settings.redis_options,
+    )
+    return redis.Redis.from_pool(pool)
+
+
+def place_of(url: Secret) -> Place:
+    """Where *url* leads."""
+    given = _arguments(url)
+    return Place(
+        given.get("path"),
+        given.get("host", "localhost"),
+        given.get("port", 6379),
+        given.get("db", 0),
+    )
+
+
+class _Credentials(redis.CredentialProvider):
+    """Takes user and password out of an address when they are sent."""
+
+    def __init__(self, url: Secret) -> None:
+        self._url = url
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        given = _parsed(self._url)
+        user, password = given.get("username"), given.get("password", "")
+        return (user, password) if user else (password,)
+
+
+def _log_in(url: Secret) -> Callable[[Any], None]:
+    """What redis-py does with a new connection, with errors that show nothing of the password.
+
+    redis-py has it in its variables meanwhile, and a server that does not know how to log in quotes
+    it.
+    """
+
+    def log_in(connection: Any) -> None:
+        failure: redis.RedisError
+        try:
+            connection.on_connect()
+            return
+        except redis.RedisError as error:
+            failure = bare(error)
+            failure.args = (told(error, [url.reveal()]).partition(": ")[2],)
+        except Exception as error:  # noqa: BLE001 - such as a password that is no text
+            failure = redis.ConnectionError(told(error, [url.reveal()]))
+        raise failure
+
+    return log_in
+
+
+def _arguments(url: Secret) -> dict[str, Any]:
+    """Those of a connection."""
+    given = _parsed(url)
+    user, password = given.pop("username", None), given.pop("password", None)
+    if user or password:
+        given["credential_provider"] = _Credentials(url)
+    return given
+
+
+def _parsed(url: Secret) -> dict[str, Any]:
+    untyped: Any = redis_connection
+    given: dict[str, Any] = untyped.parse_url(url.reveal())
+    return given

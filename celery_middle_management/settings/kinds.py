@@ -1,0 +1,130 @@
+"""The kinds of values that settings have: what is allowed, and how a text spells it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from celery_middle_management.settings import redis_url
+
+
+class Kind(NamedTuple):
+    """A kind of value."""
+
+    check: Callable[[Any], Any]
+    """Returns the value to use. Raises ValueError or OverflowError where it is not allowed."""
+    allowed: str
+    """What is, in words."""
+    from_text: Callable[[str], object] = str
+    """The value that a text of the environment spells. A text that spells none stays a text."""
+    secret: bool = False
+    """Whether no message may show the value."""
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _whole(least: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError
+        return value
+
+    return check
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError
+    return float(value)
+
+
+def _matching(pattern: str) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value, re.ASCII):
+            raise ValueError
+        return value
+
+    return check
+
+
+def _api_url(value: object) -> str:
+    url = _matching("https?://[!-~]+")(value)
+    parts = urlsplit(url)
+    _ = parts.port  # raises where it is no number
+    if not parts.hostname or any(mark in url for mark in "@?#"):
+        raise ValueError
+    return url.rstrip("/")
+
+
+def _pools(value: object) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError
+    for name, pool in value.items():
+        if not isinstance(pool, dict) or not all(isinstance(key, str) for key in (name, *pool)):
+            raise ValueError
+    return value
+
+
+def _queues(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError
+    if not all(isinstance(queue, str) and queue.strip() for queue in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _boolean_from(text: str) -> object:
+    words = dict.fromkeys(("true", "1", "yes", "on"), True)
+    words |= dict.fromkeys(("false", "0", "no", "off"), False)
+    return words.get(text.strip().lower(), text)
+
+
+def _number_from(text: str) -> object:
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
+
+
+def _json_from(text: str) -> object:
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
+
+
+BOOLEAN = Kind(_boolean, "True or False", _boolean_from)
+WHOLE = Kind(_whole(0), "a whole number, 0 or more", _number_from)
+POSITIVE = Kind(_whole(1), "a positive whole number", _number_from)
+SECONDS = Kind(_seconds, "a number of seconds above 0", _number_from)
+SECONDS_OR_NONE = SECONDS._replace(allowed=f"{SECONDS.allowed}, or None")
+ANYTHING = Kind(str, "anything")
+PLATFORM = Kind(_matching("heroku|local"), "'heroku' or 'local'")
+APP = Kind(
+    _matching(r"[a-z][a-z0-9-]{1,28}[a-z0-9]|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
+    "the name or the id of a Heroku app",
+)
+API_KEY = Kind(_matching("[!-~]+"), "a Heroku API key, without spaces or line breaks", secret=True)
+API_URL = Kind(_api_url, "an http:// or https:// address without user, password, query or fragment")
+REDIS_URL = Kind(redis_url.check, redis_url.ALLOWED, secret=True)
+POOLS = Kind(
+    _pools,
+    "a dict of a dict for each pool, such as {'pdf': {'queues': ['pdf'], 'max_workers': 3}}",
+    _json_from,
+)
+# Heroku's pattern of a process type. The two have no tasks to do, and `web` serves the visitors.
+POOL_NAME = Kind(
+    _matching(r"(?!(web|release)$)[-\w]{1,128}"),
+    "a Heroku process type (letters, digits, - and _) other than 'web' and 'release'",
+)
+QUEUES = Kind(_queues, "a list of the names of queues, such as ['pdf']")
