@@ -17,7 +17,8 @@ from celery.exceptions import ImproperlyConfigured
 
 # All that an evaluation needs, heroku3 above all: imported while tasks are published, it would hold
 # up the thread that publishes, and be half imported for ever in a child forked meanwhile.
-from celery_middle_management.agents.publisher import Agent, Courier, Evaluator
+from celery_middle_management.agents.publisher import PublisherAgent
+from celery_middle_management.agents.reporter import Evaluator, Reporter
 from celery_middle_management.agents.signals import (
     SignalHandlers,
     active_apps,
@@ -26,11 +27,12 @@ from celery_middle_management.agents.signals import (
     watch_publishing,
 )
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.brokers.broker import broker_of
+from celery_middle_management.brokers import broker_of
 from celery_middle_management.evaluation.scaler import Scaler
 from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms import platform_of
-from celery_middle_management.settings.reading import Settings, hide_from_celery, read_settings
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import hide_from_celery, read_settings
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -116,16 +118,16 @@ class Runtime:
         self.app = app
         self.settings = settings
         self._ledger: Ledger | None = None
-        self._reporter: Any = None
+        self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
         twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
         self._tally = twin._tally if twin else Tally()
-        self._agent = twin._agent if twin else Agent(self._tally, self.courier)
+        self._publisher = twin._publisher if twin else PublisherAgent(self._tally, self.reporter)
         self.handlers = SignalHandlers(
             app,
             self._tally,
             self._is_ours,
-            self._agent.published,
+            self._publisher.published,
             in_reach=lambda: self.in_reach,
             fanout_waits=lambda: self._driver_type != "redis",
         )
@@ -146,9 +148,9 @@ class Runtime:
             == (its.broker_read_url, its.broker_write_url)
         )
 
-    def courier(self) -> Courier:
-        """The courier of this process."""
-        return Courier(self.settings, self._tally, self.ledger, self._scaler)
+    def reporter(self) -> Reporter:
+        """The reporter of this process."""
+        return Reporter(self.settings, self._tally, self.ledger, self._scaler)
 
     def ledger(self) -> Ledger:
         """The ledger, over this process's one connection."""
@@ -195,16 +197,16 @@ class Runtime:
         return self.settings.pool_for(queue) is not None
 
     def _worker_step(self) -> type:
-        from celery_middle_management.agents.worker import Reporter, WorkerStep
+        from celery_middle_management.agents.worker import WorkerAgent, WorkerStep
 
-        def make_reporter(consumer: Any) -> Reporter | None:
+        def make_agent(consumer: Any) -> WorkerAgent | None:
             if not self.in_reach:
                 return None
-            reporter = Reporter(self.app, consumer.hostname, self.settings, self.courier())
-            self._reporter = reporter
-            return reporter
+            agent = WorkerAgent(self.app, consumer.hostname, self.settings, self.reporter())
+            self._worker = agent
+            return agent
 
-        return type("MiddleManagement", (WorkerStep,), {"make_reporter": make_reporter})
+        return type("MiddleManagement", (WorkerStep,), {"make_agent": make_agent})
 
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""
@@ -212,16 +214,16 @@ class Runtime:
 
     def worker_shutdown(self) -> None:
         """The worker has finished."""
-        if self._reporter is not None:
-            self._reporter.close()
+        if self._worker is not None:
+            self._worker.close()
 
     def after_fork(self) -> None:
         """This process is a fresh child."""
-        # A connection, a thread and a reporter are their process's alone.
+        # A connection, a thread and an agent are their process's alone.
         self._ledger = None
-        self._reporter = None
+        self._worker = None
         self._tally.after_fork()
-        self._agent.reset()
+        self._publisher.reset()
 
 
 def _worker_init(sender: Any = None, **_: Any) -> None:

@@ -18,9 +18,10 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.signals import HEADER, handlers_of
+from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
-from celery_middle_management.ledger.redis import LONGEST_HOLD
+from celery_middle_management.core.headers import HEADER
+from celery_middle_management.ledger.model import LONGEST_HOLD
 
 #: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
 #: that was sent before is still on its way.

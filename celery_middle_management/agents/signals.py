@@ -20,21 +20,15 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from celery_middle_management.agents.delayed import without_delay
 from celery_middle_management.agents.marks import MARK, Mark, mark_messages
 from celery_middle_management.agents.routing import Routes
-from celery_middle_management.agents.tally import FINISHED, PUBLISHED, UNPLACED, Tally
-
-#: The header that a counted message bears; its value is the queue that it was published to.
-HEADER = "mm_queue"
-#: Where copies of it go to several queues, all of them.
-COPIES = "mm_queues"
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import FINISHED, PUBLISHED, UNPLACED
+from celery_middle_management.core.headers import COPIES, HEADER
 
 #: A task that falls due within this time (s) is as good as due.
 _SOON = 1.0
-
 _STARTED = "_mm_started"
-
 #: Ends of tasks that only the worker's parent process sees, each under its own exception.
 _SEEN_BY_PARENT = (WorkerLostError, TimeLimitExceeded, Terminated)
-
 #: What a worker tells about, by the receiver's name. The sender is a task or a consumer: either
 #: knows its app.
 _OF_WORKERS = {
@@ -47,7 +41,6 @@ _OF_WORKERS = {
     "task_unknown": signals.task_unknown,
     "task_rejected": signals.task_rejected,
 }
-
 #: An app's handlers are kept in an attribute of the app, so that they live as long as it.
 _ATTRIBUTE = "_middle_management_handlers"
 _managed: WeakSet[Celery] = WeakSet()

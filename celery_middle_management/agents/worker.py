@@ -19,12 +19,12 @@ from time import monotonic, time
 from typing import Any
 
 from celery import bootsteps
-from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from celery_middle_management.agents.gate import Gate
 from celery_middle_management.agents.prefetch import Prefetch
-from celery_middle_management.agents.publisher import Courier, see_off
+from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.scheduled import (
     GivingBack,
     ScheduledScan,
@@ -32,17 +32,16 @@ from celery_middle_management.agents.scheduled import (
     one_by_one,
     queue_of_request,
 )
-from celery_middle_management.brokers.broker import broker_trouble
+from celery_middle_management.brokers.base import broker_trouble
 from celery_middle_management.core.cordon import HEARS_WITHIN, Cordon, Orders
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.names import pool_of
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.redis import Reply
+from celery_middle_management.ledger.model import Reply
 from celery_middle_management.log_throttle import TroubleLog
-from celery_middle_management.settings.reading import Settings
+from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
-
 #: A worker reports this often (s).
 INTERVAL = 1.0
 #: What its children recorded is collected this often (s).
@@ -56,73 +55,16 @@ def worker_name(hostname: str) -> str:
     return os.environ.get("DYNO") or hostname
 
 
-class Gate:
-    """Whether the worker consumes. Asked for by one thread, done by the main thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._wanted = True
-        self._open = True
-        self._queues: list[str] = []
-
-    def want(self, consuming: bool, consumer: Any) -> bool:
-        """Ask for it; returns whether the worker surely has stopped consuming."""
-        with self._lock:
-            self._wanted = consuming
-            # The consumer's own word: a remote control command may add a queue behind our back.
-            return not self._open and not _consumed(consumer)
-
-    def settled(self, consumer: Any) -> bool:
-        """Whether it is as it was asked for."""
-        with self._lock:
-            return self._settled(consumer)
-
-    def closed(self, consumer: Any) -> bool:
-        """Whether it is not to consume, and does not."""
-        with self._lock:
-            return not self._wanted and self._settled(consumer)
-
-    def reconcile(self, consumer: Any) -> None:
-        """Stop or take up consuming, as asked for. For the main thread alone."""
-        if consumer.task_consumer is None or consumer.blueprint.state != RUN:
-            return
-        with self._lock:
-            if self._settled(consumer):
-                return
-            wanted = self._wanted
-            # Before the first task can come, not after: nobody may read "stopped" meanwhile.
-            self._open = self._open or wanted
-        queues = consumer.app.amqp.queues
-        if wanted:
-            while self._queues:
-                # Older Celery does not select a queue that it knows already.
-                queues.select_add(queues[self._queues[-1]])
-                consumer.add_task_queue(self._queues[-1])
-                self._queues.pop()
-            return
-        for queue in dict.fromkeys([*queues.consume_from, *_consumed(consumer)]):
-            if queue not in self._queues:
-                self._queues.append(queue)
-            consumer.cancel_task_queue(queue)
-        with self._lock:
-            self._open = False
-
-    def _settled(self, consumer: Any) -> bool:
-        if self._wanted:
-            return self._open and not self._queues
-        return not self._open and not _consumed(consumer)
-
-
-class Reporter:
+class WorkerAgent:
     """Tells the ledger every second what this worker holds, and hears of its cordon."""
 
-    def __init__(self, app: Any, hostname: str, settings: Settings, courier: Courier) -> None:
+    def __init__(self, app: Any, hostname: str, settings: Settings, reporter: Reporter) -> None:
         self.id = uuid.uuid4().hex
         self.name = worker_name(hostname)
         pool = pool_of(self.name)
         self._pool = pool if pool in {p.name for p in settings.pools} else None
         self._app = app
-        self._courier = courier
+        self._reporter = reporter
         self._gate = Gate()
         # Nobody fires a worker of no pool.
         self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
@@ -173,11 +115,11 @@ class Reporter:
         if self._thread is not None and not self._stop.is_set():
             self._stop.set()
             self._at_exit.cancel()
-            see_off(self._thread, self._courier)
+            see_off(self._thread, self._reporter)
 
     def report(self) -> None:
         """Report once, and take note of the answer."""
-        reply = self._courier.report(self.id, self.presence())
+        reply = self._reporter.report(self.id, self.presence())
         if reply is not None:
             self._hear(reply)
         elif not self._since:
@@ -234,14 +176,14 @@ class Reporter:
         reported = monotonic()
         while not self._stop.wait(COLLECT):
             with self._trouble.guard("a worker's report"):
-                if monotonic() >= min(self._courier.urgent_at(), reported + INTERVAL):
+                if monotonic() >= min(self._reporter.urgent_at(), reported + INTERVAL):
                     reported = monotonic()
                     self.report()
                 if self._giving_back.due and not self._gives:
                     self._gives = True
                     self._consumer.call_soon(self._give_back)
         with self._trouble.guard("a worker's goodbye"):
-            self._courier.leave(self.id)
+            self._reporter.leave(self.id)
 
     def _hear(self, reply: Reply) -> None:
         self._ahead = reply.now - time()
@@ -300,26 +242,26 @@ class Reporter:
 
 
 class WorkerStep(bootsteps.StartStopStep):
-    """Starts the reporter once the consumer is there, before it begins to consume."""
+    """Starts the agent once the consumer is there, before it begins to consume."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     #: Made by the runtime of the app; None when the package is not enabled for it.
-    make_reporter: Callable[[Any], Reporter | None]
+    make_agent: Callable[[Any], WorkerAgent | None]
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
         self._trouble = TroubleLog(logger)
-        self._reporter: Reporter | None = None
-        with self._trouble.guard("making a worker's reporter"):
+        self._agent: WorkerAgent | None = None
+        with self._trouble.guard("making a worker's agent"):
             self._prefetch = Prefetch(consumer)
-            self._reporter = type(self).make_reporter(consumer)
+            self._agent = type(self).make_agent(consumer)
 
     def start(self, consumer: Any) -> None:
-        if self._reporter is not None:
-            with self._trouble.guard("starting a worker's reporter"):
+        if self._agent is not None:
+            with self._trouble.guard("starting a worker's agent"):
                 self._prefetch.start()
-                self._reporter.start(consumer, self._prefetch)
+                self._agent.start(consumer, self._prefetch)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:
@@ -327,11 +269,6 @@ def _rate_limited(consumer: Any) -> Iterator[Request]:
     for bucket in list(consumer.task_buckets.values()):
         for content in list(bucket.contents) if bucket else ():
             yield content[0]
-
-
-def _consumed(consumer: Any) -> list[str]:
-    """The queues that the consumer consumes, or will once its loop begins."""
-    return [queue.name for queue in getattr(consumer.task_consumer, "queues", ())]
 
 
 def _copy(requests: Iterable[Request]) -> set[Request]:

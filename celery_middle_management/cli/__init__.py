@@ -22,7 +22,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery_middle_management.slacker import slack as publish_slack
 
 if TYPE_CHECKING:
-    from celery_middle_management.agents.publisher import Courier
+    from celery_middle_management.agents.reporter import Reporter
     from celery_middle_management.runtime import Runtime
 
 logger = logging.getLogger("celery_middle_management")
@@ -91,12 +91,12 @@ def run(ctx: click.Context) -> None:
     runtime = _runtime(ctx)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
-    courier = runtime.courier()
+    reporter = runtime.reporter()
     try:
-        courier.prepare()
+        reporter.prepare()
     except PlatformError as error:
         raise CouldNot(_line(error)) from None
-    _watch_until_signal(courier, ", ".join(pool.name for pool in runtime.settings.pools))
+    _watch_until_signal(reporter, ", ".join(pool.name for pool in runtime.settings.pools))
 
 
 @mm.command(cls=CeleryCommand)
@@ -108,7 +108,7 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
     """Publish COUNT tasks that do nothing for SECONDS each."""
     from kombu.exceptions import OperationalError
 
-    from celery_middle_management.brokers.broker import broker_trouble
+    from celery_middle_management.brokers.base import broker_trouble
 
     runtime = _runtime(ctx)
     try:
@@ -149,37 +149,37 @@ def _runtime(ctx: click.Context) -> Runtime:
     return runtime
 
 
-def _watch_until_signal(courier: Courier, pools: str) -> None:
-    from celery_middle_management.agents.publisher import see_off
+def _watch_until_signal(reporter: Reporter, pools: str) -> None:
+    from celery_middle_management.agents.reporter import see_off
 
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
     stop = threading.Event()
     # In a thread, for a call of Redis that hangs must not keep us from ending in time.
-    watch = threading.Thread(target=_watch, args=(courier, stop), name="mm-run", daemon=True)
+    watch = threading.Thread(target=_watch, args=(reporter, stop), name="mm-run", daemon=True)
     watch.start()
     logger.info("watching %s", pools)
     signal.sigwait(ending)
     stop.set()
-    see_off(watch, courier)
+    see_off(watch, reporter)
     logger.info("stopped watching %s", pools)
 
 
-def _watch(courier: Courier, stop: threading.Event) -> None:
-    from celery_middle_management.agents.publisher import RETRY
-    from celery_middle_management.ledger.redis import EVALUATION_GAP
+def _watch(reporter: Reporter, stop: threading.Event) -> None:
+    from celery_middle_management.agents.reporter import RETRY
+    from celery_middle_management.ledger.model import EVALUATION_GAP
 
     while not stop.is_set():
         wait = RETRY
         try:
-            reply = courier.report()
+            reply = reporter.report()
             if reply is not None:
                 # With a lease, it only says how long our lock lasts.
                 wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
         except Exception:
             logger.exception("the watch goes on after an error")
         stop.wait(wait)
-    courier.leave()
+    reporter.leave()
 
 
 def _line(error: BaseException) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from celery import states
 
-from celery_middle_management.core.pool_state import read_page
 from celery_middle_management.demo.stage import Stage
 from celery_middle_management.demo.view import Moment, View, action_line, doings
+from celery_middle_management.ledger.codec import read_page
 from celery_middle_management.views.status import status_of
 
 IMAGES, IMAGE_SECONDS = 3, 6.0

@@ -13,19 +13,14 @@ from celery_middle_management.core.decision import Decision, View, decide
 from celery_middle_management.core.demand import Backlog, besides, corrected, due_by, take_count
 from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
 from celery_middle_management.core.limit_search import Search
-from celery_middle_management.core.pool_state import (
-    RECOUNT_INTERVAL,
-    Page,
-    PageWriter,
-    Refusal,
-    iso,
-    read_page,
-)
+from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Page, Refusal, iso
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
 from celery_middle_management.evaluation.queues import queues_of
-from celery_middle_management.ledger.redis import LOCK_SECONDS, Changes, Snapshot
+from celery_middle_management.ledger.codec import PageWriter, read_page
+from celery_middle_management.ledger.model import LOCK_SECONDS, Changes, Snapshot
 from celery_middle_management.platforms.base import PlatformError, Refused
-from celery_middle_management.settings.reading import Pool, Settings
+from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
 

@@ -8,9 +8,10 @@ from typing import Any
 from celery import Celery
 
 from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.redis import TELL_QUEUES, Snapshot
-from celery_middle_management.settings.reading import Pool, Settings
+from celery_middle_management.ledger.model import TELL_QUEUES, Snapshot
+from celery_middle_management.settings.model import Settings
 
 #: A queue that nobody has published to for this long (s) is forgotten once it is empty. Whoever
 #: publishes to it again, tells of it again.

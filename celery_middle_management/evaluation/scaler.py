@@ -14,22 +14,16 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agents.delayed import delayed_natively
-from celery_middle_management.brokers.broker import Broker, CountFailed
+from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.presence import Crew, Presence
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, Case
 from celery_middle_management.evaluation.queues import declared_queues, leaves_out, used_and_idle
-from celery_middle_management.ledger.redis import (
-    MOST_QUEUES,
-    Changes,
-    Lease,
-    LeaseLost,
-    Ledger,
-    millis,
-)
+from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, LeaseLost, millis
+from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.log_throttle import TroubleLog
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.settings.reading import Settings
+from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
 

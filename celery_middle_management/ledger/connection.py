@@ -7,28 +7,18 @@ asked for when a connection is made; and what goes wrong then does not show it e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
-from redis import connection as redis_connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celery_middle_management.settings.reading import Settings
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.redis_address import parsed
 from celery_middle_management.settings.secret import Secret, bare, told
 
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
-
-
-class Place(NamedTuple):
-    """Which database of which server."""
-
-    path: str | None
-    """Of a socket; without one, it is at *host* and *port*."""
-    host: str
-    port: int
-    db: int
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -50,17 +40,6 @@ def connect(settings: Settings) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
-def place_of(url: Secret) -> Place:
-    """Where *url* leads."""
-    given = _arguments(url)
-    return Place(
-        given.get("path"),
-        given.get("host", "localhost"),
-        given.get("port", 6379),
-        given.get("db", 0),
-    )
-
-
 class _Credentials(redis.CredentialProvider):
     """Takes user and password out of an address when they are sent."""
 
@@ -68,7 +47,7 @@ class _Credentials(redis.CredentialProvider):
         self._url = url
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        given = _parsed(self._url)
+        given = parsed(self._url)
         user, password = given.get("username"), given.get("password", "")
         return (user, password) if user else (password,)
 
@@ -97,14 +76,8 @@ def _log_in(url: Secret) -> Callable[[Any], None]:
 
 def _arguments(url: Secret) -> dict[str, Any]:
     """Those of a connection."""
-    given = _parsed(url)
+    given = parsed(url)
     user, password = given.pop("username", None), given.pop("password", None)
     if user or password:
         given["credential_provider"] = _Credentials(url)
-    return given
-
-
-def _parsed(url: Secret) -> dict[str, Any]:
-    untyped: Any = redis_connection
-    given: dict[str, Any] = untyped.parse_url(url.reveal())
     return given

@@ -23,149 +23,42 @@ import json
 import secrets
 import time as time_module
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from math import inf
+from dataclasses import asdict, dataclass, replace
 from time import clock_gettime, monotonic, time
 from typing import Any, cast
 
-from celery_middle_management.agents.tally import SLICE, Batch, Finished
+from celery_middle_management.core.batch import SLICE, Batch, Finished
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.connection import connect
 from celery_middle_management.ledger.lua import script
-from celery_middle_management.settings.reading import Settings
+from celery_middle_management.ledger.model import (
+    EVALUATION_GAP,
+    EXPIRY,
+    HISTORY,
+    LOCK_SECONDS,
+    LONGEST_HOLD,
+    MOST_QUEUES,
+    STAND_BY,
+    TELL_QUEUES,
+    WATCHES,
+    ZERO_HOLD,
+    Changes,
+    Lease,
+    LeaseLost,
+    Reply,
+    Snapshot,
+    millis,
+)
+from celery_middle_management.settings.model import Settings
 
-#: A scaler that died is replaced when its lock runs out (s).
-LOCK_SECONDS = 12.0
-#: The lock must be this far (s) from running out when its holder begins what cannot be undone.
-LOCK_MARGIN = 1.0
-#: Evaluations (not hires from zero) are at least this far (s) apart.
-EVALUATION_GAP = 2.0
-#: A publisher keeps its counts for at most this long (s) while they can change nothing.
-LONGEST_HOLD = 5.0
-#: And for this long while a pool is about to be hired from zero.
-ZERO_HOLD = 0.5
-#: Publishers look in this often (s), for another may have published what nobody else would wake a
-#: worker for, or Redis lost its data. While a worker keeps watch, they leave evaluations to it.
-STAND_BY = 9.0
-#: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
-#: the lock has run out: both together are no longer than that.
-WATCHES = 3.0
 #: A report is longer than this on its way (s) only if Redis' clock steps meanwhile, most likely.
 LONGEST_WAY = 5.0
-#: Queues published to that are known, the latest ones: a count asks the broker for each.
-MOST_QUEUES = 1000
-#: A queue in use is told of again after this time (s).
-TELL_QUEUES = 60.0
-#: Everything expires this long (s) after the last sign of life.
-EXPIRY = 7 * 86400
-HISTORY = 100
 #: Entries of the state that tell what was sent to the platform and may still take effect.
 _UNDER_WAY = ("/fire", "/hire")
 CLOCK_BOOTTIME: int | None = getattr(time_module, "CLOCK_BOOTTIME", None)
 #: A clock that stands still while the machine sleeps vouches for a step (s) up to this one.
 LONGEST_STEP = 600.0
-
-
-class LeaseLost(Exception):
-    """The lock ran out and may be another's: nothing more may be done on what was read."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to evaluate, for :data:`LOCK_SECONDS` from *won* (``monotonic()``) on."""
-
-    token: str
-    won: float
-    #: Its holder ends then (``monotonic()``), however long the lock lasts.
-    ends: float = inf
-
-    @property
-    def deadline(self) -> float:
-        """Until when (``monotonic()``) its holder may act."""
-        return min(self.won + LOCK_SECONDS - LOCK_MARGIN, self.ends)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a report answers. Times in seconds."""
-
-    now: float
-    lease: Lease | None
-    #: Ask again after this time.
-    wait: float
-    #: Counts of these pools can wait for so long (s): they could change nothing sooner.
-    held: Mapping[str, float]
-    #: The ledger's own name for itself: another one, and Redis has lost its data.
-    born: str
-    #: The cordon of the worker's pool, a JSON document.
-    cordon: str | None
-    #: Nobody may have looked yet at what was told: to be handed in with the next report.
-    unseen: int | None
-    #: A worker will surely evaluate. Told to who leaves only.
-    watched: bool
-    #: The platform did not do lately what it was asked for.
-    failing: bool
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The whole ledger at one moment. *now* is the ledger's time, Unix (s)."""
-
-    now: float
-    state: Mapping[str, str]
-    due: Mapping[str, Mapping[int, int]]
-    presences: tuple[Presence, ...]
-    #: Queues published to, and when last.
-    queues: Mapping[str, float]
-    #: The ledger's time less that of Redis' clock (s): what the clock has stepped back in all.
-    offset: float = 0.0
-
-    def crew(self, pool: str) -> tuple[Presence, ...]:
-        """The workers of a pool."""
-        return tuple(self._crews.get(pool, ()))
-
-    @cached_property
-    def _crews(self) -> dict[str | None, list[Presence]]:
-        crews: dict[str | None, list[Presence]] = {}
-        for presence in self.presences:
-            crews.setdefault(presence.pool, []).append(presence)
-        return crews
-
-    def number(self, name: str, default: float = 0.0) -> float:
-        """A number of the state."""
-        value = self.state.get(name)
-        return default if value is None else float(value)
-
-    def time(self, name: str) -> float:
-        """A time of the state, Unix (s); 0 if it never was."""
-        return self.number(name) / 1000
-
-    def document(self, name: str) -> dict[str, Any]:
-        """A JSON document of the state; empty if it is not there."""
-        value = self.state.get(name)
-        return cast("dict[str, Any]", json.loads(value)) if value else {}
-
-
-@dataclass
-class Changes:
-    """What a scaler wants written."""
-
-    set: dict[str, str] = field(default_factory=dict)
-    #: Its keys are meant: a set, by a name that is not taken here.
-    unset: dict[str, None] = field(default_factory=dict)
-    add: dict[str, int] = field(default_factory=dict)
-    due: dict[str, int] = field(default_factory=dict)
-    gone: list[str] = field(default_factory=list)
-    idle_queues: list[str] = field(default_factory=list)
-    used_queues: list[str] = field(default_factory=list)
-    history: list[str] = field(default_factory=list)
-
-    def clear(self) -> None:
-        """They have been written."""
-        for changes in vars(self).values():
-            changes.clear()
 
 
 @dataclass(frozen=True)
@@ -403,11 +296,6 @@ class Ledger:
             }
 
         return {p: told(p) for p in {*batch.published, *batch.scheduled, *batch.finished}}
-
-
-def millis(seconds: float) -> int:
-    """Seconds as the scripts have them, in whole milliseconds."""
-    return round(seconds * 1000)
 
 
 def _uptime() -> float:

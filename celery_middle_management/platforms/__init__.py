@@ -7,7 +7,7 @@ from celery import Celery
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.platforms.heroku import HerokuPlatform
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.settings.reading import Settings
+from celery_middle_management.settings.model import Settings
 
 __all__ = ["Platform", "PlatformError", "Refused", "platform_of"]
 

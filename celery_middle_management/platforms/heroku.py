@@ -21,7 +21,7 @@ from celery_middle_management.platforms.heroku_http import (
     PassingTrouble,
     RateLimit,
 )
-from celery_middle_management.settings.reading import Heroku
+from celery_middle_management.settings.model import Heroku
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from urllib3.util import Timeout
 
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.https import Https
-from celery_middle_management.settings.reading import Heroku
+from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.secret import Secret
 
 logger = logging.getLogger(__name__)

@@ -37,10 +37,10 @@ from urllib.parse import urlsplit
 from celery import Celery
 
 from celery_middle_management.app_path import app_path
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.log_throttle import TroubleLog
 from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.settings.reading import Pool
 from celery_middle_management.settings.secret import Secret
 
 logger = logging.getLogger(__name__)

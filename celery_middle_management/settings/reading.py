@@ -6,71 +6,17 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from celery import Celery
 from celery.app import utils as celery_utils
 from celery.exceptions import ImproperlyConfigured
 
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.settings import kinds, redis_url
 from celery_middle_management.settings.kinds import Kind
+from celery_middle_management.settings.model import Heroku, Settings
 from celery_middle_management.settings.secret import Secret, bare
-
-
-@dataclass(frozen=True)
-class Pool:
-    """A Heroku process type, the queues that it serves, and its limits."""
-
-    name: str
-    queues: tuple[str, ...] | None
-    """None: every queue that no other pool names. At most one pool has that."""
-    min_workers: int
-    max_workers: int
-    jobs_per_worker: int
-
-
-@dataclass(frozen=True)
-class Heroku:
-    """Which app to scale, and how to reach Heroku's Platform API."""
-
-    app: str
-    api_key: Secret
-    api_url: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that a user can set, checked."""
-
-    platform: str
-    """"heroku" or "local"."""
-    pools: tuple[Pool, ...]
-    redis_url: Secret
-    redis_options: Mapping[str, Any] = field(repr=False)
-    """TLS keyword arguments of a connection; a key file's password is a function."""
-    call_interval: float
-    """Seconds between calls of the platform, at least."""
-    count_interval: float
-    """Seconds: the oldest a count may be while tasks are outstanding."""
-    drain_timeout: float | None
-    """Seconds that a draining worker gets. None: as long as it takes."""
-    heroku: Heroku | None
-    """Set when the platform is "heroku"."""
-
-    def pool_for(self, queue: str) -> Pool | None:
-        """The pool that serves `queue`: the one that names it, else the one for all others."""
-        return self._by_queue.get(queue, self._by_queue.get(None))
-
-    def pool_name(self, queue: str) -> str | None:
-        """The name of that pool."""
-        pool = self.pool_for(queue)
-        return pool.name if pool else None
-
-    @cached_property
-    def _by_queue(self) -> Mapping[str | None, Pool]:
-        return {queue: pool for pool in self.pools for queue in pool.queues or (None,)}
 
 
 def read_settings(app: Celery) -> Settings | None:
@@ -155,7 +101,6 @@ _TABLE = {
     "drain_timeout": _Setting(kinds.SECONDS_OR_NONE),
 }
 _LIMITS = ("min_workers", "max_workers", "jobs_per_worker")
-
 _MARK = "middle_management_"
 #: What `celery report` and `celery inspect conf` may show. The others are texts: one is a secret,
 #: or bears a name that we do not know, or may have been mistaken for one that is.

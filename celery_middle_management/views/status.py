@@ -8,11 +8,13 @@ from typing import Any
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.names import number_of
-from celery_middle_management.core.pool_state import Page, iso, read_page
+from celery_middle_management.core.pool_state import Page, iso
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
-from celery_middle_management.ledger.redis import Snapshot
-from celery_middle_management.settings.reading import Pool, Settings
+from celery_middle_management.ledger.codec import read_page
+from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.settings.model import Settings
 
 Document = dict[str, Any]
 

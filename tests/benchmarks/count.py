@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import redis
 
-from celery_middle_management.brokers.broker import RedisBroker, RedisLists
+from celery_middle_management.brokers.redis import RedisBroker, RedisLists
 from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command, median
 

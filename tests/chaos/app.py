@@ -38,7 +38,7 @@ if not PLAIN:
 
     import celery_middle_management  # noqa: F401
     from celery_middle_management.evaluation.scaler import Scaler
-    from celery_middle_management.ledger.redis import Lease
+    from celery_middle_management.ledger.model import Lease
 
 
 def make_app() -> Celery:

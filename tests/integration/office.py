@@ -14,14 +14,17 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.publisher import Courier
-from celery_middle_management.agents.tally import PUBLISHED, Tally
-from celery_middle_management.brokers.broker import broker_of
-from celery_middle_management.core.pool_state import Page, read_page
+from celery_middle_management.agents.reporter import Reporter
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.brokers import broker_of
+from celery_middle_management.core.batch import PUBLISHED
+from celery_middle_management.core.pool_state import Page
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 from celery_middle_management.evaluation.scaler import Scaler
-from celery_middle_management.ledger.redis import Lease, Ledger, Reply
+from celery_middle_management.ledger.codec import read_page
+from celery_middle_management.ledger.model import Lease, Reply
+from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.reading import read_settings
 from tests.servers import wait_for
@@ -70,7 +73,7 @@ class Office:
             self.app, found, self.ledger, broker_of(self.app, found, self.redis), self.platform
         )
         self.leases: list[Lease] = []
-        self.courier = Courier(found, self.tally, lambda: self.ledger, lambda: self)
+        self.reporter = Reporter(found, self.tally, lambda: self.ledger, lambda: self)
 
     def evaluate(self, lease: Lease) -> None:
         """The lock is ours: for the test to use, see :meth:`lease`."""
@@ -84,10 +87,10 @@ class Office:
 
     def report(self, presence: Presence | None = None) -> Reply:
         """Report all that there is to tell."""
-        reply = self.courier.report(presence.id if presence else None, presence)
+        reply = self.reporter.report(presence.id if presence else None, presence)
         assert reply is not None
-        if self.courier._evaluation is not None:
-            self.courier._evaluation.join(10)
+        if self.reporter._evaluation is not None:
+            self.reporter._evaluation.join(10)
         return reply
 
     def lease(self, timeout: float = 30.0) -> Lease:

@@ -13,10 +13,11 @@ import pytest
 import redis
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.pool_state import Page, PageWriter
+from celery_middle_management.core.pool_state import Page
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
-from celery_middle_management.ledger.redis import Changes
-from celery_middle_management.settings.reading import Pool
+from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.model import Changes
 from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for

@@ -9,7 +9,9 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.brokers.broker import CountFailed, KombuBroker, RedisBroker
+from celery_middle_management.brokers.base import CountFailed
+from celery_middle_management.brokers.kombu import KombuBroker
+from celery_middle_management.brokers.redis import RedisBroker
 from celery_middle_management.core.demand import Backlog
 
 

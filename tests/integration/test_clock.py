@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.agents.tally import Batch
+from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.pool_state import PageWriter
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.redis import LOCK_SECONDS, Changes, Ledger
+from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.model import LOCK_SECONDS, Changes
+from celery_middle_management.ledger.redis import Ledger
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for
 

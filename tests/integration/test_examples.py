@@ -22,7 +22,8 @@ from celery import Celery
 from celery_middle_management.demo.redis_server import free_port
 from celery_middle_management.platforms.local import LocalPlatform
 from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
-from celery_middle_management.settings.reading import Heroku, read_settings
+from celery_middle_management.settings.model import Heroku
+from celery_middle_management.settings.reading import read_settings
 from tests.emulator import HerokuEmulator
 from tests.servers import ROOT, wait_for
 

@@ -19,7 +19,8 @@ import pytest
 
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.heroku import HerokuPlatform
-from celery_middle_management.settings.reading import Heroku, Secret
+from celery_middle_management.settings.model import Heroku
+from celery_middle_management.settings.reading import Secret
 from tests.emulator import HerokuEmulator
 
 KEY = "5e6a8bd2-0f31-4d9c-8f0a-3c1d6a7b9e42"

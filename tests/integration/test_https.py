@@ -16,7 +16,8 @@ import pytest
 
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.heroku import HerokuPlatform
-from celery_middle_management.settings.reading import Heroku, Secret
+from celery_middle_management.settings.model import Heroku
+from celery_middle_management.settings.reading import Secret
 from tests.servers import ROOT
 
 #: The key and the certificate, its own authority, of "localhost", for tests alone.

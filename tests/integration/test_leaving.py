@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from celery_middle_management.agents import publisher
-from celery_middle_management.agents.publisher import Courier, see_off
-from celery_middle_management.agents.tally import PUBLISHED, Tally
+from celery_middle_management.agents import reporter
+from celery_middle_management.agents.reporter import Reporter, see_off
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger import connection
-from celery_middle_management.ledger.redis import Changes, Lease, LeaseLost, Ledger
-from celery_middle_management.settings.reading import Settings, read_settings
+from celery_middle_management.ledger.model import Changes, Lease, LeaseLost
+from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import read_settings
 from tests.integration.scenes import PREFIX, scene
 from tests.integration.stage import stage
 from tests.servers import wait_for
@@ -35,7 +38,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
         self.ledger = Ledger(settings)
-        self.courier = Courier(settings, self.tally, lambda: self.ledger, lambda: self)
+        self.reporter = Reporter(settings, self.tally, lambda: self.ledger, lambda: self)
         self.leases: list[Lease] = []
         #: What it does between reading the ledger and giving the lock up.
         self.work: Callable[[Lease], None] = lambda _: None
@@ -59,15 +62,15 @@ class Process:
     def leave(self, identity: str | None = None) -> float:
         """End the process; how long (s) that took."""
         began = time.monotonic()
-        leaving = threading.Thread(target=self.courier.leave, args=(identity,), daemon=True)
+        leaving = threading.Thread(target=self.reporter.leave, args=(identity,), daemon=True)
         leaving.start()
-        see_off(leaving, self.courier)
+        see_off(leaving, self.reporter)
         return time.monotonic() - began
 
     def present(self, identity: str) -> None:
         """Report as a worker."""
         self.ledger.report(
-            publisher.Batch(),
+            Batch(),
             identity,
             Presence(identity, "worker.1", "worker", since=1.0, seen=0.0),
         )
@@ -91,9 +94,9 @@ def _settings(redis_url: str) -> Settings:
 def _process(settings: Settings) -> Iterator[Process]:
     process = Process(settings)
     # The first evaluation ever has been made.
-    process.courier.report()
+    process.reporter.report()
     wait_for(lambda: not process.ledger.redis.exists(LOCK))
-    process.courier.report()
+    process.reporter.report()
     process.leases.clear()
     yield process
     process.ledger.close()
@@ -171,7 +174,7 @@ def test_what_another_evaluates_is_waited_for(process: Process, settings: Settin
 
     other.work = read
     other.publish()
-    wait_for(lambda: other.courier.report() and reading.is_set())
+    wait_for(lambda: other.reporter.report() and reading.is_set())
     process.publish()
     leaving = threading.Thread(target=process.leave)
     leaving.start()
@@ -181,7 +184,7 @@ def test_what_another_evaluates_is_waited_for(process: Process, settings: Settin
     leaving.join(30)
     # The other had read the ledger before.
     assert len(process.leases) == 1
-    assert not process.courier.left_over
+    assert not process.reporter.left_over
 
 
 def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
@@ -189,12 +192,12 @@ def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
     process.ledger.redis.set(LOCK, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
-    assert not process.courier.left_over
+    assert not process.reporter.left_over
 
 
 def test_a_worker_that_has_gone_is_not_relied_on(process: Process) -> None:
     process.present("1")
-    process.ledger.report(publisher.Batch(), "1")
+    process.ledger.report(Batch(), "1")
     process.ledger.redis.set(LOCK, "a dead one's", px=2000)
     process.publish()
     process.leave()
@@ -206,7 +209,7 @@ def test_nothing_is_at_stake_where_there_are_workers(process: Process) -> None:
     process.ledger.redis.set(LOCK, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
-    assert not process.courier.left_over
+    assert not process.reporter.left_over
 
 
 def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> None:
@@ -223,8 +226,8 @@ def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> No
 def test_who_gives_up_warns(
     process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(publisher, "LOCK_SECONDS", 0.5)
-    monkeypatch.setattr(publisher, "EXIT_TIMEOUT", 1.0)
+    monkeypatch.setattr(reporter, "LOCK_SECONDS", 0.5)
+    monkeypatch.setattr(reporter, "EXIT_TIMEOUT", 1.0)
     process.ledger.redis.set(LOCK, "nobody's", ex=60)
     process.publish()
     with caplog.at_level(logging.WARNING):
@@ -251,11 +254,11 @@ def test_redis_that_failed_is_not_waited_for(
     process.publish()
     redis_server.pause()
     try:
-        process.courier.report()
+        process.reporter.report()
         process.ledger.close()
         monkeypatch.undo()
         process.ledger = Ledger(settings)
-        assert process.leave() < publisher.FAILING_EXIT_TIMEOUT + QUICK
+        assert process.leave() < reporter.FAILING_EXIT_TIMEOUT + QUICK
     finally:
         redis_server.resume()
     assert "nobody may hire for what it published last" in caplog.text
@@ -285,12 +288,12 @@ def test_a_platform_that_hangs_holds_up_one_process_only(
 
     process.work = hang
     process.publish()
-    process.courier.report()
+    process.reporter.report()
     process.leave()
     script = Process(settings)
     script.publish()
     assert script.leave() < QUICK
-    assert script.courier.left_over
+    assert script.reporter.left_over
     hung.set()
     wait_for(lambda: not process.ledger.redis.exists(LOCK))
 
@@ -300,4 +303,4 @@ def test_an_evaluation_at_the_end_ends_in_time(process: Process) -> None:
     process.publish()
     process.leave()
     [lease] = process.leases
-    assert lease.deadline < began + publisher.EXIT_TIMEOUT + QUICK
+    assert lease.deadline < began + reporter.EXIT_TIMEOUT + QUICK

@@ -18,11 +18,11 @@ import pytest
 from celery import Celery
 
 from celery_middle_management.app_path import app_path
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms import dyno
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.settings.reading import Pool
 from celery_middle_management.settings.secret import Secret
 from tests.integration.apps import plain
 from tests.servers import ROOT, wait_for

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.pool_state import PageWriter
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.redis import Changes, LeaseLost
+from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.model import Changes, LeaseLost
 from tests.integration.office import Office, office
 
 #: Until what was sent is settled (s).

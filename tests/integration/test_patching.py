@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from celery_middle_management.demo.redis_server import free_port
-from celery_middle_management.ledger.redis import STAND_BY
+from celery_middle_management.ledger.model import STAND_BY
 from tests.integration.stage import stage
 from tests.servers import ROOT, wait_for
 

@@ -12,7 +12,7 @@ from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.evaluation.queues import FORGET_QUEUES, queues_of
 from celery_middle_management.ledger import redis as module
-from celery_middle_management.ledger.redis import MOST_QUEUES
+from celery_middle_management.ledger.model import MOST_QUEUES
 from celery_middle_management.views.status import status_of
 from tests.integration.office import Office, office
 

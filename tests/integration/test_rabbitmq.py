@@ -105,7 +105,7 @@ def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
 
 def length(say: Any, queue: str) -> int:
     """Messages in the queue, as a scaler counts them."""
-    code = "from celery_middle_management.brokers.broker import KombuBroker; "
+    code = "from celery_middle_management.brokers import KombuBroker; "
     return int(say(f"{code}result = KombuBroker(app).backlogs([{queue!r}], {{}})[{queue!r}].ready"))
 
 

@@ -16,12 +16,14 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.publisher import MOST_AT_ONCE
-from celery_middle_management.agents.tally import PUBLISHED, Batch, Tally
+from celery_middle_management.agents.reporter import MOST_AT_ONCE
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
 from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
 from celery_middle_management.demo.redis_server import RedisServer
-from celery_middle_management.ledger.redis import Ledger, Reply
+from celery_middle_management.ledger.model import Reply
+from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.office import office
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
@@ -264,8 +266,8 @@ def test_what_a_failing_ledger_was_not_told_is_told_later(redis_url: str) -> Non
             return report(*arguments, **options)
 
         with patch.object(it.ledger, "report", fail):
-            assert it.courier.report() is None
-            assert it.courier.report() is not None
+            assert it.reporter.report() is None
+            assert it.reporter.report() is not None
         assert told[:2] == ["told", "failed"]
         assert sum(it.ledger.snapshot().due["worker"].values()) == tasks
 

@@ -20,14 +20,17 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.tally import Batch
-from celery_middle_management.brokers.broker import CountFailed, broker_of
+from celery_middle_management.brokers import broker_of
+from celery_middle_management.brokers.base import CountFailed
+from celery_middle_management.core.batch import Batch
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.evaluation.scaler import Scaler
-from celery_middle_management.ledger.redis import Changes, Lease, Ledger
+from celery_middle_management.ledger.model import Changes, Lease
+from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms import PlatformError, platform_of
 from celery_middle_management.runtime import Runtime, runtime_of
-from celery_middle_management.settings.reading import Settings, read_settings
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import read_settings
 from tests.discreet import assert_discreet
 from tests.integration.stage import API_KEY, APP, WORKER, stage
 from tests.rabbitmq_server import RabbitServer

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from celery_middle_management.agents import publisher as agents
-from celery_middle_management.agents.publisher import Agent, Courier
+from celery_middle_management.agents.publisher import PublisherAgent
+from celery_middle_management.agents.reporter import Reporter
 from celery_middle_management.agents.tally import Tally
 
 
@@ -22,7 +23,7 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
     class Told(Exception):
         """Enough was seen."""
 
-    def make_courier() -> Courier:
+    def make_reporter() -> Reporter:
         made.append(threading.current_thread().name)
         raise Told
 
@@ -30,9 +31,11 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
     sys.setswitchinterval(1e-6)
     try:
         for tries in range(1, 201):
-            agent, barrier = Agent(Tally(), make_courier), threading.Barrier(4)
+            agent, barrier = PublisherAgent(Tally(), make_reporter), threading.Barrier(4)
 
-            def publish(agent: Agent = agent, barrier: threading.Barrier = barrier) -> None:
+            def publish(
+                agent: PublisherAgent = agent, barrier: threading.Barrier = barrier
+            ) -> None:
                 barrier.wait(30)
                 try:
                     agent.published()
@@ -52,8 +55,8 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
 def test_no_thread_outlives_the_app_that_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """A suite of tests makes an app for each, by the thousand."""
     monkeypatch.setattr(agents, "EXIT_TIMEOUT", 0.0)
-    courier: Any = SimpleNamespace(urgent_at=lambda: float("inf"), report=lambda: None)
-    agent = Agent(Tally(), lambda: courier)
+    reporter: Any = SimpleNamespace(urgent_at=lambda: float("inf"), report=lambda: None)
+    agent = PublisherAgent(Tally(), lambda: reporter)
     agent.published()
     thread, freed = agent._thread, weakref.ref(agent)
     del agent

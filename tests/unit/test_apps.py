@@ -18,7 +18,7 @@ from kombu import Exchange, Queue
 
 from celery_middle_management import runtime
 from celery_middle_management.agents import publisher
-from celery_middle_management.agents.tally import Batch
+from celery_middle_management.core.batch import Batch
 
 ENABLED: dict[str, Any] = {
     "middle_management_enabled": True,
@@ -32,7 +32,7 @@ ENABLED: dict[str, Any] = {
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is recorded stays where it is, for the tests to read; so many times was it told of."""
     times: list[int] = []
-    monkeypatch.setattr(publisher.Agent, "published", lambda _: times.append(1))
+    monkeypatch.setattr(publisher.PublisherAgent, "published", lambda _: times.append(1))
     return times
 
 
@@ -427,5 +427,5 @@ def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
     assert found.in_reach is seen
     if not seen:
         # A worker of such an app would find nothing to do, and fire everybody.
-        assert found._worker_step().make_reporter(None) is None  # type: ignore[attr-defined]
+        assert found._worker_step().make_agent(None) is None  # type: ignore[attr-defined]
     assert len([r for r in caplog.records if "hired" in r.getMessage()]) == (not seen)

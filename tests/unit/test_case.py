@@ -9,10 +9,12 @@ import pytest
 
 from celery_middle_management.core.demand import Backlog, Held
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import SILENT, Presence
 from celery_middle_management.evaluation.pool import Case
-from celery_middle_management.ledger.redis import Changes, Snapshot, millis
-from celery_middle_management.settings.reading import Pool, Secret, Settings
+from celery_middle_management.ledger.model import Changes, Snapshot, millis
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import Secret
 
 from .crew import NOW, presence
 

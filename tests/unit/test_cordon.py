@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery_middle_management.core.cordon import HEARS_WITHIN, KEEPS_CORDON, Cordon, Orders
 from celery_middle_management.evaluation.pool import LANDS_WITHIN
-from celery_middle_management.ledger.redis import LOCK_SECONDS
+from celery_middle_management.ledger.model import LOCK_SECONDS
 
 from .crew import DRAWN, NOW, cordon
 

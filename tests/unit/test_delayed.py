@@ -14,8 +14,10 @@ from celery_middle_management.agents.delayed import (
     without_delay,
 )
 from celery_middle_management.agents.routing import Routes
-from celery_middle_management.agents.signals import HEADER, SignalHandlers
-from celery_middle_management.agents.tally import Batch, Tally
+from celery_middle_management.agents.signals import SignalHandlers
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import Batch
+from celery_middle_management.core.headers import HEADER
 
 quorum_queues = pytest.importorskip("celery.utils.quorum_queues", reason="Celery before 5.5")
 QUORUM = {"x-queue-type": "quorum"}

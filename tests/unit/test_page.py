@@ -10,17 +10,10 @@ import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count
-from celery_middle_management.core.pool_state import (
-    BOOT_SECONDS,
-    TAKEN_WITHIN,
-    Page,
-    PageWriter,
-    Parked,
-    Sent,
-    read_page,
-)
-from celery_middle_management.ledger.redis import Changes, Snapshot, millis
-from celery_middle_management.settings.reading import Pool
+from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN, Page, Parked, Sent
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.ledger.codec import PageWriter, read_page
+from celery_middle_management.ledger.model import Changes, Snapshot, millis
 
 NOW = 10_000.0
 POOL = Pool("worker", None, min_workers=0, max_workers=10, jobs_per_worker=2)

@@ -19,14 +19,10 @@ from celery import Celery
 from celery.app.utils import filter_hidden_settings
 from celery.exceptions import ImproperlyConfigured
 
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.connection import connect
-from celery_middle_management.settings.reading import (
-    Heroku,
-    Pool,
-    Settings,
-    hide_from_celery,
-    read_settings,
-)
+from celery_middle_management.settings.model import Heroku, Settings
+from celery_middle_management.settings.reading import hide_from_celery, read_settings
 from celery_middle_management.settings.secret import Secret
 from tests.discreet import assert_discreet
 

@@ -11,8 +11,10 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_middle_management.agents.signals import COPIES, HEADER, SignalHandlers
-from celery_middle_management.agents.tally import Batch, Due, Tally
+from celery_middle_management.agents.signals import SignalHandlers
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import Batch, Due
+from celery_middle_management.core.headers import COPIES, HEADER
 
 
 class Request(SimpleNamespace):

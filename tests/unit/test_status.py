@@ -13,9 +13,11 @@ from rich.console import Console
 
 from celery_middle_management.cli.status_table import ASLEEP, ago, span, status_table
 from celery_middle_management.core.demand import Held
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.redis import Snapshot
-from celery_middle_management.settings.reading import Pool, Secret, Settings
+from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import Secret
 from celery_middle_management.views.status import asleep, status_of
 
 NOW = 1_800_000_000.0

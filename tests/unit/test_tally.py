@@ -13,14 +13,14 @@ from time import monotonic, time
 import pytest
 
 from celery_middle_management.agents import tally as module
-from celery_middle_management.agents.tally import (
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import (
     FINISHED,
     MOST_QUEUES,
     PUBLISHED,
     SLICE,
     Batch,
     Record,
-    Tally,
 )
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 

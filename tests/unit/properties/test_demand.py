@@ -24,7 +24,7 @@ from celery_middle_management.core.demand import (
 )
 from celery_middle_management.core.policies.backlog import workers_needed
 from celery_middle_management.core.pool_state import Page
-from celery_middle_management.settings.reading import Pool
+from celery_middle_management.core.pools import Pool
 
 NOW = 10_000.0
 tasks = st.integers(0, 50)

@@ -8,7 +8,8 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from celery_middle_management.agents.tally import FINISHED, PUBLISHED, Batch, Tally
+from celery_middle_management.agents.tally import Tally
+from celery_middle_management.core.batch import FINISHED, PUBLISHED, Batch
 
 queues = st.sampled_from(["celery", "pdf", "žluťoučký"])
 

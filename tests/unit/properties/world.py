@@ -16,13 +16,14 @@ from unittest.mock import patch
 from celery import Celery
 
 from celery_middle_management.agents.scheduled import IMMINENT
-from celery_middle_management.brokers.broker import Broker, CountFailed
+from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Backlog, Held, bucket_of
 from celery_middle_management.core.names import number_of
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.evaluation import scaler
-from celery_middle_management.ledger.redis import (
+from celery_middle_management.ledger.model import (
     EVALUATION_GAP,
     LOCK_SECONDS,
     Changes,
@@ -31,7 +32,8 @@ from celery_middle_management.ledger.redis import (
     millis,
 )
 from celery_middle_management.platforms import Platform, PlatformError, Refused
-from celery_middle_management.settings.reading import Pool, Secret, Settings
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.reading import Secret
 
 POOL = "worker"
 QUEUE = "celery"

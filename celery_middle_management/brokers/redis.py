@@ -1,0 +1,131 @@
+"""How kombu's Redis transport keeps messages, and how they are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from time import time
+from typing import Any
+
+import redis
+from celery import Celery
+
+from celery_middle_management.brokers.base import DiscreetBroker, Read
+from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.headers import HEADER
+from celery_middle_management.ledger.lua import script
+
+#: So many of the oldest messages, and of the newest, are looked into for whom nobody tells of.
+_SAMPLE = 100
+#: A worker tells of a message at most this long (s) after it has taken it.
+_UNTOLD = 5.0
+
+
+class RedisLists:
+    """How kombu's Redis transport keeps messages."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._steps = options.get("priority_steps", (0, 3, 6, 9))
+        self._separator = options.get("sep", "\x06\x16")
+        self._prefix = options.get("global_keyprefix", "")
+        self.unacked = self._prefix + options.get("unacked_key", "unacked")
+        self.unacked_index = self._prefix + options.get("unacked_index_key", "unacked_index")
+        #: Seconds after which kombu gives back what a dead worker held.
+        self.visibility_timeout = float(options.get("visibility_timeout", 3600))
+
+    def names(self, queue: str) -> list[str]:
+        """The lists of one queue, one for each priority step."""
+        return [
+            f"{self._prefix}{queue}{self._separator}{step}" if step else self._prefix + queue
+            for step in self._steps
+        ]
+
+
+class RedisBroker(DiscreetBroker):
+    """One script over a given client."""
+
+    def __init__(
+        self, client: redis.Redis, options: Mapping[str, Any], app: Celery | None = None
+    ) -> None:
+        super().__init__(app)
+        self._client = client
+        self._count = client.register_script(script("count"))
+        self._lists = RedisLists(options)
+
+    def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
+        lengths, held = self._lengths(queues)
+        untold: dict[str, Backlog] = {}
+        surplus = held - sum(unacknowledged.values())
+        if surplus > 0:
+            untold = self._untold(surplus, unacknowledged)
+        backlogs: Read = {}
+        for queue, length in lengths.items():
+            if isinstance(length, Exception):
+                backlogs[queue] = length
+                continue
+            more = untold.get(queue, Backlog())
+            backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
+        return backlogs
+
+    def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
+        names = {queue: self._lists.names(queue) for queue in queues}
+        told: Any = self._count(args=[*chain(*names.values()), self._lists.unacked_index])
+        *lengths, held = told
+        if isinstance(held, Exception):
+            raise held
+        steps = iter(lengths)
+        return {q: _sum([*islice(steps, len(lists))]) for q, lists in names.items()}, int(held)
+
+    def _untold(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """Messages that somebody took and no live worker tells of, by queue: *surplus* in all.
+
+        Those taken just now are on their way into a presence and count as ready still. The others
+        were held by workers that died; kombu gives them back after the visibility timeout. Of very
+        many, the newest and the oldest are looked at, and rather too many are taken for untold.
+        """
+        index = self._lists.unacked_index
+        oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)
+        newest: Any = []
+        if len(oldest) == _SAMPLE:
+            newest = self._client.zrange(index, -_SAMPLE, -1, withscores=True)
+        now = time()
+        recently = now - _UNTOLD
+        untold = {}
+        for queue, taken in self._by_queue(dict([*oldest, *newest])).items():
+            mine = surplus if newest else max(len(taken) - unacknowledged.get(queue, 0), 0)
+            recent = [scheduled for at, scheduled in taken if at > recently]
+            recent = recent[max(len(recent) - mine, 0) :]
+            old = min(len(taken), mine) - len(recent)
+            untold[queue] = Backlog(
+                ready=recent.count(False),
+                scheduled=recent.count(True),
+                orphans=old,
+                restore_in=min(taken)[0] + self._lists.visibility_timeout - now,
+            )
+        return untold
+
+    def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[tuple[float, bool]]]:
+        """The messages with these tags by queue: when each was taken, whether it has an ETA."""
+        taken: dict[str, list[tuple[float, bool]]] = {}
+        entries: Any = self._client.hmget(self._lists.unacked, list(index)) if index else []
+        for at, entry in zip(index.values(), entries, strict=True):
+            if entry is not None:
+                message, _, routing_key = json.loads(entry)
+                headers = message.get("headers") or {}
+                queue = str(headers.get(HEADER) or routing_key)
+                taken.setdefault(queue, []).append((at, bool(headers.get("eta"))))
+        return taken
+
+
+def _sum(lengths: Iterable[Any]) -> int | Exception:
+    """All together, or the first error among them; raises what is no error of one list."""
+    total = 0
+    for length in lengths:
+        if isinstance(length, redis.ResponseError):
+            return length
+        if isinstance(length, Exception):
+            raise length
+        total += int(length)
+    return total

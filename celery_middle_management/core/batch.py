@@ -1,0 +1,174 @@
+"""What happened in a process, added up by pool until the ledger is told."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from math import ceil
+from time import time
+from typing import NamedTuple, TypeVar
+
+from celery_middle_management.core.demand import bucket_of
+
+PUBLISHED = 1
+FINISHED = 2
+#: Published to a queue that only the broker knows.
+UNPLACED = 3
+#: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
+SLICE = 0.001
+#: Of so many queues it is kept that they were published to, the latest ones: of more than the
+#: ledger keeps, which so learns that there are more.
+MOST_QUEUES = 2000
+
+
+class Record(NamedTuple):
+    """One event: *at* is a reading of ``monotonic()``, which all processes of a machine share.
+
+    *value* is the due time (Unix time, s; 0 for now) of a published task, the run time (s) of a
+    finished one.
+    """
+
+    kind: int
+    queue: str
+    at: float
+    value: float
+
+
+@dataclass
+class Finished:
+    """Finished tasks and the moments of their run times (s, s²)."""
+
+    tasks: int = 0
+    runtime: float = 0.0
+    runtime_squares: float = 0.0
+
+    def add(self, tasks: int, runtime: float, runtime_squares: float) -> None:
+        self.tasks += tasks
+        self.runtime += runtime
+        self.runtime_squares += runtime_squares
+
+
+class Due(NamedTuple):
+    """Scheduled tasks that are counted together, and when (Unix time, s) the first is due.
+
+    Our bucket need not begin exactly where the ledger's does, whose clock is another. The first
+    one's due time is told instead, so that no task is told as due after it is.
+    """
+
+    first: float
+    tasks: int
+
+    def and_(self, first: float, tasks: int) -> Due:
+        return Due(min(self.first, first), self.tasks + tasks)
+
+
+Slot = TypeVar("Slot")
+
+
+@dataclass
+class Batch:
+    """Records added up, by pool: it does not grow with their number, but until it is told.
+
+    *pool_of* names the pool of a queue; None: nobody counts it.
+    """
+
+    pool_of: Callable[[str], str | None] = str
+    #: By publishing time, in slices.
+    published: dict[str, dict[int, int]] = field(default_factory=dict)
+    #: By bucket of due times, as the ledger has them as far as we know its clock.
+    scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
+    #: Queues published to, the latest last.
+    queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    #: The ledger's time less that of our clock (s).
+    ahead: float = 0.0
+    #: Something was published that only a count can place.
+    unplaced: bool = False
+    #: When (``monotonic()``) the first of them was recorded.
+    since: float = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.published or self.scheduled or self.finished or self.unplaced)
+
+    def add(self, record: Record) -> None:
+        if record.kind == UNPLACED:
+            self.unplaced = True
+            self.since = self.since or record.at
+            return
+        pool = self.pool_of(record.queue)
+        if pool is None:
+            return
+        self.since = self.since or record.at
+        if record.kind == FINISHED:
+            self.finished[pool].add(1, record.value, record.value**2)
+            return
+        if record.value:
+            bucket = bucket_of(record.value + self.ahead, time() + self.ahead)
+            self._add_due(pool, bucket, record.value, 1)
+        else:
+            # Rounded up: rather reckoned twice, till the next count, than by nobody.
+            self._add_published(pool, ceil(record.at / SLICE), 1)
+        self._keep((record.queue,))
+
+    def take(self, most: int) -> Batch:
+        """Take out a part, with at most so many publishing times and buckets."""
+        part = Batch(self.pool_of, finished=self.finished, queues=self.queues, since=self.since)
+        self.finished, self.queues = defaultdict(Finished), OrderedDict()
+        part.unplaced, self.unplaced = self.unplaced, False
+        for pool, slot, tasks in islice(_popped(self.published), most):
+            part._add_published(pool, slot, tasks)
+            most -= 1
+        for pool, bucket, due in islice(_popped(self.scheduled), most):
+            part._add_due(pool, bucket, *due)
+        if not self:
+            self.since = 0.0
+        return part
+
+    def give_back(self, part: Batch) -> None:
+        """What was taken could not be told, and the exact publishing times are forgotten.
+
+        What waits for Redis to return must not grow.
+        """
+        for pool, slot, tasks in _popped(part.published):
+            self._add_published(pool, slot, tasks)
+        for pool, bucket, due in _popped(part.scheduled):
+            self._add_due(pool, bucket, *due)
+        for pool, done in part.finished.items():
+            self.finished[pool].add(done.tasks, done.runtime, done.runtime_squares)
+        self.unplaced |= part.unplaced
+        self.since = part.since or self.since
+        latest, self.queues = self.queues, part.queues
+        self._keep(latest)
+        for slots in self.published.values():
+            total, last = sum(slots.values()), max(slots)
+            slots.clear()
+            slots[last] = total
+
+    def _add_published(self, pool: str, slot: int, tasks: int) -> None:
+        slots = self.published.setdefault(pool, {})
+        slots[slot] = slots.get(slot, 0) + tasks
+
+    def _add_due(self, pool: str, bucket: int, first: float, tasks: int) -> None:
+        buckets = self.scheduled.setdefault(pool, {})
+        known = buckets.get(bucket)
+        buckets[bucket] = known.and_(first, tasks) if known else Due(first, tasks)
+
+    def _keep(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.queues[name] = None
+            self.queues.move_to_end(name)
+        while len(self.queues) > MOST_QUEUES:
+            self.queues.popitem(last=False)
+
+
+def _popped(counts: dict[str, dict[int, Slot]]) -> Iterator[tuple[str, int, Slot]]:
+    """Take out one slot after the other, and pools without any."""
+    for pool in list(counts):
+        slots = counts[pool]
+        while slots:
+            key, value = slots.popitem()
+            if not slots:
+                del counts[pool]
+            yield pool, key, value

@@ -1,0 +1,17 @@
+"""A pool: workers that serve the same queues, and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A Heroku process type, the queues that it serves, and its limits."""
+
+    name: str
+    queues: tuple[str, ...] | None
+    """None: every queue that no other pool names. At most one pool has that."""
+    min_workers: int
+    max_workers: int
+    jobs_per_worker: int

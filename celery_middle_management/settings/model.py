@@ -1,0 +1,53 @@
+"""What a user can set, checked and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.settings.secret import Secret
+
+
+@dataclass(frozen=True)
+class Heroku:
+    """Which app to scale, and how to reach Heroku's Platform API."""
+
+    app: str
+    api_key: Secret
+    api_url: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a user can set, checked."""
+
+    platform: str
+    """"heroku" or "local"."""
+    pools: tuple[Pool, ...]
+    redis_url: Secret
+    redis_options: Mapping[str, Any] = field(repr=False)
+    """TLS keyword arguments of a connection; a key file's password is a function."""
+    call_interval: float
+    """Seconds between calls of the platform, at least."""
+    count_interval: float
+    """Seconds: the oldest a count may be while tasks are outstanding."""
+    drain_timeout: float | None
+    """Seconds that a draining worker gets. None: as long as it takes."""
+    heroku: Heroku | None
+    """Set when the platform is "heroku"."""
+
+    def pool_for(self, queue: str) -> Pool | None:
+        """The pool that serves `queue`: the one that names it, else the one for all others."""
+        return self._by_queue.get(queue, self._by_queue.get(None))
+
+    def pool_name(self, queue: str) -> str | None:
+        """The name of that pool."""
+        pool = self.pool_for(queue)
+        return pool.name if pool else None
+
+    @cached_property
+    def _by_queue(self) -> Mapping[str | None, Pool]:
+        return {queue: pool for pool in self.pools for queue in pool.queues or (None,)}
