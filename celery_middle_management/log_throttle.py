@@ -10,7 +10,7 @@ from time import monotonic
 _INTERVAL = 60.0
 
 
-class TroubleLog:
+class LogThrottle:
     """Warnings of one place that may come by the thousand."""
 
     def __init__(self, logger: logging.Logger) -> None:

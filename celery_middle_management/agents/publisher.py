@@ -25,7 +25,7 @@ from celery_middle_management.agents.tally import Tally
 from celery_middle_management.ledger.model import (
     EVALUATION_GAP,
 )
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 
 logger = logging.getLogger("celery_middle_management")
 #: A burst is gathered for this long (s), so that workers are hired for it as a whole.
@@ -40,7 +40,7 @@ class PublisherAgent:
     def __init__(self, tally: Tally, reporter: Callable[[], Reporter]) -> None:
         self._tally = tally
         self._make_reporter = reporter
-        self._trouble = TroubleLog(logger)
+        self._trouble = LogThrottle(logger)
         self.reset()
 
     def reset(self) -> None:

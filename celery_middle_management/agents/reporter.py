@@ -24,7 +24,7 @@ from celery_middle_management.ledger.model import (
     Reply,
 )
 from celery_middle_management.ledger.redis import Ledger
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
@@ -67,7 +67,7 @@ class Reporter:
         self._held_until: dict[str, float] = {}
         self._look_again = 0.0
         self._retry_at = 0.0
-        self._trouble = TroubleLog(logger)
+        self._trouble = LogThrottle(logger)
         self._evaluation: threading.Thread | None = None
         #: Of the last reply: nobody may have looked yet at what was told, though it matters. Before
         #: the first: nobody may ever have looked, and there may be a minimum to be kept.

@@ -38,7 +38,7 @@ from celery_middle_management.core.demand import Held
 from celery_middle_management.core.names import pool_of
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.model import Reply
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
@@ -81,7 +81,7 @@ class WorkerAgent:
         self._scheduled = ScheduledScan()
         self._giving_back = GivingBack()
         self._gives = False
-        self._trouble = TroubleLog(logger)
+        self._trouble = LogThrottle(logger)
 
     def start(self, consumer: Any, prefetch: Prefetch) -> None:
         """The consumer has connected and is about to consume."""
@@ -251,7 +251,7 @@ class WorkerStep(bootsteps.StartStopStep):
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
-        self._trouble = TroubleLog(logger)
+        self._trouble = LogThrottle(logger)
         self._agent: WorkerAgent | None = None
         with self._trouble.guard("making a worker's agent"):
             self._prefetch = Prefetch(consumer)

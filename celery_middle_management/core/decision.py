@@ -9,7 +9,7 @@ from celery_middle_management.core.fleet import Fleet
 
 
 @dataclass(frozen=True)
-class View:
+class Situation:
     """All that a decision rests on. Times are Redis', Unix (s)."""
 
     minimum: int
@@ -54,7 +54,7 @@ class Decision:
     draining: bool = False
 
 
-def decide(view: View) -> Decision:
+def decide(situation: Situation) -> Decision:
     """Hire, fire, cordon or leave a pool alone.
 
     - Work for more workers: uncordon first, hire what is then missing. From zero at once.
@@ -62,128 +62,137 @@ def decide(view: View) -> Decision:
       quantity as far as the drained ones reach, and no further.
     - Whoever the platform may still be about to stop takes no tasks, whatever there is to do.
     """
-    decision = _decide(view)
-    about_to_stop = view.quantity if view.fleet.doomed else None
-    bounds = [b for b in (view.stopping, about_to_stop, _undone_to(view)) if b is not None]
+    decision = _decide(situation)
+    about_to_stop = situation.quantity if situation.fleet.doomed else None
+    bounds = [
+        b for b in (situation.stopping, about_to_stop, _undone_to(situation)) if b is not None
+    ]
     if not bounds:
         return decision
     drawn = decision.cordon.above
     above = min(bounds if drawn is None else [drawn, *bounds])
-    cordon = _redrawn(view, above, decision.cordon.names)
+    cordon = _redrawn(situation, above, decision.cordon.names)
     return replace(decision, cordon=cordon, draining=True)
 
 
-def _decide(view: View) -> Decision:
-    if view.unsettled is not None:
-        return _await_settlement(view, view.unsettled)
-    if view.needed >= view.quantity:
-        return _hire(view)
-    if view.fleet.unordered:
-        return _fire_unordered(view)
-    return _fire(view)
+def _decide(situation: Situation) -> Decision:
+    if situation.unsettled is not None:
+        return _await_settlement(situation, situation.unsettled)
+    if situation.needed >= situation.quantity:
+        return _hire(situation)
+    if situation.fleet.unordered:
+        return _fire_unordered(situation)
+    return _fire(situation)
 
 
-def _undone_to(view: View) -> int | None:
+def _undone_to(situation: Situation) -> int | None:
     """What a hire of unknown outcome leaves of workers that somebody hires by hand meanwhile."""
-    if view.ceiling is not None and view.fleet.unordered:
-        return 0 if view.quantity > view.ceiling else None
-    return view.ceiling
+    if situation.ceiling is not None and situation.fleet.unordered:
+        return 0 if situation.quantity > situation.ceiling else None
+    return situation.ceiling
 
 
-def _await_settlement(view: View, floor: int) -> Decision:
+def _await_settlement(situation: Situation, floor: int) -> Decision:
     """The platform may still stop whoever is above *floor*: they must not take tasks again."""
-    drawn = view.cordon.above
+    drawn = situation.cordon.above
     # Nobody else is cordoned before a fresh count says so; whoever is needed again is not.
-    above = floor if drawn is None else min(max(view.needed, drawn), floor)
-    return Decision(_redrawn(view, above, view.cordon.names), draining=True)
+    above = floor if drawn is None else min(max(situation.needed, drawn), floor)
+    return Decision(_redrawn(situation, above, situation.cordon.names), draining=True)
 
 
-def _hire(view: View) -> Decision:
+def _hire(situation: Situation) -> Decision:
     # Whoever died at work without a successor is counted as working until the platform is asked.
-    asks = view.fleet.unknown((p.name for p in view.fleet.living), view.cordon)
+    asks = situation.fleet.unknown((p.name for p in situation.fleet.living), situation.cordon)
     decision = Decision(Cordon(), wants_running=asks)
-    if view.needed == view.quantity:
+    if situation.needed == situation.quantity:
         return decision
     # Only the same again: after a hire of unknown outcome, one to fewer may be done last as well.
-    target = view.needed if view.ceiling is None else view.ceiling
-    if view.limit is not None and target > view.limit:
-        target = view.limit if view.ceiling is None else view.quantity
-    if target <= view.quantity or not view.minimum <= target <= view.maximum:
+    target = situation.needed if situation.ceiling is None else situation.ceiling
+    if situation.limit is not None and target > situation.limit:
+        target = situation.limit if situation.ceiling is None else situation.quantity
+    if target <= situation.quantity or not situation.minimum <= target <= situation.maximum:
         return replace(decision, suppressed=True)
-    if view.blocked or not (view.may_call or view.quantity == 0):
+    if situation.blocked or not (situation.may_call or situation.quantity == 0):
         return replace(decision, suppressed=True)
     return Decision(decision.cordon, quantity=target)
 
 
-def _fire(view: View) -> Decision:
-    cordon = _redrawn(view, view.needed, frozenset())
-    if not cordon.same_as(view.cordon):
-        return _confirmed(view, Decision(cordon, draining=True))
-    reach = view.quantity
-    while reach > view.needed and _may_stop(view, f"{view.fleet.pool}.{reach}", cordon):
+def _fire(situation: Situation) -> Decision:
+    cordon = _redrawn(situation, situation.needed, frozenset())
+    if not cordon.same_as(situation.cordon):
+        return _confirmed(situation, Decision(cordon, draining=True))
+    reach = situation.quantity
+    while reach > situation.needed and _may_stop(
+        situation, f"{situation.fleet.pool}.{reach}", cordon
+    ):
         reach -= 1
-    waits_for = [f"{view.fleet.pool}.{n}" for n in range(view.needed + 1, reach + 1)]
+    waits_for = [f"{situation.fleet.pool}.{n}" for n in range(situation.needed + 1, reach + 1)]
     decision = Decision(
         cordon,
         draining=True,
-        wants_running=view.fleet.unknown(waits_for, cordon),
+        wants_running=situation.fleet.unknown(waits_for, cordon),
     )
     # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
-    if reach < view.quantity and reach <= view.maximum:
-        return _called(view, decision, reach)
+    if reach < situation.quantity and reach <= situation.maximum:
+        return _called(situation, decision, reach)
     return decision
 
 
-def _fire_unordered(view: View) -> Decision:
+def _fire_unordered(situation: Situation) -> Decision:
     """The platform stops whom it likes, so nobody may run anything at that moment.
 
     Those not needed are cordoned at once; once nobody is seen to run anything, everybody is, and
     when all have confirmed it the quantity is lowered.
     """
-    fleet, cordon = view.fleet, view.cordon
+    fleet, cordon = situation.fleet, situation.cordon
     asks = fleet.unknown((p.name for p in fleet.living), cordon)
-    if fleet.busy() or view.blocked or not (view.may_call or cordon.above == 0):
+    if fleet.busy() or situation.blocked or not (situation.may_call or cordon.above == 0):
         surplus = sorted(
             {p.name: p for p in fleet.living}.values(),
             key=lambda p: (p.name not in cordon.names, p.busy > 0, -p.since),
-        )[: view.quantity - view.needed]
-        cordon = _redrawn(view, None, frozenset(p.name for p in surplus))
-        return _confirmed(view, Decision(cordon, draining=True, wants_running=asks))
-    cordon = _redrawn(view, 0, frozenset())
+        )[: situation.quantity - situation.needed]
+        cordon = _redrawn(situation, None, frozenset(p.name for p in surplus))
+        return _confirmed(situation, Decision(cordon, draining=True, wants_running=asks))
+    cordon = _redrawn(situation, 0, frozenset())
     decision = Decision(cordon, draining=True)
-    if not cordon.same_as(view.cordon) or not fleet.idle(cordon):
-        return _confirmed(view, decision)
-    return _called(view, decision, view.needed)
+    if not cordon.same_as(situation.cordon) or not fleet.idle(cordon):
+        return _confirmed(situation, decision)
+    return _called(situation, decision, situation.needed)
 
 
-def _redrawn(view: View, above: int | None, names: frozenset[str]) -> Cordon:
-    return view.cordon.redrawn(above, names, view.fleet.names(view.quantity), view.fleet.now)
+def _redrawn(situation: Situation, above: int | None, names: frozenset[str]) -> Cordon:
+    return situation.cordon.redrawn(
+        above, names, situation.fleet.names(situation.quantity), situation.fleet.now
+    )
 
 
-def _may_stop(view: View, name: str, cordon: Cordon) -> bool:
-    if view.fleet.drained(name, cordon):
+def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:
+    if situation.fleet.drained(name, cordon):
         return True
-    since = cordon.since.get(name, view.fleet.now)
-    return view.drain_timeout is not None and view.fleet.now - since >= view.drain_timeout
+    since = cordon.since.get(name, situation.fleet.now)
+    return (
+        situation.drain_timeout is not None
+        and situation.fleet.now - since >= situation.drain_timeout
+    )
 
 
-def _called(view: View, decision: Decision, quantity: int) -> Decision:
-    if not view.may_call or view.blocked:
+def _called(situation: Situation, decision: Decision, quantity: int) -> Decision:
+    if not situation.may_call or situation.blocked:
         return replace(decision, suppressed=True)
-    if not view.fresh:
-        return _count_first(view)
-    if view.fleet.running is None:
+    if not situation.fresh:
+        return _count_first(situation)
+    if situation.fleet.running is None:
         # Somebody may be up of whom nothing was ever heard.
         return replace(decision, wants_running=True)
     return replace(decision, quantity=quantity)
 
 
-def _confirmed(view: View, decision: Decision) -> Decision:
+def _confirmed(situation: Situation, decision: Decision) -> Decision:
     """Neither cordoned nor fired on anything but a fresh count."""
-    if view.fresh or (decision.quantity is None and decision.cordon.same_as(view.cordon)):
+    if situation.fresh or (decision.quantity is None and decision.cordon.same_as(situation.cordon)):
         return decision
-    return _count_first(view)
+    return _count_first(situation)
 
 
-def _count_first(view: View) -> Decision:
-    return Decision(view.cordon, wants_count=True, draining=bool(view.cordon))
+def _count_first(situation: Situation) -> Decision:
+    return Decision(situation.cordon, wants_count=True, draining=bool(situation.cordon))

@@ -1,4 +1,4 @@
-"""One pool's page of the ledger: what it says, and how it is written."""
+"""One pool's state of the ledger: what it says, and how it is written."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Parked:
 
 
 @dataclass(frozen=True)
-class Page:
+class PoolState:
     """A pool as the ledger knows it. Times are Redis', Unix (s)."""
 
     pool: Pool
@@ -179,8 +179,8 @@ class Page:
         """Scheduled tasks that workers held at the last count."""
         return self.count.scheduled - self.parked.tasks if self.count else 0
 
-    def counted(self, count: Count, *, seen: bool, blind: bool = False) -> Page:
-        """The page with a new count, in which parked tasks were *seen*, or else taken on trust.
+    def counted(self, count: Count, *, seen: bool, blind: bool = False) -> PoolState:
+        """The state with a new count, in which parked tasks were *seen*, or else taken on trust.
 
         Of a *blind* one, where nobody consumes, what nobody has told of may be scheduled for later.
         While scheduled tasks are published it is left aside, for a count is always ahead of those

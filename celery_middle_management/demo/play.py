@@ -10,7 +10,7 @@ from celery import states
 
 from celery_middle_management.demo.stage import Stage
 from celery_middle_management.demo.view import Moment, View, action_line, doings
-from celery_middle_management.ledger.codec import read_page
+from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.views.status import status_of
 
 IMAGES, IMAGE_SECONDS = 3, 6.0
@@ -126,7 +126,7 @@ class Play:
             self._last_action = action["at"]
             self._view.say(action_line(action))
         published, running = len(self._ids), status["tasks"]["running"]
-        done = min(read_page(snapshot, pool).finished, published - running)
+        done = min(read_pool(snapshot, pool).finished, published - running)
         names = [f"{pool.name}.{n}" for n in range(1, pool.max_workers + 1)]
         draining = status["workers"]["draining"]
         self._view.show(

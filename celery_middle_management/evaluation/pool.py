@@ -9,15 +9,15 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.decision import Decision, View, decide
+from celery_middle_management.core.decision import Decision, Situation, decide
 from celery_middle_management.core.demand import Backlog, besides, corrected, due_by, take_count
 from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
 from celery_middle_management.core.limit_search import Search
-from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Page, Refusal, iso
+from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
 from celery_middle_management.evaluation.queues import queues_of
-from celery_middle_management.ledger.codec import PageWriter, read_page
+from celery_middle_management.ledger.codec import PoolWriter, read_pool
 from celery_middle_management.ledger.model import LOCK_SECONDS, Changes, Snapshot
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.settings.model import Settings
@@ -35,8 +35,8 @@ REFUSED_FOR = 60.0
 DRAIN_INTERVAL = 1.0
 
 
-class Case:
-    """The page and the fleet of one pool, brought up to date as the evaluation learns of them."""
+class PoolEvaluation:
+    """The state and the fleet of one pool, brought up to date as the evaluation learns of them."""
 
     def __init__(
         self,
@@ -51,56 +51,56 @@ class Case:
         presences = snapshot.crew(pool.name)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, declared_queues)
-        page = read_page(snapshot, pool, delayed=any(delayed(queue) for queue in self.queues))
+        state = read_pool(snapshot, pool, delayed=any(delayed(queue) for queue in self.queues))
         self.decision: Decision | None = None
         self._settings = settings
         self._clock_offset = snapshot.offset
         self._look_at = snapshot.time("look_at")
-        self._writer = PageWriter(page, changes)
+        self._writer = PoolWriter(state, changes)
         self._fresh = False
         self._search: Search | None = None
         self._uncounted = False
         #: What there is to do could not be learned.
         self.count_failed = False
-        self.page = self._up_to_date(page, presences)
+        self.state = self._up_to_date(state, presences)
         self.fleet = Fleet(
             pool.name,
-            page.now,
+            state.now,
             presences,
-            quantity=page.quantity,
-            quantity_at=page.quantity_at,
-            missed=tuple(page.missed) if page.now - page.missed_at < ASKS_AGAIN else (),
+            quantity=state.quantity,
+            quantity_at=state.quantity_at,
+            missed=tuple(state.missed) if state.now - state.missed_at < ASKS_AGAIN else (),
         )
 
-    def _up_to_date(self, page: Page, presences: Collection[Presence]) -> Page:
-        published = page.published
-        page = self._writer.fall_due(page)
-        self._uncounted = page.delayed and page.published > published
-        if page.raised_at is not None:
-            came_up = [p.since for p in presences if p.since > page.raised_at]
+    def _up_to_date(self, state: PoolState, presences: Collection[Presence]) -> PoolState:
+        published = state.published
+        state = self._writer.fall_due(state)
+        self._uncounted = state.delayed and state.published > published
+        if state.raised_at is not None:
+            came_up = [p.since for p in presences if p.since > state.raised_at]
             if came_up:
-                page = self._writer.boot_measured(page, min(came_up))
-        return page
+                state = self._writer.boot_measured(state, min(came_up))
+        return state
 
     def settle(self) -> bool:
         """Forget what was sent and can take effect no more.
 
         Returns whether nobody heard what became of it: then the quantity is not known.
         """
-        page = self.page
-        if page.hire is not None and page.ceiling is None:
-            self._writer.hire_settled(page)
-        if page.fire is None or page.unsettled is not None or page.stopping is not None:
+        state = self.state
+        if state.hire is not None and state.ceiling is None:
+            self._writer.hire_settled(state)
+        if state.fire is None or state.unsettled is not None or state.stopping is not None:
             return False
         self._writer.fire_settled()
-        return not page.fire.done
+        return not state.fire.done
 
     # -- the count
 
     @property
     def stale(self) -> bool:
         """Whether a count is due although nothing is to be fired."""
-        count, now = self.page.count, self.page.now
+        count, now = self.state.count, self.state.now
         if count is None or self._uncounted:
             # The first ever, or Redis lost its data: what was published before is in no counter.
             # Or the broker has handed on what it kept, which may be finished and counted so.
@@ -118,7 +118,7 @@ class Case:
     def worth_counting(self) -> bool:
         """Whether a count may let something be fired."""
         wanted = self.decision is not None and self.decision.wants_count
-        return wanted and not self.page.fire_denied and not self.count_failed
+        return wanted and not self.state.fire_denied and not self.count_failed
 
     @property
     def _count_lasts(self) -> float:
@@ -127,7 +127,7 @@ class Case:
         A task that ends while it is counted may be in both, running and finished.
         """
         lasts = self._settings.count_interval
-        again = self.page.drift or self.page.untold_since
+        again = self.state.drift or self.state.untold_since
         return min(lasts, RECOUNT_INTERVAL) if again else lasts
 
     def count(
@@ -141,65 +141,65 @@ class Case:
 
         Others are *leaving*, of whatever pool: one may serve queues of several.
         """
-        page = self.page
+        state = self.state
         mine = [backlogs[q] for q in self.queues]
-        consuming = any(p.takes(self.queues, page.now) for p in living)
+        consuming = any(p.takes(self.queues, state.now) for p in living)
         # Only where they do not stay: what waits must not be taken for scheduled for ever.
-        published = consuming and page.scheduling
+        published = consuming and state.scheduling
         held, giving = (held_in(workers, self.queues) for workers in (living, leaving))
-        passing = published or giving.scheduled > 0 or page.stopping is not None
-        given_back = max(page.held - held.scheduled, 0)
+        passing = published or giving.scheduled > 0 or state.stopping is not None
+        given_back = max(state.held - held.scheduled, 0)
         count = take_count(
             at,
             mine,
             held,
-            {} if page.delayed else page.buckets,
+            {} if state.delayed else state.buckets,
             consuming,
             passing=passing,
             leaving=giving.scheduled,
-            parked=page.still_parked + given_back,
+            parked=state.still_parked + given_back,
         )
-        if page.delayed:
-            count = besides(count, due_by(page.buckets, page.now))
-        page = page.counted(
+        if state.delayed:
+            count = besides(count, due_by(state.buckets, state.now))
+        state = state.counted(
             count,
             seen=passing or given_back > 0 or not consuming,
-            blind=not consuming and not page.delayed,
+            blind=not consuming and not state.delayed,
         )
         # What was given back just now may be on its way into another presence. Where nobody is, a
         # task that was told of before is in a queue, or it is gone.
-        nobody = page.quantity == 0 and not living and not leaving and not page.scheduling
+        nobody = state.quantity == 0 and not living and not leaving and not state.scheduling
         # And what was told of just now may be with a worker that has not reported since.
-        reported = all(p.seen > page.scheduled_at for p in living)
-        empty = (consuming or nobody) and reported and not giving.scheduled and not page.delayed
+        reported = all(p.seen > state.scheduled_at for p in living)
+        empty = (consuming or nobody) and reported and not giving.scheduled and not state.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
-        corrections = corrected(page.buckets, due, recent, at, empty)
-        self.page = self._writer.correct_due(page, corrections)
-        self._writer.count(self.page)
+        corrections = corrected(state.buckets, due, recent, at, empty)
+        self.state = self._writer.correct_due(state, corrections)
+        self._writer.count(self.state)
         self._fresh = True
 
     # -- the decision
 
     def decide(self, *, may_call: bool, blocked: bool) -> None:
         """Decide on what is known now; without a known quantity, nothing."""
-        page, refusal = self.page, self.page.refusal
-        if page.quantity is None:
+        state, refusal = self.state, self.state.refusal
+        if state.quantity is None:
             return
         self.decision = decide(
-            View(
+            Situation(
                 minimum=self.pool.min_workers,
                 maximum=self.pool.max_workers,
-                quantity=page.quantity,
-                needed=page.needed,
+                quantity=state.quantity,
+                needed=state.needed,
                 fleet=self.fleet,
-                cordon=page.cordon,
+                cordon=state.cordon,
                 fresh=self._fresh,
                 may_call=may_call,
                 blocked=blocked or (refusal is not None and refusal.limit is None),
-                unsettled=page.unsettled,
-                stopping=page.stopping,
-                ceiling=page.ceiling,
+                unsettled=state.unsettled,
+                stopping=state.stopping,
+                ceiling=state.ceiling,
                 limit=refusal.limit if refusal else None,
                 drain_timeout=self._settings.drain_timeout,
             )
@@ -212,15 +212,15 @@ class Case:
 
     def write_decision(self) -> None:
         """Write down what is decided, before it is done."""
-        self._writer.needed(self.page.needed)
-        if self.decision is not None and self.decision.cordon != self.page.cordon:
+        self._writer.needed(self.state.needed)
+        if self.decision is not None and self.decision.cordon != self.state.cordon:
             self._writer.cordon(self.decision.cordon)
 
     # -- the change of the quantity
 
     def lowers_to(self, quantity: int) -> bool:
         """Whether it is a fire to set *quantity*."""
-        return quantity < (self.page.quantity or 0)
+        return quantity < (self.state.quantity or 0)
 
     def announce(self, quantity: int, at: float) -> None:
         """A successor must know what may still take effect, if we die before the answer.
@@ -236,10 +236,10 @@ class Case:
                 f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
             )
         self._sent(quantity, at + LOCK_SECONDS + LANDS_WITHIN)
-        cordon = self.decision.cordon if self.decision else self.page.cordon
+        cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
             names = self.fleet.names(quantity)
-            self._writer.cordon(cordon.redrawn(quantity, cordon.names, names, self.page.now))
+            self._writer.cordon(cordon.redrawn(quantity, cordon.names, names, self.state.now))
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""
@@ -257,9 +257,9 @@ class Case:
         if isinstance(outcome, Refused):
             self._refused(outcome)
             # Not after a hire of unknown outcome: one to fewer may be done last, and stop workers.
-            searches = self.page.ceiling is None and not self.lowers_to(quantity)
+            searches = self.state.ceiling is None and not self.lowers_to(quantity)
             if searches and not outcome.unknown:
-                search = self._search or Search(self.page.quantity or 0, quantity, outcome.limit)
+                search = self._search or Search(self.state.quantity or 0, quantity, outcome.limit)
                 self._search = replace(search, refused=quantity)
         return self._look_further()
 
@@ -267,17 +267,17 @@ class Case:
         """What to ask for next where the platform runs fewer than are needed."""
         if self._search is None:
             return None
-        if self.page.last_refusal is not None:
-            refusal = replace(self.page.last_refusal, limit=self._search.allowed)
-            self.page = replace(self.page, last_refusal=refusal)
+        if self.state.last_refusal is not None:
+            refusal = replace(self.state.last_refusal, limit=self._search.allowed)
+            self.state = replace(self.state, last_refusal=refusal)
             self._writer.refused(refusal)
         return self._search.next(self.pool.min_workers)
 
     def _refused(self, error: Refused) -> None:
         """The platform does nothing for this pool."""
-        now = self.page.now
+        now = self.state.now
         refusal = Refusal(str(error), now, now + REFUSED_FOR)
-        self.page = replace(self.page, last_refusal=refusal)
+        self.state = replace(self.state, last_refusal=refusal)
         self._writer.refused(refusal)
 
     def _sent(self, quantity: int, until: float) -> None:
@@ -290,16 +290,16 @@ class Case:
         if self.lowers_to(quantity):
             self._writer.fire_settled()
         else:
-            self._writer.hire_settled(self.page)
+            self._writer.hire_settled(self.state)
 
     def _done(self, asked: int, quantity: int, at: float) -> None:
-        page, action = self.page, "fire" if self.lowers_to(asked) else "hire"
+        state, action = self.state, "fire" if self.lowers_to(asked) else "hire"
         if action == "fire":
             self._writer.firing(quantity, at + STOPS_WITHIN, done=True)
         else:
-            self._writer.hire_settled(page)
+            self._writer.hire_settled(state)
             self._writer.raised(at)
-        before, reason = page.quantity or 0, _reason(page)
+        before, reason = state.quantity or 0, _reason(state)
         wall = iso(at - self._clock_offset)
         self._writer.action(
             {"at": wall, "action": action, "from": before, "to": quantity, "reason": reason}
@@ -313,34 +313,34 @@ class Case:
         """How many workers there are to be, or that there is no such pool."""
         if isinstance(answer, Refused):
             self._refused(answer)
-            self.page = replace(self.page, quantity=None)
+            self.state = replace(self.state, quantity=None)
             self.decision = None
             self._writer.quantity_unknown()
         else:
             self._learn_quantity(answer)
 
     def _learn_quantity(self, quantity: int) -> None:
-        at = self.page.now
-        self.page = replace(self.page, quantity=quantity, quantity_at=at)
+        at = self.state.now
+        self.state = replace(self.state, quantity=quantity, quantity_at=at)
         self.fleet = replace(self.fleet, quantity=quantity, quantity_at=at)
         self._writer.quantity(quantity, at)
 
     @property
     def lacks_workers(self) -> bool:
         """Whether somebody should have come up of whom nothing is heard."""
-        page = self.page
-        heard = {p.name for p in self.fleet.living if not p.silent(page.now)}
-        booting = page.raised_at is not None and page.now - page.raised_at < BOOT_GRACE
-        return len(heard) < (page.quantity or 0) and not booting
+        state = self.state
+        heard = {p.name for p in self.fleet.living if not p.silent(state.now)}
+        booting = state.raised_at is not None and state.now - state.raised_at < BOOT_GRACE
+        return len(heard) < (state.quantity or 0) and not booting
 
     def learn_running(self, running: Collection[str]) -> Collection[str]:
         """Which workers are starting or up; returns those never heard of, though they should be."""
-        page = self.page
+        state = self.state
         self.fleet = replace(self.fleet, running=running)
-        since = {name: page.missed.get(name, page.now) for name in sorted(self.fleet.unheard)}
-        self.page = replace(page, missed=since, missed_at=page.now)
-        self._writer.missed(since, page.now)
-        return [name for name, at in since.items() if page.now - at >= BOOT_GRACE]
+        since = {name: state.missed.get(name, state.now) for name in sorted(self.fleet.unheard)}
+        self.state = replace(state, missed=since, missed_at=state.now)
+        self._writer.missed(since, state.now)
+        return [name for name, at in since.items() if state.now - at >= BOOT_GRACE]
 
     # -- what comes next
 
@@ -349,21 +349,21 @@ class Case:
 
         The platform may be called from *callable_at* on.
         """
-        page, decision = self.page, self.decision
+        state, decision = self.state, self.decision
         if decision is None or decision.suppressed or (decision.quantity is not None and blocked):
-            yield max(callable_at, page.refusal.until if page.refusal else 0.0) - page.now
+            yield max(callable_at, state.refusal.until if state.refusal else 0.0) - state.now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
         if self.count_failed:
             yield RECOUNT_INTERVAL
-        elif page.count is not None:
-            yield page.count.at + self._count_lasts - page.now
-        if page.wakes_at is not None:
-            yield page.wakes_at - page.now
+        elif state.count is not None:
+            yield state.count.at + self._count_lasts - state.now
+        if state.wakes_at is not None:
+            yield state.wakes_at - state.now
 
 
-def _reason(page: Page) -> str:
+def _reason(state: PoolState) -> str:
     return (
-        f"{page.demand} tasks at {page.pool.jobs_per_worker} per worker need {page.needed}, "
-        f"limits {page.pool.min_workers} to {page.pool.max_workers}"
+        f"{state.demand} tasks at {state.pool.jobs_per_worker} per worker need {state.needed}, "
+        f"limits {state.pool.min_workers} to {state.pool.max_workers}"
     )

@@ -17,11 +17,11 @@ from celery_middle_management.agents.delayed import delayed_natively
 from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.presence import Crew, Presence
-from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, Case
+from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.queues import declared_queues, leaves_out, used_and_idle
 from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, LeaseLost, millis
 from celery_middle_management.ledger.redis import Ledger
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 
@@ -49,7 +49,7 @@ class Scaler:
         self.ledger = ledger
         self.broker = broker
         self.platform = platform
-        self.trouble = TroubleLog(logger)
+        self.trouble = LogThrottle(logger)
         self.declared_queues = declared_queues(app)
 
     def evaluate(self, lease: Lease) -> None:
@@ -81,8 +81,8 @@ class Evaluation:
         self._gone: set[str] = set()
         self._quantities_fresh = False
         delayed = delayed_natively(scaler.app)
-        self._cases = [
-            Case(
+        self._pools = [
+            PoolEvaluation(
                 pool,
                 self._settings,
                 self._snapshot,
@@ -99,14 +99,14 @@ class Evaluation:
         self._forget()
         if self._reading_due():
             self._read_quantities()
-            if any(case.lacks_workers for case in self._cases):
+            if any(each.lacks_workers for each in self._pools):
                 self._ask_running()
-        if any(case.stale for case in self._cases):
+        if any(each.stale for each in self._pools):
             self._count()
         self._decide()
         while self._learn_more():
             self._decide()
-        if any(c.change is not None for c in self._cases) and not self._quantities_fresh:
+        if any(each.change is not None for each in self._pools) and not self._quantities_fresh:
             # Somebody may have scaled by hand: what looks like a hire could stop his workers.
             self._read_quantities()
             self._decide()
@@ -117,14 +117,14 @@ class Evaluation:
 
     def _learn_more(self) -> bool:
         """Find out what the decisions want to know; returns whether anything was learned."""
-        if any(case.worth_counting for case in self._cases):
+        if any(each.worth_counting for each in self._pools):
             return self._count()
-        if any(c.decision.wants_running for c in self._cases if c.decision):
+        if any(each.decision.wants_running for each in self._pools if each.decision):
             return self._ask_running()
         return False
 
     def _settle(self) -> None:
-        unheard = [case.settle() for case in self._cases]
+        unheard = [each.settle() for each in self._pools]
         if any(unheard):
             # Until it is read, a quantity is not known.
             self._read_at = 0.0
@@ -132,8 +132,8 @@ class Evaluation:
 
     def _forget(self) -> None:
         """Drop the presences of those surely gone."""
-        gone = [p.id for c in self._cases for p in c.fleet.presences if c.fleet.gone(p)]
-        ours = {case.pool.name for case in self._cases}
+        gone = [p.id for each in self._pools for p in each.fleet.presences if each.fleet.gone(p)]
+        ours = {each.pool.name for each in self._pools}
         gone += [
             p.id
             for p in self._snapshot.presences
@@ -155,19 +155,19 @@ class Evaluation:
         for presence in living:
             for queue, tasks in presence.held.items():
                 unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
-        if any(leaves_out(c.pool, self._snapshot) for c in self._cases):
+        if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
             self._scaler.trouble.warn(
                 "queues", "more than %s queues are in use: only the latest are counted", MOST_QUEUES
             )
         at = self._time()
         try:
             backlogs = self._scaler.broker.backlogs(
-                [q for c in self._cases for q in c.queues], unacknowledged
+                [q for each in self._pools for q in each.queues], unacknowledged
             )
         except CountFailed as error:
             self._scaler.trouble.warn("count", "%s; nothing is fired until it can be", error)
-            for case in self._cases:
-                case.count_failed = True
+            for each in self._pools:
+                each.count_failed = True
             return False
         read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
         unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
@@ -175,20 +175,20 @@ class Evaluation:
             self._scaler.trouble.warn(
                 f"count {queue}", "%s; nobody of its pool is fired until it can be", failed
             )
-        leaving = [p for c in self._cases for p in c.fleet.leaving]
+        leaving = [p for each in self._pools for p in each.fleet.leaving]
         crew = Crew(living)
-        for case in self._cases:
-            case.count_failed = not unread.keys().isdisjoint(case.queues)
-            if not case.count_failed:
-                case.count(at, read, crew.of(case.queues), leaving)
+        for each in self._pools:
+            each.count_failed = not unread.keys().isdisjoint(each.queues)
+            if not each.count_failed:
+                each.count(at, read, crew.of(each.queues), leaving)
         used, idle = used_and_idle(self._snapshot, read, unread, living)
         self._changes.used_queues += used
         self._changes.idle_queues += idle
-        return not all(case.count_failed for case in self._cases)
+        return not all(each.count_failed for each in self._pools)
 
     def _decide(self) -> None:
-        for case in self._cases:
-            case.decide(may_call=self._may_call(), blocked=self._blocked())
+        for each in self._pools:
+            each.decide(may_call=self._may_call(), blocked=self._blocked())
 
     # -- calls of the platform
 
@@ -206,22 +206,24 @@ class Evaluation:
         """Whether the quantities are not known or may be out of date."""
         if self._blocked():
             return False
-        if any(c.page.quantity is None and c.page.refusal is None for c in self._cases):
+        if any(each.state.quantity is None and each.state.refusal is None for each in self._pools):
             return True
         # At 0 it was heard what became of the last change; else it may be any.
         believed = self._read_at > 0 and not self._any_hired()
         old = self._now - self._read_at >= READ_INTERVAL and not believed
-        return self._may_call() and (old or any(c.fleet.more_than_known() for c in self._cases))
+        return self._may_call() and (
+            old or any(each.fleet.more_than_known() for each in self._pools)
+        )
 
     def _any_hired(self) -> bool:
         """Whether there are workers; those that somebody hires by hand are heard of."""
-        return any(case.page.quantity for case in self._cases)
+        return any(each.state.quantity for each in self._pools)
 
     def _read_quantities(self) -> None:
         self._will_call()
         try:
             quantities = self._scaler.platform.quantities(
-                [c.pool.name for c in self._cases], self._lease.deadline
+                [each.pool.name for each in self._pools], self._lease.deadline
             )
         except PlatformError as error:
             self._failed(error)
@@ -229,8 +231,8 @@ class Evaluation:
         self._quantities_fresh = True
         self._read_at = self._now
         self._changes.set["read_at"] = str(millis(self._now))
-        for case in self._cases:
-            case.learn(quantities[case.pool.name])
+        for each in self._pools:
+            each.learn(quantities[each.pool.name])
 
     def _ask_running(self) -> bool:
         """Learn from the platform which workers are up; returns whether it has told."""
@@ -239,13 +241,13 @@ class Evaluation:
         self._will_call()
         try:
             running = self._scaler.platform.running(
-                [c.pool.name for c in self._cases], self._lease.deadline
+                [each.pool.name for each in self._pools], self._lease.deadline
             )
         except PlatformError as error:
             self._failed(error)
             return False
-        for case in self._cases:
-            for name in case.learn_running(running.get(case.pool.name, ())):
+        for each in self._pools:
+            for name in each.learn_running(running.get(each.pool.name, ())):
                 self._scaler.trouble.warn(
                     f"unheard {name}",
                     "%s is up, and nothing is heard of it: it counts as at work and is not fired. "
@@ -257,28 +259,28 @@ class Evaluation:
 
     def _act(self) -> None:
         """Write the decisions down, then carry out what they change, in one call if it can be."""
-        for case in self._cases:
-            case.write_decision()
-        wanted = {case: case.change for case in self._cases if case.change is not None}
+        for each in self._pools:
+            each.write_decision()
+        wanted = {each: each.change for each in self._pools if each.change is not None}
         while wanted:
             wanted = self._scale(wanted)
 
-    def _scale(self, wanted: Mapping[Case, int]) -> dict[Case, int]:
+    def _scale(self, wanted: Mapping[PoolEvaluation, int]) -> dict[PoolEvaluation, int]:
         """Set quantities; returns what to ask for instead where the platform has a limit."""
         # Fires first: where it has refused all, what they free can be hired elsewhere.
-        order = sorted(wanted, key=lambda case: not case.lowers_to(wanted[case]))
-        for case in order:
-            case.announce(wanted[case], self._time())
+        order = sorted(wanted, key=lambda each: not each.lowers_to(wanted[each]))
+        for each in order:
+            each.announce(wanted[each], self._time())
         self._will_call()
-        outcomes = self._outcomes({case.pool.name: wanted[case] for case in order})
+        outcomes = self._outcomes({each.pool.name: wanted[each] for each in order})
         # Redis and the platform may have taken their time since it was written down.
         self._called_at = self._time()
         self._changes.set["called_at"] = str(millis(self._called_at))
         following = {}
-        for case in order:
-            quantity = case.answered(wanted[case], outcomes[case.pool.name], self._called_at)
+        for each in order:
+            quantity = each.answered(wanted[each], outcomes[each.pool.name], self._called_at)
             if quantity is not None:
-                following[case] = quantity
+                following[each] = quantity
         errors = [e for e in outcomes.values() if isinstance(e, PlatformError)]
         trouble = [e for e in errors if not isinstance(e, Refused)]
         if not trouble:
@@ -313,17 +315,17 @@ class Evaluation:
         self._changes.clear()
 
     def _close(self) -> None:
-        for case in self._cases:
-            refusal = case.page.refusal
+        for each in self._pools:
+            refusal = each.state.refusal
             if refusal is not None and refusal.at >= self._now:
-                pool = case.pool.name
+                pool = each.pool.name
                 self._scaler.trouble.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
         waits = [
             wait
-            for case in self._cases
-            for wait in case.waits(callable_at, blocked=self._blocked())
+            for each in self._pools
+            for wait in each.waits(callable_at, blocked=self._blocked())
         ]
         if self._any_hired():
             waits.append(self._read_at + READ_INTERVAL - self._now)

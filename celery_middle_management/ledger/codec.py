@@ -12,8 +12,8 @@ from celery_middle_management.core.demand import Count
 from celery_middle_management.core.pool_state import (
     _BOOT_WEIGHT,
     BOOT_SECONDS,
-    Page,
     Parked,
+    PoolState,
     Refusal,
     Sent,
 )
@@ -21,8 +21,8 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 
 
-def read_page(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> Page:
-    """The page of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
+def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
+    """The state of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
 
     def name(entry: str) -> str:
         return f"{pool.name}/{entry}"
@@ -37,7 +37,7 @@ def read_page(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> Page:
     refusal = snapshot.document(name("refusal"))
     missed = snapshot.document(name("missed"))
     parked = snapshot.document(name("parked"))
-    return Page(
+    return PoolState(
         pool=pool,
         now=snapshot.now,
         quantity=number("quantity") if name("quantity") in snapshot.state else None,
@@ -64,48 +64,49 @@ def read_page(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> Page:
     )
 
 
-class PageWriter:
+class PoolWriter:
     """Turns what happened to a pool into changes of the ledger."""
 
-    def __init__(self, page: Page, changes: Changes) -> None:
-        self._pool = page.pool.name
+    def __init__(self, state: PoolState, changes: Changes) -> None:
+        self._pool = state.pool.name
         self._changes = changes
 
-    def fall_due(self, page: Page) -> Page:
+    def fall_due(self, state: PoolState) -> PoolState:
         """What has fallen due is as if published now."""
-        past = {w: n for w, n in page.buckets.items() if page.falls_due_at(w) <= page.now}
+        past = {w: n for w, n in state.buckets.items() if state.falls_due_at(w) <= state.now}
         if not past:
-            return page
+            return state
         tasks = sum(past.values())
         self._changes.add[self._name("published")] = tasks
         for when, n in past.items():
             self._add_due(when, -n)
-        future = {when: n for when, n in page.buckets.items() if when not in past}
-        return replace(page, published=page.published + tasks, buckets=future)
+        future = {when: n for when, n in state.buckets.items() if when not in past}
+        return replace(state, published=state.published + tasks, buckets=future)
 
-    def correct_due(self, page: Page, corrections: Mapping[int, int]) -> Page:
+    def correct_due(self, state: PoolState, corrections: Mapping[int, int]) -> PoolState:
         """Bring the due times in line with what a count found."""
         if not corrections:
-            return page
+            return state
         for when, n in corrections.items():
             self._add_due(when, n)
         buckets = {
-            w: page.buckets.get(w, 0) + corrections.get(w, 0) for w in {*page.buckets, *corrections}
+            w: state.buckets.get(w, 0) + corrections.get(w, 0)
+            for w in {*state.buckets, *corrections}
         }
-        return replace(page, buckets={w: n for w, n in buckets.items() if n > 0})
+        return replace(state, buckets={w: n for w, n in buckets.items() if n > 0})
 
-    def boot_measured(self, page: Page, first_since: float) -> Page:
+    def boot_measured(self, state: PoolState, first_since: float) -> PoolState:
         """The first worker since the last hire has come up."""
-        if page.raised_at is None:
-            return page
-        boot = page.boot + _BOOT_WEIGHT * (first_since - page.raised_at - page.boot)
+        if state.raised_at is None:
+            return state
+        boot = state.boot + _BOOT_WEIGHT * (first_since - state.raised_at - state.boot)
         self._set("boot", f"{boot:.3f}")
         self._unset("raised_at")
-        return replace(page, boot=boot, raised_at=None)
+        return replace(state, boot=boot, raised_at=None)
 
-    def count(self, page: Page) -> None:
+    def count(self, state: PoolState) -> None:
         """A count was taken."""
-        count = page.count
+        count = state.count
         if count is None:
             return
         document = {
@@ -114,19 +115,19 @@ class PageWriter:
             "running": count.running,
             "scheduled": count.scheduled,
             "restore_at": count.restore_at,
-            "drift": page.drift,
+            "drift": state.drift,
         }
         self._set("count", json.dumps(document))
-        self._set("parked", json.dumps(asdict(page.parked)))
-        if page.untold_since is None:
+        self._set("parked", json.dumps(asdict(state.parked)))
+        if state.untold_since is None:
             self._unset("untold_since")
         else:
-            self._set("untold_since", str(millis(page.untold_since)))
+            self._set("untold_since", str(millis(state.untold_since)))
         # Who tells later of what was left aside tells of what is not in the count.
-        if not page.aside:
+        if not state.aside:
             self._set("counted_at", str(millis(count.at)))
-        self._set("base_published", str(page.base_published))
-        self._set("base_finished", str(page.base_finished))
+        self._set("base_published", str(state.base_published))
+        self._set("base_finished", str(state.base_finished))
 
     def cordon(self, cordon: Cordon) -> None:
         """A cordon was drawn, or with an empty one, lifted."""
@@ -156,10 +157,10 @@ class PageWriter:
         """No lowering can take effect any more."""
         self._unset("fire")
 
-    def hire_settled(self, page: Page) -> None:
+    def hire_settled(self, state: PoolState) -> None:
         """The raise took effect, or cannot; one sent before it still may."""
-        if page.hire is not None and page.ceiling is not None:
-            self.hiring(page.hire.to, page.hire.until)
+        if state.hire is not None and state.ceiling is not None:
+            self.hiring(state.hire.to, state.hire.until)
         else:
             self._unset("hire")
 

@@ -38,7 +38,7 @@ from celery import Celery
 
 from celery_middle_management.app_path import app_path
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.secret import Secret
@@ -92,7 +92,7 @@ class LocalPlatform(Platform):
         self.pools = {pool.name: pool for pool in pools}
         self.directory = directory
         self.kill_after = kill_after
-        self._trouble = TroubleLog(logger)
+        self._trouble = LogThrottle(logger)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         """The number of workers that each pool is to have. Those of them that died are started."""

@@ -8,11 +8,11 @@ from typing import Any
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.names import number_of
-from celery_middle_management.core.pool_state import Page, iso
+from celery_middle_management.core.pool_state import PoolState, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
-from celery_middle_management.ledger.codec import read_page
+from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
 
@@ -33,11 +33,11 @@ def status_of(settings: Settings, snapshot: Snapshot, app_queues: Iterable[str] 
 
 
 def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable[str]) -> Document:
-    page = read_page(snapshot, pool)
+    state = read_pool(snapshot, pool)
     presences = snapshot.crew(pool.name)
-    living = Fleet(pool.name, snapshot.now, presences, page.quantity).living
+    living = Fleet(pool.name, snapshot.now, presences, state.quantity).living
     queues = queues_of(pool, settings, snapshot, declared)
-    draining = _draining(page, living)
+    draining = _draining(state, living)
     return {
         "name": pool.name,
         "platform": settings.platform,
@@ -45,31 +45,31 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
         # More were published to lately than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
         "workers": {
-            "current": page.quantity,
-            "needed": page.needed,
+            "current": state.quantity,
+            "needed": state.needed,
             "min": pool.min_workers,
             "max": pool.max_workers,
             "draining": draining,
             "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
-            "drains": [_drain(name, page.cordon, living, snapshot) for name in draining],
-            "unheard": _unheard(page, living, snapshot),
+            "drains": [_drain(name, state.cordon, living, snapshot) for name in draining],
+            "unheard": _unheard(state, living, snapshot),
         },
         # Whichever worker holds them: one may serve queues of several pools.
-        "tasks": _tasks(page, snapshot, queues),
-        "drift": page.drift,
-        "refused": _refused(page, snapshot),
+        "tasks": _tasks(state, snapshot, queues),
+        "drift": state.drift,
+        "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
         "next_call_at": _next_call_at(settings, snapshot),
     }
 
 
-def _draining(page: Page, living: Iterable[Presence]) -> list[str]:
+def _draining(state: PoolState, living: Iterable[Presence]) -> list[str]:
     """Cordoned workers: those heard of, and those that a number alone stands for."""
-    hired = (f"{page.pool.name}.{n}" for n in range(1, (page.quantity or 0) + 1))
+    hired = (f"{state.pool.name}.{n}" for n in range(1, (state.quantity or 0) + 1))
     living = tuple(living)
     ordered = all(number_of(p.name) is not None for p in living)
     names = {*(p.name for p in living), *(hired if ordered else ())}
-    return _sorted(name for name in names if page.cordon.holds(name))
+    return _sorted(name for name in names if state.cordon.holds(name))
 
 
 def _drain(name: str, cordon: Cordon, living: Iterable[Presence], snapshot: Snapshot) -> Document:
@@ -85,16 +85,16 @@ def _drain(name: str, cordon: Cordon, living: Iterable[Presence], snapshot: Snap
     }
 
 
-def _unheard(page: Page, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
+def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
     """Workers that are up for the platform, and of which nothing has been heard."""
     heard = {p.name for p in living}
-    missed = {name: at for name, at in page.missed.items() if page.quantity and name not in heard}
+    missed = {name: at for name, at in state.missed.items() if state.quantity and name not in heard}
     return [{"name": name, "since": _iso(missed[name], snapshot)} for name in _sorted(missed)]
 
 
-def _refused(page: Page, snapshot: Snapshot) -> Document | None:
+def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:
     """What the platform will not do for the pool, while it is not asked again."""
-    refusal = page.refusal
+    refusal = state.refusal
     if refusal is None:
         return None
     return {
@@ -105,14 +105,14 @@ def _refused(page: Page, snapshot: Snapshot) -> Document | None:
     }
 
 
-def _tasks(page: Page, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
-    live = tuple(p for p in snapshot.presences if not p.silent(page.now))
+def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
+    live = tuple(p for p in snapshot.presences if not p.silent(state.now))
     work = held_in(live, queues)
     running = work.running
-    waiting = max(page.outstanding - running, 0)
+    waiting = max(state.outstanding - running, 0)
     scheduled, held = (
-        sum(n for due, n in buckets.items() if due > page.now)
-        for buckets in (page.buckets, due_in(live, queues))
+        sum(n for due, n in buckets.items() if due > state.now)
+        for buckets in (state.buckets, due_in(live, queues))
     )
     return {
         # What workers say they run is sure, even where dead reckoning has drifted below it.
@@ -122,7 +122,7 @@ def _tasks(page: Page, snapshot: Snapshot, queues: tuple[str, ...]) -> Document:
         # Of those that wait: only the workers that hold them can begin them.
         "reserved": work.waiting,
         "scheduled": max(scheduled, held),
-        "counted_at": _iso(page.count.at if page.count else None, snapshot),
+        "counted_at": _iso(state.count.at if state.count else None, snapshot),
     }
 
 

@@ -18,11 +18,11 @@ from celery_middle_management.agents.reporter import Reporter
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED
-from celery_middle_management.core.pool_state import Page
+from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 from celery_middle_management.evaluation.scaler import Scaler
-from celery_middle_management.ledger.codec import read_page
+from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
@@ -98,9 +98,9 @@ class Office:
         wait_for(lambda: self.leases or (self.report() and self.leases), timeout)
         return self.leases.pop()
 
-    def page(self) -> Page:
+    def state(self) -> PoolState:
         """What the ledger says of the first pool."""
-        return read_page(self.ledger.snapshot(), self.settings.pools[0])
+        return read_pool(self.ledger.snapshot(), self.settings.pools[0])
 
     def close(self) -> None:
         self.ledger.close()

@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.pool_state import Page
+from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
-from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import Changes
 from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
@@ -156,7 +156,7 @@ class Scene:
         changes = Changes()
         pool = Pool("worker", None, 0, 5, 1)
         cordon = Cordon(above=above, at=seconds + micros / 1e6)
-        PageWriter(Page(pool, now=cordon.at), changes).cordon(cordon)
+        PoolWriter(PoolState(pool, now=cordon.at), changes).cordon(cordon)
         with self.redis.pipeline() as pipe:
             for name, value in changes.set.items():
                 pipe.hset(f"{PREFIX}:state", name, value)

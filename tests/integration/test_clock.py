@@ -14,7 +14,7 @@ import pytest
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import LOCK_SECONDS, Changes
 from celery_middle_management.ledger.redis import Ledger
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
@@ -106,16 +106,16 @@ def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
 def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
     it: Office, clock: SteppingRedis, step: float, told: bool
 ) -> None:
-    lease, page, changes = it.lease(), it.page(), Changes()
-    PageWriter(page, changes).firing(1, page.now + LONG)
+    lease, state, changes = it.lease(), it.state(), Changes()
+    PoolWriter(state, changes).firing(1, state.now + LONG)
     it.ledger.commit(lease, changes, next_in=1.0)
     clock.step(step)
     if told:
         it.report()
-    page = it.page()
-    assert page.unsettled == 1
-    assert page.fire is not None
-    assert 0 < page.fire.until - page.now <= LONG + 10
+    state = it.state()
+    assert state.unsettled == 1
+    assert state.fire is not None
+    assert 0 < state.fire.until - state.now <= LONG + 10
 
 
 @pytest.mark.parametrize("step", [-300.0, -3.0, 300.0])
@@ -145,9 +145,9 @@ def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
     it: Office, clock: SteppingRedis, newcomer_first: bool, at_work: bool
 ) -> None:
     """A newcomer cannot tell it from a silence of hours, and must not act on that either."""
-    lease, page, changes = it.lease(), it.page(), Changes()
-    PageWriter(page, changes).firing(1, page.now + LONG)
-    changes.set["called_at"] = str(round(page.now * 1000))
+    lease, state, changes = it.lease(), it.state(), Changes()
+    PoolWriter(state, changes).firing(1, state.now + LONG)
+    changes.set["called_at"] = str(round(state.now * 1000))
     it.ledger.commit(lease, changes, next_in=0.0)
     if at_work:
         it.report(worker())
@@ -155,12 +155,12 @@ def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
     with office(clock.url, call_interval=LONG) as newcomer:
         for reporter in (newcomer, it) if newcomer_first else (it, newcomer):
             reporter.report()
-            page = newcomer.page()
-            assert page.unsettled == 1
-            assert page.fire is not None
-            assert 0 < page.fire.until - page.now <= LONG + 10
+            state = newcomer.state()
+            assert state.unsettled == 1
+            assert state.fire is not None
+            assert 0 < state.fire.until - state.now <= LONG + 10
             called = newcomer.ledger.snapshot().time("called_at")
-            assert page.now - called < LONG
+            assert state.now - called < LONG
 
 
 def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(
@@ -222,9 +222,9 @@ def test_no_scheduled_task_is_late_because_redis_clock_steps(
     told = it.report().now
     clock.step(step)
     it.report()
-    page = it.page()
-    (due,) = page.buckets
-    assert 580 - LONG < due - page.now <= 600 - (page.now - told) + 10
+    state = it.state()
+    (due,) = state.buckets
+    assert 580 - LONG < due - state.now <= 600 - (state.now - told) + 10
 
 
 @pytest.mark.parametrize("step", [-0.5, -300.0])

@@ -8,7 +8,7 @@ import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.codec import PageWriter
+from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import Changes, LeaseLost
 from tests.integration.office import Office, office
 
@@ -32,12 +32,12 @@ def other(redis_url: str) -> Iterator[Office]:
 
 def send(it: Office, *, fire: int | None = None, hire: int | None = None) -> None:
     """As who sends changes to the platform and gets no answer."""
-    lease, page, changes = it.lease(), it.page(), Changes()
-    writer = PageWriter(page, changes)
+    lease, state, changes = it.lease(), it.state(), Changes()
+    writer = PoolWriter(state, changes)
     if fire is not None:
-        writer.firing(fire, page.now + LONG)
+        writer.firing(fire, state.now + LONG)
     if hire is not None:
-        writer.hiring(hire, page.now + LONG)
+        writer.hiring(hire, state.now + LONG)
     it.ledger.commit(lease, changes, next_in=0.0)
 
 
@@ -45,10 +45,10 @@ def test_a_fire_under_way_is_told_anew_by_who_sent_it(it: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
     it.report()
-    page = it.page()
-    assert page.unsettled == 1
-    assert page.fire is not None
-    assert LONG - 10 < page.fire.until - page.now <= LONG + 10
+    state = it.state()
+    assert state.unsettled == 1
+    assert state.fire is not None
+    assert LONG - 10 < state.fire.until - state.now <= LONG + 10
 
 
 def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other: Office) -> None:
@@ -56,7 +56,7 @@ def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other:
     other.report()
     it.redis.flushdb()
     other.report()
-    assert it.page().ceiling == 4
+    assert it.state().ceiling == 4
 
 
 def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
@@ -65,9 +65,9 @@ def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
     send(it, fire=2)
     it.redis.flushdb()
     other.report()
-    assert it.page().unsettled is None
+    assert it.state().unsettled is None
     it.report()
-    assert it.page().unsettled == 2
+    assert it.state().unsettled == 2
 
 
 def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
@@ -81,21 +81,21 @@ def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
 def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
-    lease, page, changes = other.lease(), other.page(), Changes()
-    PageWriter(page, changes).firing(3, page.now + 2 * LONG)
+    lease, state, changes = other.lease(), other.state(), Changes()
+    PoolWriter(state, changes).firing(3, state.now + 2 * LONG)
     other.ledger.commit(lease, changes, next_in=60.0)
     it.report()
-    page = it.page()
-    assert page.unsettled == 1
-    assert page.fire is not None
-    assert page.fire.until - page.now > 1.5 * LONG
+    state = it.state()
+    assert state.unsettled == 1
+    assert state.fire is not None
+    assert state.fire.until - state.now > 1.5 * LONG
 
 
 def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     send(it, fire=1, hire=4)
     other.report()
-    lease, page, changes = it.lease(), it.page(), Changes()
-    writer = PageWriter(page, changes)
+    lease, state, changes = it.lease(), it.state(), Changes()
+    writer = PoolWriter(state, changes)
     writer.fire_settled()
     changes.unset["worker/hire"] = None
     it.ledger.commit(lease, changes, next_in=0.0)
@@ -104,30 +104,30 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     it.redis.flushdb()
     other.report()
     it.report()
-    page = it.page()
-    assert page.unsettled is None
-    assert page.ceiling is None
+    state = it.state()
+    assert state.unsettled is None
+    assert state.ceiling is None
 
 
 def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: Office) -> None:
     send(it, fire=1)
     lease, changes = it.lease(), Changes()
-    PageWriter(it.page(), changes).fire_settled()
+    PoolWriter(it.state(), changes).fire_settled()
     it.redis.flushdb()
     with pytest.raises(LeaseLost):
         it.ledger.commit(lease, changes)
     it.report()
-    assert it.page().unsettled is None
+    assert it.state().unsettled is None
 
 
 def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office) -> None:
-    lease, page, changes = it.lease(), it.page(), Changes()
-    PageWriter(page, changes).firing(1, page.now + LONG)
+    lease, state, changes = it.lease(), it.state(), Changes()
+    PoolWriter(state, changes).firing(1, state.now + LONG)
     it.redis.flushdb()
     with pytest.raises(LeaseLost):
         it.ledger.commit(lease, changes)
     it.report()
-    assert it.page().unsettled is None
+    assert it.state().unsettled is None
 
 
 def test_only_who_has_lost_its_data_has_lost_it(it: Office) -> None:
@@ -147,7 +147,7 @@ def test_what_is_there_is_not_told_anew(it: Office) -> None:
     send(it, fire=1)
     it.redis.hdel(it.ledger.keys["state"], "worker/fire", "sent")
     it.report()
-    assert it.page().unsettled is None
+    assert it.state().unsettled is None
 
 
 @pytest.mark.parametrize("sent", [{"fire": 1}, {"hire": 4}])
@@ -160,18 +160,18 @@ def test_whom_it_may_stop_is_cordoned_before_anybody_evaluates(
     other.lease()
     reply = it.report(Presence("a", "worker.5", "worker", since=0.0, seen=0.0))
     assert Cordon.unpacked(reply.cordon).above in sent.values()
-    assert it.page().cordon.holds("worker.5")
+    assert it.state().cordon.holds("worker.5")
 
 
 def test_a_cordon_drawn_since_is_drawn_where_it_must_be(it: Office, other: Office) -> None:
     send(it, fire=1, hire=5)
     it.redis.flushdb()
-    lease, page, changes = other.lease(), other.page(), Changes()
-    drawn = Cordon(3, frozenset({"worker.1"}), page.now, {"worker.4": page.now})
-    PageWriter(page, changes).cordon(drawn)
+    lease, state, changes = other.lease(), other.state(), Changes()
+    drawn = Cordon(3, frozenset({"worker.1"}), state.now, {"worker.4": state.now})
+    PoolWriter(state, changes).cordon(drawn)
     other.ledger.commit(lease, changes, next_in=60.0)
     it.report()
-    cordon = it.page().cordon
+    cordon = it.state().cordon
     assert (cordon.above, cordon.names, cordon.since.keys()) == (1, drawn.names, drawn.since.keys())
     assert cordon.at > drawn.at  # so that nobody's confirmation of the old one is taken for this
 
@@ -179,8 +179,8 @@ def test_a_cordon_drawn_since_is_drawn_where_it_must_be(it: Office, other: Offic
 def test_a_cordon_that_is_wide_enough_stays(it: Office, other: Office) -> None:
     send(it, fire=3)
     it.redis.flushdb()
-    lease, page, changes = other.lease(), other.page(), Changes()
-    PageWriter(page, changes).cordon(Cordon(above=2, at=page.now))
+    lease, state, changes = other.lease(), other.state(), Changes()
+    PoolWriter(state, changes).cordon(Cordon(above=2, at=state.now))
     other.ledger.commit(lease, changes, next_in=60.0)
     it.report()
-    assert it.page().cordon == Cordon(above=2, at=page.now)
+    assert it.state().cordon == Cordon(above=2, at=state.now)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.decision import Decision, View, decide
+from celery_middle_management.core.decision import Decision, Situation, decide
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.presence import Presence
 
@@ -38,7 +38,7 @@ def cordon(above: int | None = None, *names: str, at: float = DRAWN, **since: fl
     return Cordon(above, frozenset(names), at, times)
 
 
-def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> View:
+def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> Situation:
     """A view in which everything allows to act."""
     values = {
         "minimum": 0,
@@ -48,15 +48,15 @@ def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> View
         "fresh": True,
         "may_call": True,
     }
-    return View(**values | {"quantity": quantity, "needed": needed} | known)
+    return Situation(**values | {"quantity": quantity, "needed": needed} | known)
 
 
-def unasked(seen: View) -> View:
+def unasked(seen: Situation) -> Situation:
     """The same, with the platform not asked for who is up."""
     return replace(seen, fleet=replace(seen.fleet, running=None))
 
 
-def obeyed(seen: View, decision: Decision) -> View:
+def obeyed(seen: Situation, decision: Decision) -> Situation:
     """The next view when the platform did what it was asked for and every worker heard it.
 
     Every worker is idle, and new ones are up at once.
@@ -84,7 +84,7 @@ def obeyed(seen: View, decision: Decision) -> View:
     )
 
 
-def settle(seen: View, steps: int = 5) -> View:
+def settle(seen: Situation, steps: int = 5) -> Situation:
     """Decide and obey until there is nothing more to do."""
     for _ in range(steps):
         decision = decide(seen)

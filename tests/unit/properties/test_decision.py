@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.decision import View, decide
+from celery_middle_management.core.decision import Situation, decide
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.presence import Presence
 
@@ -49,7 +49,7 @@ def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Prese
 
 
 @st.composite
-def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View:
+def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> Situation:
     """Anything that can be known of a pool, and much that can hardly be."""
     names = draw(st.sampled_from([ORDERED, UNORDERED])) if names is None else names
     cordon = draw(
@@ -89,18 +89,18 @@ def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> View
         "limit": draw(below),
         "drain_timeout": draw(st.none() | st.sampled_from([10.0, 50.0])),
     }
-    return View(**values | known)
+    return Situation(**values | known)
 
 
 @given(views())
-def test_the_quantity_is_within_limits(view: View) -> None:
+def test_the_quantity_is_within_limits(view: Situation) -> None:
     quantity = decide(view).quantity
     assert quantity is None or view.minimum <= quantity <= view.maximum
     assert quantity != view.quantity
 
 
 @given(views(**FREE), st.data())
-def test_nobody_is_fired_who_is_not_drained(view: View, data: st.DataObject) -> None:
+def test_nobody_is_fired_who_is_not_drained(view: Situation, data: st.DataObject) -> None:
     if not view.fleet.unordered or data.draw(st.booleans()):
         above = 0 if view.fleet.unordered else view.needed
         view = replace(view, cordon=replace(view.cordon, above=above, names=frozenset()))
@@ -121,49 +121,49 @@ def test_nobody_is_fired_who_is_not_drained(view: View, data: st.DataObject) -> 
 
 
 @given(views(fresh=False))
-def test_nothing_is_fired_on_anything_but_a_fresh_count(view: View) -> None:
+def test_nothing_is_fired_on_anything_but_a_fresh_count(view: Situation) -> None:
     decision = decide(view)
     assert decision.quantity is None or decision.quantity > view.quantity
 
 
 @given(views(fresh=False, unsettled=None, stopping=None, ceiling=None))
-def test_nobody_is_cordoned_on_anything_but_a_fresh_count(view: View) -> None:
+def test_nobody_is_cordoned_on_anything_but_a_fresh_count(view: Situation) -> None:
     cordon = decide(view).cordon
     names = [*ORDERED, *UNORDERED]
     assert all(view.cordon.holds(n) for n in names if cordon.holds(n))
 
 
 @given(views(blocked=True))
-def test_a_blocked_platform_is_not_called(view: View) -> None:
+def test_a_blocked_platform_is_not_called(view: Situation) -> None:
     assert decide(view).quantity is None
 
 
 @given(views(may_call=False))
-def test_between_calls_there_are_hires_from_zero_alone(view: View) -> None:
+def test_between_calls_there_are_hires_from_zero_alone(view: Situation) -> None:
     assert view.quantity == 0 or decide(view).quantity is None
 
 
 @given(views(may_call=True, blocked=False, unsettled=None, ceiling=None, limit=None))
-def test_what_is_missing_is_hired(view: View) -> None:
+def test_what_is_missing_is_hired(view: Situation) -> None:
     assume(view.needed > 0)
     view = replace(view, quantity=min(view.quantity, view.needed - 1))
     assert decide(view).quantity == view.needed
 
 
 @given(views())
-def test_after_a_hire_of_unknown_outcome_only_the_same_is_hired(view: View) -> None:
+def test_after_a_hire_of_unknown_outcome_only_the_same_is_hired(view: Situation) -> None:
     quantity = decide(view).quantity
     if view.ceiling is not None and quantity is not None:
         assert quantity == view.ceiling or quantity < view.quantity
 
 
 @given(views(unsettled=None, stopping=None, ceiling=None))
-def test_with_work_for_all_nobody_is_cordoned(view: View) -> None:
+def test_with_work_for_all_nobody_is_cordoned(view: Situation) -> None:
     assert not decide(replace(view, quantity=min(view.quantity, view.needed))).cordon
 
 
 @given(views())
-def test_nobody_who_may_yet_be_stopped_is_uncordoned(view: View) -> None:
+def test_nobody_who_may_yet_be_stopped_is_uncordoned(view: Situation) -> None:
     floors = [floor for floor in (view.unsettled, view.stopping) if floor is not None]
     assume(floors)
     cordon = decide(view).cordon
@@ -176,14 +176,14 @@ def test_nobody_who_may_yet_be_stopped_is_uncordoned(view: View) -> None:
 
 
 @given(views())
-def test_a_held_back_change_is_told_of(view: View) -> None:
+def test_a_held_back_change_is_told_of(view: Situation) -> None:
     decision = decide(view)
     assert not (decision.suppressed and decision.quantity is not None)
     assert decision.draining or not decision.cordon
 
 
 @given(views())
-def test_a_cordon_keeps_the_times_of_those_behind_it(view: View) -> None:
+def test_a_cordon_keeps_the_times_of_those_behind_it(view: Situation) -> None:
     cordon = decide(view).cordon
     for name, since in cordon.since.items():
         if cordon is not view.cordon:
@@ -194,7 +194,7 @@ def test_a_cordon_keeps_the_times_of_those_behind_it(view: View) -> None:
 
 
 @given(views(**FREE))
-def test_it_comes_to_what_is_needed_when_everybody_obeys(view: View) -> None:
+def test_it_comes_to_what_is_needed_when_everybody_obeys(view: Situation) -> None:
     calm = replace(view.fleet, running=(), missed=())
     start = obeyed(replace(view, fleet=calm), decide(view))
     assume(not start.fleet.unordered or len(start.fleet.presences) == start.quantity)

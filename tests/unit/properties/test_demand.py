@@ -23,7 +23,7 @@ from celery_middle_management.core.demand import (
     take_count,
 )
 from celery_middle_management.core.policies.backlog import workers_needed
-from celery_middle_management.core.pool_state import Page
+from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 
 NOW = 10_000.0
@@ -74,8 +74,8 @@ def test_reckoning_is_exact_when_every_task_is_told_of(
     assert reckon(count, published, done, due) == count.outstanding + published + due - done
 
 
-pages = st.builds(
-    Page,
+states = st.builds(
+    PoolState,
     pool=st.just(Pool("worker", None, 0, 10, 1)),
     now=st.just(NOW),
     published=tasks,
@@ -87,12 +87,12 @@ pages = st.builds(
 )
 
 
-@given(pages, counts, tasks)
-def test_one_count_heals_whatever_was_told(page: Page, truth: Count, later: int) -> None:
-    published = page.published + later
-    page = page.counted(truth, seen=True)
-    assert page.outstanding == truth.outstanding
-    assert replace(page, published=published).outstanding == truth.outstanding + later
+@given(states, counts, tasks)
+def test_one_count_heals_whatever_was_told(state: PoolState, truth: Count, later: int) -> None:
+    published = state.published + later
+    state = state.counted(truth, seen=True)
+    assert state.outstanding == truth.outstanding
+    assert replace(state, published=published).outstanding == truth.outstanding + later
 
 
 @given(buckets, buckets, times, st.booleans())

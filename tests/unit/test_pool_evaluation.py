@@ -11,7 +11,7 @@ from celery_middle_management.core.demand import Backlog, Held
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import SILENT, Presence
-from celery_middle_management.evaluation.pool import Case
+from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
@@ -34,7 +34,7 @@ SETTINGS = Settings(
 
 
 class Counted:
-    """A pool that has just been counted, and what is in its page of the ledger then."""
+    """A pool that has just been counted, and what is in its state of the ledger then."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class Counted:
         buckets = {"worker": due or {LATER: 200}}
         snapshot = Snapshot(now, self.state, buckets, presences, {QUEUE: now})
         changes = Changes()
-        self.case = Case(
+        self.pool = PoolEvaluation(
             *(POOL, SETTINGS, snapshot, changes),
             declared_queues=(QUEUE,),
             delayed=lambda _: delayed,
         )
-        self.was_stale = self.case.stale
-        self.case.count(now, {QUEUE: backlog}, self.case.fleet.living, self.case.fleet.leaving)
+        self.was_stale = self.pool.stale
+        self.pool.count(now, {QUEUE: backlog}, self.pool.fleet.living, self.pool.fleet.leaving)
         self.due = changes.due
         self.state |= changes.set
         for name in changes.unset:
@@ -67,12 +67,12 @@ class Counted:
     ) -> Counted:
         """The next count, a minute later or so."""
         old = {name.removeprefix("worker/"): value for name, value in self.state.items()}
-        now = self.case.page.now + after
+        now = self.pool.state.now + after
         return Counted(backlog, *presences, now=now, **old | state)
 
     @property
     def needed(self) -> int:
-        return self.case.page.needed
+        return self.pool.state.needed
 
 
 def holds(name: str, scheduled: int, running: int = 0, **said: object) -> Presence:
@@ -156,10 +156,10 @@ def test_what_the_broker_keeps_until_it_is_due_is_in_no_queue() -> None:
 def test_nobody_is_fired_before_what_is_due_has_come_and_it_is_hired_for_once() -> None:
     counted = [delayed(Backlog(arrived), now=WITHIN) for arrived in range(6)]
     assert [c.needed for c in counted] == [3, 3, 3, 3, 4, 5]
-    assert not any(c.case.page.drift for c in counted if c.case.page.count is None)
+    assert not any(c.pool.state.drift for c in counted if c.pool.state.count is None)
     busy = presence("worker.1", queues=(QUEUE,), held={QUEUE: Held(0, 2)}, seen=WITHIN)
     assert delayed(Backlog(2), busy, now=WITHIN, quantity=3).needed == 4
-    assert counted[0].case.page.wakes_at == AFTER - 0.5
+    assert counted[0].pool.state.wakes_at == AFTER - 0.5
 
 
 def test_when_it_must_have_come_it_is_counted_at_once() -> None:
@@ -168,7 +168,7 @@ def test_when_it_must_have_come_it_is_counted_at_once() -> None:
     counted = delayed(Backlog(0), now=AFTER, count=recently, finished=3)
     assert counted.was_stale
     assert counted.due == {f"worker/{BUCKET}": -3}
-    assert (counted.needed, counted.case.page.outstanding) == (0, 0)
+    assert (counted.needed, counted.pool.state.outstanding) == (0, 0)
     assert delayed(Backlog(2), now=AFTER, count=recently, finished=1).needed == 2
 
 
@@ -202,7 +202,7 @@ def burst(untold: int, told_at: float = NOW, **state: object) -> Counted:
 def test_nobody_is_hired_for_scheduled_tasks_that_are_told_of_after_the_count() -> None:
     first = burst(untold=50)
     assert first.needed == 0
-    assert RECOUNT_INTERVAL in first.case.waits(0.0, blocked=False)
+    assert RECOUNT_INTERVAL in first.pool.waits(0.0, blocked=False)
     # It goes on.
     second = first.again(Backlog(270), after=5.0, scheduled_at=millis(NOW + 4))
     assert second.needed == 0

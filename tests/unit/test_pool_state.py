@@ -1,4 +1,4 @@
-"""A pool's page of the ledger, read and written."""
+"""A pool's state in the ledger, read and written."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count
-from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN, Page, Parked, Sent
+from celery_middle_management.core.pool_state import (
+    BOOT_SECONDS,
+    TAKEN_WITHIN,
+    Parked,
+    PoolState,
+    Sent,
+)
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.ledger.codec import PageWriter, read_page
+from celery_middle_management.ledger.codec import PoolWriter, read_pool
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 
 NOW = 10_000.0
 POOL = Pool("worker", None, min_workers=0, max_workers=10, jobs_per_worker=2)
 
 
-def page(**known: Any) -> Page:
-    return Page(**{"pool": POOL, "now": NOW} | known)
+def pool_state(**known: Any) -> PoolState:
+    return PoolState(**{"pool": POOL, "now": NOW} | known)
 
 
 def snapshot(state: dict[str, str] | None = None, **known: Any) -> Snapshot:
@@ -48,7 +54,7 @@ def written(changes: Changes, before: Snapshot) -> Snapshot:
 
 
 def test_outstanding_is_dead_reckoning() -> None:
-    told = page(
+    told = pool_state(
         published=10,
         base_published=4,
         finished=5,
@@ -60,32 +66,32 @@ def test_outstanding_is_dead_reckoning() -> None:
 
 
 def test_demand_looks_ahead_by_the_time_that_a_boot_takes() -> None:
-    told = page(buckets={10_010: 1, 10_020: 2, 10_021: 4}, boot=20.0)
+    told = pool_state(buckets={10_010: 1, 10_020: 2, 10_021: 4}, boot=20.0)
     assert (told.outstanding, told.demand, told.needed) == (0, 3, 2)
     assert told.wakes_at == 10_001.0
 
 
 def test_needed_stays_within_limits() -> None:
-    assert page().needed == 0
-    assert page(published=999).needed == 10
-    assert page(pool=replace(POOL, min_workers=3)).needed == 3
+    assert pool_state().needed == 0
+    assert pool_state(published=999).needed == 10
+    assert pool_state(pool=replace(POOL, min_workers=3)).needed == 3
 
 
 def test_a_count_that_found_more_than_was_reckoned_denies_a_fire_for_a_while() -> None:
-    found_more = page(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
+    found_more = pool_state(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
     assert found_more.fire_denied
     assert not replace(found_more, now=NOW + 0.1).fire_denied
     assert not replace(found_more, drift=3).fire_denied
     assert not replace(found_more, cordon=Cordon(above=2, at=NOW - 4.9)).fire_denied
-    assert not page(drift=-3).fire_denied
+    assert not pool_state(drift=-3).fire_denied
 
 
 def test_wakes_for_what_comes_back() -> None:
     count = Count(NOW, 0, 0, 0, restore_at=NOW + 5)
-    assert page().wakes_at is None
-    assert page(count=replace(count, restore_at=None)).wakes_at is None
-    assert page(count=count).wakes_at == NOW + 5
-    assert page(count=count, buckets={10_012: 1}).wakes_at == 10_012 - BOOT_SECONDS
+    assert pool_state().wakes_at is None
+    assert pool_state(count=replace(count, restore_at=None)).wakes_at is None
+    assert pool_state(count=count).wakes_at == NOW + 5
+    assert pool_state(count=count, buckets={10_012: 1}).wakes_at == 10_012 - BOOT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -102,17 +108,20 @@ def test_wakes_for_what_comes_back() -> None:
 def test_a_fire_can_take_effect_until_its_time_is_up(
     fire: Sent | None, unsettled: int | None, stopping: int | None
 ) -> None:
-    assert (page(fire=fire).unsettled, page(fire=fire).stopping) == (unsettled, stopping)
+    assert (pool_state(fire=fire).unsettled, pool_state(fire=fire).stopping) == (
+        unsettled,
+        stopping,
+    )
 
 
 def test_counted() -> None:
-    told = page(published=10, finished=3)
+    told = pool_state(published=10, finished=3)
     after = told.counted(Count(NOW, 4, 1, 0), seen=True)
     assert (after.drift, after.outstanding) == (2, 5)
 
 
 def test_what_was_seen_to_be_parked_is_until_workers_have_come_to_it() -> None:
-    first = page(finished=3).counted(Count(NOW, 4, 1, 20, parked=20), seen=True)
+    first = pool_state(finished=3).counted(Count(NOW, 4, 1, 20, parked=20), seen=True)
     assert first.parked == Parked(20, until=3 + 4 + 1)
     assert [replace(first, finished=n).still_parked for n in (3, 8, 9)] == [20, 20, 0]
     # It does not last longer for having been believed again.
@@ -124,21 +133,21 @@ def test_what_was_seen_to_be_parked_is_until_workers_have_come_to_it() -> None:
 
 
 def test_an_empty_ledger() -> None:
-    assert read_page(snapshot(), POOL) == page()
+    assert read_pool(snapshot(), POOL) == pool_state()
 
 
 def test_no_quantity_is_not_none_at_all() -> None:
-    assert read_page(snapshot({"worker/quantity": "0"}), POOL).quantity == 0
+    assert read_pool(snapshot({"worker/quantity": "0"}), POOL).quantity == 0
 
 
 def test_other_pools_are_not_read() -> None:
     other = snapshot({"pdf/quantity": "3", "pdf/published": "9"}, due={"pdf": {10: 1}})
-    assert read_page(other, POOL) == page()
+    assert read_pool(other, POOL) == pool_state()
 
 
 def test_what_is_written_is_read_again() -> None:
     changes = Changes()
-    told = page(
+    told = pool_state(
         quantity=3,
         quantity_at=NOW - 9,
         base_published=7,
@@ -150,7 +159,7 @@ def test_what_is_written_is_read_again() -> None:
         fire=Sent(1, NOW + 30, done=True),
         raised_at=NOW - 8,
     )
-    writer = PageWriter(told, changes)
+    writer = PoolWriter(told, changes)
     writer.quantity(3, NOW - 9)
     writer.count(told)
     writer.cordon(told.cordon)
@@ -158,27 +167,27 @@ def test_what_is_written_is_read_again() -> None:
     writer.raised(NOW - 8)
     writer.needed(2)
     ledger = written(changes, snapshot(due={"worker": {11_000: 2}}))
-    assert read_page(ledger, POOL) == told
+    assert read_pool(ledger, POOL) == told
     assert ledger.number("worker/needed") == 2
     assert ledger.time("worker/counted_at") == NOW - 1
 
 
 def test_what_is_over_is_unset() -> None:
     before = snapshot({"worker/cordon": "{}", "worker/fire": '{"to": 1, "until": 20000}'})
-    assert read_page(before, POOL).unsettled == 1
+    assert read_pool(before, POOL).unsettled == 1
     changes = Changes()
-    writer = PageWriter(page(), changes)
+    writer = PoolWriter(pool_state(), changes)
     writer.cordon(Cordon())
     writer.fire_settled()
-    writer.count(page())
+    writer.count(pool_state())
     assert written(changes, before).state == {}
 
 
 @pytest.mark.parametrize(("ago", "scheduling"), [(0.0, True), (TAKEN_WITHIN, False)])
 def test_scheduled_tasks_are_on_their_way_for_a_while(ago: float, scheduling: bool) -> None:
     told = snapshot({"worker/scheduled_at": str(millis(NOW - ago))})
-    assert read_page(told, POOL).scheduling == scheduling
-    assert not read_page(snapshot(), POOL).scheduling
+    assert read_pool(told, POOL).scheduling == scheduling
+    assert not read_pool(snapshot(), POOL).scheduling
 
 
 # -- how it is written
@@ -187,62 +196,62 @@ def test_scheduled_tasks_are_on_their_way_for_a_while(ago: float, scheduling: bo
 def test_what_has_fallen_due_is_as_if_published() -> None:
     before = snapshot({"worker/published": "5"}, due={"worker": {9_990: 2, 10_000: 1, 10_010: 4}})
     changes = Changes()
-    told = read_page(before, POOL)
-    after = PageWriter(told, changes).fall_due(told)
+    told = read_pool(before, POOL)
+    after = PoolWriter(told, changes).fall_due(told)
     assert (after.published, after.buckets) == (8, {10_010: 4})
     assert after.outstanding == told.outstanding
-    assert read_page(written(changes, before), POOL) == after
+    assert read_pool(written(changes, before), POOL) == after
 
 
 def test_nothing_due_changes_nothing() -> None:
-    changes, told = Changes(), page(buckets={10_010: 1})
-    assert PageWriter(told, changes).fall_due(told) is told
+    changes, told = Changes(), pool_state(buckets={10_010: 1})
+    assert PoolWriter(told, changes).fall_due(told) is told
     assert changes == Changes()
 
 
 def test_due_times_are_corrected() -> None:
     before = snapshot(due={"worker": {11_000: 2, 12_000: 1}})
     changes = Changes()
-    told = read_page(before, POOL)
-    after = PageWriter(told, changes).correct_due(told, {11_000: 1, 12_000: -1, 13_000: 5})
+    told = read_pool(before, POOL)
+    after = PoolWriter(told, changes).correct_due(told, {11_000: 1, 12_000: -1, 13_000: 5})
     assert after.buckets == {11_000: 3, 13_000: 5}
-    assert read_page(written(changes, before), POOL) == after
+    assert read_pool(written(changes, before), POOL) == after
 
 
 def test_the_time_of_a_boot_is_measured_once_for_each_hire() -> None:
     before = snapshot({"worker/raised_at": "9970000"})
     changes = Changes()
-    told = read_page(before, POOL)
+    told = read_pool(before, POOL)
     assert told.raised_at == NOW - 30
-    after = PageWriter(told, changes).boot_measured(told, NOW - 10)
+    after = PoolWriter(told, changes).boot_measured(told, NOW - 10)
     assert (after.boot, after.raised_at) == (13.0, None)
-    assert read_page(written(changes, before), POOL) == after
-    assert PageWriter(after, changes).boot_measured(after, NOW) is after
+    assert read_pool(written(changes, before), POOL) == after
+    assert PoolWriter(after, changes).boot_measured(after, NOW) is after
 
 
 def test_an_action_is_the_last_one_and_history() -> None:
     changes = Changes()
-    PageWriter(page(), changes).action({"action": "hire", "from": 0, "to": 2})
+    PoolWriter(pool_state(), changes).action({"action": "hire", "from": 0, "to": 2})
     assert json.loads(changes.set["worker/last_action"]) == {"action": "hire", "from": 0, "to": 2}
     assert [json.loads(entry)["pool"] for entry in changes.history] == ["worker"]
 
 
 def test_a_hire_of_unknown_outcome_outlasts_a_later_one() -> None:
     before = snapshot({"worker/hire": json.dumps({"to": 3, "until": NOW + 30})})
-    told = read_page(before, POOL)
+    told = read_pool(before, POOL)
     assert told.ceiling == 3
     changes = Changes()
-    writer = PageWriter(told, changes)
+    writer = PoolWriter(told, changes)
     writer.hiring(2, NOW + 35)
-    assert read_page(written(changes, before), POOL).ceiling == 2
+    assert read_pool(written(changes, before), POOL).ceiling == 2
     writer.hire_settled(told)
-    assert read_page(written(changes, before), POOL).ceiling == 3
+    assert read_pool(written(changes, before), POOL).ceiling == 3
 
 
 @pytest.mark.parametrize("state", [{}, {"worker/hire": json.dumps({"to": 3, "until": NOW})}])
 def test_a_settled_hire_is_unset(state: dict[str, str]) -> None:
-    told = read_page(snapshot(state), POOL)
+    told = read_pool(snapshot(state), POOL)
     assert told.ceiling is None
     changes = Changes()
-    PageWriter(told, changes).hire_settled(told)
-    assert read_page(written(changes, snapshot(state)), POOL) == page()
+    PoolWriter(told, changes).hire_settled(told)
+    assert read_pool(written(changes, snapshot(state)), POOL) == pool_state()

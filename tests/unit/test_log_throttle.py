@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from celery_middle_management import log_throttle
-from celery_middle_management.log_throttle import TroubleLog
+from celery_middle_management.log_throttle import LogThrottle
 
 logger = logging.getLogger("celery_middle_management.test_trouble")
 
@@ -21,7 +21,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_once_a_minute(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
-    gate = TroubleLog(logger)
+    gate = LogThrottle(logger)
     for clock[0] in (5.0, 6.0, 64.9, 65.0, 70.0):
         gate.warn("redis", "failed at %s", clock[0])
     assert [record.getMessage() for record in caplog.records] == ["failed at 5.0", "failed at 65.0"]
@@ -30,7 +30,7 @@ def test_once_a_minute(clock: list[float], caplog: pytest.LogCaptureFixture) -> 
 
 @pytest.mark.usefixtures("clock")
 def test_each_kind_for_itself(caplog: pytest.LogCaptureFixture) -> None:
-    gate = TroubleLog(logger)
+    gate = LogThrottle(logger)
     gate.warn("redis", "one")
     gate.warn("platform", "another")
     assert [record.getMessage() for record in caplog.records] == ["one", "another"]
@@ -39,7 +39,7 @@ def test_each_kind_for_itself(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_guarded_exception_is_logged_once_a_minute_and_goes_no_further(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate = TroubleLog(logger)
+    gate = LogThrottle(logger)
     for clock[0] in (5.0, 6.0, 65.0):
         with gate.guard("a report"):
             raise LookupError(clock[0])
@@ -48,5 +48,5 @@ def test_a_guarded_exception_is_logged_once_a_minute_and_goes_no_further(
 
 
 def test_who_is_told_to_stop_stops() -> None:
-    with pytest.raises(KeyboardInterrupt), TroubleLog(logger).guard("a report"):
+    with pytest.raises(KeyboardInterrupt), LogThrottle(logger).guard("a report"):
         raise KeyboardInterrupt
