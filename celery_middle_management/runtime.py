@@ -19,6 +19,7 @@ from celery.exceptions import ImproperlyConfigured
 # up the thread that publishes, and be half imported for ever in a child forked meanwhile.
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter
+from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import (
     SignalHandlers,
     active_apps,
@@ -28,7 +29,6 @@ from celery_middle_management.agents.signals import (
 )
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
-from celery_middle_management.evaluation.scaler import Scaler
 from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms import platform_of
 from celery_middle_management.settings.model import Settings

@@ -58,7 +58,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Show workers, tasks and the last action of every pool."""
     import redis
 
-    from celery_middle_management.evaluation.queues import declared_queues
+    from celery_middle_management.agents.declared import declared_queues
     from celery_middle_management.views.status import status_of
 
     runtime = _runtime(ctx)

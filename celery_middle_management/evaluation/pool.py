@@ -6,7 +6,7 @@ What changes is put into the evaluation's changes of the ledger, and written wit
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from celery_middle_management.core.decision import Decision, Situation, decide
@@ -16,6 +16,7 @@ from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
+from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.codec import PoolWriter, read_pool
 from celery_middle_management.ledger.model import LOCK_SECONDS, Changes, Snapshot
@@ -44,14 +45,12 @@ class PoolEvaluation:
         settings: Settings,
         snapshot: Snapshot,
         changes: Changes,
-        *,
-        declared_queues: Collection[str],
-        delayed: Callable[[str], bool] = lambda _: False,
+        queues: Queues,
     ) -> None:
         presences = snapshot.crew(pool.name)
         self.pool = pool
-        self.queues = queues_of(pool, settings, snapshot, declared_queues)
-        state = read_pool(snapshot, pool, delayed=any(delayed(queue) for queue in self.queues))
+        self.queues = queues_of(pool, settings, snapshot, queues.declared)
+        state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
         self.decision: Decision | None = None
         self._settings = settings
         self._clock_offset = snapshot.offset

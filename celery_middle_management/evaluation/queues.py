@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
-
-from celery import Celery
 
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.pools import Pool
@@ -18,12 +15,6 @@ from celery_middle_management.settings.model import Settings
 FORGET_QUEUES = 300.0
 
 _EMPTY = Backlog()
-
-
-def declared_queues(app: Celery) -> tuple[str, ...]:
-    """The queues that *app* declares; ``app.amqp.queues`` grows with all that it publishes to."""
-    amqp: Any = app.amqp
-    return tuple(amqp.Queues(app.conf.task_queues))
 
 
 def queues_of(

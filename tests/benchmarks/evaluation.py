@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping
 
 from celery import Celery
 
+from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED, Batch, Record
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
-from celery_middle_management.evaluation.scaler import Scaler
 from celery_middle_management.ledger.model import Lease
 from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused

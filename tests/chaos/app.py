@@ -37,7 +37,7 @@ if not PLAIN:
         os.environ["MIDDLE_MANAGEMENT_REDIS_URL"] = own
 
     import celery_middle_management  # noqa: F401
-    from celery_middle_management.evaluation.scaler import Scaler
+    from celery_middle_management.agents.scaler import Scaler
     from celery_middle_management.ledger.model import Lease
 
 

@@ -15,13 +15,13 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agents.reporter import Reporter
+from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
-from celery_middle_management.evaluation.scaler import Scaler
 from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.ledger.redis import Ledger

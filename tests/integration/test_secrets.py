@@ -20,11 +20,11 @@ import pytest
 import redis
 from celery import Celery
 
+from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.demo.redis_server import RedisServer, free_port
-from celery_middle_management.evaluation.scaler import Scaler
 from celery_middle_management.ledger.model import Changes, Lease
 from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.platforms import PlatformError, platform_of

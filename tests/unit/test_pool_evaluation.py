@@ -12,6 +12,7 @@ from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import SILENT, Presence
 from celery_middle_management.evaluation.pool import PoolEvaluation
+from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
@@ -52,8 +53,7 @@ class Counted:
         changes = Changes()
         self.pool = PoolEvaluation(
             *(POOL, SETTINGS, snapshot, changes),
-            declared_queues=(QUEUE,),
-            delayed=lambda _: delayed,
+            Queues((QUEUE,), lambda _: delayed),
         )
         self.was_stale = self.pool.stale
         self.pool.count(now, {QUEUE: backlog}, self.pool.fleet.living, self.pool.fleet.leaving)

@@ -10,10 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-from unittest.mock import patch
-
-from celery import Celery
 
 from celery_middle_management.agents.scheduled import IMMINENT
 from celery_middle_management.brokers.base import Broker, CountFailed
@@ -22,7 +18,8 @@ from celery_middle_management.core.demand import Backlog, Held, bucket_of
 from celery_middle_management.core.names import number_of
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.evaluation import scaler
+from celery_middle_management.evaluation.evaluation import Evaluation
+from celery_middle_management.evaluation.ports import Ports, Queues
 from celery_middle_management.ledger.model import (
     EVALUATION_GAP,
     LOCK_SECONDS,
@@ -276,8 +273,10 @@ class World(Platform, Broker):
             drain_timeout=None,
             heroku=None,
         )
-        ledger: Any = self.book
-        self._scaler = scaler.Scaler(Celery(broker="memory://"), settings, ledger, self, self)
+        self._settings = settings
+        self._ports = Ports(
+            self.book, self, self, Queues((QUEUE,)), clock=lambda: self.now, warn=lambda *_: None
+        )
         self._settle(minimum, fire=False)
 
     @property
@@ -294,8 +293,7 @@ class World(Platform, Broker):
         self._memory.tell(self.book)
         self.book.dies_after = behaviour.dies_after
         try:
-            with patch.object(scaler, "monotonic", lambda: self.now):
-                scaler.Evaluation(self._scaler, Lease("", self.now)).run()
+            Evaluation(Lease("", self.now), self._settings, self._ports).run()
             self._memory.tell(self.book)
         except Died:
             self._locked_until = self.now + LOCK_SECONDS

@@ -6,26 +6,17 @@ in one step that fails if the lock has run out, so that a successor knows of it 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from time import monotonic
 
-import redis
-from celery import Celery
-
-from celery_middle_management.agents.delayed import delayed_natively
-from celery_middle_management.brokers.base import Broker, CountFailed
+from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.presence import Crew, Presence
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
-from celery_middle_management.evaluation.queues import declared_queues, leaves_out, used_and_idle
-from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, LeaseLost, millis
-from celery_middle_management.ledger.redis import Ledger
-from celery_middle_management.log_throttle import LogThrottle
-from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.evaluation.ports import Ports
+from celery_middle_management.evaluation.queues import leaves_out, used_and_idle
+from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, millis
+from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.settings.model import Settings
-
-logger = logging.getLogger("celery_middle_management")
 
 #: The quantity is read again after this time (s), for somebody may have scaled by hand.
 READ_INTERVAL = 60.0
@@ -33,64 +24,25 @@ READ_INTERVAL = 60.0
 FORGET_STRANGERS = 600.0
 
 
-class Scaler:
-    """Evaluates an app's pools. Never raises: what goes wrong is logged and tried again."""
-
-    def __init__(
-        self,
-        app: Celery,
-        settings: Settings,
-        ledger: Ledger,
-        broker: Broker,
-        platform: Platform,
-    ) -> None:
-        self.app = app
-        self.settings = settings
-        self.ledger = ledger
-        self.broker = broker
-        self.platform = platform
-        self.trouble = LogThrottle(logger)
-        self.declared_queues = declared_queues(app)
-
-    def evaluate(self, lease: Lease) -> None:
-        """Make one evaluation under *lease*."""
-        try:
-            Evaluation(self, lease).run()
-        except LeaseLost:
-            self.trouble.warn("lease", "an evaluation took too long; another one takes over")
-        except redis.RedisError as error:
-            self.trouble.warn("redis", "Redis failed during an evaluation: %s", error)
-        except Exception:
-            logger.exception("an evaluation failed")
-
-
 class Evaluation:
     """The course of one evaluation."""
 
-    def __init__(self, scaler: Scaler, lease: Lease) -> None:
-        self._scaler = scaler
-        self._settings = scaler.settings
+    def __init__(self, lease: Lease, settings: Settings, ports: Ports) -> None:
+        self._ports = ports
+        self._settings = settings
         self._lease = lease
         self._changes = Changes()
-        self._snapshot = scaler.ledger.snapshot()
-        self._read = monotonic()
+        self._snapshot = ports.ledger.snapshot()
+        self._read = ports.clock()
         self._now = self._snapshot.now
         self._called_at = self._snapshot.time("called_at")
         self._blocked_until = self._snapshot.time("blocked_until")
         self._read_at = self._snapshot.time("read_at")
         self._gone: set[str] = set()
         self._quantities_fresh = False
-        delayed = delayed_natively(scaler.app)
         self._pools = [
-            PoolEvaluation(
-                pool,
-                self._settings,
-                self._snapshot,
-                self._changes,
-                declared_queues=scaler.declared_queues,
-                delayed=delayed,
-            )
-            for pool in self._settings.pools
+            PoolEvaluation(pool, settings, self._snapshot, self._changes, ports.queues)
+            for pool in settings.pools
         ]
 
     def run(self) -> None:
@@ -156,23 +108,23 @@ class Evaluation:
             for queue, tasks in presence.held.items():
                 unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
-            self._scaler.trouble.warn(
+            self._ports.warn(
                 "queues", "more than %s queues are in use: only the latest are counted", MOST_QUEUES
             )
         at = self._time()
         try:
-            backlogs = self._scaler.broker.backlogs(
+            backlogs = self._ports.broker.backlogs(
                 [q for each in self._pools for q in each.queues], unacknowledged
             )
         except CountFailed as error:
-            self._scaler.trouble.warn("count", "%s; nothing is fired until it can be", error)
+            self._ports.warn("count", "%s; nothing is fired until it can be", error)
             for each in self._pools:
                 each.count_failed = True
             return False
         read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
         unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
         for queue, failed in unread.items():
-            self._scaler.trouble.warn(
+            self._ports.warn(
                 f"count {queue}", "%s; nobody of its pool is fired until it can be", failed
             )
         leaving = [p for each in self._pools for p in each.fleet.leaving]
@@ -222,7 +174,7 @@ class Evaluation:
     def _read_quantities(self) -> None:
         self._will_call()
         try:
-            quantities = self._scaler.platform.quantities(
+            quantities = self._ports.platform.quantities(
                 [each.pool.name for each in self._pools], self._lease.deadline
             )
         except PlatformError as error:
@@ -240,7 +192,7 @@ class Evaluation:
             return False
         self._will_call()
         try:
-            running = self._scaler.platform.running(
+            running = self._ports.platform.running(
                 [each.pool.name for each in self._pools], self._lease.deadline
             )
         except PlatformError as error:
@@ -248,7 +200,7 @@ class Evaluation:
             return False
         for each in self._pools:
             for name in each.learn_running(running.get(each.pool.name, ())):
-                self._scaler.trouble.warn(
+                self._ports.warn(
                     f"unheard {name}",
                     "%s is up, and nothing is heard of it: it counts as at work and is not fired. "
                     "Does it reach the ledger's Redis, and has it this package?",
@@ -292,7 +244,7 @@ class Evaluation:
 
     def _outcomes(self, quantities: Mapping[str, int]) -> Mapping[str, int | PlatformError]:
         try:
-            return self._scaler.platform.scale(quantities, self._lease.deadline)
+            return self._ports.platform.scale(quantities, self._lease.deadline)
         except PlatformError as error:
             return dict.fromkeys(quantities, error)
 
@@ -303,13 +255,13 @@ class Evaluation:
         self._commit()
 
     def _failed(self, error: PlatformError) -> None:
-        self._scaler.trouble.warn("platform", "%s", error)
+        self._ports.warn("platform", "%s", error)
         wait = max(error.retry_after or 0.0, self._settings.call_interval)
         self._blocked_until = self._time() + wait
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
 
     def _commit(self, next_in: float | None = None) -> None:
-        self._lease = self._scaler.ledger.commit(
+        self._lease = self._ports.ledger.commit(
             self._lease, self._changes, self._snapshot.state.get("seq", "0"), next_in
         )
         self._changes.clear()
@@ -319,7 +271,7 @@ class Evaluation:
             refusal = each.state.refusal
             if refusal is not None and refusal.at >= self._now:
                 pool = each.pool.name
-                self._scaler.trouble.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
+                self._ports.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
         waits = [
@@ -333,4 +285,4 @@ class Evaluation:
 
     def _time(self) -> float:
         """Redis' time now, from its last reading."""
-        return self._now + monotonic() - self._read
+        return self._now + self._ports.clock() - self._read

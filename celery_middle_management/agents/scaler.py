@@ -1,0 +1,62 @@
+"""Makes the evaluations of an app, whatever goes wrong with them."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+import redis
+from celery import Celery
+
+from celery_middle_management.agents.declared import declared_queues
+from celery_middle_management.agents.delayed import delayed_natively
+from celery_middle_management.brokers.base import Broker
+from celery_middle_management.evaluation.evaluation import Evaluation
+from celery_middle_management.evaluation.ports import Ledger, Ports, Queues
+from celery_middle_management.ledger.model import Lease, LeaseLost
+from celery_middle_management.log_throttle import LogThrottle
+from celery_middle_management.platforms.base import Platform
+from celery_middle_management.settings.model import Settings
+
+logger = logging.getLogger("celery_middle_management")
+
+
+class Scaler:
+    """Evaluates an app's pools. Never raises: what goes wrong is logged and tried again."""
+
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings,
+        ledger: Ledger,
+        broker: Broker,
+        platform: Platform,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._ledger = ledger
+        self._broker = broker
+        self._platform = platform
+        self._declared = declared_queues(app)
+        self._trouble = LogThrottle(logger)
+
+    def evaluate(self, lease: Lease) -> None:
+        """Make one evaluation under *lease*."""
+        try:
+            Evaluation(lease, self._settings, self._ports()).run()
+        except LeaseLost:
+            self._trouble.warn("lease", "an evaluation took too long; another one takes over")
+        except redis.RedisError as error:
+            self._trouble.warn("redis", "Redis failed during an evaluation: %s", error)
+        except Exception:
+            logger.exception("an evaluation failed")
+
+    def _ports(self) -> Ports:
+        return Ports(
+            self._ledger,
+            self._broker,
+            self._platform,
+            Queues(self._declared, delayed_natively(self._app)),
+            clock=monotonic,
+            warn=self._trouble.warn,
+        )
