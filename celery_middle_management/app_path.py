@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 from celery import Celery
 
-from celery_middle_management.platforms.base import PlatformError
-
 
 class AppPath(NamedTuple):
     """Where a Celery app is: ``str()`` of it is what ``celery -A`` takes."""
@@ -45,7 +43,7 @@ def app_path(app: Celery) -> AppPath:
     """The module and attribute that hold *app*; of several, the one nearest to ``app.main``.
 
     Raises:
-        PlatformError: no module does that another process could import.
+        LookupError: no module does that another process could import.
     """
     found: dict[str, str] = {}
     for name, module in list(sys.modules.items()):
@@ -53,10 +51,9 @@ def app_path(app: Celery) -> AppPath:
         if attribute is not None and (importable := _import_name(name, module)) is not None:
             found.setdefault(importable, attribute)
     if not found:
-        raise PlatformError(
+        raise LookupError(
             f"a worker could not import the Celery app {app.main or app!r}: make it an attribute "
-            "of a module that can be imported, such as `app` in proj/celery.py",
-            settled=True,
+            "of a module that can be imported, such as `app` in proj/celery.py"
         )
     main = app.main or ""
 

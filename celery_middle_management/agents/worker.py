@@ -32,7 +32,7 @@ from celery_middle_management.agents.scheduled import (
     one_by_one,
     queue_of_request,
 )
-from celery_middle_management.brokers.base import broker_trouble
+from celery_middle_management.brokers.discreet import broker_trouble
 from celery_middle_management.core.cordon import HEARS_WITHIN, Cordon, Orders
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.names import pool_of

@@ -9,7 +9,8 @@ from typing import Any
 import redis
 from celery import Celery
 
-from celery_middle_management.brokers.base import TIMEOUT, DiscreetBroker, Read
+from celery_middle_management.brokers.base import TIMEOUT
+from celery_middle_management.brokers.discreet import DiscreetBroker, Read
 from celery_middle_management.brokers.redis import RedisBroker
 from celery_middle_management.core.demand import Backlog
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from itertools import chain, islice
 from time import time
 from typing import Any
@@ -12,15 +13,17 @@ from typing import Any
 import redis
 from celery import Celery
 
-from celery_middle_management.brokers.base import DiscreetBroker, Read
+from celery_middle_management.brokers.discreet import DiscreetBroker, Read
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER
-from celery_middle_management.ledger.lua import script
 
 #: So many of the oldest messages, and of the newest, are looked into for whom nobody tells of.
 _SAMPLE = 100
 #: A worker tells of a message at most this long (s) after it has taken it.
 _UNTOLD = 5.0
+
+
+_COUNT = (files(__package__) / "count.lua").read_text(encoding="utf-8")
 
 
 class RedisLists:
@@ -51,7 +54,7 @@ class RedisBroker(DiscreetBroker):
     ) -> None:
         super().__init__(app)
         self._client = client
-        self._count = client.register_script(script("count"))
+        self._count = client.register_script(_COUNT)
         self._lists = RedisLists(options)
 
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:

@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from celery_middle_management.app_path import app_path
+from celery_middle_management.app_path import AppPath, app_path
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms import local_dyno
@@ -134,7 +134,7 @@ class LocalPlatform(Platform):
         """The command line of a worker."""
         queues = [] if pool.queues is None else ["-Q", ",".join(pool.queues)]
         worker = ["worker", "--loglevel", "INFO", "--hostname", f"{pool.name}.{number}@%h"]
-        app = ["-A", str(app_path(self.celery_app))]
+        app = ["-A", str(self._app_path)]
         return [sys.executable, "-m", "celery", *app, *worker, *queues]
 
     def log(self, worker: str) -> Path:
@@ -192,6 +192,13 @@ class LocalPlatform(Platform):
     def _quantities_file(self) -> Path:
         return self.directory / "quantities"
 
+    @property
+    def _app_path(self) -> AppPath:
+        try:
+            return app_path(self.celery_app)
+        except LookupError as error:
+            raise PlatformError(str(error), settled=True) from None
+
     def _start(self, pool: Pool, number: int, lock: int, deadline: float) -> None:
         worker = f"{pool.name}.{number}"
         time_left = deadline - time.monotonic()
@@ -206,7 +213,7 @@ class LocalPlatform(Platform):
         try:
             starter = subprocess.run(
                 [*python, *files, *times, "--", *self.command(pool, number)],
-                env={**app_path(self.celery_app).environment(), "DYNO": worker},
+                env={**self._app_path.environment(), "DYNO": worker},
                 stdin=lock,  # If we die now, nobody else scales before it is up.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -1,0 +1,1 @@
+"""What people and programs are told. They read, and write nothing."""

@@ -1,0 +1,1 @@
+"""From what there is to do to the workers needed."""
