@@ -3,7 +3,7 @@
 Import this package in the module that makes the Celery app, and set ``middle_management_enabled``.
 """
 
-from celery_middle_management.runtime import watch_apps
+from celery_middle_management.apps import watch_apps
 
 __all__ = ["__version__"]
 

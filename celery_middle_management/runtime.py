@@ -11,28 +11,20 @@ from functools import cached_property
 from typing import Any
 from weakref import WeakSet
 
-from celery import Celery, _state, signals
-from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
-from celery.exceptions import ImproperlyConfigured
+from celery import Celery
 
-# All that an evaluation needs, heroku3 above all: imported while tasks are published, it would hold
-# up the thread that publishes, and be half imported for ever in a child forked meanwhile.
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter
 from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import (
     SignalHandlers,
-    active_apps,
     copied,
-    handlers_of,
-    watch_publishing,
 )
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.ledger.redis import Ledger
-from celery_middle_management.platforms import platform_of
+from celery_middle_management.platforms import platform_for
 from celery_middle_management.settings.model import Settings
-from celery_middle_management.settings.reading import hide_from_celery, read_settings
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -40,75 +32,7 @@ logger = logging.getLogger("celery_middle_management")
 _IN_PROCESS = ("memory",)
 _ON_DISK = ("filesystem", "sqlite")
 
-#: The attribute of an app that its runtime is kept in.
-_ATTRIBUTE = "_middle_management"
 _runtimes: WeakSet[Runtime] = WeakSet()
-#: Apps that were looked at when something was published; they are not looked at again.
-_looked_at: WeakSet[Celery] = WeakSet()
-
-
-def set_up(app: Celery) -> None:
-    """Put *app* under middle management if its settings say so.
-
-    Raises:
-        ImproperlyConfigured: a setting is wrong.
-    """
-    settings = read_settings(app)
-    if settings is None or handlers_of(app) is not None:
-        return
-    runtime = Runtime(app, settings)
-    if runtime.handlers.claim():
-        runtime.install()
-
-
-def watch_apps() -> None:
-    """Set up every app when it is finalized, or when it publishes.
-
-    Celery finalizes an app in a worker and for its commands; a process that only calls
-    ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
-    be somebody else's, and not ready or not readable.
-    """
-    hide_from_celery()
-    _state.connect_on_app_finalize(set_up)
-    watch_publishing(_set_up_late)
-    signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
-    signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
-    os.register_at_fork(after_in_child=_after_fork)
-    for app in active_apps():
-        if app.finalized:
-            set_up(app)
-
-
-def _set_up_late() -> None:
-    """Set up the apps that nobody finalizes. Whoever publishes has read its configuration."""
-    for app in active_apps():
-        if app in _looked_at or not _configured(app):
-            continue
-        try:
-            set_up(app)
-        except ImproperlyConfigured as error:
-            logger.error("the app %r is not managed: %s", app.main, error)
-        except Exception:
-            logger.exception("the app %r is not managed", app.main)
-        # Last: another thread that publishes meanwhile does not pass by.
-        _looked_at.add(app)
-
-
-def _configured(app: Any) -> bool:
-    """Whether the configuration has been read: to read it may fail, or do whatever it does."""
-    maps: Any = getattr(vars(app).get("_conf"), "maps", ())
-    return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
-
-
-def _found(app: Any) -> Runtime | None:
-    found = getattr(app, _ATTRIBUTE, None)
-    return found if isinstance(found, Runtime) else None
-
-
-def runtime_of(app: Celery) -> Runtime | None:
-    """The runtime of *app*, None if the package is not enabled for it."""
-    app.finalize()
-    return _found(app)
 
 
 class Runtime:
@@ -117,6 +41,8 @@ class Runtime:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self.settings = settings
+        # Not once it is asked for: that may be while tasks are published.
+        self._make_platform = platform_for(settings)
         self._ledger: Ledger | None = None
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
@@ -134,7 +60,6 @@ class Runtime:
 
     def install(self) -> None:
         """Begin to count what the app does."""
-        vars(self.app)[_ATTRIBUTE] = self
         _runtimes.add(self)
         self.app.steps["consumer"].add(self._worker_step())
         # Last: other threads may be publishing already.
@@ -190,7 +115,7 @@ class Runtime:
             self.settings,
             self.ledger(),
             broker_of(self.app, self.settings, self.ledger().redis),
-            platform_of(self.app, self.settings),
+            self._make_platform(self.app),
         )
 
     def _is_ours(self, queue: str) -> bool:
@@ -226,18 +151,9 @@ class Runtime:
         self._publisher.reset()
 
 
-def _worker_init(sender: Any = None, **_: Any) -> None:
-    runtime = _found(getattr(sender, "app", None))
-    if runtime is not None:
-        runtime.worker_init()
-
-
-def _worker_shutdown(sender: Any = None, **_: Any) -> None:
-    runtime = _found(getattr(sender, "app", None))
-    if runtime is not None:
-        runtime.worker_shutdown()
-
-
 def _after_fork() -> None:
     for runtime in copied(_runtimes):
         runtime.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -127,7 +127,7 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
 
 def _runtime(ctx: click.Context) -> Runtime:
     """The runtime of the app that `-A` names."""
-    from celery_middle_management.runtime import runtime_of
+    from celery_middle_management.apps import runtime_of
     from celery_middle_management.settings.reading import read_settings
 
     app = ctx.obj.app

@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from celery_middle_management.apps import runtime_of
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.runtime import Runtime, runtime_of
+from celery_middle_management.runtime import Runtime
 
 #: Environment variables with which users steer their own apps and `celery` commands.
 _USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")

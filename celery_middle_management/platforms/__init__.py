@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from celery import Celery
 
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.platforms.heroku import HerokuPlatform
-from celery_middle_management.platforms.local import LocalPlatform, default_directory
 from celery_middle_management.settings.model import Settings
 
-__all__ = ["Platform", "PlatformError", "Refused", "platform_of"]
+__all__ = ["Platform", "PlatformError", "Refused", "platform_for"]
 
 
-def platform_of(app: Celery, settings: Settings) -> Platform:
-    """The platform that *settings* choose."""
+def platform_for(settings: Settings) -> Callable[[Celery], Platform]:
+    """What makes an app's platform as *settings* choose it. All that it needs is imported now."""
     if settings.heroku is not None:
-        return HerokuPlatform(settings.heroku)
-    return LocalPlatform(app, settings.pools, default_directory(settings.redis_url))
+        from celery_middle_management.platforms.heroku import HerokuPlatform
+
+        account = settings.heroku
+        return lambda _: HerokuPlatform(account)
+    from celery_middle_management.platforms.local import LocalPlatform, default_directory
+
+    return lambda app: LocalPlatform(app, settings.pools, default_directory(settings.redis_url))

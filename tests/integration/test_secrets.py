@@ -21,14 +21,15 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agents.scaler import Scaler
+from celery_middle_management.apps import runtime_of
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.ledger.model import Changes, Lease
 from celery_middle_management.ledger.redis import Ledger
-from celery_middle_management.platforms import PlatformError, platform_of
-from celery_middle_management.runtime import Runtime, runtime_of
+from celery_middle_management.platforms import PlatformError, platform_for
+from celery_middle_management.runtime import Runtime
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.discreet import assert_discreet
@@ -147,7 +148,7 @@ class Parts:
         assert isinstance(settings, Settings)
         self.ledger = Ledger(settings)
         self.broker = broker_of(app, settings, self.ledger.redis)
-        self.platform = platform_of(app, settings)
+        self.platform = platform_for(settings)(app)
         self.scaler = Scaler(app, settings, self.ledger, self.broker, self.platform)
 
     def read_ledger(self) -> None:
