@@ -211,7 +211,6 @@ class PoolEvaluation:
 
     def write_decision(self) -> None:
         """Write down what is decided, before it is done."""
-        self._writer.needed(self.state.needed)
         if self.decision is not None and self.decision.cordon != self.state.cordon:
             self._writer.cordon(self.decision.cordon)
 

@@ -180,10 +180,6 @@ class PoolWriter:
         """The platform knows no such pool."""
         self._unset("quantity")
 
-    def needed(self, needed: int) -> None:
-        """So many workers were found needed."""
-        self._set("needed", str(needed))
-
     def action(self, entry: Mapping[str, Any]) -> None:
         """The quantity was changed."""
         self._set("last_action", json.dumps(entry))

@@ -48,9 +48,6 @@ class Platform(ABC):
     caller must first learn what became of it.
     """
 
-    #: The value of ``middle_management_platform`` that chooses it.
-    name: str
-
     @abstractmethod
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         """The number of workers that each of *pools* is to have now."""

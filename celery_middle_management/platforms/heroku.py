@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
@@ -15,13 +16,15 @@ from tenacity import (
     wait_random,
 )
 
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.platforms.heroku_http import (
     HerokuSession,
     PassingTrouble,
-    RateLimit,
 )
 from celery_middle_management.settings.model import Heroku
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -32,11 +35,9 @@ RUNNING = frozenset({"starting", "up", "idle"})
 class HerokuPlatform(Platform):
     """Scales the app's formation. Thread-safe; keeps no connection open between calls."""
 
-    name = "heroku"
-
     def __init__(self, settings: Heroku) -> None:
         self._settings = settings
-        self._rate_limit = RateLimit()
+        self._trouble = LogThrottle(logger)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         formation = self._call(lambda app: _quantities(app.process_formation()), deadline)
@@ -101,7 +102,7 @@ class HerokuPlatform(Platform):
             stop=no_time_for_another,
             reraise=True,
         )
-        with HerokuSession(self._settings, deadline, self._rate_limit) as session:
+        with HerokuSession(self._settings, deadline, self._trouble) as session:
             result: T = retrying(session.do, work)
         return result
 

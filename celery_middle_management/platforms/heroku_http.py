@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.util import Timeout
 
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.https import Https
 from celery_middle_management.settings.model import Heroku
@@ -37,7 +38,6 @@ READ_TIMEOUT = 5.0  # s
 #: A change may take longer (s): one of which no answer came holds its pool up for a minute.
 WRITE_TIMEOUT = 8.0
 FEW_REQUESTS = 100  # of the 4,500 an hour that Heroku allows an account
-WARN_EVERY = 60.0  # s
 
 KEY = "middle_management_heroku_api_key (environment variable HEROKU_API_KEY)"
 APP = "middle_management_heroku_app (environment variable HEROKU_APP_NAME)"
@@ -61,23 +61,15 @@ class _Auth(AuthBase):
         return request
 
 
-class RateLimit:
-    """Warns, once in a while, when few requests are left."""
-
-    def __init__(self) -> None:
-        self._warned_at = -math.inf
-
-    def note(self, remaining: str | None) -> None:
-        if remaining is None or not remaining.isdecimal() or int(remaining) >= FEW_REQUESTS:
-            return
-        now = time.monotonic()
-        if now - self._warned_at >= WARN_EVERY:
-            self._warned_at = now
-            logger.warning(
-                "Heroku will take %s more requests from this account before it refuses them;"
-                " they grow again by 75 a minute. What else uses this API key?",
-                remaining,
-            )
+def warn_of_few(remaining: str | None, trouble: LogThrottle) -> None:
+    """Warn, once in a while, when few requests are left."""
+    if remaining is not None and remaining.isdecimal() and int(remaining) < FEW_REQUESTS:
+        trouble.warn(
+            "few requests",
+            "Heroku will take %s more requests from this account before it refuses them;"
+            " they grow again by 75 a minute. What else uses this API key?",
+            remaining,
+        )
 
 
 def _socket_options() -> list[tuple[int, int, int | bytes]]:
@@ -116,12 +108,12 @@ class HerokuSession(requests.Session):
     one only where there is no authentication yet, or on a redirect, and none is followed.
     """
 
-    def __init__(self, settings: Heroku, deadline: float, rate_limit: RateLimit) -> None:
+    def __init__(self, settings: Heroku, deadline: float, trouble: LogThrottle) -> None:
         super().__init__()
         self.auth = _Auth(settings.api_key)
         self._settings = settings
         self._deadline = deadline
-        self._rate_limit = rate_limit
+        self._trouble = trouble
         self._writing = False  # the last request was to change something
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Resetting())
@@ -176,7 +168,7 @@ class HerokuSession(requests.Session):
             time.monotonic() - begun,
             remaining,
         )
-        self._rate_limit.note(remaining)
+        warn_of_few(remaining, self._trouble)
         return self._refusal(response) or response
 
     def _error(

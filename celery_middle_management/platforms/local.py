@@ -79,8 +79,6 @@ class LocalPlatform(Platform):
         kill_after: seconds that a fired worker has before it is killed.
     """
 
-    name = "local"
-
     def __init__(
         self,
         celery_app: Celery,
@@ -118,17 +116,6 @@ class LocalPlatform(Platform):
             for pool, quantity in quantities.items():
                 self._scale_pool(self.pools[pool], quantity, lock, deadline)
         return dict(quantities)
-
-    def stop_all(self, deadline: float) -> None:
-        """Stop every worker of the directory, of whatever pool, and wait until they are gone."""
-        with self._locked(deadline):
-            remaining = [process for _, process in self._pid_files()]
-            for process in remaining:
-                process.stop()
-            for pool in self._quantities():
-                self._remember(pool, 0)
-        while any(process.alive for process in remaining):
-            _sleep(deadline, "workers are still stopping")
 
     def command(self, pool: Pool, number: int) -> list[str]:
         """The command line of a worker."""

@@ -27,8 +27,6 @@ _SCHEDULED = 20
 class _Steady(Platform):
     """Runs as many workers of each pool as it is asked for, at once."""
 
-    name = "steady"
-
     def __init__(self, quantity: int) -> None:
         self._quantity = quantity
 
@@ -77,7 +75,7 @@ def measure(pools: int, workers: int, rounds: int) -> Iterator[Figure]:
             began = time.perf_counter()
             scaler.evaluate(lease)
             times[counts].append((time.perf_counter() - began) * 1000)
-        assert ledger.snapshot().number("pool1/needed") == each
+        assert ledger.snapshot().number("pool1/quantity") == each
         ledger.close()
     yield median("an evaluation", times[False], "ms", limit="<= 30")
     yield median("one that counts", times[True], "ms", limit="<= 30")

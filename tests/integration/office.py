@@ -35,8 +35,6 @@ FINDER = "celery_middle_management.demo.redis_server.find_redis_server"
 class Remembering(Platform):
     """Has as many workers of each pool as it was last told."""
 
-    name = "remembering"
-
     def __init__(self) -> None:
         self.quantity: dict[str, int] = {}
 

@@ -78,6 +78,12 @@ class Stage:
         """A counter of the ledger."""
         return int(self.state().get(name, 0))
 
+    def status(self) -> dict[str, Any]:
+        """What `mm status` says of the one pool."""
+        told = self.script("import sys; app.start(['mm', 'status', '--json'])").stdout
+        [pool] = json.loads(told)["pools"]
+        return dict(pool)
+
     def presences(self) -> list[dict[str, Any]]:
         """What the workers last said."""
         values: list[str] = self.redis.hvals(  # type: ignore[assignment]

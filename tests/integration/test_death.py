@@ -73,7 +73,7 @@ def test_a_lock_whose_holder_is_dead_or_asleep(tmp_path: Path) -> None:
         it.emulator.clear_faults()
         it.wait(lambda: "another one takes over" in log.read_text(), LOCK_SECONDS + 30.0)
         assert it.changes == [(0, 2), (2, 5)]
-        written = ("worker/quantity", "worker/last_action", "worker/needed", "blocked_until")
+        written = ("worker/quantity", "worker/last_action", "blocked_until")
         assert [it.on.state().get(name) for name in written] == [state.get(n) for n in written]
 
 

@@ -20,11 +20,11 @@ import pytest
 from celery import Celery
 
 from celery_middle_management.demo.redis_server import free_port
-from celery_middle_management.platforms.local import LocalPlatform
 from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.reading import read_settings
 from tests.emulator import HerokuEmulator
+from tests.integration.local_workers import LocalWorkers
 from tests.servers import ROOT, wait_for
 
 EXAMPLES = ROOT / "examples"
@@ -239,4 +239,4 @@ def test_the_local_example_hires_and_fires(redis_url: str, tmp_path: Path) -> No
         wait_for(lambda: not workers(".json"), 90.0, log)
     finally:
         for directory in tmp_path.glob("celery-middle-management-*/*"):
-            LocalPlatform(Celery(), (), directory).stop_all(time.monotonic() + 60.0)
+            LocalWorkers(Celery(), (), directory).stop_all(time.monotonic() + 60.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -120,7 +119,7 @@ def test_the_minimum_is_kept(redis_url: str, tmp_path: Path) -> None:
         on.wait_for_quantity(3)
         on.wait_for_quantity(1)
         on.wait_until_finished(3)
-        wait_for(lambda: on.number("worker/needed") == 1)
+        wait_for(lambda: on.status()["workers"]["needed"] == 1)
         assert min(after for _, after in changes(on)) == 1
 
 
@@ -174,10 +173,11 @@ def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
     settings = {"call_interval": 1, "count_interval": 2}
     with stage(redis_url, command=None, settings=settings) as on, on.program(code):
         on.wait_for_quantity(1)
-        wait_for(lambda: "worker/missed" in on.state() and on.state()["worker/needed"] == "0", 60)
-        status = on.script("import sys; app.start(['mm', 'status', '--json'])").stdout
-        [pool] = json.loads(status)["pools"]
-        assert [worker["name"] for worker in pool["workers"]["unheard"]] == ["worker.1"]
+        wait_for(
+            lambda: on.status()["workers"]["unheard"] and not on.status()["workers"]["needed"], 60
+        )
+        [unheard] = on.status()["workers"]["unheard"]
+        assert unheard["name"] == "worker.1"
         assert on.quantity == 1
 
 

@@ -20,11 +20,12 @@ from celery import Celery
 from celery_middle_management.app_path import app_path
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer
-from celery_middle_management.platforms import dyno
+from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
 from celery_middle_management.settings.secret import Secret
 from tests.integration.apps import plain
+from tests.integration.local_workers import LocalWorkers
 from tests.servers import ROOT, wait_for
 
 POOLS = (
@@ -36,7 +37,7 @@ STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEE
 CRASHING = "import os; print(os.getpid(), os.environ['DYNO'], flush=True)"
 
 
-class Scripts(LocalPlatform):
+class Scripts(LocalWorkers):
     """Runs a script instead of ``celery worker``, which is quick to start."""
 
     def __init__(self, directory: Path, script: str = SLEEP, kill_after: float = 30.0) -> None:
@@ -60,7 +61,7 @@ def processes(directory: Path) -> set[int]:
             arguments = path.read_text(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if str(directory) in arguments and dyno.started_at(int(path.parent.name)) is not None:
+        if str(directory) in arguments and local_dyno.started_at(int(path.parent.name)) is not None:
             found.add(int(path.parent.name))
     return found - {os.getpid()}
 
@@ -119,7 +120,7 @@ def kill(platform: LocalPlatform, *workers: str) -> None:
     pids = [pid_of(platform, worker) for worker in workers]
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: all(dyno.started_at(pid) is None for pid in pids))
+    wait_for(lambda: all(local_dyno.started_at(pid) is None for pid in pids))
 
 
 @pytest.mark.parametrize("look", [True, False], ids=["looked at before", "at once"])
@@ -193,7 +194,7 @@ def test_a_real_worker_runs_tasks_under_its_name_from_its_pools_queues(
 ) -> None:
     monkeypatch.setenv("BROKER_URL", redis_url)
     monkeypatch.setenv("RESULT_BACKEND", redis_url)
-    platform = LocalPlatform(plain.app, POOLS, directory)
+    platform = LocalWorkers(plain.app, POOLS, directory)
     platform.scale({"worker": 1, "pdf": 1}, soon())
     with Celery(broker=redis_url, backend=redis_url) as app:
         where = app.signature(plain.where.name)
@@ -315,7 +316,7 @@ def test_a_worker_that_ignores_sigterm_is_killed_and_its_name_is_free_meanwhile(
     assert platform.scale({"worker": 0}, soon()) == {"worker": 0}
     assert platform.scale({"worker": 1}, soon()) == {"worker": 1}
     assert pid_of(platform, "worker.1") != old
-    wait_for(lambda: dyno.started_at(old) is None, message="it was not killed")
+    wait_for(lambda: local_dyno.started_at(old) is None, message="it was not killed")
     platform.scale({"worker": 0}, soon())
     wait_for(lambda: not processes(directory), message="a worker was not killed")
 
@@ -371,7 +372,16 @@ def test_a_second_dyno_of_a_name_gives_way(directory: Path) -> None:
     platform.scale({"worker": 1}, soon())
     files = ["--pid-file", f"{directory}/worker.1.json", "--log", f"{directory}/second.log"]
     second = subprocess.run(
-        [sys.executable, dyno.__file__, *files, "--", sys.executable, "-c", SLEEP, str(directory)],
+        [
+            sys.executable,
+            local_dyno.__file__,
+            *files,
+            "--",
+            sys.executable,
+            "-c",
+            SLEEP,
+            str(directory),
+        ],
         capture_output=True,
         check=False,
         text=True,
@@ -549,13 +559,13 @@ def test_how_a_worker_can_import_the_app(
 def test_ps_tells_a_process_from_another_where_there_is_no_proc() -> None:
     process = subprocess.Popen([sys.executable, "-c", SLEEP])
     try:
-        first = dyno._started_at_by_ps(process.pid)
+        first = local_dyno._started_at_by_ps(process.pid)
         assert first is not None
-        assert dyno._started_at_by_ps(process.pid) == first
+        assert local_dyno._started_at_by_ps(process.pid) == first
     finally:
         process.kill()
     # Not reaped yet, it is a zombie at most.
-    wait_for(lambda: dyno._started_at_by_ps(process.pid) is None)
-    wait_for(lambda: dyno.started_at(process.pid) is None)
+    wait_for(lambda: local_dyno._started_at_by_ps(process.pid) is None)
+    wait_for(lambda: local_dyno.started_at(process.pid) is None)
     process.wait()
-    assert dyno._started_at_by_ps(process.pid) is None
+    assert local_dyno._started_at_by_ps(process.pid) is None

@@ -17,7 +17,7 @@ from celery import Celery
 from kombu import Connection
 
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server, free_port
-from celery_middle_management.platforms import dyno
+from celery_middle_management.platforms import local_dyno
 from celery_middle_management.slacker import slack, slack_for
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import ROOT, start_worker, wait_for
@@ -36,7 +36,7 @@ def client(server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def is_dead(pid: int) -> bool:
-    return dyno.started_at(pid) is None
+    return local_dyno.started_at(pid) is None
 
 
 def test_redis_server_answers_until_its_context_ends() -> None:

@@ -165,10 +165,8 @@ def test_what_is_written_is_read_again() -> None:
     writer.cordon(told.cordon)
     writer.firing(1, NOW + 30, done=True)
     writer.raised(NOW - 8)
-    writer.needed(2)
     ledger = written(changes, snapshot(due={"worker": {11_000: 2}}))
     assert read_pool(ledger, POOL) == told
-    assert ledger.number("worker/needed") == 2
     assert ledger.time("worker/counted_at") == NOW - 1
 
 

@@ -231,8 +231,6 @@ class Book:
 class World(Platform, Broker):
     """All there is, as it really is; *numbered* dynos are stopped from the highest number down."""
 
-    name = "played"
-
     def __init__(self, minimum: int, numbered: bool) -> None:
         pool = Pool(POOL, (QUEUE,), minimum, MAXIMUM, jobs_per_worker=4)
         self.minimum = minimum
