@@ -12,11 +12,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from celery import Celery, _state, signals
-from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
+from celery import Celery, signals
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management.agents.signals import active_apps, handlers_of, watch_publishing
+from celery_middle_management.agents.celery_internals import active_apps, configured, on_finalize
+from celery_middle_management.agents.signals import handlers_of, watch_publishing
 from celery_middle_management.settings.reading import hide_from_celery, read_settings
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def watch_apps() -> None:
     be somebody else's, and not ready or not readable.
     """
     hide_from_celery()
-    _state.connect_on_app_finalize(set_up)
+    on_finalize(set_up)
     watch_publishing(_set_up_late)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
@@ -80,7 +80,7 @@ def watch_apps() -> None:
 def _set_up_late() -> None:
     """Set up the apps that nobody finalizes. Whoever publishes has read its configuration."""
     for app in active_apps():
-        if app in _looked_at or not _configured(app):
+        if app in _looked_at or not configured(app):
             continue
         try:
             set_up(app)
@@ -90,12 +90,6 @@ def _set_up_late() -> None:
             logger.exception("the app %r is not managed", app.main)
         # Last: another thread that publishes meanwhile does not pass by.
         _looked_at.add(app)
-
-
-def _configured(app: Any) -> bool:
-    """Whether the configuration has been read: to read it may fail, or do whatever it does."""
-    maps: Any = getattr(vars(app).get("_conf"), "maps", ())
-    return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
 
 
 def _found(app: Any) -> Runtime | None:

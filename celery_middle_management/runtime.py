@@ -13,13 +13,11 @@ from weakref import WeakSet
 
 from celery import Celery
 
+from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter
 from celery_middle_management.agents.scaler import Scaler
-from celery_middle_management.agents.signals import (
-    SignalHandlers,
-    copied,
-)
+from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.ledger.redis import Ledger

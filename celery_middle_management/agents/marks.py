@@ -13,6 +13,8 @@ from typing import Any
 
 from celery.utils.imports import instantiate
 
+from celery_middle_management.agents.celery_internals import CREATE_SENDER
+
 #: The header of the mark. It travels with the message, and means nothing in another process.
 MARK = "mm_app"
 
@@ -24,7 +26,6 @@ class Mark(str):
 
 
 _SEND = "send_task_message"
-_CREATE = "_create_task_sender"
 
 
 def mark_messages(app: Any, mark: Mark) -> None:
@@ -60,11 +61,11 @@ def _as_it_is(made: Any) -> Any:
 
 
 def _mark_messages(amqp: Any, mark: Mark) -> None:
-    create = getattr(amqp, _CREATE, None)
+    create = getattr(amqp, CREATE_SENDER, None)
     if _SEND in vars(amqp) or create is None:
         setattr(amqp, _SEND, _marking(getattr(amqp, _SEND), mark))
     else:
-        setattr(amqp, _CREATE, lambda: _marking(create(), mark))
+        setattr(amqp, CREATE_SENDER, lambda: _marking(create(), mark))
 
 
 def _marking(send: Callable[..., Any], mark: Mark) -> Callable[..., Any]:

@@ -25,6 +25,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management.agents.bell import Bell
+from celery_middle_management.agents.celery_internals import idle_redis
 from celery_middle_management.agents.run_times import BEGINS_WITHIN, RunTimes, room
 from celery_middle_management.agents.scheduled import give_back, overdue
 
@@ -129,10 +130,8 @@ class Prefetch:
         Who consumes asks it for tasks as often; who does not, but works for minutes, would lose the
         connection (Heroku's Redis closes one after 5 minutes), and give back what it runs.
         """
-        channel = getattr(self._consumer.task_consumer, "channel", None)
-        client = getattr(channel, "__dict__", {}).get("client")
-        connection: Any = getattr(client, "connection", None)
-        if getattr(channel, "_in_poll", True) or getattr(connection, "_sock", None) is None:
+        connection = idle_redis(getattr(self._consumer.task_consumer, "channel", None))
+        if connection is None:
             return
         connection.send_command("PING", check_health=False)
         if not connection.can_read(timeout=_ANSWERS_WITHIN):

@@ -18,6 +18,7 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from celery_middle_management.agents.celery_internals import timer_heap
 from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
 from celery_middle_management.core.headers import HEADER
@@ -87,12 +88,11 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
 def overdue(consumer: Any) -> list[Request]:
     """The requests in the consumer's timer that have fallen due, and are about to be begun.
 
-    The timer is a heap, so only what is due is looked at. That of gevent and eventlet is none, and
-    counts as empty.
+    The timer is a heap, so only what is due is looked at.
     """
-    heap: Any = getattr(getattr(consumer.timer, "schedule", consumer.timer), "_queue", None)
+    heap = timer_heap(consumer.timer)
     found: list[Request] = []
-    now, places = monotonic(), [0] if isinstance(heap, list) else []
+    now, places = monotonic(), [0]
     while places:
         place = places.pop()
         # A timer with a thread of its own may take some away meanwhile.

@@ -14,9 +14,10 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
-from celery import Celery, _state, signals, states
+from celery import Celery, signals, states
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.delayed import without_delay
 from celery_middle_management.agents.marks import MARK, Mark, mark_messages
 from celery_middle_management.agents.routing import Routes
@@ -205,20 +206,6 @@ def handlers_of(app: Any) -> SignalHandlers | None:
     """The handlers of *app*, None if it is not managed."""
     found = getattr(app, _ATTRIBUTE, None)
     return found if isinstance(found, SignalHandlers) else None
-
-
-def active_apps() -> list[Any]:
-    """Every app of the process."""
-    return copied(_state._get_active_apps())  # type: ignore[attr-defined]
-
-
-def copied(weak: WeakSet[Any]) -> list[Any]:
-    """A copy of a set that other threads may add to meanwhile."""
-    while True:
-        try:
-            return list(weak)
-        except RuntimeError:
-            continue
 
 
 def watch_publishing(set_up_late: Callable[[], None]) -> None:

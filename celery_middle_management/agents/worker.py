@@ -22,6 +22,7 @@ from celery import bootsteps
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from celery_middle_management.agents.celery_internals import jobs
 from celery_middle_management.agents.gate import Gate
 from celery_middle_management.agents.prefetch import Prefetch
 from celery_middle_management.agents.reporter import Reporter, see_off
@@ -163,7 +164,7 @@ class WorkerAgent:
             full=self._prefetch.full,
             busy=max(
                 len({*limited, *reserved, *active}) + scheduled.imminent,
-                _jobs(self._consumer.pool),
+                jobs(self._consumer.pool),
             ),
             returning=returning,
             queues=tuple(self._app.amqp.queues.consume_from),
@@ -278,8 +279,3 @@ def _copy(requests: Iterable[Request]) -> set[Request]:
             return set(requests)
         except RuntimeError:
             continue
-
-
-def _jobs(pool: Any) -> int:
-    """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
-    return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
