@@ -28,6 +28,7 @@ from celery_middle_management.agents.bell import Bell
 from celery_middle_management.agents.celery_internals import idle_redis
 from celery_middle_management.agents.run_times import BEGINS_WITHIN, RunTimes, room
 from celery_middle_management.agents.scheduled import give_back, overdue
+from celery_middle_management.agents.tap import Tap, can_turn
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -78,25 +79,20 @@ class Prefetch:
     @property
     def full(self) -> bool:
         """Whether it takes nothing now, for it could not begin it."""
-        return self._limited and self._started and not self._open
+        return self._limited and self._started and not self._tap.open
 
     def start(self) -> None:
         """The consumer has a new connection, and is about to consume."""
         consumer, tasks = self._consumer, self._consumer.task_consumer
-        self._started = self._open = self._changing = self._napping = self._put_off = False
-        self._apart = self._leaves_alone()
+        self._started = self._napping = self._put_off = False
+        self._apart = not can_turn(self._consumer)
         self._limited = not self._apart
         if self._apart:
             return
         self._thread, self._short_in_a_row = threading.get_ident(), 0
         # A tag of the old connection cannot be acknowledged any more.
         self._held = {r: held._replace(late=False) for r, held in self._held.items()}
-        self._arrived: list[Any] = []
-        self._pushes = consumer.connection.transport.driver_type == "amqp"
-        self._global = self._narrow = self._stale = False
-        self._sent = -1
-        self._cancel_all, self._consume_all = tasks.cancel, tasks.consume
-        self._set_count = tasks.qos
+        self._tap = Tap(consumer, self._came_meanwhile, self._ring)
         tasks.consume, tasks.qos = self._consume, self._qos
         if consumer.hub is not None:
             self._seen: object = None
@@ -175,7 +171,7 @@ class Prefetch:
 
     def _take(self, request: Request, task: str) -> None:
         self._held[request] = _Held(task, monotonic(), bool(request.task.acks_late))
-        self._stale = True
+        self._tap.used = True
         if self._run_times.of(task) > self._short:
             self._short_in_a_row = 0
             self._limited = True
@@ -197,14 +193,16 @@ class Prefetch:
         self._handle = receive
         return receive
 
+    def _came_meanwhile(self, message: Any) -> None:
+        self._handle(message)
+
     def _takes(self, message: Any) -> bool:
         """Whether a message that has come is taken; if not, it is kept for later or given back."""
-        if self._changing:
-            self._arrived.append(message)
+        if self._tap.keeps(message):
             return False
         if self._room() <= 0:
             self._settle()
-        if self._open or (message.headers or {}).get("eta") or not self._goes_back(message):
+        if self._tap.open or (message.headers or {}).get("eta") or not self._goes_back(message):
             return True
         message.requeue()
         return False
@@ -213,24 +211,23 @@ class Prefetch:
         self._started = True
         if self._limited and self._room() <= 0:
             return
-        self._open, self._narrow = True, self._limited
-        self._change(lambda: self._consume_all(*args, **kwargs))
+        self._tap.turn_on(*args, narrow=self._limited, **kwargs)
 
     def _qos(
         self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False
     ) -> None:
         """Celery sets its prefetch count."""
-        self._global, self._celerys = apply_global, prefetch_count
-        if not self._pushes or self._apart:
-            self._set_count(prefetch_size, prefetch_count, apply_global)
+        self._celerys, tap = prefetch_count, self._tap
+        tap.shared = apply_global
+        if not tap.pushes or self._apart:
+            tap.set_count(prefetch_size, prefetch_count, apply_global)
             return
-        self._stale = self._limited
+        tap.used = self._limited
         if threading.get_ident() == self._thread:
             self._settle()
         else:  # a task that is acknowledged after a lost connection, by a thread of the pool
             self._put_off = True
-            if self._bell is not None:
-                self._bell.ring()
+            self._ring()
 
     # -- the loop's thread
 
@@ -247,7 +244,7 @@ class Prefetch:
             if monotonic() - looked >= 1.0:
                 looked = monotonic()
                 self.keep_alive()
-            waits = self._limited and (self._held or not self._open)
+            waits = self._limited and (self._held or not self._tap.open)
             return drain_events(
                 timeout=min(timeout or _LOOK, _LOOK) if waits else timeout, **kwargs
             )
@@ -278,14 +275,14 @@ class Prefetch:
             return
         self._settle()
         self._nap()
-        if self._pushes:
+        if self._tap.pushes:
             # We may have read more than we waited for, off a socket that has no more to say (TLS).
             connection = self._consumer.connection
             connection.transport.on_readable(connection.connection, self._consumer.hub)
 
     def _nap(self) -> None:
         # Not while the loop prepares to wait: it knows by then for how long.
-        if not self._open and not self._napping:
+        if not self._tap.open and not self._napping:
             self._napping = True
             self._consumer.hub.call_later(_LOOK, self._wake)
 
@@ -323,7 +320,7 @@ class Prefetch:
 
     def _settle(self) -> None:
         """Consume as much as there is room for."""
-        if self._changing or not self._running:
+        if self._tap.turning or not self._running:
             return
         try:
             self._adjust()
@@ -340,47 +337,35 @@ class Prefetch:
             self._held.clear()
         space = self._room() if self._limited else None
         if space is not None and space <= 0:
-            if self._open and self._leaves_alone():  # a queue was added meanwhile
+            if self._tap.open and not can_turn(self._consumer):  # a queue was added meanwhile
                 self._leave()
             else:
-                self._stop()
+                self._tap.turn_off()
             return
-        if self._pushes:
-            self._push(space)
-        if self._started and not self._open:
-            self._open, self._narrow, self._stale = True, self._limited, False
-            self._change(self._consume_all)
+        if self._tap.pushes:
+            self._allow(space)
+        if self._started and not self._tap.open:
+            self._tap.used = False
+            self._tap.turn_on(narrow=self._limited)
 
     def _leave(self) -> None:
         """Leave it to Celery until the next connection."""
         self._apart, self._limited = True, False
-        if self._pushes:
-            self._push(None)
+        if self._tap.pushes:
+            self._allow(None)
         if self._started:
-            self._change(self._consume_all)
+            self._tap.turn_on(narrow=False)
 
-    def _stop(self) -> None:
-        if self._open:
-            self._open = False
-            self._change(self._cancel_all)
-
-    def _push(self, space: int | None) -> None:
-        """Have the broker push no more than there is room for."""
+    def _allow(self, space: int | None) -> None:
+        """Have the broker push no more than there is room for, or what Celery wants."""
         count = self._celerys if space is None else self._count(space)
-        narrowed = self._narrow or space is not None
-        if count == self._sent and not (self._stale and self._open and not self._global):
-            return
-        if not self._global and narrowed:
-            # It holds for each queue alone, and for consumers that begin afterwards.
-            self._stop()
-        self._sent, self._stale = count, False
-        self._change(lambda: self._set_count(0, count, self._global))
+        self._tap.allow(count, narrow=space is not None)
 
     def _count(self, space: int) -> int:
         """The prefetch count: it includes what is delivered and not yet acknowledged."""
         consumer = self._consumer
         unacknowledged = 0
-        if self._global:
+        if self._tap.shared:
             buckets = list(consumer.task_buckets.values())
             unacknowledged = (
                 sum(held.late and not r.acknowledged for r, held in list(self._held.items()))
@@ -392,21 +377,9 @@ class Prefetch:
             count = min(count, self._celerys)
         return count if count <= _MOST else 0
 
-    def _change(self, change: Callable[[], Any]) -> None:
-        """Talk to the broker: what it delivers before it answers is looked at afterwards."""
-        self._changing = True
-        try:
-            change()
-        except self._consumer.channel_errors as error:
-            # Such as for a queue that is gone: a new connection declares it.
-            raise ConnectionError(f"could not consume: {error}") from error
-        finally:
-            self._changing = False
-            arrived, self._arrived = self._arrived, []
-            if self._bell is not None:
-                self._bell.ring()
-        for message in arrived:
-            self._handle(message)
+    def _ring(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
 
     def _any_long(self) -> bool:
         return any(
@@ -417,24 +390,3 @@ class Prefetch:
         autoscaler = getattr(self._consumer.controller, "autoscaler", None)
         slots = autoscaler.max_concurrency if autoscaler else self._consumer.pool.num_processes
         return max(int(slots), 1)
-
-    def _leaves_alone(self) -> bool:
-        """Whether a queue or broker here does not bear that its consumer leaves for a while."""
-        consumer = self._consumer
-        known = consumer.connection.transport.driver_type in ("redis", "amqp")
-        bounded = consumer.prefetch_multiplier > 0
-        queues = consumer.task_consumer.queues
-        return not (known and bounded) or any(map(_needs_its_consumer, queues))
-
-
-def _needs_its_consumer(queue: Any) -> bool:
-    """Whether a queue is lost, or taken over by another consumer, when it is not consumed from."""
-    arguments = queue.queue_arguments or {}
-    return bool(
-        queue.auto_delete
-        or queue.exclusive
-        or queue.no_ack
-        or queue.expires
-        or (queue.exchange and queue.exchange.type == "fanout")
-        or {"x-expires", "x-single-active-consumer"} & {*arguments}
-    )
