@@ -20,7 +20,7 @@ from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms import platform_for
 from celery_middle_management.settings.model import Settings
 
@@ -41,7 +41,7 @@ class Runtime:
         self.settings = settings
         # Not once it is asked for: that may be while tasks are published.
         self._make_platform = platform_for(settings)
-        self._ledger: Ledger | None = None
+        self._ledger: RedisLedger | None = None
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
         twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
@@ -75,10 +75,10 @@ class Runtime:
         """The reporter of this process."""
         return Reporter(self.settings, self._tally, self.ledger, self._scaler)
 
-    def ledger(self) -> Ledger:
+    def ledger(self) -> RedisLedger:
         """The ledger, over this process's one connection."""
         if self._ledger is None:
-            self._ledger = Ledger(self.settings)
+            self._ledger = RedisLedger(self.settings)
         return self._ledger
 
     @cached_property

@@ -17,13 +17,13 @@ import redis
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.model import (
     LOCK_SECONDS,
     LONGEST_HOLD,
     Lease,
     Reply,
 )
-from celery_middle_management.ledger.redis import Ledger
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings
 

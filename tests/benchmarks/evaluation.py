@@ -14,7 +14,7 @@ from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Lease
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
@@ -58,7 +58,7 @@ def measure(pools: int, workers: int, rounds: int) -> Iterator[Figure]:
         )
         settings = read_settings(app)
         assert settings is not None
-        ledger = Ledger(settings)
+        ledger = RedisLedger(settings)
         scaler = Scaler(
             app, settings, ledger, broker_of(app, settings, ledger.redis), _Steady(each)
         )
@@ -94,7 +94,7 @@ def _worker(name: str, queue: str) -> Presence:
     )
 
 
-def _publish(ledger: Ledger, settings: Settings, tasks: int) -> None:
+def _publish(ledger: RedisLedger, settings: Settings, tasks: int) -> None:
     batch = Batch(settings.pool_name)
     due = time.time() + 7200
     for pool in settings.pools:
@@ -106,7 +106,7 @@ def _publish(ledger: Ledger, settings: Settings, tasks: int) -> None:
     ledger.report(batch)
 
 
-def _lease(ledger: Ledger, crew: Collection[Presence]) -> Lease:
+def _lease(ledger: RedisLedger, crew: Collection[Presence]) -> Lease:
     """Have every worker report, and win the lock."""
     for presence in crew:
         ledger.report(Batch(), presence.id, presence)
@@ -117,7 +117,7 @@ def _lease(ledger: Ledger, crew: Collection[Presence]) -> Lease:
     return lease
 
 
-def _forget_counts(ledger: Ledger, settings: Settings) -> None:
+def _forget_counts(ledger: RedisLedger, settings: Settings) -> None:
     names = [f"{pool.name}/count" for pool in settings.pools]
     ledger.redis.hdel(ledger.keys["state"], *names)
 

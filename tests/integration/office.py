@@ -24,7 +24,7 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Lease, Reply
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.reading import read_settings
 from tests.servers import wait_for
@@ -65,7 +65,7 @@ class Office:
         self.settings = found
         self.platform = Remembering()
         self.tally = Tally()
-        self.ledger = Ledger(found)
+        self.ledger = RedisLedger(found)
         self.redis = self.ledger.redis
         self.scaler = Scaler(
             self.app, found, self.ledger, broker_of(self.app, found, self.redis), self.platform

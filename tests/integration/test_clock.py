@@ -16,7 +16,7 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import LOCK_SECONDS, Changes
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for
 
@@ -270,7 +270,7 @@ def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
         assert it.platform.quantity == {"worker": 4}
 
 
-def move_times(ledger: Ledger, seconds: float, *, known: bool) -> None:
+def move_times(ledger: RedisLedger, seconds: float, *, known: bool) -> None:
     """Move all times that the ledger has so far ahead; without the newest if it is not *known*."""
     client, keys = ledger.redis, ledger.keys
     state: Any = client.hgetall(keys["state"])

@@ -19,7 +19,7 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger import connection
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.scenes import PREFIX, scene
@@ -37,7 +37,7 @@ class Process:
 
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
-        self.ledger = Ledger(settings)
+        self.ledger = RedisLedger(settings)
         self.reporter = Reporter(settings, self.tally, lambda: self.ledger, lambda: self)
         self.leases: list[Lease] = []
         #: What it does between reading the ledger and giving the lock up.
@@ -257,7 +257,7 @@ def test_redis_that_failed_is_not_waited_for(
         process.reporter.report()
         process.ledger.close()
         monkeypatch.undo()
-        process.ledger = Ledger(settings)
+        process.ledger = RedisLedger(settings)
         assert process.leave() < reporter.FAILING_EXIT_TIMEOUT + QUICK
     finally:
         redis_server.resume()

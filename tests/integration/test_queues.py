@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.agents.declared import declared_queues
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.evaluation.queues import FORGET_QUEUES, queues_of
-from celery_middle_management.ledger import redis as module
+from celery_middle_management.ledger import ledger as module
 from celery_middle_management.ledger.model import MOST_QUEUES
 from celery_middle_management.views.status import status_of
 from tests.integration.office import Office, office
@@ -40,7 +41,7 @@ def age(it: Office, *queues: str, seconds: float = FORGET_QUEUES + 1) -> None:
 
 def counted(it: Office) -> tuple[str, ...]:
     return queues_of(
-        it.settings.pools[0], it.settings, it.ledger.snapshot(), it.scaler.declared_queues
+        it.settings.pools[0], it.settings, it.ledger.snapshot(), declared_queues(it.app)
     )
 
 

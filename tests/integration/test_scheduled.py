@@ -23,7 +23,7 @@ from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FIN
 from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Reply
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.office import office
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
@@ -192,7 +192,7 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
     )
     settings = read_settings(app)
     assert settings is not None
-    ledger, tally, tasks = Ledger(settings), Tally(), 1_000_000
+    ledger, tally, tasks = RedisLedger(settings), Tally(), 1_000_000
     for _ in range(0, tasks, 5_000):
         for _ in range(5_000):
             tally.add(PUBLISHED, "celery", time.time() + random.uniform(60, 86_400))

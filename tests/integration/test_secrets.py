@@ -27,7 +27,7 @@ from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.ledger.model import Changes, Lease
-from celery_middle_management.ledger.redis import Ledger
+from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms import PlatformError, platform_for
 from celery_middle_management.runtime import Runtime
 from celery_middle_management.settings.model import Settings
@@ -146,7 +146,7 @@ class Parts:
         )
         settings = read_settings(app)
         assert isinstance(settings, Settings)
-        self.ledger = Ledger(settings)
+        self.ledger = RedisLedger(settings)
         self.broker = broker_of(app, settings, self.ledger.redis)
         self.platform = platform_for(settings)(app)
         self.scaler = Scaler(app, settings, self.ledger, self.broker, self.platform)

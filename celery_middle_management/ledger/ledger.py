@@ -1,0 +1,317 @@
+"""One process's side of the ledger: what it tells and asks, whatever keeps the ledger.
+
+It remembers what the ledger told last: the ledger's time, lest a clock that steps be taken for time
+that has passed, and what may still take effect at the platform, lest that be forgotten where the
+ledger loses its data.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from celery_middle_management.core.batch import SLICE, Batch, Finished
+from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.model import (
+    EVALUATION_GAP,
+    EXPIRY,
+    HISTORY,
+    LOCK_SECONDS,
+    LONGEST_HOLD,
+    MOST_QUEUES,
+    STAND_BY,
+    TELL_QUEUES,
+    WATCHES,
+    ZERO_HOLD,
+    Changes,
+    Lease,
+    LeaseLost,
+    Reply,
+    Snapshot,
+    millis,
+)
+from celery_middle_management.settings.model import Settings
+
+#: A report is longer than this on its way (s) only if the ledger's clock steps meanwhile.
+LONGEST_WAY = 5.0
+#: Entries of the state that tell what was sent to the platform and may still take effect.
+_UNDER_WAY = ("/fire", "/hire")
+_CLOCK_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+#: A clock that stands still while the machine sleeps vouches for a step (s) up to this one.
+LONGEST_STEP = 600.0
+
+
+def _uptime() -> float:
+    if _CLOCK_BOOTTIME is None:
+        return time.monotonic()
+    return time.clock_gettime(_CLOCK_BOOTTIME)
+
+
+class Clocks(NamedTuple):
+    """The clocks of a process (s)."""
+
+    #: Nobody sets it; all processes of a machine share it.
+    monotonic: Callable[[], float] = time.monotonic
+    #: Unix time.
+    wall: Callable[[], float] = time.time
+    #: Nobody sets it, and it goes on while the machine sleeps.
+    uptime: Callable[[], float] = _uptime
+
+
+SYSTEM = Clocks()
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """The ledger's time *now* (s) that an answer told, between two readings of our uptime."""
+
+    now: float
+    sent: float
+    received: float
+
+    def bounds(self, at: float) -> dict[str, int]:
+        """Between which times (ms) the ledger's is when a report sent *at* arrives."""
+        return {
+            "least": millis(self.now + at - self.received),
+            "most": millis(self.now + at - self.sent + LONGEST_WAY),
+            **({"longest": millis(LONGEST_STEP)} if _CLOCK_BOOTTIME is None else {}),
+        }
+
+
+class Kept(NamedTuple):
+    """All that a ledger keeps, as it keeps it. Times are in milliseconds."""
+
+    now: float
+    offset: float
+    state: Mapping[str, str]
+    due: Mapping[str, str]
+    workers: Mapping[str, str]
+    queues: Mapping[str, str]
+
+
+class Ledger(ABC):
+    """The counts and the state of an app."""
+
+    def __init__(self, settings: Settings, clocks: Clocks = SYSTEM) -> None:
+        self._settings = settings
+        self._clocks = clocks
+        self._known_queues: dict[str, float] = {}
+        self._heard: _Heard | None = None
+        #: The ledger's own name for itself: another one, and it has lost its data.
+        self._born: str | None = None
+        #: What may still take effect at the platform: `<pool>/fire`, `<pool>/hire` of the state.
+        self._sent: Mapping[str, dict[str, Any]] = {}
+
+    # -- what keeps it
+
+    @abstractmethod
+    def _report(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Add what a process tells; see ``lua/report.lua`` for the message and the answer."""
+
+    @abstractmethod
+    def _read(self, bounds: Mapping[str, int]) -> Kept:
+        """Everything at one moment."""
+
+    @abstractmethod
+    def _commit(self, token: str, message: Mapping[str, Any]) -> bool:
+        """Write what a scaler did, or nothing if the lock is not its; returns whether it is."""
+
+    # -- what is asked of it
+
+    def report(
+        self,
+        batch: Batch,
+        identity: str | None = None,
+        presence: Presence | None = None,
+        *,
+        more: bool = False,
+        unseen: int | None = None,
+        leaving: bool = False,
+        gave_up: bool = False,
+    ) -> Reply:
+        """Add the counts, tell of a worker, and learn whether an evaluation is ours to make.
+
+        With an *identity* and no *presence* the worker says goodbye. An evaluation is nobody's as
+        long as there is *more* to add. *unseen* is that of the last reply; for who is *leaving* it
+        makes an evaluation due at once. Who *gave_up* leaves an evaluation behind, in which the
+        platform does not answer.
+        """
+        new_queues = self._new_queues(batch)
+        message = {
+            **self._terms,
+            "pools": self._by_pool(batch),
+            "queues": new_queues[-MOST_QUEUES:],
+            "queues_left_out": len(new_queues) > MOST_QUEUES,
+            "look": batch.unplaced,
+            "token": secrets.token_hex(8),
+            "more": more,
+            "leaving": leaving,
+            "gave_up": gave_up,
+        }
+        if unseen is not None:
+            message["unseen"] = unseen
+        if identity is not None:
+            message["id"] = identity
+        if presence is not None:
+            message["presence"] = presence.packed()
+            message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
+        won, sent = self._clocks.monotonic(), self._clocks.uptime()
+        message |= self._bounds(sent)
+        if self._heard is not None:
+            message |= self._memory(self._heard.now + sent - self._heard.received)
+        answer = self._report(message)
+        self._hear(answer, sent)
+        self._known_queues = dict.fromkeys(new_queues, won) | self._known_queues
+        return _reply(answer, Lease(message["token"], won))
+
+    def snapshot(self) -> Snapshot:
+        """Read everything at once."""
+        kept = self._read(self._bounds(self._clocks.uptime()))
+        buckets: dict[str, dict[int, int]] = {}
+        for name, tasks in kept.due.items():
+            pool, _, bucket = name.rpartition("/")
+            buckets.setdefault(pool, {})[int(bucket)] = int(tasks)
+        return Snapshot(
+            now=kept.now / 1000,
+            state=kept.state,
+            due=buckets,
+            presences=tuple(_presences(kept.workers)),
+            queues={q: float(at) / 1000 for q, at in kept.queues.items()},
+            offset=kept.offset / 1000,
+        )
+
+    def commit(
+        self,
+        lease: Lease,
+        changes: Changes,
+        seq: str = "",
+        next_in: float | None = None,
+    ) -> Lease:
+        """Write *changes* if the lock is still ours, and renew the lease.
+
+        With *next_in* it is given up instead, and the next evaluation is due that much later (s),
+        or soon if anything was told since *seq*.
+
+        Raises:
+            LeaseLost: the lock ran out; nothing was written.
+        """
+        won = self._clocks.monotonic()
+        # What was answered we know, written or not; what is announced is sent only then.
+        self._remember(changes, announced=False)
+        message = {
+            **vars(changes),
+            "unset": [*changes.unset],
+            "seq": seq,
+            "gap": millis(EVALUATION_GAP),
+            "expiry": EXPIRY,
+            "keep": HISTORY,
+            "lock": millis(LOCK_SECONDS),
+            **self._bounds(self._clocks.uptime()),
+        }
+        if next_in is not None:
+            message["next"] = millis(next_in)
+        if not self._commit(lease.token, message):
+            raise LeaseLost
+        self._remember(changes, announced=True)
+        return replace(lease, won=won)
+
+    # -- what it remembers
+
+    @property
+    def _terms(self) -> dict[str, Any]:
+        """What every report is told of our constants."""
+        return {
+            "fine": FINE_BUCKET,
+            "coarse": COARSE_BUCKET,
+            "fine_horizon": FINE_HORIZON,
+            "gap": millis(EVALUATION_GAP),
+            "longest_hold": millis(LONGEST_HOLD),
+            "zero_hold": millis(ZERO_HOLD),
+            "interval": millis(self._settings.call_interval),
+            "expiry": EXPIRY,
+            "stand_by": millis(STAND_BY),
+            "watches": millis(WATCHES),
+            "lock": millis(LOCK_SECONDS),
+            "most_queues": MOST_QUEUES,
+        }
+
+    def _bounds(self, at: float) -> dict[str, int]:
+        """Those of the ledger's time *at* our uptime, if we have heard of it: should its clock
+        step, that must not be taken for time that has passed.
+        """
+        return self._heard.bounds(at) if self._heard is not None else {}
+
+    def _hear(self, answer: Mapping[str, Any], sent: float) -> None:
+        self._heard = _Heard(float(answer["now"]) / 1000, sent, self._clocks.uptime())
+        self._born, self._sent = answer["born"], json.loads(answer.get("sent") or "{}")
+
+    def _memory(self, now: float) -> dict[str, Any]:
+        """What to tell of changes under way, in case the ledger lost its data since we heard."""
+        told = {
+            name: {"to": s["to"], "done": s.get("done", False), "left": s["until"] - now}
+            for name, s in self._sent.items()
+            if s["until"] > now
+        }
+        return {"born": self._born, "sent": told} if told else {}
+
+    def _remember(self, changes: Changes, *, announced: bool) -> None:
+        sent = {n: json.loads(v) for n, v in changes.set.items() if n.endswith(_UNDER_WAY)}
+        known = {n: s for n, s in self._sent.items() if n not in changes.unset}
+        self._sent = known | {n: s for n, s in sent.items() if announced or s.get("done")}
+
+    def _new_queues(self, batch: Batch) -> list[str]:
+        """Queues published to that the ledger has not heard of from us lately."""
+        since = self._clocks.monotonic() - TELL_QUEUES
+        self._known_queues = {q: at for q, at in self._known_queues.items() if at > since}
+        if len(self._known_queues) > 2 * MOST_QUEUES:
+            self._known_queues = {}
+        return [q for q in batch.queues if q not in self._known_queues and self._unnamed(q)]
+
+    def _unnamed(self, queue: str) -> bool:
+        """Whether nobody but who publishes to it knows that it is the pool's."""
+        pool = self._settings.pool_for(queue)
+        return pool is not None and pool.queues is None
+
+    def _by_pool(self, batch: Batch) -> dict[str, dict[str, Any]]:
+        now, clock = self._clocks.monotonic(), self._clocks.wall()
+        maximum = {pool.name: pool.max_workers for pool in self._settings.pools}
+
+        def told(pool: str) -> dict[str, Any]:
+            published = batch.published.get(pool, {}).items()
+            scheduled = batch.scheduled.get(pool, {}).values()
+            return {
+                "maximum": maximum[pool],
+                "published": [[millis(now - slot * SLICE), n] for slot, n in published],
+                "scheduled": [[millis(due.first - clock), due.tasks] for due in scheduled],
+                **asdict(batch.finished.get(pool, Finished())),
+            }
+
+        return {p: told(p) for p in {*batch.published, *batch.scheduled, *batch.finished}}
+
+
+def _reply(answer: Mapping[str, Any], lease: Lease) -> Reply:
+    return Reply(
+        now=float(answer["now"]) / 1000,
+        lease=lease if answer["lease"] else None,
+        wait=answer["wait"] / 1000,
+        held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
+        born=answer["born"],
+        cordon=answer.get("cordon") or None,
+        unseen=answer.get("unseen"),
+        watched=answer["watched"],
+        failing=answer["failing"],
+    )
+
+
+def _presences(told: Mapping[str, str]) -> Iterator[Presence]:
+    # Thousands of documents are read in one go: that takes half the time.
+    split = [text.split(" ", 1) for text in told.values()]
+    documents = json.loads(f"[{','.join(document for _, document in split)}]")
+    for identity, (seen, _), document in zip(told, split, documents, strict=True):
+        yield Presence.told(document, identity, float(seen) / 1000)

@@ -1,0 +1,310 @@
+"""The ledger in memory does what the one in Redis does, whatever is told, in whatever order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from celery import Celery
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from celery_middle_management.core.batch import FINISHED, PUBLISHED, UNPLACED, Batch, Record
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.ledger import Clocks
+from celery_middle_management.ledger.memory import MemoryLedger, Store
+from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
+from celery_middle_management.ledger.redis import RedisLedger
+from celery_middle_management.settings.reading import read_settings
+
+#: Two pools: one of any queue, one of its own.
+POOLS = {"worker": {}, "pdf": {"queues": ["pdf"]}}
+QUEUES = ("celery", "other", "pdf")
+PROCESSES = 3
+#: So much may pass (s) while one ledger is asked after the other.
+SLACK = 2.0
+
+
+class Clock:
+    """The ledger's time (Unix, s), as Redis has told it last."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Both(RuleBasedStateMachine):
+    """Every process has a ledger of each kind, and does the same with both."""
+
+    server: RedisServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        app = Celery(broker=self.server.url)
+        app.conf.update(
+            middle_management_enabled=True,
+            middle_management_platform="local",
+            middle_management_max_workers=4,
+            middle_management_pools=POOLS,
+        )
+        found = read_settings(app)
+        assert found is not None
+        self.clock = Clock()
+        self.store = Store(self.clock)
+        self.in_redis = [RedisLedger(found) for _ in range(PROCESSES)]
+        self.in_memory = [MemoryLedger(found, self.store) for _ in range(PROCESSES)]
+        self.redis = self.in_redis[0].redis
+        self.keys = self.in_redis[0].keys
+        self.redis.flushall()
+        self.unseen: list[int | None] = [0] * PROCESSES
+        self.leases: list[tuple[int, Lease, Lease]] = []
+        self.tokens: dict[str, str] = {}
+        self.settings = found
+
+    def teardown(self) -> None:
+        for ledger in self.in_redis:
+            ledger.close()
+
+    # -- what happens
+
+    @rule(
+        process=st.integers(0, PROCESSES - 1),
+        told=st.lists(
+            st.tuples(
+                st.sampled_from([PUBLISHED, PUBLISHED, FINISHED, UNPLACED]),
+                st.sampled_from(QUEUES),
+                st.sampled_from([0.0, 0.0, 30.0, 5000.0]),
+            ),
+            max_size=4,
+        ),
+        more=st.booleans(),
+        leaving=st.booleans(),
+        gave_up=st.booleans(),
+    )
+    def publisher_reports(
+        self, process: int, told: list[Any], more: bool, leaving: bool, gave_up: bool
+    ) -> None:
+        how = {"more": more, "leaving": leaving, "gave_up": gave_up}
+        self.report(process, told, unseen=self.unseen[process], **how)
+
+    @rule(process=st.integers(0, PROCESSES - 1), pool=st.sampled_from(["worker", "pdf", None]))
+    def worker_reports(self, process: int, pool: str | None) -> None:
+        name = f"{pool or 'stranger'}.{process + 1}"
+        presence = Presence(str(process), name, pool, since=1.0, seen=0.0, queues=("celery",))
+        self.report(process, [(FINISHED, "celery", 1.5)], str(process), presence)
+
+    @rule(process=st.integers(0, PROCESSES - 1))
+    def worker_leaves(self, process: int) -> None:
+        self.report(process, [], str(process), leaving=True)
+
+    @rule(
+        quantity=st.sampled_from([None, 0, 1, 4]),
+        sent=st.sampled_from([None, "fire", "hire"]),
+        settled=st.booleans(),
+        cordon=st.booleans(),
+        refused=st.booleans(),
+        blocked=st.booleans(),
+        called=st.booleans(),
+        next_in=st.sampled_from([None, 1.0, 20.0]),
+    )
+    def scaler_commits(self, next_in: float | None, **what: Any) -> None:
+        if not self.leases:
+            return
+        process, one, other = self.leases.pop()
+        changes = [self.changes(**what) for _ in range(2)]
+        seq = self.store.state.get("seq", "0")
+        self.meet_the_lock()
+        before = self.now()
+        self.clock.now = before
+        kept = []
+        for ledger, lease, change in (
+            (self.in_redis[process], one, changes[0]),
+            (self.in_memory[process], other, changes[1]),
+        ):
+            try:
+                kept.append(ledger.commit(lease, change, seq, next_in))
+            except LeaseLost:
+                kept.append(None)
+        assert (kept[0] is None) == (kept[1] is None)
+        if kept[0] and kept[1] and next_in is None:
+            self.leases.append((process, kept[0], kept[1]))
+        self.compare()
+
+    @rule(seconds=st.sampled_from([0.3, 1.1, 2.5, 4.7, 9.5, 13.1, 3700.0]))
+    def time_passes(self, seconds: float) -> None:
+        """The ledger's time is moved, and what all have heard of it; the lock is Redis' own."""
+        self.redis.hincrby(self.keys["state"], "clock", millis(seconds))
+        left = self.redis.pttl(self.keys["lock"])
+        if left > 0:
+            self.redis.pexpire(self.keys["lock"], max(left - millis(seconds), 1))
+        for ledgers in (self.in_redis, self.in_memory):
+            heard = next((ledger._heard for ledger in ledgers if ledger._heard), None)
+            for ledger in ledgers if self.store.workers else ():
+                # Who has never heard the time would take it for a step of the clock.
+                ledger._heard = ledger._heard or heard
+        for ledger in self.in_redis:
+            if ledger._heard is not None:
+                ledger._heard = replace(ledger._heard, now=ledger._heard.now + seconds)
+            ledger._known_queues = {q: at - seconds for q, at in ledger._known_queues.items()}
+
+    @rule()
+    def data_is_lost(self) -> None:
+        ahead = self.redis.hget(self.keys["state"], "clock")
+        self.redis.flushall()
+        # Or those who had not heard of the time that has passed would have the clock step.
+        self.redis.hset(self.keys["state"], "clock", str(ahead or 0))
+        self.store.flush()
+        self.leases.clear()
+
+    # -- how it is done to both
+
+    def report(
+        self,
+        process: int,
+        told: list[tuple[int, str, float]],
+        identity: str | None = None,
+        presence: Presence | None = None,
+        **how: Any,
+    ) -> None:
+        self.meet_the_lock()
+        one = self.in_redis[process].report(self.batch(told, Clocks()), identity, presence, **how)
+        self.clock.now = one.now + 0.0005
+        other = self.in_memory[process].report(
+            self.batch(told, self.in_memory[process]._clocks), identity, presence, **how
+        )
+        assert self.plain(one, 0) == self.plain(other, 1)
+        self.unseen[process] = one.unseen
+        if one.lease and other.lease:
+            self.leases.append((process, one.lease, other.lease))
+        self.compare()
+
+    def batch(self, told: list[tuple[int, str, float]], clocks: Clocks) -> Batch:
+        batch = Batch(self.settings.pool_name)
+        for kind, queue, value in told:
+            due = clocks.wall() + value if value and kind == PUBLISHED else value
+            batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due))
+        return batch
+
+    def meet_the_lock(self) -> None:
+        """A lock about to run out does so now, for both."""
+        if self.redis.pttl(self.keys["lock"]) < millis(SLACK) / 10:
+            self.redis.delete(self.keys["lock"])
+            self.store.lock = None
+
+    def now(self) -> float:
+        return self.in_redis[0].snapshot().now
+
+    def plain(self, reply: Reply, which: int) -> Any:
+        held = {pool: round(hold, 1) for pool, hold in reply.held.items()}
+        born = self.tokens.setdefault(f"{which} {reply.born}", str(len(self.tokens) // 2))
+        cordon = json.loads(reply.cordon) if reply.cordon else None
+        return {
+            **vars(reply),
+            "lease": reply.lease is not None,
+            "wait": round(reply.wait),
+            "held": held,
+            "born": born,
+            "cordon": cordon and (cordon.get("above"), round(cordon["at"])),
+        }
+
+    def changes(  # noqa: PLR0917
+        self,
+        quantity: int | None,
+        sent: str | None,
+        settled: bool,
+        cordon: bool,
+        refused: bool,
+        blocked: bool,
+        called: bool,
+    ) -> Changes:
+        now, changes = self.store.now() / 1000, Changes()
+        if quantity is not None:
+            changes.set["worker/quantity"] = str(quantity)
+        if sent:
+            document = {"to": 1, "until": now + 60, "done": settled}
+            changes.set[f"worker/{sent}"] = json.dumps(document)
+        elif settled:
+            changes.unset["worker/fire"] = None
+        if cordon:
+            changes.set["worker/cordon"] = Cordon(above=2, at=now).packed()
+        if refused:
+            changes.set["worker/refused_until"] = str(millis(now + 60))
+        if blocked:
+            changes.set["blocked_until"] = str(millis(now + 15))
+        if called:
+            changes.set["called_at"] = str(millis(now))
+        changes.set["evaluated_at"] = str(millis(now))
+        changes.set["worker/counted_at"] = str(millis(now))
+        changes.add["worker/published"] = 2
+        changes.due = dict.fromkeys(list(self.store.due)[:1], -1)
+        changes.gone = list(self.store.workers)[:1] if refused else []
+        changes.used_queues, changes.idle_queues = ["other"], ["celery"]
+        changes.history = ["{}"]
+        return changes
+
+    def compare(self) -> None:
+        """Everything that is kept is the same, but for what passes while both are asked."""
+        one, other = self.in_redis[0].snapshot(), self.in_memory[0].snapshot()
+        assert self.told(one.state) == self.told(other.state)
+        assert one.due == other.due
+        assert [replace(p, seen=0.0) for p in sorted(one.presences, key=lambda p: p.id)] == [
+            replace(p, seen=0.0) for p in sorted(other.presences, key=lambda p: p.id)
+        ]
+        assert one.queues.keys() == other.queues.keys()
+        assert self.redis.llen(self.keys["history"]) == len(self.store.history)
+
+    def told(self, state: Any) -> dict[str, Any]:
+        """Times rounded to what passes between the two; names for each other's ledger left out."""
+        told = {}
+        for name, value in state.items():
+            if name in ("born", "clock"):
+                continue
+            if name.endswith(("_at", "_until")):
+                told[name] = Near(float(value) / 1000)
+            elif name.endswith(("/fire", "/hire", "/cordon")) or name == "sent":
+                told[name] = _near(json.loads(value))
+            else:
+                told[name] = value
+        return told
+
+
+class Near(float):
+    """A time (s) that equals another one of about the same moment."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, float) and abs(self - other) < SLACK
+
+
+def _near(document: Any) -> Any:
+    if isinstance(document, dict):
+        kept = {n: _near(v) for n, v in document.items() if n not in ("since", "names")}
+        return {n: Near(v) if n in ("at", "until") else v for n, v in kept.items()}
+    return document
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+def test_both_ledgers_are_the_same(server: RedisServer) -> None:
+    Both.server = server
+    run_state_machine_as_test(
+        Both,
+        settings=settings(
+            max_examples=100,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
