@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, due_by, end_of, reckon
-from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.core.policies import Advice
+from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pools import Pool
 
 #: How long (s) a hired worker takes to report, until it has been measured.
@@ -114,10 +115,16 @@ class PoolState:
         return self._reckoned(self.now + self.boot)
 
     @property
+    def advice(self) -> Advice:
+        """What the pool's policy says, within the limits."""
+        pool = self.pool
+        advice = backlog(self.demand, pool.jobs_per_worker)
+        return advice.within(pool.min_workers, pool.max_workers)
+
+    @property
     def needed(self) -> int:
         """Workers needed, within the limits."""
-        pool = self.pool
-        return workers_needed(self.demand, pool.jobs_per_worker, pool.min_workers, pool.max_workers)
+        return self.advice.workers
 
     @property
     def unsettled(self) -> int | None:

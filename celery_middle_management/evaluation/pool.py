@@ -297,7 +297,7 @@ class PoolEvaluation:
         else:
             self._writer.hire_settled(state)
             self._writer.raised(at)
-        before, reason = state.quantity or 0, _reason(state)
+        before, reason = state.quantity or 0, state.advice.why
         wall = iso(at - self._clock_offset)
         self._writer.action(
             {"at": wall, "action": action, "from": before, "to": quantity, "reason": reason}
@@ -358,10 +358,3 @@ class PoolEvaluation:
             yield state.count.at + self._count_lasts - state.now
         if state.wakes_at is not None:
             yield state.wakes_at - state.now
-
-
-def _reason(state: PoolState) -> str:
-    return (
-        f"{state.demand} tasks at {state.pool.jobs_per_worker} per worker need {state.needed}, "
-        f"limits {state.pool.min_workers} to {state.pool.max_workers}"
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from celery_middle_management.core.demand import reckon
-from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.core.policies.backlog import backlog
 
 from .crew import settle, view
 
@@ -27,7 +27,7 @@ def test_chart() -> None:
     totals = []
     for _, told, done, _ in CHART:
         published, finished = published + told, finished + done
-        needed = workers_needed(reckon(None, published, finished, 0), 1, 0, 10)
+        needed = backlog(reckon(None, published, finished, 0), 1).within(0, 10).workers
         seen = settle(view(seen.quantity, needed, *seen.fleet.presences, cordon=seen.cordon))
         totals.append(seen.quantity)
     assert totals == [total for *_, total in CHART]

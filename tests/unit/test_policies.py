@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.core.policies.backlog import backlog
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,9 @@ from celery_middle_management.core.policies.backlog import workers_needed
 def test_one_worker_for_every_so_many_tasks_within_limits(
     outstanding: int, jobs: int, limits: tuple[int, int], needed: int
 ) -> None:
-    assert workers_needed(outstanding, jobs, *limits) == needed
+    advice = backlog(outstanding, jobs)
+    assert advice.within(*limits).workers == needed
+
+
+def test_an_advice_says_why() -> None:
+    assert backlog(25, 10).within(0, 2) == (2, "25 tasks at 10 per worker need 3, limits 0 to 2")

@@ -1,1 +1,17 @@
-"""From what there is to do to the workers needed."""
+"""From what there is to do to the workers needed. A policy is a function, and answers an advice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Advice(NamedTuple):
+    """How many workers a pool needs, and why, in a sentence for people."""
+
+    workers: int
+    why: str
+
+    def within(self, minimum: int, maximum: int) -> Advice:
+        """The same within a pool's limits."""
+        workers = min(max(self.workers, minimum), maximum)
+        return Advice(workers, f"{self.why}, limits {minimum} to {maximum}")

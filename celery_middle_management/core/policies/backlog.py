@@ -1,8 +1,11 @@
-"""From what there is to do to the workers needed."""
+"""A worker for so many tasks."""
 
 from __future__ import annotations
 
+from celery_middle_management.core.policies import Advice
 
-def workers_needed(outstanding: int, jobs_per_worker: int, minimum: int, maximum: int) -> int:
-    """One worker for every *jobs_per_worker* outstanding tasks or part of them, within limits."""
-    return min(max(-(-outstanding // jobs_per_worker), minimum), maximum)
+
+def backlog(tasks: int, jobs_per_worker: int) -> Advice:
+    """One worker for every *jobs_per_worker* tasks or part of them."""
+    workers = -(-tasks // jobs_per_worker)
+    return Advice(workers, f"{tasks} tasks at {jobs_per_worker} per worker need {workers}")

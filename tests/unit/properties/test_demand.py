@@ -22,7 +22,7 @@ from celery_middle_management.core.demand import (
     reckon,
     take_count,
 )
-from celery_middle_management.core.policies.backlog import workers_needed
+from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 
@@ -153,7 +153,7 @@ def test_just_enough_workers_within_limits(
     outstanding: int, jobs: int, minimum: int, more: int
 ) -> None:
     maximum = minimum + more
-    needed = workers_needed(outstanding, jobs, minimum, maximum)
+    needed = backlog(outstanding, jobs).within(minimum, maximum).workers
     assert minimum <= needed <= maximum
     assert needed == maximum or needed * jobs >= outstanding
     assert needed == minimum or (needed - 1) * jobs < outstanding
