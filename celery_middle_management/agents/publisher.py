@@ -22,9 +22,7 @@ from typing import Any
 
 from celery_middle_management.agents.reporter import EXIT_TIMEOUT, LOOK, RETRY, Reporter, see_off
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.ledger.model import (
-    EVALUATION_GAP,
-)
+from celery_middle_management.core.timing import EVALUATION_GAP
 from celery_middle_management.log_throttle import LogThrottle
 
 logger = logging.getLogger("celery_middle_management")

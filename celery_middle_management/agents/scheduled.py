@@ -22,13 +22,8 @@ from celery_middle_management.agents.celery_internals import timer_heap
 from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
 from celery_middle_management.core.headers import HEADER
-from celery_middle_management.ledger.model import LONGEST_HOLD
+from celery_middle_management.core.timing import IMMINENT, RECENT
 
-#: A scheduled task due within this time (s) is as good as begun: it would start while a lowering
-#: that was sent before is still on its way.
-IMMINENT = 45.0
-#: A publisher has told of a scheduled task when a worker has held it for this time (s).
-RECENT = LONGEST_HOLD + 3.0
 #: Looking through scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05
 

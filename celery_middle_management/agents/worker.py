@@ -34,10 +34,11 @@ from celery_middle_management.agents.scheduled import (
     queue_of_request,
 )
 from celery_middle_management.brokers.discreet import broker_trouble
-from celery_middle_management.core.cordon import HEARS_WITHIN, Cordon, Orders
+from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.names import pool_of
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import HEARS_WITHIN
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings

@@ -167,7 +167,7 @@ def _watch_until_signal(reporter: Reporter, pools: str) -> None:
 
 def _watch(reporter: Reporter, stop: threading.Event) -> None:
     from celery_middle_management.agents.reporter import RETRY
-    from celery_middle_management.ledger.model import EVALUATION_GAP
+    from celery_middle_management.core.timing import EVALUATION_GAP
 
     while not stop.is_set():
         wait = RETRY

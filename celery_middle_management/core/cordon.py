@@ -7,13 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from celery_middle_management.core.names import number_of
-
-#: When Redis has lost its data, a cordoned worker takes no tasks for so long (s): longer than it
-#: takes until another evaluates in the place of one that died.
-KEEPS_CORDON = 20.0
-#: A worker that has never heard of the ledger takes no tasks for so long (s) after its start: what
-#: may stop it was sent before anybody could know of it, and takes effect by then.
-HEARS_WITHIN = 80.0
+from celery_middle_management.core.timing import HEARS_WITHIN, KEEPS_CORDON
 
 
 @dataclass(frozen=True)

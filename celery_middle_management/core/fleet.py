@@ -14,10 +14,8 @@ from functools import cached_property
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.names import number_of
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import SURELY_KILLED
 
-#: The platform kills a dyno 30 s after it asked it to stop, so one that was replaced, or is no
-#: longer running for the platform, and has been silent, this long ago (s) is surely gone.
-SURELY_KILLED = 40.0
 #: Two dynos bear a name for a while only: one that has been silent for so long (s) while another
 #: reports is gone, whichever of them came up first.
 OUTLIVED = 600.0

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery_middle_management.core.demand import Held
-
-#: A worker reports every second; one not heard of for this long (s) is silent.
-SILENT = 5.0
+from celery_middle_management.core.timing import SILENT
 
 
 @dataclass(frozen=True)

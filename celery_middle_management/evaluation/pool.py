@@ -16,20 +16,16 @@ from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
+from celery_middle_management.core.timing import LANDS_WITHIN, LOCK_SECONDS, STOPS_WITHIN
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.codec import PoolWriter, read_pool
-from celery_middle_management.ledger.model import LOCK_SECONDS, Changes, Snapshot
+from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
 
-#: A platform that has said that it lowered the quantity tells the workers within this time (s).
-STOPS_WITHIN = 5.0
-#: A change whose answer did not come is carried out within this time (s) after it was given up, and
-#: its workers told, or never: Heroku ends a request after 30 s, and what is in between may be slow.
-LANDS_WITHIN = 60.0 + STOPS_WITHIN
 #: What the platform has refused for a pool is not asked for again before this time (s).
 REFUSED_FOR = 60.0
 #: While workers drain, look again after this time (s); never sooner.

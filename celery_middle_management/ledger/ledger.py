@@ -18,17 +18,19 @@ from typing import Any, NamedTuple
 from celery_middle_management.core.batch import SLICE, Batch, Finished
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.model import (
+from celery_middle_management.core.timing import (
     EVALUATION_GAP,
-    EXPIRY,
-    HISTORY,
     LOCK_SECONDS,
     LONGEST_HOLD,
-    MOST_QUEUES,
     STAND_BY,
-    TELL_QUEUES,
     WATCHES,
     ZERO_HOLD,
+)
+from celery_middle_management.ledger.model import (
+    EXPIRY,
+    HISTORY,
+    MOST_QUEUES,
+    TELL_QUEUES,
     Changes,
     Lease,
     LeaseLost,

@@ -10,23 +10,8 @@ from math import inf
 from typing import Any, cast
 
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
-#: A scaler that died is replaced when its lock runs out (s).
-LOCK_SECONDS = 12.0
-#: The lock must be this far (s) from running out when its holder begins what cannot be undone.
-LOCK_MARGIN = 1.0
-#: Evaluations (not hires from zero) are at least this far (s) apart.
-EVALUATION_GAP = 2.0
-#: A publisher keeps its counts for at most this long (s) while they can change nothing.
-LONGEST_HOLD = 5.0
-#: And for this long while a pool is about to be hired from zero.
-ZERO_HOLD = 0.5
-#: Publishers look in this often (s), for another may have published what nobody else would wake a
-#: worker for, or Redis lost its data. While a worker keeps watch, they leave evaluations to it.
-STAND_BY = 9.0
-#: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
-#: the lock has run out: both together are no longer than that.
-WATCHES = 3.0
 #: Queues published to that are known, the latest ones: a count asks the broker for each.
 MOST_QUEUES = 1000
 #: A queue in use is told of again after this time (s).

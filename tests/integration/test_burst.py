@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celery_middle_management.ledger.model import LOCK_SECONDS, STAND_BY
+from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from tests.benchmarks.burst import burst
 from tests.integration.office import office
 from tests.servers import wait_for

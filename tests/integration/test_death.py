@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from celery_middle_management.ledger.model import LOCK_SECONDS
+from celery_middle_management.core.timing import LOCK_SECONDS
 from tests.integration.scenes import PREFIX, Program, Scene, scene
 
 #: A dead scaler is replaced within this time (s), and the time that a slow machine takes.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_middle_management.core.presence import SILENT
+from celery_middle_management.core.timing import SILENT
 from tests.integration.scenes import PREFIX, Scene, scene
 from tests.integration.stage import APP, WORKER
 from tests.servers import ROOT

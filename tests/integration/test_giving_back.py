@@ -20,13 +20,13 @@ from celery_middle_management.agents import scheduled
 from celery_middle_management.agents.scheduled import (
     ALLOWED,
     ASSUMED,
-    IMMINENT,
     PATIENCE,
     SHARE,
     GivingBack,
     ScheduledScan,
     one_by_one,
 )
+from celery_middle_management.core.timing import IMMINENT
 
 MANY = int(ALLOWED / ASSUMED) + 1
 PREFETCH = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_middle_management.core.cordon import KEEPS_CORDON
+from celery_middle_management.core.timing import KEEPS_CORDON
 from tests.integration.scenes import A_WHILE, Scene, scene
 
 #: Publishes ten tasks; the longest that one took (s).

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from celery_middle_management.core.timing import STAND_BY
 from celery_middle_management.demo.redis_server import free_port
-from celery_middle_management.ledger.model import STAND_BY
 from tests.integration.stage import stage
 from tests.servers import ROOT, wait_for
 

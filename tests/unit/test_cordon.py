@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from celery_middle_management.core.cordon import HEARS_WITHIN, KEEPS_CORDON, Cordon, Orders
-from celery_middle_management.evaluation.pool import LANDS_WITHIN
-from celery_middle_management.ledger.model import LOCK_SECONDS
+from celery_middle_management.core.cordon import Cordon, Orders
+from celery_middle_management.core.timing import (
+    HEARS_WITHIN,
+    KEEPS_CORDON,
+    LANDS_WITHIN,
+    LOCK_SECONDS,
+)
 
 from .crew import DRAWN, NOW, cordon
 

@@ -8,7 +8,8 @@ import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.decision import Decision, decide
-from celery_middle_management.core.fleet import BOOT_TIME, SURELY_KILLED
+from celery_middle_management.core.fleet import BOOT_TIME
+from celery_middle_management.core.timing import SURELY_KILLED
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, unasked, view
 

@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.core.fleet import (
-    BOOT_TIME,
-    OUTLIVED,
-    SURELY_KILLED,
-)
-from celery_middle_management.core.presence import SILENT
+from celery_middle_management.core.fleet import BOOT_TIME, OUTLIVED
+from celery_middle_management.core.timing import SILENT, SURELY_KILLED
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 

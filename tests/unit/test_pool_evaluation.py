@@ -10,7 +10,8 @@ import pytest
 from celery_middle_management.core.demand import Backlog, Held
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.core.presence import SILENT, Presence
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import SILENT
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.model import Changes, Snapshot, millis

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.demand import Held
-from celery_middle_management.core.presence import SILENT, Presence, due_in, held_in, recent_in
+from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
+from celery_middle_management.core.timing import SILENT
 
 from .crew import DRAWN, NOW, presence
 

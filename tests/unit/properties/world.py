@@ -11,23 +11,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from celery_middle_management.agents.scheduled import IMMINENT
 from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Backlog, Held, bucket_of
 from celery_middle_management.core.names import number_of
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import EVALUATION_GAP, IMMINENT, LOCK_SECONDS
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
-from celery_middle_management.ledger.model import (
-    EVALUATION_GAP,
-    LOCK_SECONDS,
-    Changes,
-    Lease,
-    Snapshot,
-    millis,
-)
+from celery_middle_management.ledger.model import Changes, Lease, Snapshot, millis
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
