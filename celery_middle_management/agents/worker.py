@@ -34,7 +34,7 @@ from celery_middle_management.agents.scheduled import (
     queue_of_request,
 )
 from celery_middle_management.brokers.discreet import broker_trouble
-from celery_middle_management.core.cordon import Cordon, Orders
+from celery_middle_management.core.cordon import Orders
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.names import pool_of
 from celery_middle_management.core.presence import Presence
@@ -192,7 +192,7 @@ class WorkerAgent:
         # Since we last heard, not since the ledger's last answer: a report may take several.
         lost = self._born not in (None, reply.born)
         self._born = reply.born
-        self._orders.hear(Cordon.unpacked(reply.cordon), monotonic(), lost=lost)
+        self._orders.hear(reply.cordon, monotonic(), lost=lost)
         self._since = self._since or reply.now
         if self._consumer.hub is None and not self._restoring:
             self._restoring = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -48,16 +47,6 @@ class Cordon:
         new = Cordon(above, names, now)
         since = {n: self.since.get(n, now) for n in crew if new.holds(n)}
         return Cordon(above, names, self.at if new.same_as(self) else now, since)
-
-    def packed(self) -> str:
-        """As a JSON document."""
-        return json.dumps({**vars(self), "names": sorted(self.names)}, separators=(",", ":"))
-
-    @staticmethod
-    def unpacked(document: str | None) -> Cordon:
-        """What was :meth:`packed`; without a document no cordon."""
-        told = json.loads(document) if document else {}
-        return Cordon(**{**told, "names": frozenset(told.get("names", ()))})
 
 
 class Orders:

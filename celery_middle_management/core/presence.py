@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.timing import SILENT
@@ -47,51 +45,6 @@ class Presence:
         """Whether it has not been heard of lately. That proves nothing about its tasks."""
         return now - self.seen > SILENT
 
-    def packed(self) -> str:
-        """As a JSON document; who says it, and when it was heard, is not in it."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "pool": self.pool,
-                "since": self.since,
-                "stopped": self.stopped,
-                "closing": self.closing,
-                "full": self.full,
-                "busy": self.busy,
-                "returning": self.returning,
-                "queues": self.queues,
-                "held": self.held,
-                "due": self.due,
-                "recent": self.recent,
-            },
-            separators=(",", ":"),
-        )
-
-    @staticmethod
-    def unpacked(document: str, id: str, seen: float) -> Presence:
-        """What was :meth:`packed`."""
-        return Presence.told(json.loads(document), id, seen)
-
-    @staticmethod
-    def told(told: Mapping[str, Any], id: str, seen: float) -> Presence:
-        """What was in a document that is read already."""
-        return Presence(
-            id=id,
-            name=told["name"],
-            pool=told["pool"],
-            since=told["since"],
-            seen=seen,
-            stopped=told["stopped"],
-            closing=told["closing"],
-            full=told.get("full", False),  # older releases do not tell
-            busy=told["busy"],
-            returning=told.get("returning", 0),
-            queues=tuple(told["queues"]),
-            held={q: Held(*h) for q, h in told["held"].items()},
-            due=_buckets(told["due"]),
-            recent=_buckets(told["recent"]),
-        )
-
 
 class Crew:
     """Workers by the queues that they serve or hold tasks of: several may, of several pools."""
@@ -128,7 +81,3 @@ def _sum(dues: Iterable[Mapping[int, int]]) -> dict[int, int]:
     for due in dues:
         total.update(due)
     return total
-
-
-def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
-    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}

@@ -10,7 +10,7 @@ from celery import states
 
 from celery_middle_management.demo.stage import Stage
 from celery_middle_management.demo.view import Moment, View, action_line, doings
-from celery_middle_management.ledger.codec import read_pool
+from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.views.status import status_of
 
 IMAGES, IMAGE_SECONDS = 3, 6.0

@@ -19,8 +19,8 @@ from celery_middle_management.core.presence import Presence, due_in, held_in, re
 from celery_middle_management.core.timing import LANDS_WITHIN, LOCK_SECONDS, STOPS_WITHIN
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
-from celery_middle_management.ledger.codec import PoolWriter, read_pool
 from celery_middle_management.ledger.model import Changes, Snapshot
+from celery_middle_management.ledger.pool import PoolWriter, read_pool
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 

@@ -1,203 +1,82 @@
-"""How the ledger's state holds a pool: every field's name and form."""
+"""The documents in the ledger: the name and the form of every field.
+
+Two releases live side by side: what a document has that we do not know is left alone, and what it
+lacks has a default. So a field may be added, and none may change its meaning.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.demand import Count
-from celery_middle_management.core.pool_state import (
-    _BOOT_WEIGHT,
-    BOOT_SECONDS,
-    Parked,
-    PoolState,
-    Refusal,
-    Sent,
-)
-from celery_middle_management.core.pools import Pool
-from celery_middle_management.ledger.model import Changes, Snapshot, millis
+from celery_middle_management.core.demand import Count, Held
+from celery_middle_management.core.presence import Presence
+
+Document = Mapping[str, Any]
+T = TypeVar("T")
 
 
-def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
-    """The state of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
+def filled(kind: type[T], document: Document) -> T:
+    """A dataclass with those of its fields that *document* has."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in document.items() if name in known})
 
-    def name(entry: str) -> str:
-        return f"{pool.name}/{entry}"
 
-    def number(entry: str) -> int:
-        return int(snapshot.number(name(entry)))
+def pack_cordon(cordon: Cordon) -> str:
+    """As a JSON document."""
+    return _json({**vars(cordon), "names": sorted(cordon.names)})
 
-    counted = snapshot.document(name("count"))
-    drift = counted.pop("drift", 0)
-    fire = snapshot.document(name("fire"))
-    hire = snapshot.document(name("hire"))
-    refusal = snapshot.document(name("refusal"))
-    missed = snapshot.document(name("missed"))
-    parked = snapshot.document(name("parked"))
-    return PoolState(
-        pool=pool,
-        now=snapshot.now,
-        quantity=number("quantity") if name("quantity") in snapshot.state else None,
-        quantity_at=snapshot.time(name("quantity_at")),
-        published=number("published"),
-        finished=number("finished"),
-        base_published=number("base_published"),
-        base_finished=number("base_finished"),
-        count=Count(**counted) if counted else None,
-        drift=drift,
-        buckets=snapshot.due.get(pool.name, {}),
-        delayed=delayed,
-        scheduled_at=snapshot.time(name("scheduled_at")),
-        parked=Parked(**parked),
-        untold_since=snapshot.time(name("untold_since")) or None,
-        cordon=Cordon.unpacked(snapshot.state.get(name("cordon"))),
-        fire=Sent(**fire) if fire else None,
-        hire=Sent(**hire) if hire else None,
-        raised_at=snapshot.time(name("raised_at")) or None,
-        boot=snapshot.number(name("boot"), BOOT_SECONDS),
-        last_refusal=Refusal(**refusal) if refusal else None,
-        missed=missed.get("since", {}),
-        missed_at=missed.get("at", 0.0),
+
+def unpack_cordon(document: str | None) -> Cordon:
+    """What was packed; without a document no cordon."""
+    told = json.loads(document) if document else {}
+    return filled(Cordon, {**told, "names": frozenset(told.get("names", ()))})
+
+
+def pack_count(count: Count, drift: int) -> str:
+    """A count, and by how much the reckoning was off, as a JSON document."""
+    parked_is_apart = {n: v for n, v in vars(count).items() if n != "parked"}
+    return json.dumps({**parked_is_apart, "drift": drift})
+
+
+def unpack_count(told: Document) -> Count | None:
+    """What was packed, if anything was."""
+    missing = {"at": 0.0, "waiting": 0, "running": 0, "scheduled": 0}
+    return filled(Count, missing | dict(told)) if told else None
+
+
+def pack_presence(presence: Presence) -> str:
+    """As a JSON document; who says it, and when it was heard, is not in it."""
+    told = {n: v for n, v in vars(presence).items() if n not in ("id", "seen")}
+    return _json(told)
+
+
+def unpack_presence(told: Document, id: str, seen: float) -> Presence:
+    """What was packed, and is read."""
+    return Presence(
+        id=id,
+        name=told["name"],
+        pool=told.get("pool"),
+        since=told.get("since", 0.0),
+        seen=seen,
+        stopped=told.get("stopped", 0.0),
+        closing=told.get("closing", False),
+        full=told.get("full", False),
+        busy=told.get("busy", 0),
+        returning=told.get("returning", 0),
+        queues=tuple(told.get("queues", ())),
+        held={q: Held(*h[: len(Held._fields)]) for q, h in told.get("held", {}).items()},
+        due=_buckets(told.get("due", {})),
+        recent=_buckets(told.get("recent", {})),
     )
 
 
-class PoolWriter:
-    """Turns what happened to a pool into changes of the ledger."""
+def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
+    return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}
 
-    def __init__(self, state: PoolState, changes: Changes) -> None:
-        self._pool = state.pool.name
-        self._changes = changes
 
-    def fall_due(self, state: PoolState) -> PoolState:
-        """What has fallen due is as if published now."""
-        past = {w: n for w, n in state.buckets.items() if state.falls_due_at(w) <= state.now}
-        if not past:
-            return state
-        tasks = sum(past.values())
-        self._changes.add[self._name("published")] = tasks
-        for when, n in past.items():
-            self._add_due(when, -n)
-        future = {when: n for when, n in state.buckets.items() if when not in past}
-        return replace(state, published=state.published + tasks, buckets=future)
-
-    def correct_due(self, state: PoolState, corrections: Mapping[int, int]) -> PoolState:
-        """Bring the due times in line with what a count found."""
-        if not corrections:
-            return state
-        for when, n in corrections.items():
-            self._add_due(when, n)
-        buckets = {
-            w: state.buckets.get(w, 0) + corrections.get(w, 0)
-            for w in {*state.buckets, *corrections}
-        }
-        return replace(state, buckets={w: n for w, n in buckets.items() if n > 0})
-
-    def boot_measured(self, state: PoolState, first_since: float) -> PoolState:
-        """The first worker since the last hire has come up."""
-        if state.raised_at is None:
-            return state
-        boot = state.boot + _BOOT_WEIGHT * (first_since - state.raised_at - state.boot)
-        self._set("boot", f"{boot:.3f}")
-        self._unset("raised_at")
-        return replace(state, boot=boot, raised_at=None)
-
-    def count(self, state: PoolState) -> None:
-        """A count was taken."""
-        count = state.count
-        if count is None:
-            return
-        document = {
-            "at": count.at,
-            "waiting": count.waiting,
-            "running": count.running,
-            "scheduled": count.scheduled,
-            "restore_at": count.restore_at,
-            "drift": state.drift,
-        }
-        self._set("count", json.dumps(document))
-        self._set("parked", json.dumps(asdict(state.parked)))
-        if state.untold_since is None:
-            self._unset("untold_since")
-        else:
-            self._set("untold_since", str(millis(state.untold_since)))
-        # Who tells later of what was left aside tells of what is not in the count.
-        if not state.aside:
-            self._set("counted_at", str(millis(count.at)))
-        self._set("base_published", str(state.base_published))
-        self._set("base_finished", str(state.base_finished))
-
-    def cordon(self, cordon: Cordon) -> None:
-        """A cordon was drawn, or with an empty one, lifted."""
-        if cordon:
-            self._set("cordon", cordon.packed())
-        else:
-            self._unset("cordon")
-
-    def quantity(self, quantity: int, at: float) -> None:
-        """The platform said how many workers there are to be."""
-        self._set("quantity", str(quantity))
-        self._set("quantity_at", str(millis(at)))
-
-    def raised(self, now: float) -> None:
-        """Workers were hired."""
-        self._set("raised_at", str(millis(now)))
-
-    def firing(self, to: int, until: float, done: bool = False) -> None:
-        """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
-        self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
-
-    def hiring(self, to: int, until: float) -> None:
-        """A raise is about to be sent; it can take effect until *until*."""
-        self._set("hire", json.dumps({"to": to, "until": until}))
-
-    def fire_settled(self) -> None:
-        """No lowering can take effect any more."""
-        self._unset("fire")
-
-    def hire_settled(self, state: PoolState) -> None:
-        """The raise took effect, or cannot; one sent before it still may."""
-        if state.hire is not None and state.ceiling is not None:
-            self.hiring(state.hire.to, state.hire.until)
-        else:
-            self._unset("hire")
-
-    def refused(self, refusal: Refusal) -> None:
-        """The platform has refused something."""
-        self._set("refusal", json.dumps(vars(refusal)))
-        self._set("refused_until", str(millis(refusal.until)))
-
-    def missed(self, since: Mapping[str, float], at: float) -> None:
-        """The platform says that these are up, and nothing has been heard of them."""
-        if since:
-            self._set("missed", json.dumps({"since": since, "at": at}))
-        else:
-            self._unset("missed")
-
-    def quantity_unknown(self) -> None:
-        """The platform knows no such pool."""
-        self._unset("quantity")
-
-    def action(self, entry: Mapping[str, Any]) -> None:
-        """The quantity was changed."""
-        self._set("last_action", json.dumps(entry))
-        self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
-
-    def _name(self, entry: str) -> str:
-        return f"{self._pool}/{entry}"
-
-    def _set(self, entry: str, value: str) -> None:
-        name = self._name(entry)
-        self._changes.set[name] = value
-        self._changes.unset.pop(name, None)
-
-    def _unset(self, entry: str) -> None:
-        name = self._name(entry)
-        self._changes.set.pop(name, None)
-        self._changes.unset[name] = None
-
-    def _add_due(self, when: int, tasks: int) -> None:
-        name = f"{self._pool}/{when}"
-        self._changes.due[name] = self._changes.due.get(name, 0) + tasks
+def _json(document: Document) -> str:
+    return json.dumps(document, separators=(",", ":"))

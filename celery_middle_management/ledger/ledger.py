@@ -26,6 +26,7 @@ from celery_middle_management.core.timing import (
     WATCHES,
     ZERO_HOLD,
 )
+from celery_middle_management.ledger.codec import pack_presence, unpack_cordon, unpack_presence
 from celery_middle_management.ledger.model import (
     EXPIRY,
     HISTORY,
@@ -161,7 +162,7 @@ class Ledger(ABC):
         if identity is not None:
             message["id"] = identity
         if presence is not None:
-            message["presence"] = presence.packed()
+            message["presence"] = pack_presence(presence)
             message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
         won, sent = self._clocks.monotonic(), self._clocks.uptime()
         message |= self._bounds(sent)
@@ -304,7 +305,7 @@ def _reply(answer: Mapping[str, Any], lease: Lease) -> Reply:
         wait=answer["wait"] / 1000,
         held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
         born=answer["born"],
-        cordon=answer.get("cordon") or None,
+        cordon=unpack_cordon(answer.get("cordon")),
         unseen=answer.get("unseen"),
         watched=answer["watched"],
         failing=answer["failing"],
@@ -316,4 +317,4 @@ def _presences(told: Mapping[str, str]) -> Iterator[Presence]:
     split = [text.split(" ", 1) for text in told.values()]
     documents = json.loads(f"[{','.join(document for _, document in split)}]")
     for identity, (seen, _), document in zip(told, split, documents, strict=True):
-        yield Presence.told(document, identity, float(seen) / 1000)
+        yield unpack_presence(document, identity, float(seen) / 1000)

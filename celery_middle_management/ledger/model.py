@@ -9,6 +9,7 @@ from functools import cached_property
 from math import inf
 from typing import Any, cast
 
+from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
@@ -52,8 +53,8 @@ class Reply:
     held: Mapping[str, float]
     #: The ledger's own name for itself: another one, and Redis has lost its data.
     born: str
-    #: The cordon of the worker's pool, a JSON document.
-    cordon: str | None
+    #: The cordon of the worker's pool.
+    cordon: Cordon
     #: Nobody may have looked yet at what was told: to be handed in with the next report.
     unseen: int | None
     #: A worker will surely evaluate. Told to who leaves only.

@@ -12,8 +12,8 @@ from celery_middle_management.core.pool_state import PoolState, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
-from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
 
 Document = dict[str, Any]

@@ -22,8 +22,8 @@ from celery_middle_management.core.batch import PUBLISHED
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
-from celery_middle_management.ledger.codec import read_pool
 from celery_middle_management.ledger.model import Lease, Reply
+from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.reading import read_settings

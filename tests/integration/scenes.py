@@ -16,8 +16,8 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
-from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import Changes
+from celery_middle_management.ledger.pool import PoolWriter
 from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for

@@ -15,8 +15,8 @@ from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_SECONDS
-from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import Changes
+from celery_middle_management.ledger.pool import PoolWriter
 from celery_middle_management.ledger.redis import RedisLedger
 from tests.integration.office import Office, SteppingRedis, office, stepping_redis
 from tests.servers import wait_for

@@ -17,6 +17,7 @@ from celery_middle_management.core.batch import FINISHED, PUBLISHED, UNPLACED, B
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.codec import pack_cordon
 from celery_middle_management.ledger.ledger import Clocks
 from celery_middle_management.ledger.memory import MemoryLedger, Store
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
@@ -204,14 +205,13 @@ class Both(RuleBasedStateMachine):
     def plain(self, reply: Reply, which: int) -> Any:
         held = {pool: round(hold, 1) for pool, hold in reply.held.items()}
         born = self.tokens.setdefault(f"{which} {reply.born}", str(len(self.tokens) // 2))
-        cordon = json.loads(reply.cordon) if reply.cordon else None
         return {
             **vars(reply),
             "lease": reply.lease is not None,
             "wait": round(reply.wait),
             "held": held,
             "born": born,
-            "cordon": cordon and (cordon.get("above"), round(cordon["at"])),
+            "cordon": replace(reply.cordon, at=round(reply.cordon.at)),
         }
 
     def changes(  # noqa: PLR0917
@@ -233,7 +233,7 @@ class Both(RuleBasedStateMachine):
         elif settled:
             changes.unset["worker/fire"] = None
         if cordon:
-            changes.set["worker/cordon"] = Cordon(above=2, at=now).packed()
+            changes.set["worker/cordon"] = pack_cordon(Cordon(above=2, at=now))
         if refused:
             changes.set["worker/refused_until"] = str(millis(now + 60))
         if blocked:

@@ -8,8 +8,8 @@ import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.codec import PoolWriter
 from celery_middle_management.ledger.model import Changes, LeaseLost
+from celery_middle_management.ledger.pool import PoolWriter
 from tests.integration.office import Office, office
 
 #: Until what was sent is settled (s).
@@ -159,7 +159,7 @@ def test_whom_it_may_stop_is_cordoned_before_anybody_evaluates(
     it.redis.flushdb()
     other.lease()
     reply = it.report(Presence("a", "worker.5", "worker", since=0.0, seen=0.0))
-    assert Cordon.unpacked(reply.cordon).above in sent.values()
+    assert reply.cordon.above in sent.values()
     assert it.state().cordon.holds("worker.5")
 
 

@@ -146,6 +146,7 @@ class Parts:
         )
         settings = read_settings(app)
         assert isinstance(settings, Settings)
+        self.app = app
         self.ledger = RedisLedger(settings)
         self.broker = broker_of(app, settings, self.ledger.redis)
         self.platform = platform_for(settings)(app)
@@ -155,7 +156,6 @@ class Parts:
         lease = Lease("token", time.monotonic())
         calls: list[Callable[[], object]] = [
             self.ledger.snapshot,
-            self.ledger.history,
             lambda: self.ledger.report(Batch()),
             lambda: self.ledger.commit(lease, Changes()),
         ]
@@ -305,7 +305,7 @@ def test_no_secret_where_a_local_worker_cannot_be_started(
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     monkeypatch.setenv("REDIS_URL", address(server, "ledger"))
     parts = Parts("memory://", None, middle_management_platform="local")
-    monkeypatch.setattr(sys.modules[__name__], "app", parts.scaler.app, raising=False)
+    monkeypatch.setattr(sys.modules[__name__], "app", parts.app, raising=False)
     with pytest.raises(PlatformError, match="could not be started") as failure:
         parts.platform.scale({"worker": 1}, time.monotonic() + 60)
     assert_discreet(failure.value, *SECRETS)

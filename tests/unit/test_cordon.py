@@ -9,6 +9,7 @@ from celery_middle_management.core.timing import (
     LANDS_WITHIN,
     LOCK_SECONDS,
 )
+from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
 
 from .crew import DRAWN, NOW, cordon
 
@@ -68,8 +69,8 @@ def test_names_under_a_cordon_keep_their_times_too() -> None:
 
 def test_what_is_packed_is_unpacked() -> None:
     for drawn in (cordon(3, worker_4=NOW), cordon(None, "b", "a"), Cordon()):
-        assert Cordon.unpacked(drawn.packed()) == drawn
-    assert Cordon.unpacked(None) == Cordon()
+        assert unpack_cordon(pack_cordon(drawn)) == drawn
+    assert unpack_cordon(None) == Cordon()
 
 
 # -- what a worker obeys

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.demand import Held
-from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
+from celery_middle_management.core.presence import due_in, held_in, recent_in
 from celery_middle_management.core.timing import SILENT
+from celery_middle_management.ledger.codec import pack_presence, unpack_presence
 
 from .crew import DRAWN, NOW, presence
 
@@ -59,10 +60,11 @@ def test_it_is_read_as_it_was_written() -> None:
         due={"a": {10: 2}},
         recent={"a": {10: 1}},
     )
-    assert Presence.unpacked(told.packed(), told.id, told.seen) == told
+    assert unpack_presence(json.loads(pack_presence(told)), told.id, told.seen) == told
 
 
 def test_it_is_read_as_an_older_release_wrote_it() -> None:
     told = presence("worker.1", queues=("a",))
-    older = json.dumps({k: v for k, v in json.loads(told.packed()).items() if k != "full"})
-    assert Presence.unpacked(older, told.id, told.seen) == told
+    document = json.loads(pack_presence(told))
+    del document["full"]
+    assert unpack_presence(document, told.id, told.seen) == told

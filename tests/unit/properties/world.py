@@ -20,6 +20,7 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import EVALUATION_GAP, IMMINENT, LOCK_SECONDS
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
+from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
 from celery_middle_management.ledger.model import Changes, Lease, Snapshot, millis
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
@@ -178,12 +179,12 @@ class Book:
             cordon = self.cordon
             if cordon.above is None or cordon.above > one["to"]:
                 cordon = replace(cordon, above=one["to"], at=self.now)
-                self.state[f"{POOL}/cordon"] = cordon.packed()
+                self.state[f"{POOL}/cordon"] = pack_cordon(cordon)
             self.told()
 
     @property
     def cordon(self) -> Cordon:
-        return Cordon.unpacked(self.state.get(f"{POOL}/cordon"))
+        return unpack_cordon(self.state.get(f"{POOL}/cordon"))
 
     def snapshot(self) -> Snapshot:
         due = {POOL: dict(self.due)}

@@ -1,0 +1,200 @@
+"""How the ledger's state holds a pool: every field's name and form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.pool_state import (
+    _BOOT_WEIGHT,
+    BOOT_SECONDS,
+    Parked,
+    PoolState,
+    Refusal,
+    Sent,
+)
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.ledger.codec import (
+    filled,
+    pack_cordon,
+    pack_count,
+    unpack_cordon,
+    unpack_count,
+)
+from celery_middle_management.ledger.model import Changes, Snapshot, millis
+
+
+def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
+    """The state of *pool*, whose scheduled tasks the broker may keep, *delayed*, until due."""
+
+    def name(entry: str) -> str:
+        return f"{pool.name}/{entry}"
+
+    def number(entry: str) -> int:
+        return int(snapshot.number(name(entry)))
+
+    counted = snapshot.document(name("count"))
+    fire = snapshot.document(name("fire"))
+    hire = snapshot.document(name("hire"))
+    refusal = snapshot.document(name("refusal"))
+    missed = snapshot.document(name("missed"))
+    parked = snapshot.document(name("parked"))
+    return PoolState(
+        pool=pool,
+        now=snapshot.now,
+        quantity=number("quantity") if name("quantity") in snapshot.state else None,
+        quantity_at=snapshot.time(name("quantity_at")),
+        published=number("published"),
+        finished=number("finished"),
+        base_published=number("base_published"),
+        base_finished=number("base_finished"),
+        count=unpack_count(counted),
+        drift=counted.get("drift", 0),
+        buckets=snapshot.due.get(pool.name, {}),
+        delayed=delayed,
+        scheduled_at=snapshot.time(name("scheduled_at")),
+        parked=filled(Parked, parked),
+        untold_since=snapshot.time(name("untold_since")) or None,
+        cordon=unpack_cordon(snapshot.state.get(name("cordon"))),
+        fire=filled(Sent, fire) if fire else None,
+        hire=filled(Sent, hire) if hire else None,
+        raised_at=snapshot.time(name("raised_at")) or None,
+        boot=snapshot.number(name("boot"), BOOT_SECONDS),
+        last_refusal=filled(Refusal, refusal) if refusal else None,
+        missed=missed.get("since", {}),
+        missed_at=missed.get("at", 0.0),
+    )
+
+
+class PoolWriter:
+    """Turns what happened to a pool into changes of the ledger."""
+
+    def __init__(self, state: PoolState, changes: Changes) -> None:
+        self._pool = state.pool.name
+        self._changes = changes
+
+    def fall_due(self, state: PoolState) -> PoolState:
+        """What has fallen due is as if published now."""
+        past = {w: n for w, n in state.buckets.items() if state.falls_due_at(w) <= state.now}
+        if not past:
+            return state
+        tasks = sum(past.values())
+        self._changes.add[self._name("published")] = tasks
+        for when, n in past.items():
+            self._add_due(when, -n)
+        future = {when: n for when, n in state.buckets.items() if when not in past}
+        return replace(state, published=state.published + tasks, buckets=future)
+
+    def correct_due(self, state: PoolState, corrections: Mapping[int, int]) -> PoolState:
+        """Bring the due times in line with what a count found."""
+        if not corrections:
+            return state
+        for when, n in corrections.items():
+            self._add_due(when, n)
+        buckets = {
+            w: state.buckets.get(w, 0) + corrections.get(w, 0)
+            for w in {*state.buckets, *corrections}
+        }
+        return replace(state, buckets={w: n for w, n in buckets.items() if n > 0})
+
+    def boot_measured(self, state: PoolState, first_since: float) -> PoolState:
+        """The first worker since the last hire has come up."""
+        if state.raised_at is None:
+            return state
+        boot = state.boot + _BOOT_WEIGHT * (first_since - state.raised_at - state.boot)
+        self._set("boot", f"{boot:.3f}")
+        self._unset("raised_at")
+        return replace(state, boot=boot, raised_at=None)
+
+    def count(self, state: PoolState) -> None:
+        """A count was taken."""
+        count = state.count
+        if count is None:
+            return
+        self._set("count", pack_count(count, state.drift))
+        self._set("parked", json.dumps(asdict(state.parked)))
+        if state.untold_since is None:
+            self._unset("untold_since")
+        else:
+            self._set("untold_since", str(millis(state.untold_since)))
+        # Who tells later of what was left aside tells of what is not in the count.
+        if not state.aside:
+            self._set("counted_at", str(millis(count.at)))
+        self._set("base_published", str(state.base_published))
+        self._set("base_finished", str(state.base_finished))
+
+    def cordon(self, cordon: Cordon) -> None:
+        """A cordon was drawn, or with an empty one, lifted."""
+        if cordon:
+            self._set("cordon", pack_cordon(cordon))
+        else:
+            self._unset("cordon")
+
+    def quantity(self, quantity: int, at: float) -> None:
+        """The platform said how many workers there are to be."""
+        self._set("quantity", str(quantity))
+        self._set("quantity_at", str(millis(at)))
+
+    def raised(self, now: float) -> None:
+        """Workers were hired."""
+        self._set("raised_at", str(millis(now)))
+
+    def firing(self, to: int, until: float, done: bool = False) -> None:
+        """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
+        self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
+
+    def hiring(self, to: int, until: float) -> None:
+        """A raise is about to be sent; it can take effect until *until*."""
+        self._set("hire", json.dumps({"to": to, "until": until}))
+
+    def fire_settled(self) -> None:
+        """No lowering can take effect any more."""
+        self._unset("fire")
+
+    def hire_settled(self, state: PoolState) -> None:
+        """The raise took effect, or cannot; one sent before it still may."""
+        if state.hire is not None and state.ceiling is not None:
+            self.hiring(state.hire.to, state.hire.until)
+        else:
+            self._unset("hire")
+
+    def refused(self, refusal: Refusal) -> None:
+        """The platform has refused something."""
+        self._set("refusal", json.dumps(vars(refusal)))
+        self._set("refused_until", str(millis(refusal.until)))
+
+    def missed(self, since: Mapping[str, float], at: float) -> None:
+        """The platform says that these are up, and nothing has been heard of them."""
+        if since:
+            self._set("missed", json.dumps({"since": since, "at": at}))
+        else:
+            self._unset("missed")
+
+    def quantity_unknown(self) -> None:
+        """The platform knows no such pool."""
+        self._unset("quantity")
+
+    def action(self, entry: Mapping[str, Any]) -> None:
+        """The quantity was changed."""
+        self._set("last_action", json.dumps(entry))
+        self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
+
+    def _name(self, entry: str) -> str:
+        return f"{self._pool}/{entry}"
+
+    def _set(self, entry: str, value: str) -> None:
+        name = self._name(entry)
+        self._changes.set[name] = value
+        self._changes.unset.pop(name, None)
+
+    def _unset(self, entry: str) -> None:
+        name = self._name(entry)
+        self._changes.set.pop(name, None)
+        self._changes.unset[name] = None
+
+    def _add_due(self, when: int, tasks: int) -> None:
+        name = f"{self._pool}/{when}"
+        self._changes.due[name] = self._changes.due.get(name, 0) + tasks
