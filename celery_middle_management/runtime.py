@@ -40,7 +40,7 @@ class Runtime:
         self.app = app
         self.settings = settings
         # Not once it is asked for: that may be while tasks are published.
-        self._make_platform = platform_for(settings)
+        self._platform = platform_for(settings)
         self._ledger: RedisLedger | None = None
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
@@ -113,7 +113,7 @@ class Runtime:
             self.settings,
             self.ledger(),
             broker_of(self.app, self.settings, self.ledger().redis),
-            self._make_platform(self.app),
+            self._platform.make(self.app),
         )
 
     def _is_ours(self, queue: str) -> bool:
@@ -125,7 +125,14 @@ class Runtime:
         def make_agent(consumer: Any) -> WorkerAgent | None:
             if not self.in_reach:
                 return None
-            agent = WorkerAgent(self.app, consumer.hostname, self.settings, self.reporter())
+            kind = self._platform.kind
+            agent = WorkerAgent(
+                self.app,
+                kind.identity(os.environ, consumer.hostname),
+                self.settings,
+                self.reporter(),
+                kind.traits,
+            )
             self._worker = agent
             return agent
 

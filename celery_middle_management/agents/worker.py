@@ -8,7 +8,6 @@ loop, so that a worker which says that it has stopped cannot receive a task any 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import traceback
 import uuid
@@ -36,11 +35,12 @@ from celery_middle_management.agents.scheduled import (
 from celery_middle_management.brokers.discreet import broker_trouble
 from celery_middle_management.core.cordon import Orders
 from celery_middle_management.core.demand import Held
-from celery_middle_management.core.names import pool_of
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import HEARS_WITHIN
+from celery_middle_management.core.traits import DOTTED, Traits
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.log_throttle import LogThrottle
+from celery_middle_management.platforms.base import Identity
 from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
@@ -52,24 +52,27 @@ COLLECT = 0.1
 PAUSE = 0.01
 
 
-def worker_name(hostname: str) -> str:
-    """The dyno's name, or where there is none, Celery's node name."""
-    return os.environ.get("DYNO") or hostname
-
-
 class WorkerAgent:
     """Tells the ledger every second what this worker holds, and hears of its cordon."""
 
-    def __init__(self, app: Any, hostname: str, settings: Settings, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        app: Any,
+        identity: Identity,
+        settings: Settings,
+        reporter: Reporter,
+        traits: Traits = DOTTED,
+    ) -> None:
         self.id = uuid.uuid4().hex
-        self.name = worker_name(hostname)
-        pool = pool_of(self.name)
-        self._pool = pool if pool in {p.name for p in settings.pools} else None
+        self.name = identity.name
+        pools = {pool.name for pool in settings.pools}
+        self._pool = identity.pool if identity.pool in pools else None
         self._app = app
         self._reporter = reporter
         self._gate = Gate()
         # Nobody fires a worker of no pool.
-        self._orders = Orders(self.name, monotonic() if self._pool else float("-inf"))
+        born = monotonic() if self._pool else float("-inf")
+        self._orders = Orders(self.name, born, traits)
         self._since = 0.0
         self._born: str | None = None
         #: The ledger's time less that of our clock (s).

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from celery_middle_management.core.names import number_of
 from celery_middle_management.core.timing import HEARS_WITHIN, KEEPS_CORDON
+from celery_middle_management.core.traits import DOTTED, Traits
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Cordon:
     def __bool__(self) -> bool:
         return self.above is not None or bool(self.names)
 
-    def holds(self, name: str) -> bool:
-        """Whether the worker of this name is cordoned."""
+    def holds(self, name: str, traits: Traits = DOTTED) -> bool:
+        """Whether the worker of this name is cordoned, on a platform with these traits."""
         if name in self.names:
             return True
-        number = number_of(name)
+        number = traits.number_of(name)
         return self.above is not None and (number is None or number > self.above)
 
     def same_as(self, other: Cordon) -> bool:
@@ -38,14 +38,19 @@ class Cordon:
         return self.above == other.above and self.names == other.names
 
     def redrawn(
-        self, above: int | None, names: frozenset[str], crew: Iterable[str], now: float
+        self,
+        above: int | None,
+        names: frozenset[str],
+        crew: Iterable[str],
+        now: float,
+        traits: Traits = DOTTED,
     ) -> Cordon:
         """The cordon *above* and *names*, with the times of those that this one held already.
 
         *crew* are the names of all workers.
         """
         new = Cordon(above, names, now)
-        since = {n: self.since.get(n, now) for n in crew if new.holds(n)}
+        since = {n: self.since.get(n, now) for n in crew if new.holds(n, traits)}
         return Cordon(above, names, self.at if new.same_as(self) else now, since)
 
 
@@ -55,8 +60,9 @@ class Orders:
     Times are readings of one clock (s), whichever.
     """
 
-    def __init__(self, name: str, born: float) -> None:
+    def __init__(self, name: str, born: float, traits: Traits = DOTTED) -> None:
         self._name = name
+        self._traits = traits
         self._told = Cordon()
         self._heard = False
         self._waits_until = born + HEARS_WITHIN
@@ -77,7 +83,7 @@ class Orders:
         self._heard = True
         if lost:
             self._keeps_until = now + KEEPS_CORDON
-        if told.holds(self._name):
+        if told.holds(self._name, self._traits):
             self._told = told
         elif now >= self._keeps_until:
             self._told = Cordon()

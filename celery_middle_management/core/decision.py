@@ -122,11 +122,9 @@ def _fire(situation: Situation) -> Decision:
     if not cordon.same_as(situation.cordon):
         return _confirmed(situation, Decision(cordon, draining=True))
     reach = situation.quantity
-    while reach > situation.needed and _may_stop(
-        situation, f"{situation.fleet.pool}.{reach}", cordon
-    ):
+    while reach > situation.needed and _may_stop(situation, situation.fleet.name_of(reach), cordon):
         reach -= 1
-    waits_for = [f"{situation.fleet.pool}.{n}" for n in range(situation.needed + 1, reach + 1)]
+    waits_for = [situation.fleet.name_of(n) for n in range(situation.needed + 1, reach + 1)]
     decision = Decision(
         cordon,
         draining=True,
@@ -161,9 +159,9 @@ def _fire_unordered(situation: Situation) -> Decision:
 
 
 def _redrawn(situation: Situation, above: int | None, names: frozenset[str]) -> Cordon:
-    return situation.cordon.redrawn(
-        above, names, situation.fleet.names(situation.quantity), situation.fleet.now
-    )
+    fleet = situation.fleet
+    crew = fleet.names(situation.quantity)
+    return situation.cordon.redrawn(above, names, crew, fleet.now, fleet.traits)
 
 
 def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.names import number_of
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import SURELY_KILLED
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
 
 #: Two dynos bear a name for a while only: one that has been silent for so long (s) while another
 #: reports is gone, whichever of them came up first.
@@ -42,12 +42,15 @@ class Fleet:
     running: Collection[str] | None = None
     #: Those of whom nothing had been heard when the platform was last asked, if that was lately.
     missed: Collection[str] = ()
+    traits: Traits = DOTTED
 
     @property
     def unordered(self) -> bool:
-        """Whether the platform gives names without numbers, and so stops whom it likes."""
+        """Whether the platform stops whom it likes, as those do that give names without numbers."""
+        if self.traits.stops is Stops.ANY:
+            return True
         names = {*(p.name for p in self.presences), *(self.running or ()), *self.missed}
-        return any(number_of(name) is None for name in names)
+        return any(self.traits.number_of(name) is None for name in names)
 
     @cached_property
     def unheard(self) -> frozenset[str]:
@@ -91,7 +94,7 @@ class Fleet:
         Somebody may have hired them by hand; not those that were there when the quantity was known.
         """
         at_work = [p for p in self.presences if not p.closing and not p.silent(self.now)]
-        unnumbered = {p.name for p in at_work if number_of(p.name) is None}
+        unnumbered = {p.name for p in at_work if self.traits.number_of(p.name) is None}
         return len(unnumbered) > (self.quantity or 0) or any(
             self._dismissed(p) and p.since > self.quantity_at for p in at_work
         )
@@ -112,14 +115,18 @@ class Fleet:
         return replaced or outlived or ended or self._dismissed(presence)
 
     def _dismissed(self, presence: Presence) -> bool:
-        number = number_of(presence.name)
+        number = self.traits.number_of(presence.name)
         return number is not None and self.quantity is not None and number > self.quantity
 
     def names(self, quantity: int) -> tuple[str, ...]:
         """The names of the workers that a quantity stands for, as far as they are known."""
         if self.unordered:
             return tuple(sorted({p.name for p in self.living}))
-        return tuple(f"{self.pool}.{n}" for n in range(1, quantity + 1))
+        return tuple(self.name_of(number) for number in range(1, quantity + 1))
+
+    def name_of(self, number: int) -> str:
+        """The name of the worker with this number."""
+        return self.traits.name(self.pool, number)
 
     def bearers(self, name: str) -> tuple[Presence, ...]:
         """Everyone who may still bear *name*."""
@@ -134,7 +141,7 @@ class Fleet:
 
     def drained(self, name: str, cordon: Cordon) -> bool:
         """Whether stopping the worker of this name surely kills no task."""
-        if not cordon.holds(name):
+        if not cordon.holds(name, self.traits):
             return False
         bearers = self.bearers(name)
         if name in self.unheard or not (bearers or self.running is not None):

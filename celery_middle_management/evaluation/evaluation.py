@@ -41,7 +41,11 @@ class Evaluation:
         self._gone: set[str] = set()
         self._quantities_fresh = False
         self._pools = [
-            PoolEvaluation(pool, settings, self._snapshot, self._changes, ports.queues)
+            PoolEvaluation(
+                *(pool, settings, self._snapshot, self._changes),
+                ports.queues,
+                traits=ports.platform.traits,
+            )
             for pool in settings.pools
         ]
 

@@ -17,6 +17,7 @@ from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
 from celery_middle_management.core.timing import LANDS_WITHIN, LOCK_SECONDS, STOPS_WITHIN
+from celery_middle_management.core.traits import DOTTED, Traits
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.model import Changes, Snapshot
@@ -42,6 +43,8 @@ class PoolEvaluation:
         snapshot: Snapshot,
         changes: Changes,
         queues: Queues,
+        *,
+        traits: Traits = DOTTED,
     ) -> None:
         presences = snapshot.crew(pool.name)
         self.pool = pool
@@ -65,6 +68,7 @@ class PoolEvaluation:
             quantity=state.quantity,
             quantity_at=state.quantity_at,
             missed=tuple(state.missed) if state.now - state.missed_at < ASKS_AGAIN else (),
+            traits=traits,
         )
 
     def _up_to_date(self, state: PoolState, presences: Collection[Presence]) -> PoolState:
@@ -232,8 +236,10 @@ class PoolEvaluation:
         self._sent(quantity, at + LOCK_SECONDS + LANDS_WITHIN)
         cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
-            names = self.fleet.names(quantity)
-            self._writer.cordon(cordon.redrawn(quantity, cordon.names, names, self.state.now))
+            fleet = self.fleet
+            crew = fleet.names(quantity)
+            drawn = cordon.redrawn(quantity, cordon.names, crew, fleet.now, fleet.traits)
+            self._writer.cordon(drawn)
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""

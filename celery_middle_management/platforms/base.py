@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from celery_middle_management.core.traits import DOTTED, Traits
+
+#: A dyno of Heroku's, of either generation: ``worker.3``, ``worker-23z34x56y-w78k9``.
+_DYNO = re.compile(r"^(?P<pool>[-\w]+)(\.[1-9]\d*|-[a-z0-9]{4,}-[a-z0-9]{4,})$")
 
 
 class PlatformError(Exception):
@@ -39,6 +46,13 @@ class Refused(PlatformError):
         self.limit = limit
 
 
+class Identity(NamedTuple):
+    """Which worker a process is; it is of no *pool* where it is none of the platform's."""
+
+    pool: str | None
+    name: str
+
+
 class Platform(ABC):
     """Runs the workers of an app's pools.
 
@@ -47,6 +61,20 @@ class Platform(ABC):
     Only what changes nothing is ever tried again within a call: of a change that got no answer the
     caller must first learn what became of it.
     """
+
+    #: What it does with its workers.
+    traits: Traits = DOTTED
+
+    @staticmethod
+    def identity(environ: Mapping[str, str], hostname: str) -> Identity:
+        """Who this process is, by its environment; *hostname* is its node name for Celery.
+
+        Every process of the platform's workers must be told apart, by the name that
+        :meth:`running` gives.
+        """
+        name = environ.get("DYNO") or hostname
+        match = _DYNO.match(name)
+        return Identity(match["pool"] if match else None, name)
 
     @abstractmethod
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.fleet import Fleet
-from celery_middle_management.core.names import number_of
 from celery_middle_management.core.pool_state import PoolState, iso
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
+from celery_middle_management.core.traits import dotted_number
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
@@ -67,7 +67,7 @@ def _draining(state: PoolState, living: Iterable[Presence]) -> list[str]:
     """Cordoned workers: those heard of, and those that a number alone stands for."""
     hired = (f"{state.pool.name}.{n}" for n in range(1, (state.quantity or 0) + 1))
     living = tuple(living)
-    ordered = all(number_of(p.name) is not None for p in living)
+    ordered = all(dotted_number(p.name) is not None for p in living)
     names = {*(p.name for p in living), *(hired if ordered else ())}
     return _sorted(name for name in names if state.cordon.holds(name))
 
@@ -144,7 +144,7 @@ def asleep(document: Mapping[str, Any]) -> bool:
 
 def _sorted(names: Iterable[str]) -> list[str]:
     """Each name once, `worker.2` before `worker.10`."""
-    return sorted(set(names), key=lambda name: (number_of(name) or 0, name))
+    return sorted(set(names), key=lambda name: (dotted_number(name) or 0, name))
 
 
 def _iso(at: float | None, snapshot: Snapshot) -> str | None:

@@ -149,7 +149,7 @@ class Parts:
         self.app = app
         self.ledger = RedisLedger(settings)
         self.broker = broker_of(app, settings, self.ledger.redis)
-        self.platform = platform_for(settings)(app)
+        self.platform = platform_for(settings).make(app)
         self.scaler = Scaler(app, settings, self.ledger, self.broker, self.platform)
 
     def read_ledger(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.core.names import number_of, pool_of
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
+from celery_middle_management.platforms import Platform
 
 
 @pytest.mark.parametrize(
@@ -21,4 +22,10 @@ from celery_middle_management.core.names import number_of, pool_of
     ],
 )
 def test_names(name: str, pool: str | None, number: int | None) -> None:
-    assert (pool_of(name), number_of(name)) == (pool, number)
+    assert Platform.identity({"DYNO": name}, "celery@here") == (pool, name)
+    assert Platform.identity({}, name) == (pool, name)
+    assert DOTTED.number_of(name) == number
+
+
+def test_a_number_means_nothing_where_the_platform_stops_whom_it_likes() -> None:
+    assert Traits(Stops.ANY).number_of("worker.3") is None

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
+
 from .days import LATEST, STOPS_LATE, Days, assert_it_recovers
-from .world import BOOT, COUNT_INTERVAL, MAXIMUM, WELL, Behaviour, World
+from .world import BOOT, COUNT_INTERVAL, FROM_ZERO, MAXIMUM, WELL, Behaviour, World
 
 behaviours = st.just(WELL) | st.builds(
     Behaviour,
@@ -35,12 +37,13 @@ class PoolMachine(RuleBasedStateMachine):
     """A platform with numbered workers, which stops the highest."""
 
     numbered = True
+    traits = DOTTED
     world: World
 
     @initialize(minimum=st.sampled_from([0, 0, 1]), tasks=st.sampled_from([0, 1, 6, 12, 16]))
     def begin_at(self, minimum: int, tasks: int) -> None:
         """With a crew that has just come up and is at work."""
-        self.world = World(minimum, self.numbered)
+        self.world = World(minimum, self.numbered, self.traits)
         self.world.publish(tasks)
         for _ in range(int(BOOT) + 2):
             self.world.second()
@@ -169,11 +172,28 @@ class UnorderedPoolMachine(PoolMachine):
     numbered = False
 
 
+class ZeroPoolMachine(PoolMachine):
+    """A platform that numbers otherwise: the first is called ``worker-0``."""
+
+    traits = FROM_ZERO
+
+
+class AnyPoolMachine(PoolMachine):
+    """A platform whose names look numbered, and that stops whom it likes."""
+
+    numbered = False
+    traits = Traits(Stops.ANY)
+
+
 budget = settings(max_examples=100, stateful_step_count=20)
 TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase
 TestUnorderedPool.settings = budget
+TestZeroPool = ZeroPoolMachine.TestCase
+TestZeroPool.settings = budget
+TestAnyPool = AnyPoolMachine.TestCase
+TestAnyPool.settings = budget
 
 
 @settings(max_examples=100)

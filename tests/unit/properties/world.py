@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Backlog, Held, bucket_of
-from celery_middle_management.core.names import number_of
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import EVALUATION_GAP, IMMINENT, LOCK_SECONDS
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
 from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
@@ -39,6 +39,13 @@ KILL_AFTER = 30.0
 SLOTS = 2
 #: A worker is heard of when it comes up, this long (s) after it was started at most.
 BOOT = 20.0
+
+
+#: Such as Kubernetes' stateful sets.
+FROM_ZERO = Traits(
+    number=lambda name: int(name.rpartition("-")[2]) + 1,
+    name=lambda pool, number: f"{pool}-{number - 1}",
+)
 
 
 class Died(Exception):
@@ -99,9 +106,10 @@ class Worker:
     #: When (s) it was asked to stop.
     stopped_at: float | None = None
     memory: Memory = field(default_factory=Memory)
+    traits: Traits = DOTTED
 
     def __post_init__(self) -> None:
-        self.orders = Orders(self.name, self.started)
+        self.orders = Orders(self.name, self.started, self.traits)
 
     def presence(self, now: float) -> Presence:
         cordon = self.orders.cordon(now)
@@ -225,10 +233,11 @@ class Book:
 class World(Platform, Broker):
     """All there is, as it really is; *numbered* dynos are stopped from the highest number down."""
 
-    def __init__(self, minimum: int, numbered: bool) -> None:
+    def __init__(self, minimum: int, numbered: bool, traits: Traits = DOTTED) -> None:
         pool = Pool(POOL, (QUEUE,), minimum, MAXIMUM, jobs_per_worker=4)
         self.minimum = minimum
         self.numbered = numbered
+        self.traits = traits
         self.book = Book()
         self.behaviour = WELL
         self.workers: list[Worker] = []
@@ -372,13 +381,15 @@ class World(Platform, Broker):
         for worker in self._stopped_first(staying)[: max(len(staying) - quantity, 0)]:
             self.stops.append((self.now + stop_after, worker, fire))
         taken = {w.name for w in staying}
-        free = [n for n in range(1, quantity + 1) if f"{POOL}.{n}" not in taken]
-        for number in free[: max(quantity - len(staying), 0)]:
-            self._start(f"{POOL}.{number}")
+        names = [self.traits.name(POOL, number) for number in range(1, quantity + 1)]
+        free = [name for name in names if name not in taken]
+        # Names of whom the platform stops as it likes may be any.
+        for name in (free if self.numbered else names)[: max(quantity - len(staying), 0)]:
+            self._start(name)
 
     def _stopped_first(self, workers: list[Worker]) -> list[Worker]:
         if self.numbered:
-            return sorted(workers, key=lambda w: -(number_of(w.name) or 0))
+            return sorted(workers, key=lambda w: -(self.traits.number(w.name) or 0))
         # It could be anyone, so it is whoever would suffer most.
         return sorted(workers, key=lambda w: (-w.running, w.name))
 
@@ -399,9 +410,11 @@ class World(Platform, Broker):
 
     def _start(self, name: str) -> None:
         self._born += 1
-        if not self.numbered:
+        if self.traits.stops is Stops.ANY:
+            name = f"{POOL}.{self._born}"
+        elif not self.numbered:
             name = f"{POOL}-{self._born % 5}aaaaaa-{self._born:05}"
-        self.workers.append(Worker(str(self._born), name, self.now))
+        self.workers.append(Worker(str(self._born), name, self.now, traits=self.traits))
 
     def _ask_to_stop(self, worker: Worker, fire: bool) -> None:
         if worker.running and fire:
