@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -17,6 +16,7 @@ from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management.agents.celery_internals import active_apps, configured, on_finalize
 from celery_middle_management.agents.signals import handlers_of, watch_publishing
+from celery_middle_management.importing import importing
 from celery_middle_management.settings.reading import hide_from_celery, read_settings
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ logger = logging.getLogger("celery_middle_management")
 _ATTRIBUTE = "_middle_management"
 #: Apps that were looked at when something was published; they are not looked at again.
 _looked_at: WeakSet[Celery] = WeakSet()
-#: Held while modules are imported for an app, and by who forks: in a child forked meanwhile they
-#: would be half imported for ever.
-_importing = threading.RLock()
 
 
 def set_up(app: Celery) -> None:
@@ -42,7 +39,7 @@ def set_up(app: Celery) -> None:
     settings = read_settings(app)
     if settings is None or handlers_of(app) is not None:
         return
-    with _importing:
+    with importing():
         from celery_middle_management.runtime import Runtime
 
         runtime = Runtime(app, settings)
@@ -63,13 +60,9 @@ def watch_apps() -> None:
     watch_publishing(_set_up_late)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
-    os.register_at_fork(
-        before=_importing.acquire,
-        after_in_parent=_importing.release,
-        after_in_child=_importing.release,
-    )
     if "DYNO" in os.environ:
         # On Heroku an app most likely wants it, and would not wait for it while it publishes.
+        import celery_middle_management.agents.scaler
         import celery_middle_management.platforms.heroku
         import celery_middle_management.runtime  # noqa: F401
     for app in active_apps():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from celery import Celery
@@ -16,13 +16,16 @@ from celery import Celery
 from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter
-from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import SignalHandlers
+from celery_middle_management.agents.step import WorkerStep
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.brokers import broker_of
+from celery_middle_management.importing import importing
 from celery_middle_management.ledger.redis import RedisLedger
-from celery_middle_management.platforms import platform_for
 from celery_middle_management.settings.model import Settings
+
+if TYPE_CHECKING:
+    from celery_middle_management.agents.worker import WorkerAgent
+    from celery_middle_management.platforms import Chosen
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -39,8 +42,6 @@ class Runtime:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.app = app
         self.settings = settings
-        # Not once it is asked for: that may be while tasks are published.
-        self._platform = platform_for(settings)
         self._ledger: RedisLedger | None = None
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
@@ -107,7 +108,19 @@ class Runtime:
             return "sqlite"
         return str(connection.transport.driver_type)
 
+    @cached_property
+    def _platform(self) -> Chosen:
+        # Nobody waits for it who publishes.
+        with importing():
+            from celery_middle_management.platforms import platform_for
+
+            return platform_for(self.settings)
+
     def _scaler(self) -> Evaluator:
+        with importing():
+            from celery_middle_management.agents.scaler import Scaler
+            from celery_middle_management.brokers import broker_of
+
         return Scaler(
             self.app,
             self.settings,
@@ -120,11 +133,12 @@ class Runtime:
         return self.settings.pool_for(queue) is not None
 
     def _worker_step(self) -> type:
-        from celery_middle_management.agents.worker import WorkerAgent, WorkerStep
-
         def make_agent(consumer: Any) -> WorkerAgent | None:
             if not self.in_reach:
                 return None
+            with importing():
+                from celery_middle_management.agents.worker import WorkerAgent
+
             kind = self._platform.kind
             agent = WorkerAgent(
                 self.app,

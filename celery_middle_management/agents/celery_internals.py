@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from celery import _state
 from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
+from celery.concurrency.base import BasePool
 
 #: The method of ``app.amqp`` that makes, at its first use, the function that sends.
 CREATE_SENDER = "_create_task_sender"
@@ -51,6 +52,16 @@ def timer_heap(timer: Any) -> list[Any]:
 def jobs(pool: Any) -> int:
     """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
     return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
+
+
+def given_up(request: Any, pool: Any) -> bool:
+    """Whether an active request does not run and never will.
+
+    Revoked with *terminate* while it waited, it is terminated when it is begun. A pool of threads
+    cannot do that: Celery gives it up there, and shows it as active for ever.
+    """
+    to_end = request.time_start and getattr(request, "_terminate_on_ack", None) is not None
+    return bool(to_end) and type(pool).terminate_job is BasePool.terminate_job
 
 
 def idle_redis(channel: Any) -> Any:

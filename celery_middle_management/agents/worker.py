@@ -12,16 +12,15 @@ import threading
 import traceback
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from multiprocessing.util import Finalize
 from time import monotonic, time
 from typing import Any
 
-from celery import bootsteps
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import jobs
+from celery_middle_management.agents.celery_internals import given_up, jobs
 from celery_middle_management.agents.gate import Gate
 from celery_middle_management.agents.prefetch import Prefetch
 from celery_middle_management.agents.reporter import Reporter, see_off
@@ -148,10 +147,11 @@ class WorkerAgent:
         reserved = _copy(worker_state.reserved_requests)
         active = _copy(worker_state.active_requests)
         self._prefetch.watch(active, sum(sum(b.values()) for b in scheduled.due.values()))
+        ended = {request for request in active if given_up(request, self._consumer.pool)}
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in {*limited, *reserved, *active}:
             entry = counts[queue_of_request(request)]
-            entry[1 if request in active else 0] += 1
+            entry[1 if request in active else 0] += request not in ended
             entry[3] += not request.acknowledged
         for queue, buckets in scheduled.due.items():
             held = sum(buckets.values())
@@ -167,7 +167,7 @@ class WorkerAgent:
             closing=closing(),
             full=self._prefetch.full,
             busy=max(
-                len({*limited, *reserved, *active}) + scheduled.imminent,
+                len({*limited, *reserved, *active} - ended) + scheduled.imminent,
                 jobs(self._consumer.pool),
             ),
             returning=returning,
@@ -244,29 +244,6 @@ class WorkerAgent:
     def _broker_failed(self, kind: str, error: BaseException) -> None:
         said = broker_trouble(self._app, error)
         self._trouble.warn(kind, "the broker failed, will be tried again: %s", said)
-
-
-class WorkerStep(bootsteps.StartStopStep):
-    """Starts the agent once the consumer is there, before it begins to consume."""
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
-
-    #: Made by the runtime of the app; None when the package is not enabled for it.
-    make_agent: Callable[[Any], WorkerAgent | None]
-
-    def __init__(self, consumer: Any, **kwargs: Any) -> None:
-        super().__init__(consumer, **kwargs)
-        self._trouble = LogThrottle(logger)
-        self._agent: WorkerAgent | None = None
-        with self._trouble.guard("making a worker's agent"):
-            self._prefetch = Prefetch(consumer)
-            self._agent = type(self).make_agent(consumer)
-
-    def start(self, consumer: Any) -> None:
-        if self._agent is not None:
-            with self._trouble.guard("starting a worker's agent"):
-                self._prefetch.start()
-                self._agent.start(consumer, self._prefetch)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

@@ -102,6 +102,23 @@ def test_the_drain_timeout_bounds_the_wait(tmp_path: Path) -> None:
         assert max(silences) < SILENT
 
 
+def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
+    """Revoked so while it waits for a thread, Celery shows it as active for ever."""
+    command = (*WORKER, "--pool", "threads", "--prefetch-multiplier", "4")
+    with scene(tmp_path, command=command, settings={"max_workers": 1, "count_interval": 2}) as it:
+        publisher = it.program()
+        # Until they are known to be short, none is taken that would have to wait.
+        publisher.say("for _ in range(120): note.delay()")
+        it.wait(lambda: len(it.journal.runs()) == 120)
+        publisher.say(
+            "import time; note.delay(4); result = note.delay().id; time.sleep(1);"
+            " app.control.revoke(result, terminate=True)"
+        )
+        it.wait_for_quantity(0)
+        assert len(it.journal.runs()) == 121
+        it.assert_nobody_was_killed()
+
+
 def test_dynos_without_numbers(tmp_path: Path) -> None:
     """Heroku's Fir generation stops whom it likes."""
     with scene(tmp_path, dyno_names="fir") as it:

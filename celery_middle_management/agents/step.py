@@ -1,0 +1,40 @@
+"""The consumer step of a managed app's workers. What it starts is imported in a worker alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery import bootsteps
+
+from celery_middle_management.importing import importing
+from celery_middle_management.log_throttle import LogThrottle
+
+logger = logging.getLogger("celery_middle_management")
+
+
+class WorkerStep(bootsteps.StartStopStep):
+    """Starts the agent once the consumer is there, before it begins to consume."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    #: Made by the runtime of the app; None when the package is not enabled for it.
+    make_agent: Callable[[Any], Any]
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        self._trouble = LogThrottle(logger)
+        self._agent: Any = None
+        with self._trouble.guard("making a worker's agent"):
+            with importing():
+                from celery_middle_management.agents.prefetch import Prefetch
+
+            self._prefetch = Prefetch(consumer)
+            self._agent = type(self).make_agent(consumer)
+
+    def start(self, consumer: Any) -> None:
+        if self._agent is not None:
+            with self._trouble.guard("starting a worker's agent"):
+                self._prefetch.start()
+                self._agent.start(consumer, self._prefetch)
