@@ -148,7 +148,8 @@ def _announce_scaler() -> None:
     evaluate = Scaler.evaluate
 
     def announced(self: Scaler, lease: Lease) -> None:
-        if self.settings.heroku and self.settings.heroku.app != SECOND:
+        heroku = self._settings.heroku
+        if heroku and heroku.app != SECOND:
             (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")
         evaluate(self, lease)
 
