@@ -62,7 +62,6 @@ def watch_apps() -> None:
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
     if "DYNO" in os.environ:
         # On Heroku an app most likely wants it, and would not wait for it while it publishes.
-        import celery_middle_management.agents.scaler
         import celery_middle_management.platforms.heroku
         import celery_middle_management.runtime  # noqa: F401
     for app in active_apps():

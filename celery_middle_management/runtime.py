@@ -16,16 +16,18 @@ from celery import Celery
 from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter
+from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.step import WorkerStep
 from celery_middle_management.agents.tally import Tally
+from celery_middle_management.brokers import broker_of
 from celery_middle_management.importing import importing
 from celery_middle_management.ledger.redis import RedisLedger
+from celery_middle_management.platforms import platform_for
 from celery_middle_management.settings.model import Settings
 
 if TYPE_CHECKING:
     from celery_middle_management.agents.worker import WorkerAgent
-    from celery_middle_management.platforms import Chosen
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -43,6 +45,9 @@ class Runtime:
         self.app = app
         self.settings = settings
         self._ledger: RedisLedger | None = None
+        # What evaluates is imported by now: in a thread that evaluates, an import may meet gevent,
+        # which patches Python's own locks, and never end.
+        self._platform = platform_for(settings)
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
         twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
@@ -108,19 +113,7 @@ class Runtime:
             return "sqlite"
         return str(connection.transport.driver_type)
 
-    @cached_property
-    def _platform(self) -> Chosen:
-        # Nobody waits for it who publishes.
-        with importing():
-            from celery_middle_management.platforms import platform_for
-
-            return platform_for(self.settings)
-
     def _scaler(self) -> Evaluator:
-        with importing():
-            from celery_middle_management.agents.scaler import Scaler
-            from celery_middle_management.brokers import broker_of
-
         return Scaler(
             self.app,
             self.settings,
@@ -136,8 +129,7 @@ class Runtime:
         def make_agent(consumer: Any) -> WorkerAgent | None:
             if not self.in_reach:
                 return None
-            with importing():
-                from celery_middle_management.agents.worker import WorkerAgent
+            from celery_middle_management.agents.worker import WorkerAgent
 
             kind = self._platform.kind
             agent = WorkerAgent(
@@ -154,6 +146,9 @@ class Runtime:
 
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""
+        with importing():
+            import celery_middle_management.agents.prefetch
+            import celery_middle_management.agents.worker  # noqa: F401
         self._tally.share_with_children()
 
     def worker_shutdown(self) -> None:

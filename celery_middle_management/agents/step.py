@@ -8,7 +8,6 @@ from typing import Any
 
 from celery import bootsteps
 
-from celery_middle_management.importing import importing
 from celery_middle_management.log_throttle import LogThrottle
 
 logger = logging.getLogger("celery_middle_management")
@@ -27,8 +26,7 @@ class WorkerStep(bootsteps.StartStopStep):
         self._trouble = LogThrottle(logger)
         self._agent: Any = None
         with self._trouble.guard("making a worker's agent"):
-            with importing():
-                from celery_middle_management.agents.prefetch import Prefetch
+            from celery_middle_management.agents.prefetch import Prefetch
 
             self._prefetch = Prefetch(consumer)
             self._agent = type(self).make_agent(consumer)
