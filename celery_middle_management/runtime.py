@@ -146,6 +146,7 @@ class Runtime:
 
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""
+        # Before there are threads of the worker that could meet a fork, or a patch.
         with importing():
             import celery_middle_management.agents.prefetch
             import celery_middle_management.agents.worker  # noqa: F401

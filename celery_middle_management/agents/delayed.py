@@ -13,6 +13,11 @@ from typing import Any
 
 from celery import Celery
 
+try:
+    from celery.utils.quorum_queues import detect_quorum_queues
+except ImportError:  # Celery before 5.5
+    detect_quorum_queues = None  # type: ignore[assignment, unused-ignore]
+
 _EXCHANGE = re.compile(r"(.+_)?celery_delayed_27")
 _DELAY = re.compile(r"([01]\.){28}")
 
@@ -42,11 +47,7 @@ def delayed_natively(app: Celery) -> Callable[[str], bool]:
 
 
 def _uses_quorum_queues(app: Celery, queues: Mapping[str, Any]) -> bool:
-    try:
-        from celery.utils.quorum_queues import (  # type: ignore[import-not-found, unused-ignore]
-            detect_quorum_queues,
-        )
-    except ImportError:  # Celery before 5.5
+    if detect_quorum_queues is None:
         return False
     if not any((q.queue_arguments or {}).get("x-queue-type") == "quorum" for q in queues.values()):
         return False

@@ -104,3 +104,25 @@ def took(port: int, path: str) -> float | None:
     with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30):
         return time.monotonic() - began
     return None
+
+
+def test_no_thread_of_ours_imports_anything(redis_url: str) -> None:
+    """Python's own locks of an import are patched, too: one under way meanwhile may never end."""
+    program = """
+import sys, threading, time
+imported = []
+def note(event, told):
+    if event == "import" and threading.current_thread().name.startswith("mm-"):
+        imported.append(told[0])
+sys.addaudithook(note)
+work.delay()
+import redis
+ledger = redis.Redis.from_url(os.environ["BROKER_URL"])
+def evaluated(): return ledger.hget("{middle-management:myapp}:state", "evaluated_at")
+give_up = time.monotonic() + 60
+while not evaluated() and time.monotonic() < give_up: time.sleep(0.05)
+print(*imported)
+"""
+    with stage(redis_url, command=None) as on:
+        assert on.script(program).stdout == "\n"
+        assert on.quantity == 1
