@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -15,10 +16,11 @@ class AppPath(NamedTuple):
     """Where a Celery app is: ``str()`` of it is what ``celery -A`` takes."""
 
     module: str
+    #: Empty: for ``celery`` to find in the module.
     attribute: str
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.attribute}"
+        return f"{self.module}:{self.attribute}" if self.attribute else self.module
 
     def environment(self) -> dict[str, str]:
         """Our environment variables, with which another process finds the module as we did."""
@@ -39,6 +41,23 @@ class AppPath(NamedTuple):
         return directory.parent if hasattr(outermost, "__path__") else directory
 
 
+def named_path(name: str) -> AppPath:
+    """What is meant by a *name* such as ``celery -A`` takes.
+
+    Raises:
+        LookupError: there is no such module, here or where Python looks.
+    """
+    module, _, attribute = name.partition(":")
+    top = module.partition(".")[0]
+    places = [str(Path.cwd()), *sys.path]
+    if top not in sys.modules and PathFinder.find_spec(top, places) is None:
+        raise LookupError(
+            f"middle_management_celery_app is {name!r}, and there is no module {top!r} in "
+            f"{places[0]} or where Python looks for packages"
+        )
+    return AppPath(module, attribute)
+
+
 def app_path(app: Celery) -> AppPath:
     """The module and attribute that hold *app*; of several, the one nearest to ``app.main``.
 
@@ -53,7 +72,8 @@ def app_path(app: Celery) -> AppPath:
     if not found:
         raise LookupError(
             f"a worker could not import the Celery app {app.main or app!r}: make it an attribute "
-            "of a module that can be imported, such as `app` in proj/celery.py"
+            "of a module that can be imported, such as `app` in proj/celery.py, or set "
+            "middle_management_celery_app to what `celery -A` takes, such as 'make_celery'"
         )
     main = app.main or ""
 

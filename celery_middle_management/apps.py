@@ -1,13 +1,14 @@
 """Puts the apps of this process under middle management, when each is ready for it.
 
 Nothing here keeps an app alive: what belongs to one is reached through it alone. Until an app wants
-it, little is imported, for every `celery` command and web process imports this.
+it, little is imported, for every ``celery`` command and web process imports this.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -17,6 +18,7 @@ from celery.exceptions import ImproperlyConfigured
 from celery_middle_management.agents.celery_internals import active_apps, configured, on_finalize
 from celery_middle_management.agents.signals import handlers_of, watch_publishing
 from celery_middle_management.importing import importing
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.reading import hide_from_celery, read_settings
 
 if TYPE_CHECKING:
@@ -26,8 +28,20 @@ logger = logging.getLogger("celery_middle_management")
 
 #: The attribute of an app that its runtime is kept in.
 _ATTRIBUTE = "_middle_management"
+#: The attribute of an app whose settings are wrong: what is wrong with them.
+_WRONG = "_middle_management_wrong"
+_trouble = LogThrottle(logger)
 #: Apps that were looked at when something was published; they are not looked at again.
 _looked_at: WeakSet[Celery] = WeakSet()
+
+#: Whether this process may come to evaluate.
+_evaluates = True
+
+
+def look_only() -> None:
+    """This process does not evaluate: spare it what only that needs, 50 ms of imports on Heroku."""
+    global _evaluates
+    _evaluates = False
 
 
 def set_up(app: Celery) -> None:
@@ -42,7 +56,7 @@ def set_up(app: Celery) -> None:
     with importing():
         from celery_middle_management.runtime import Runtime
 
-        runtime = Runtime(app, settings)
+        runtime = Runtime(app, settings, evaluates=_evaluates)
     if runtime.handlers.claim():
         vars(app)[_ATTRIBUTE] = runtime
         runtime.install()
@@ -54,34 +68,74 @@ def watch_apps() -> None:
     Celery finalizes an app in a worker and for its commands; a process that only calls
     ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
     be somebody else's, and not ready or not readable.
+
+    Where its settings are wrong, an app works and publishes as without us, and an error is logged
+    while it publishes; its workers and our commands do not start, and Django's checks fail.
     """
     hide_from_celery()
-    on_finalize(set_up)
+    on_finalize(_try_to_set_up)
     watch_publishing(_set_up_late)
+    signals.celeryd_init.connect(_celeryd_init, weak=False, dispatch_uid=__name__)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
+    signals.beat_init.connect(_beat_init, weak=False, dispatch_uid=__name__)
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
     if "DYNO" in os.environ:
         # On Heroku an app most likely wants it, and would not wait for it while it publishes.
         import celery_middle_management.platforms.heroku
         import celery_middle_management.runtime  # noqa: F401
+    # As in manage.py; kombu imports some of Django wherever it is installed.
+    if "django.core.checks" in sys.modules:
+        from celery_middle_management.django_check import register
+
+        register()
     for app in active_apps():
         if app.finalized:
+            _try_to_set_up(app)
+
+
+def _try_to_set_up(app: Celery) -> None:
+    """Set *app* up; an error would leave it half finalized, with some of its tasks unknown."""
+    with _trouble.guard(f"setting up the app {app.main!r}"):
+        try:
             set_up(app)
+        except Exception as error:
+            if not configured(app):
+                return  # not ours: Celery raises it where it reads the configuration
+            if not isinstance(error, ImproperlyConfigured):
+                raise
+            vars(app)[_WRONG] = str(error)
 
 
 def _set_up_late() -> None:
     """Set up the apps that nobody finalizes. Whoever publishes has read its configuration."""
     for app in active_apps():
-        if app in _looked_at or not configured(app):
-            continue
-        try:
-            set_up(app)
-        except ImproperlyConfigured as error:
-            logger.error("the app %r is not managed: %s", app.main, error)
-        except Exception:
-            logger.exception("the app %r is not managed", app.main)
-        # Last: another thread that publishes meanwhile does not pass by.
-        _looked_at.add(app)
+        if app not in _looked_at and configured(app):
+            _try_to_set_up(app)
+            # Last: another thread that publishes meanwhile does not pass by.
+            _looked_at.add(app)
+        _tell_of_wrong(app)
+
+
+def _tell_of_wrong(app: Any) -> None:
+    wrong = vars(app).get(_WRONG)
+    if wrong:
+        _trouble.error(
+            f"wrong {app.main}",
+            "the app %r is not managed: %s (or set MIDDLE_MANAGEMENT_ENABLED=false in the "
+            "environment where it is not to be)",
+            app.main,
+            wrong,
+        )
+
+
+def _celeryd_init(instance: Any = None, **_: Any) -> None:
+    """A worker whose settings are wrong does not start: it would be one that nobody manages."""
+    try:
+        read_settings(instance.app)
+    except ImproperlyConfigured as error:
+        # Celery logs whatever else a receiver raises, and goes on.
+        sys.stderr.write(f"Error: {error}\n")
+        raise SystemExit(2) from None
 
 
 def _found(app: Any) -> Runtime | None:
@@ -95,10 +149,42 @@ def runtime_of(app: Celery) -> Runtime | None:
     return _found(app)
 
 
+def enabled_runtime_of(app: Celery) -> Runtime:
+    """The runtime of *app*.
+
+    Raises:
+        ImproperlyConfigured: the package is not enabled for it, or its settings are wrong.
+    """
+    # The runtime alone would not tell what is wrong.
+    runtime = runtime_of(app) if read_settings(app) is not None else None
+    if runtime is None:
+        off = os.environ.get("MIDDLE_MANAGEMENT_ENABLED")
+        how = (
+            f"MIDDLE_MANAGEMENT_ENABLED={off} in the environment switches it off"
+            if off
+            else "name your app with -A, and set middle_management_enabled=True in its settings, "
+            "or MIDDLE_MANAGEMENT_ENABLED=true in the environment"
+        )
+        raise ImproperlyConfigured(
+            f"Middle Management is not enabled for the app {app.main or 'default'!r}: {how}."
+        )
+    return runtime
+
+
 def _worker_init(sender: Any = None, **_: Any) -> None:
-    runtime = _found(getattr(sender, "app", None))
+    app = getattr(sender, "app", None)
+    runtime = _found(app)
+    if app is not None:
+        _tell_of_wrong(app)
     if runtime is not None:
         runtime.worker_init()
+
+
+def _beat_init(sender: Any = None, **_: Any) -> None:
+    """It will publish, now or then: until it does, somebody may be to keep a pool's minimum."""
+    runtime = _found(getattr(sender, "app", None))
+    if runtime is not None:
+        runtime.publishes()
 
 
 def _worker_shutdown(sender: Any = None, **_: Any) -> None:

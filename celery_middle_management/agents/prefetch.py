@@ -57,10 +57,14 @@ class _Held(NamedTuple):
 
 
 class Prefetch:
-    """How much one worker takes, over all the connections that it makes."""
+    """How much one worker takes, over all the connections that it makes.
 
-    def __init__(self, consumer: Any) -> None:
+    Without *limits*, as much as Celery would.
+    """
+
+    def __init__(self, consumer: Any, *, limits: bool = True) -> None:
         self._consumer = consumer
+        self._limits = limits
         self._run_times, self._scheduled = RunTimes(), 0
         #: Run time (s) of tasks that all begin in time, with as many as Celery takes.
         self._short = BEGINS_WITHIN / max(consumer.prefetch_multiplier, 1)
@@ -85,7 +89,7 @@ class Prefetch:
         """The consumer has a new connection, and is about to consume."""
         consumer, tasks = self._consumer, self._consumer.task_consumer
         self._started = self._napping = self._put_off = False
-        self._apart = not can_turn(self._consumer)
+        self._apart = not (self._limits and can_turn(self._consumer))
         self._limited = not self._apart
         if self._apart:
             return

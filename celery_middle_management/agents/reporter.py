@@ -169,7 +169,7 @@ class Reporter:
             self._batch.give_back(part)
             raise
         self._unseen = reply.unseen
-        self._batch.ahead = reply.now - time.time()
+        self._batch.ahead = self._tally.ahead = reply.now - time.time()
         now = monotonic()
         if part.unplaced:
             self._look_again = now + LONGEST_HOLD

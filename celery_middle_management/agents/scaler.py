@@ -20,6 +20,9 @@ from celery_middle_management.settings.model import Settings
 
 logger = logging.getLogger("celery_middle_management")
 
+#: When this process was started, or the one that it was forked from.
+_BORN = monotonic()
+
 
 class Scaler:
     """Evaluates an app's pools. Never raises: what goes wrong is logged and tried again."""
@@ -58,5 +61,6 @@ class Scaler:
             self._platform,
             Queues(self._declared, delayed_natively(self._app)),
             clock=monotonic,
+            born=_BORN,
             warn=self._trouble.warn,
         )

@@ -22,7 +22,7 @@ from celery_middle_management.agents.celery_internals import timer_heap
 from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
 from celery_middle_management.core.headers import HEADER
-from celery_middle_management.core.timing import IMMINENT, RECENT
+from celery_middle_management.core.timing import RECENT
 
 #: Looking through scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05
@@ -52,13 +52,12 @@ class Scheduled(NamedTuple):
     #: The timer's own: an entry of its heap, or a green thread.
     item: Any
 
-    @property
-    def pending(self) -> bool:
-        """Whether it is neither begun, nor about to, nor called off."""
+    def pending(self, imminent: float) -> bool:
+        """Whether it is neither begun, nor about to within *imminent* seconds, nor called off."""
         return (
             not self.item.entry.canceled
             and not self.request.acknowledged
-            and self.begins - monotonic() > IMMINENT
+            and self.begins - monotonic() > imminent
         )
 
     def cancel(self, timer: Any) -> None:
@@ -108,7 +107,9 @@ def queue_of_request(request: Request) -> str:
 class ScheduledScan:
     """What there is to tell of the tasks that a worker holds until they are due."""
 
-    def __init__(self) -> None:
+    def __init__(self, imminent: float) -> None:
+        #: Seconds within which a task is as good as begun.
+        self._imminent = imminent
         self.due: Mapping[str, Mapping[int, int]] = {}
         self.recent: Mapping[str, Mapping[int, int]] = {}
         self.imminent = 0
@@ -135,7 +136,7 @@ class ScheduledScan:
             held_for = began - self._first_seen.setdefault(request, began)
             if held_for < RECENT and HEADER in request.request_dict and not cordoned:
                 recent[queue][bucket] += 1
-            if begins - began <= IMMINENT:
+            if begins - began <= self._imminent:
                 imminent += 1
             else:
                 later += 1
@@ -151,7 +152,8 @@ class GivingBack:
     One thread asks how many, the main thread alone gives them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, imminent: float) -> None:
+        self._imminent = imminent
         #: Tasks that must not be lost sight of: with them the worker may not be stopped yet.
         self.rest = 0
         self._cordoned_at: float | None = None
@@ -185,7 +187,7 @@ class GivingBack:
             one of the consumer's connection or channel errors; what is not back is held still.
         """
         if self._left is None:
-            self._left = deque(s for s in scheduled(consumer) if s.pending)
+            self._left = deque(s for s in scheduled(consumer) if s.pending(self._imminent))
         left, given, began = self._left, 0, monotonic()
         lasts = LONG_PORTION if consumer.hub is None else PORTION
         try:
@@ -193,7 +195,7 @@ class GivingBack:
             while left and self._too_many(len(left)) and monotonic() - began < lasts:
                 if closing() or consumer.blueprint.state != RUN:
                     return False
-                given += _give_back(consumer, left[-1])
+                given += _give_back(consumer, left[-1], self._imminent)
                 left.pop()
         finally:
             spent = monotonic() - began
@@ -233,10 +235,10 @@ def give_back(request: Request) -> None:
     worker_state.task_ready(request)
 
 
-def _give_back(consumer: Any, held: Scheduled) -> bool:
+def _give_back(consumer: Any, held: Scheduled, imminent: float) -> bool:
     """Returns whether it was given back, or acknowledged for it was revoked."""
     request = held.request
-    if not held.pending:
+    if not held.pending(imminent):
         return False
     if not request.revoked():
         give_back(request)

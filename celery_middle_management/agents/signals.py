@@ -22,8 +22,8 @@ from celery_middle_management.agents.delayed import without_delay
 from celery_middle_management.agents.marks import MARK, Mark, mark_messages
 from celery_middle_management.agents.routing import Routes
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.core.batch import FINISHED, PUBLISHED, UNPLACED
-from celery_middle_management.core.headers import COPIES, HEADER
+from celery_middle_management.core.batch import FINISHED, PUBLISHED, STARTED, UNPLACED
+from celery_middle_management.core.headers import COPIES, HEADER, STARTABLE
 
 #: A task that falls due within this time (s) is as good as due.
 _SOON = 1.0
@@ -105,6 +105,7 @@ class SignalHandlers:
         ours = [queue for queue in queues if self._counts(queue)]
         if ours or not queues:
             headers[MARK] = str(self._mark)
+            headers[STARTABLE] = round(self._due(headers.get("eta")) or self._tally.now(), 3)
         else:
             self._published()  # nothing of a pool's, but the pools' minimum is to be kept
         if ours:
@@ -113,8 +114,7 @@ class SignalHandlers:
             headers[COPIES] = ours
 
     def after_task_publish(self, headers: Mapping[str, Any]) -> None:
-        eta = headers.get("eta")
-        due = self._due(eta) if eta else 0.0
+        due = self._due(headers.get("eta"))
         if HEADER in headers:
             for queue in headers.get(COPIES) or (headers[HEADER],):
                 self._tally.add(PUBLISHED, queue, due)
@@ -126,7 +126,11 @@ class SignalHandlers:
         self._received[request.id] = request
 
     def task_prerun(self, task: Any = None, **_: Any) -> None:
-        setattr(task.request, _STARTED, monotonic())
+        request = task.request
+        setattr(request, _STARTED, monotonic())
+        queue = None if request.is_eager else self._stamped(request)
+        if queue:
+            self._tally.add(STARTED, queue, _field(request, STARTABLE) or 0.0)
 
     def task_postrun(
         self, task: Any = None, retval: Any = None, state: str | None = None, **_: Any
@@ -194,6 +198,8 @@ class SignalHandlers:
 
     def _due(self, eta: Any) -> float:
         """The Unix time (s) of an ETA header, 0 for what is due as good as now."""
+        if not eta:
+            return 0.0
         try:
             when = maybe_iso8601(eta)
         except (TypeError, ValueError, AttributeError):
@@ -260,7 +266,7 @@ def _forward_to(name: str) -> Callable[..., None]:
 
 def _unstamp(headers: dict[str, Any]) -> None:
     """Take off what a retry or a chain handed on of an earlier message."""
-    for name in (HEADER, COPIES, MARK):
+    for name in (HEADER, COPIES, STARTABLE, MARK):
         headers.pop(name, None)
 
 

@@ -20,6 +20,8 @@ class WorkerStep(bootsteps.StartStopStep):
 
     #: Made by the runtime of the app; None when the package is not enabled for it.
     make_agent: Callable[[Any], Any]
+    #: Whether the worker may be kept from taking more than it can begin soon.
+    limits = True
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
@@ -28,7 +30,7 @@ class WorkerStep(bootsteps.StartStopStep):
         with self._trouble.guard("making a worker's agent"):
             from celery_middle_management.agents.prefetch import Prefetch
 
-            self._prefetch = Prefetch(consumer)
+            self._prefetch = Prefetch(consumer, limits=type(self).limits)
             self._agent = type(self).make_agent(consumer)
 
     def start(self, consumer: Any) -> None:

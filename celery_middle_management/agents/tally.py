@@ -19,7 +19,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain
-from time import monotonic
+from time import monotonic, time
 
 from celery_middle_management.core.batch import Batch, Record
 
@@ -35,6 +35,12 @@ class Tally:
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
+        #: The ledger's time less that of our clock (s), as far as it has been told.
+        self.ahead = 0.0
+
+    def now(self) -> float:
+        """The ledger's time, Unix (s), as far as it is known in this process."""
+        return time() + self.ahead
 
     def share_with_children(self) -> None:
         """Open the pipe for the children that this process will fork."""

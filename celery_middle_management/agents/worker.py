@@ -13,6 +13,7 @@ import traceback
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from multiprocessing.util import Finalize
 from time import monotonic, time
 from typing import Any
@@ -32,19 +33,22 @@ from celery_middle_management.agents.scheduled import (
     queue_of_request,
 )
 from celery_middle_management.brokers.discreet import broker_trouble
-from celery_middle_management.core.cordon import Orders
+from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.core.timing import HEARS_WITHIN
-from celery_middle_management.core.traits import DOTTED, Traits
+from celery_middle_management.core.roster import let_go
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms.base import Identity
 from celery_middle_management.settings.model import Settings
+from celery_middle_management.version import __version__
 
 logger = logging.getLogger("celery_middle_management")
 #: A worker reports this often (s).
 INTERVAL = 1.0
+#: One that is about to leave says so this soon (s).
+SOON = 0.2
 #: What its children recorded is collected this often (s).
 COLLECT = 0.1
 #: Between two portions of what it gives back, a worker's main thread does its other work (s).
@@ -64,14 +68,19 @@ class WorkerAgent:
     ) -> None:
         self.id = uuid.uuid4().hex
         self.name = identity.name
+        self._hire = identity.hire if identity.pool else ""
+        traits = replace(traits, stops=Stops.CHOSEN) if self._hire else traits
         pools = {pool.name for pool in settings.pools}
         self._pool = identity.pool if identity.pool in pools else None
         self._app = app
+        self._settings_mark = settings.mark
         self._reporter = reporter
         self._gate = Gate()
-        # Nobody fires a worker of no pool.
-        born = monotonic() if self._pool else float("-inf")
+        # Nobody fires a worker of no pool or one that was hired alone, nor anybody in a dry run.
+        fired = self._pool and not self._hire and not settings.dry_run
+        born = monotonic() if fired else float("-inf")
         self._orders = Orders(self.name, born, traits)
+        self._traits = traits
         self._since = 0.0
         self._born: str | None = None
         #: The ledger's time less that of our clock (s).
@@ -82,9 +91,11 @@ class WorkerAgent:
         self._thread: threading.Thread | None = None
         self._waker: Any = None
         self._restoring = False
-        self._scheduled = ScheduledScan()
-        self._giving_back = GivingBack()
+        self._scheduled = ScheduledScan(traits.imminent)
+        self._giving_back = GivingBack(traits.imminent)
         self._gives = False
+        #: It is yet to say that it has stopped, and may leave then.
+        self._soon = False
         self._trouble = LogThrottle(logger)
 
     def start(self, consumer: Any, prefetch: Prefetch) -> None:
@@ -123,16 +134,30 @@ class WorkerAgent:
 
     def report(self) -> None:
         """Report once, and take note of the answer."""
-        reply = self._reporter.report(self.id, self.presence())
+        presence = self.presence()
+        reply = self._reporter.report(self.id, presence)
         if reply is not None:
             self._hear(reply)
+            if self._hire:
+                self._leave(presence, reply.cordon)
         elif not self._since:
             self._trouble.warn(
-                "unheard", "the ledger cannot be reached: no tasks are taken for %d s", HEARS_WITHIN
+                "unheard",
+                "the ledger cannot be reached: no tasks are taken for %d s",
+                self._traits.hears_within,
             )
         self._gate.want(not self._orders.cordon(monotonic()), self._consumer)
         if not self._gate.settled(self._consumer) and self._thread is not None:
             self._consumer.call_soon(self._reconcile)
+
+    def _leave(self, presence: Presence, leave: Cordon) -> None:
+        """Shut down if that *presence* has it so; the answer to it told of this cordon."""
+        self._soon = leave.holds(self.name, self._traits) and presence.stopped != leave.at
+        if let_go(presence, leave) and not closing():
+            logger.info("%s is not needed any more, holds no task, and leaves", self.name)
+            # It shuts down warmly, from whichever thread that is set.
+            state: Any = worker_state  # celery-types know no exit status
+            state.should_stop = 0
 
     def presence(self) -> Presence:
         """What this worker says of itself now."""
@@ -165,12 +190,15 @@ class WorkerAgent:
             seen=0.0,
             stopped=cordon.at if stopped and cordon else 0.0,
             closing=closing(),
-            full=self._prefetch.full,
+            full=self._prefetch.full or self._thread is None,
             busy=max(
                 len({*limited, *reserved, *active} - ended) + scheduled.imminent,
                 jobs(self._consumer.pool),
             ),
             returning=returning,
+            release=__version__,
+            settings=self._settings_mark,
+            hire=self._hire,
             queues=tuple(self._app.amqp.queues.consume_from),
             held={queue: Held(*entry) for queue, entry in counts.items()},
             due=scheduled.due,
@@ -181,7 +209,8 @@ class WorkerAgent:
         reported = monotonic()
         while not self._stop.wait(COLLECT):
             with self._trouble.guard("a worker's report"):
-                if monotonic() >= min(self._reporter.urgent_at(), reported + INTERVAL):
+                again = reported + (SOON if self._soon else INTERVAL)
+                if monotonic() >= min(self._reporter.urgent_at(), again):
                     reported = monotonic()
                     self.report()
                 if self._giving_back.due and not self._gives:

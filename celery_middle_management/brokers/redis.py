@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from itertools import chain, islice
@@ -71,6 +71,17 @@ class RedisBroker(DiscreetBroker):
             more = untold.get(queue, Backlog())
             backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
+
+    @property
+    def visibility_timeout(self) -> float:
+        """Seconds after which kombu gives back what a dead worker held."""
+        return self._lists.visibility_timeout
+
+    def sample(self, queue: str, most: int) -> Iterator[str]:
+        """Up to *most* of the messages that wait in each list of *queue*, the newest."""
+        for name in self._lists.names(queue):
+            if self._client.type(name) == "list":
+                yield from self._client.lrange(name, 0, most - 1)  # type: ignore[misc]
 
     def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
         names = {queue: self._lists.names(queue) for queue in queues}

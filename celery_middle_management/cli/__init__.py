@@ -1,7 +1,7 @@
-"""`celery mm …`: what the package adds to the `celery` command.
+"""``celery mm …``: what the package adds to the ``celery`` command.
 
 Errors go to standard error; the exit status is 1 for "could not", 2 for "used wrongly". Every
-`celery` command loads this module, workers among them, so what only some need is imported there.
+``celery`` command loads this module, workers among them, so what only some need is imported there.
 """
 
 from __future__ import annotations
@@ -11,39 +11,35 @@ import logging
 import signal
 import sys
 import threading
-from datetime import datetime, timezone
+from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery.bin.base import CeleryCommand
-from celery.exceptions import ImproperlyConfigured
+
+from celery_middle_management.cli.by_hand import fire, hire, pause, resume
+from celery_middle_management.cli.common import (
+    CouldNot,
+    json_option,
+    line,
+    runtime_of_context,
+)
+from celery_middle_management.cli.log import log
 
 # Here, so that whatever worker runs knows its task.
 from celery_middle_management.slacker import slack as publish_slack
 
 if TYPE_CHECKING:
-    from celery_middle_management.agents.reporter import Reporter
+    from celery_middle_management.agents.reporter import Evaluator, Reporter
     from celery_middle_management.runtime import Runtime
 
 logger = logging.getLogger("celery_middle_management")
 
 #: `mm run` looks at the ledger at least this often (s), whoever else does.
 LOOK_INTERVAL = 5.0
-
-
-class CouldNot(click.ClickException):
-    """What was asked for could not be done."""
-
-    exit_code = 1
-
-
-class UsedWrongly(click.ClickException):
-    """The command, or the app's settings, are wrong."""
-
-    exit_code = 2
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+#: In a dry run nobody tells it when to look (s).
+DRY_INTERVAL = 10.0
 
 
 @click.group()
@@ -52,35 +48,87 @@ def mm(**preload_options: Any) -> None:
 
 
 @mm.command(cls=CeleryCommand)
-@_json_option
+@json_option
+@click.option("--watch", is_flag=True, help="Show it anew every 2 s, until Ctrl-C ...")
+@click.option(
+    "--until-idle",
+    is_flag=True,
+    help="... or until no task waits or runs, and nobody is hired beyond min_workers.",
+)
 @click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
-    """Show workers, tasks and the last action of every pool."""
-    import redis
+def status(ctx: click.Context, as_json: bool, watch: bool, until_idle: bool) -> None:
+    """Show workers, tasks and decisions of every pool, and what is wrong.
 
-    from celery_middle_management.agents.declared import declared_queues
-    from celery_middle_management.views.status import status_of
+    Exit status 1 says that something is wrong.
+    """
+    from celery_middle_management.apps import look_only
 
-    runtime = _runtime(ctx)
-    try:
-        snapshot = runtime.ledger().snapshot()
-    except (redis.RedisError, OSError) as error:
-        raise CouldNot(f"Redis could not be read: {_line(error)}") from None
-    document = status_of(runtime.settings, snapshot, declared_queues(runtime.app))
+    look_only()
+    runtime = runtime_of_context(ctx)
+    watch = watch or until_idle
+    if watch and as_json:
+        raise click.UsageError("--watch, --until-idle and --json exclude each other", ctx)
+    if watch:
+        from celery_middle_management.cli.watch import watch_status
+        from celery_middle_management.views.status import idle
+
+        until = idle if until_idle else lambda _: False
+        watch_status(lambda: _status(runtime), until, no_color=ctx.obj.no_color)
+        return
+    document = _status(runtime)
     if as_json:
         click.echo(json.dumps(document, indent=2))
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    from celery_middle_management.cli.status_table import status_table
+        from celery_middle_management.cli.status_screen import status_screen
 
-    now = datetime.fromtimestamp(snapshot.now - snapshot.offset, timezone.utc)
-    Console(no_color=ctx.obj.no_color or None).print(status_table(document, now))
+        Console(no_color=ctx.obj.no_color or None).print(status_screen(document), end="")
+    if document["trouble"]:
+        ctx.exit(1)
+
+
+def _status(runtime: Runtime) -> dict[str, Any]:
+    import redis
+
+    try:
+        return runtime.status()
+    except (redis.RedisError, OSError) as error:
+        raise CouldNot(f"Redis could not be read: {line(error)}") from None
 
 
 @mm.command(cls=CeleryCommand)
+@json_option
 @click.pass_context
-def run(ctx: click.Context) -> None:
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Look for what is wrong in this installation, and say how to mend it.
+
+    Changes nothing. Exit status 1 says that something must be mended. On Heroku, run it in a
+    one-off dyno, which has the app's config vars: heroku run celery -A proj mm doctor
+    """
+    from celery_middle_management.doctor import FAILURE
+
+    findings = list(runtime_of_context(ctx).examine())
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        from rich.console import Console
+
+        from celery_middle_management.cli.doctor_screen import doctor_screen
+
+        Console(no_color=ctx.obj.no_color or None).print(doctor_screen(findings))
+    if any(finding.level == FAILURE for finding in findings):
+        ctx.exit(1)
+
+
+@mm.command(cls=CeleryCommand)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Decide and log, and change nothing, whatever other processes of the app do.",
+)
+@click.pass_context
+def run(ctx: click.Context, dry_run: bool) -> None:
     """Keep watch, hire and fire, until SIGTERM or Ctrl-C.
 
     Needed only where scheduled tasks shall wake a pool of 0 workers while no process of the app
@@ -88,21 +136,26 @@ def run(ctx: click.Context) -> None:
     """
     from celery_middle_management.platforms import PlatformError
 
-    runtime = _runtime(ctx)
+    runtime = runtime_of_context(ctx)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
-    reporter = runtime.reporter()
+    pools = ", ".join(pool.name for pool in runtime.settings.pools)
     try:
+        if dry_run:
+            scaler = runtime.dry_scaler()
+            _until_signal(lambda stop: _watch_dry(scaler, stop), f"{pools}, in a dry run")
+            return
+        reporter = runtime.reporter()
         reporter.prepare()
     except PlatformError as error:
-        raise CouldNot(_line(error)) from None
-    _watch_until_signal(reporter, ", ".join(pool.name for pool in runtime.settings.pools))
+        raise CouldNot(line(error)) from None
+    _until_signal(lambda stop: _watch(reporter, stop), pools, reporter)
 
 
 @mm.command(cls=CeleryCommand)
 @click.argument("count", type=click.IntRange(min=0))
 @click.argument("seconds", type=click.FloatRange(min=0))
-@_json_option
+@json_option
 @click.pass_context
 def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None:
     """Publish COUNT tasks that do nothing for SECONDS each."""
@@ -110,11 +163,11 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
 
     from celery_middle_management.brokers.discreet import broker_trouble
 
-    runtime = _runtime(ctx)
+    runtime = runtime_of_context(ctx)
     try:
         publish_slack(runtime.app, count, seconds)
     except ValueError as error:
-        raise click.UsageError(_line(error), ctx) from None
+        raise click.UsageError(line(error), ctx) from None
     except (OperationalError, OSError) as error:
         said = " ".join(broker_trouble(runtime.app, error).split())
         raise CouldNot(f"the tasks could not be published: {said}") from None
@@ -125,44 +178,32 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
         click.echo(f"Published {tasks} {seconds:g} s{'' if count == 1 else ' each'}.")
 
 
-def _runtime(ctx: click.Context) -> Runtime:
-    """The runtime of the app that `-A` names."""
-    from celery_middle_management.apps import runtime_of
-    from celery_middle_management.settings.reading import read_settings
-
-    app = ctx.obj.app
-    try:
-        # The runtime alone would not tell twice what is wrong.
-        enabled = read_settings(app) is not None
-        runtime = runtime_of(app) if enabled else None
-    except ImproperlyConfigured as error:
-        raise UsedWrongly(_line(error)) from None
-    if runtime is None:
-        raise UsedWrongly(
-            f"Middle Management is not enabled for the app {app.main or 'default'!r}: name your "
-            "app with -A, and set middle_management_enabled=True in its settings."
-        )
-    if not runtime.in_reach:
-        raise UsedWrongly(
-            "nobody can be hired: the tasks of the app's broker cannot be seen from elsewhere."
-        )
-    return runtime
-
-
-def _watch_until_signal(reporter: Reporter, pools: str) -> None:
+def _until_signal(
+    watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
+) -> None:
+    """Have a thread *watch* until SIGTERM or SIGINT, and its *reporter* leave in time."""
     from celery_middle_management.agents.reporter import see_off
 
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
     stop = threading.Event()
     # In a thread, for a call of Redis that hangs must not keep us from ending in time.
-    watch = threading.Thread(target=_watch, args=(reporter, stop), name="mm-run", daemon=True)
-    watch.start()
+    thread = threading.Thread(target=watch, args=(stop,), name="mm-run", daemon=True)
+    thread.start()
     logger.info("watching %s", pools)
     signal.sigwait(ending)
     stop.set()
-    see_off(watch, reporter)
+    if reporter is not None:
+        see_off(thread, reporter)
     logger.info("stopped watching %s", pools)
+
+
+def _watch_dry(scaler: Evaluator, stop: threading.Event) -> None:
+    from celery_middle_management.ledger.model import Lease
+
+    while not stop.is_set():
+        scaler.evaluate(Lease("", monotonic()))
+        stop.wait(DRY_INTERVAL)
 
 
 def _watch(reporter: Reporter, stop: threading.Event) -> None:
@@ -182,5 +223,6 @@ def _watch(reporter: Reporter, stop: threading.Event) -> None:
     reporter.leave()
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+mm.add_command(log)
+for command in (pause, resume, hire, fire):
+    mm.add_command(command)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
-from time import time
+from time import monotonic, time
 from typing import NamedTuple, TypeVar
 
 from celery_middle_management.core.demand import bucket_of
@@ -16,6 +16,7 @@ PUBLISHED = 1
 FINISHED = 2
 #: Published to a queue that only the broker knows.
 UNPLACED = 3
+STARTED = 4
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
 SLICE = 0.001
 #: Of so many queues it is kept that they were published to, the latest ones: of more than the
@@ -27,7 +28,8 @@ class Record(NamedTuple):
     """One event: *at* is a reading of ``monotonic()``, which all processes of a machine share.
 
     *value* is the due time (Unix time, s; 0 for now) of a published task, the run time (s) of a
-    finished one.
+    finished one, and of a started one when it could have started (the ledger's time, Unix, s; 0 if
+    nobody told).
     """
 
     kind: int
@@ -38,16 +40,35 @@ class Record(NamedTuple):
 
 @dataclass
 class Finished:
-    """Finished tasks and the moments of their run times (s, s²)."""
+    """Finished tasks, the moments of their run times (s, s²), and the longest (s)."""
 
     tasks: int = 0
     runtime: float = 0.0
     runtime_squares: float = 0.0
+    longest: float = 0.0
 
-    def add(self, tasks: int, runtime: float, runtime_squares: float) -> None:
+    def one(self, runtime: float) -> None:
+        """Add one that took so long."""
+        self.add(Finished(1, runtime, runtime**2, runtime))
+
+    def add(self, others: Finished) -> None:
+        """Add others."""
+        self.tasks += others.tasks
+        self.runtime += others.runtime
+        self.runtime_squares += others.runtime_squares
+        self.longest = max(self.longest, others.longest)
+
+
+@dataclass
+class Started:
+    """Started tasks, and how long (s) they have waited in all since they could have started."""
+
+    tasks: int = 0
+    waits: float = 0.0
+
+    def add(self, tasks: int, waits: float) -> None:
         self.tasks += tasks
-        self.runtime += runtime
-        self.runtime_squares += runtime_squares
+        self.waits += waits
 
 
 class Due(NamedTuple):
@@ -79,6 +100,7 @@ class Batch:
     published: dict[str, dict[int, int]] = field(default_factory=dict)
     #: By bucket of due times, as the ledger has them as far as we know its clock.
     scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
+    started: dict[str, Started] = field(default_factory=lambda: defaultdict(Started))
     finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
     #: Queues published to, the latest last.
     queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
@@ -90,7 +112,8 @@ class Batch:
     since: float = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self.published or self.scheduled or self.finished or self.unplaced)
+        counts = self.published, self.scheduled, self.started, self.finished, self.unplaced
+        return any(counts)
 
     def add(self, record: Record) -> None:
         if record.kind == UNPLACED:
@@ -100,9 +123,13 @@ class Batch:
         pool = self.pool_of(record.queue)
         if pool is None:
             return
+        if record.kind == STARTED:
+            # Nobody hires or fires for it, so it is told with the rest.
+            self.started[pool].add(1, self._wait(record))
+            return
         self.since = self.since or record.at
         if record.kind == FINISHED:
-            self.finished[pool].add(1, record.value, record.value**2)
+            self.finished[pool].one(record.value)
             return
         if record.value:
             bucket = bucket_of(record.value + self.ahead, time() + self.ahead)
@@ -114,8 +141,10 @@ class Batch:
 
     def take(self, most: int) -> Batch:
         """Take out a part, with at most so many publishing times and buckets."""
-        part = Batch(self.pool_of, finished=self.finished, queues=self.queues, since=self.since)
-        self.finished, self.queues = defaultdict(Finished), OrderedDict()
+        part = Batch(self.pool_of, queues=self.queues, since=self.since)
+        part.started, self.started = self.started, defaultdict(Started)
+        part.finished, self.finished = self.finished, defaultdict(Finished)
+        self.queues = OrderedDict()
         part.unplaced, self.unplaced = self.unplaced, False
         for pool, slot, tasks in islice(_popped(self.published), most):
             part._add_published(pool, slot, tasks)
@@ -135,8 +164,10 @@ class Batch:
             self._add_published(pool, slot, tasks)
         for pool, bucket, due in _popped(part.scheduled):
             self._add_due(pool, bucket, *due)
+        for pool, begun in part.started.items():
+            self.started[pool].add(begun.tasks, begun.waits)
         for pool, done in part.finished.items():
-            self.finished[pool].add(done.tasks, done.runtime, done.runtime_squares)
+            self.finished[pool].add(done)
         self.unplaced |= part.unplaced
         self.since = part.since or self.since
         latest, self.queues = self.queues, part.queues
@@ -145,6 +176,11 @@ class Batch:
             total, last = sum(slots.values()), max(slots)
             slots.clear()
             slots[last] = total
+
+    def _wait(self, record: Record) -> float:
+        # No clock that may step lies between the start and now.
+        started = time() + self.ahead - (monotonic() - record.at)
+        return max(started - record.value, 0.0) if record.value else 0.0
 
     def _add_published(self, pool: str, slot: int, tasks: int) -> None:
         slots = self.published.setdefault(pool, {})

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from celery_middle_management.core.timing import HEARS_WITHIN, KEEPS_CORDON
-from celery_middle_management.core.traits import DOTTED, Traits
+from celery_middle_management.core.timing import KEEPS_CORDON
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,19 @@ class Cordon:
         """Whether the worker of this name is cordoned, on a platform with these traits."""
         if name in self.names:
             return True
+        if traits.stops is Stops.CHOSEN:
+            return False
         number = traits.number_of(name)
         return self.above is not None and (number is None or number > self.above)
 
     def same_as(self, other: Cordon) -> bool:
         """Whether both cordon the same workers, whenever they were drawn."""
         return self.above == other.above and self.names == other.names
+
+    def obeyed(self, name: str, stopped: float) -> bool:
+        """Whether a worker that *stopped* under the cordon of that time is cordoned ever since."""
+        since = self.since.get(name)
+        return since is not None and stopped >= since
 
     def redrawn(
         self,
@@ -65,7 +72,7 @@ class Orders:
         self._traits = traits
         self._told = Cordon()
         self._heard = False
-        self._waits_until = born + HEARS_WITHIN
+        self._waits_until = born + traits.hears_within
         self._keeps_until = 0.0
 
     def cordon(self, now: float) -> Cordon:

@@ -75,6 +75,14 @@ def decide(situation: Situation) -> Decision:
     return replace(decision, cordon=cordon, draining=True)
 
 
+def sent_before(situation: Situation) -> Cordon:
+    """The cordon that nothing but what was sent before demands: it may still take effect."""
+    bounds = [
+        b for b in (situation.unsettled, situation.stopping, _undone_to(situation)) if b is not None
+    ]
+    return _redrawn(situation, min(bounds), frozenset()) if bounds else Cordon()
+
+
 def _decide(situation: Situation) -> Decision:
     if situation.unsettled is not None:
         return _await_settlement(situation, situation.unsettled)

@@ -13,7 +13,6 @@ from functools import cached_property
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.core.timing import SURELY_KILLED
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 
 #: Two dynos bear a name for a while only: one that has been silent for so long (s) while another
@@ -101,11 +100,12 @@ class Fleet:
 
     def gone(self, presence: Presence) -> bool:
         """Whether a presence surely has no process any more."""
-        if self.now - presence.seen < SURELY_KILLED:
+        if self.now - presence.seen < self.traits.surely_killed:
             return False
         namesakes = [p for p in self.presences if p.name == presence.name]
         replaced = any(
-            p.since > presence.since and self.now - p.since >= SURELY_KILLED for p in namesakes
+            p.since > presence.since and self.now - p.since >= self.traits.surely_killed
+            for p in namesakes
         )
         # The old dyno of a deploy may have been the later one to come up, if both had just booted.
         outlived = self.now - presence.seen >= OUTLIVED and not all(
@@ -153,7 +153,7 @@ class Fleet:
         return self.running is None and any(
             name not in self.unheard
             and (
-                any(self.now - p.seen >= SURELY_KILLED for p in self.bearers(name))
+                any(self.now - p.seen >= self.traits.surely_killed for p in self.bearers(name))
                 if self.bearers(name)
                 else self.now - cordon.since.get(name, self.now) >= BOOT_TIME
             )

@@ -6,3 +6,5 @@ from __future__ import annotations
 HEADER = "mm_queue"
 #: Where copies of it go to several queues, all of them.
 COPIES = "mm_queues"
+#: When it could be started: published, or due. The ledger's time, as far as who published knew it.
+STARTABLE = "mm_startable"

@@ -8,9 +8,11 @@ from datetime import datetime, timezone
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, due_by, end_of, reckon
+from celery_middle_management.core.intents import Pause, Wish
 from celery_middle_management.core.policies import Advice
 from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.roster import Roster
 
 #: How long (s) a hired worker takes to report, until it has been measured.
 BOOT_SECONDS = 10.0
@@ -35,6 +37,9 @@ class Sent:
     until: float
     #: The platform has said that it did it; it may not have stopped the workers yet.
     done: bool = False
+    #: It is the number of one-off workers, and all are on the roster. Not so where the ledger had
+    #: lost its data, and was told of it anew.
+    on_roster: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,11 @@ class PoolState:
 
     pool: Pool
     now: float
-    quantity: int | None = None
-    #: When the platform said so.
+    #: The quantity that the platform keeps, ...
+    formation: int | None = None
+    #: ... and the one-off workers beside.
+    one_offs: int = 0
+    #: When the platform told of the quantity.
     quantity_at: float = 0.0
     published: int = 0
     finished: int = 0
@@ -88,21 +96,41 @@ class PoolState:
     #: So many of them the last count has left aside.
     aside: int = 0
     cordon: Cordon = field(default_factory=Cordon)
+    roster: Roster = field(default_factory=Roster)
+    #: The one-off workers that are to go.
+    leave: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
     #: When the quantity was last raised, until the boot that followed has been measured.
     raised_at: float | None = None
     boot: float = BOOT_SECONDS
+    #: The longest (s) that a task of the pool has taken.
+    longest: float = 0.0
     last_refusal: Refusal | None = None
+    #: What a person asked for, while it lasts.
+    pause: Pause | None = None
+    wish: Wish | None = None
     #: Workers that were up and not heard of when the platform was last asked, and since when.
     missed: Mapping[str, float] = field(default_factory=dict)
     missed_at: float = 0.0
+
+    @property
+    def quantity(self) -> int | None:
+        """How many workers there are to be; None where that is not known."""
+        return None if self.formation is None else self.formation + self.one_offs
 
     @property
     def refusal(self) -> Refusal | None:
         """What the platform has refused, while it is not to be asked for it again."""
         last = self.last_refusal
         return last if last is not None and self.now < last.until else None
+
+    @property
+    def denied(self) -> Refusal | None:
+        """What it refuses of what is needed: a limit that is not reached harms nobody."""
+        refusal = self.refusal
+        enough = refusal and refusal.limit is not None and self.needed <= refusal.limit
+        return None if enough else refusal
 
     @property
     def outstanding(self) -> int:
@@ -117,8 +145,14 @@ class PoolState:
     @property
     def advice(self) -> Advice:
         """What the pool's policy says, within the limits."""
+        return self.advised(self.demand)
+
+    def advised(self, demand: int) -> Advice:
+        """What it would say to so many tasks."""
         pool = self.pool
-        advice = backlog(self.demand, pool.jobs_per_worker)
+        advice = backlog(demand, pool.jobs_per_worker)
+        if self.wish is not None:
+            advice = self.wish.heeded(advice)
         return advice.within(pool.min_workers, pool.max_workers)
 
     @property
@@ -138,7 +172,7 @@ class PoolState:
 
     @property
     def wakes_at(self) -> float | None:
-        """When (Unix, s) to evaluate again for what is not outstanding yet."""
+        """When (Unix, s) to evaluate again for what is not outstanding, or not over, yet."""
         # One boot time ahead of its due time, and for what is nearer than that, then.
         ahead = [
             min(at for at in (when - self.boot, when, self.falls_due_at(when)) if at > self.now)
@@ -147,6 +181,8 @@ class PoolState:
         ]
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
+        ends = (self.pause.until if self.pause else None, self.wish.until if self.wish else None)
+        ahead += [at for at in ends if at is not None]
         return min(ahead, default=None)
 
     def falls_due_at(self, bucket: int) -> float:

@@ -15,3 +15,7 @@ class Pool:
     min_workers: int
     max_workers: int
     jobs_per_worker: int
+    one_off: bool = False
+    """Whether its workers are hired one by one, rather than as a quantity."""
+    dyno_size: str | None = None
+    """Of those; None: that of the process type."""

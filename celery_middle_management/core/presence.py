@@ -23,12 +23,18 @@ class Presence:
     stopped: float = 0.0
     #: It is shutting down: it takes no tasks and will not again.
     closing: bool = False
-    #: It takes nothing now, for it could not begin it soon.
+    #: It takes nothing now: it could not begin it soon, or is yet to consume.
     full: bool = False
     #: Requests that it has begun or must finish before it may be stopped.
     busy: int = 0
     #: Scheduled tasks that it gives back to the broker before it may be stopped.
     returning: int = 0
+    #: Of this package.
+    release: str = ""
+    #: A mark of the settings that it has; those of all processes should be the same.
+    settings: str = ""
+    #: By which hire it was started, if it is a one-off dyno.
+    hire: str = ""
     queues: tuple[str, ...] = ()
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.

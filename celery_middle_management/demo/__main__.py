@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import redis
@@ -19,8 +20,8 @@ from celery_middle_management.platforms.base import PlatformError
 
 INTRODUCTION = """\
 Middle Management for Celery: real tasks, real workers, on this machine.
-At most {max_workers} workers, one for each waiting or running task. Hiring more and firing wait
-until {call_interval:g} s after the last change (by default 10 s), so that this takes a minute only.
+At most {max_workers} workers, one for each task that waits or runs. Their number changes
+every {call_interval:g} s at most (10 s by default), so that this takes a minute only.
 """
 
 
@@ -39,13 +40,20 @@ class Signals:
         return bool(self.received)
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Play the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m celery_middle_management.demo")
+    parser.add_argument(
+        "--one-off",
+        action="store_true",
+        help="workers that are hired one by one and leave by themselves, as one-off dynos do",
+    )
+    options = parser.parse_args(arguments)
     interrupted = Signals()
     logging.getLogger("celery_middle_management").addHandler(logging.NullHandler())
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     try:
-        with Stage() as stage, _view(console) as view:
+        with Stage(one_off=options.one_off) as stage, _view(console) as view:
             try:
                 outcome = _perform(stage, view, interrupted)
             except (TimeoutError, redis.RedisError, PlatformError) as error:

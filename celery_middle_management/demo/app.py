@@ -31,6 +31,12 @@ def image(seconds: float) -> None:
 
 
 @app.task
+def video(seconds: float) -> None:
+    """As if it encoded a film."""
+    time.sleep(seconds)
+
+
+@app.task
 def email(seconds: float) -> None:
     """As if it sent a newsletter to one reader."""
     time.sleep(seconds)

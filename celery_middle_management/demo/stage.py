@@ -19,6 +19,7 @@ from celery_middle_management.apps import runtime_of
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
+from celery_middle_management.platforms.local_one_off import LocalOneOffs
 from celery_middle_management.runtime import Runtime
 
 #: Environment variables with which users steer their own apps and `celery` commands.
@@ -34,16 +35,18 @@ _STOP_TIMEOUT = 20.0  # s
 
 
 class Stage:
-    """The demo's Redis server and workers.
+    """The demo's Redis server and workers, *one_off* ones if they are to be hired one by one.
 
     Raises:
         RuntimeError: no Redis server could be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_off: bool = False) -> None:
         self._redis = RedisServer()
         try:
             set_environment(self._redis.url)
+            if one_off:
+                os.environ["MIDDLE_MANAGEMENT_DYNOS"] = "one-off"
             from celery_middle_management.demo.app import app
 
             runtime = runtime_of(app)
@@ -60,7 +63,9 @@ class Stage:
         """The names of the workers that are paid for now."""
         pools = [pool.name for pool in self.runtime.settings.pools]
         running = self._workers.running(pools, time.monotonic())
-        return frozenset(name for names in running.values() for name in names)
+        listed = LocalOneOffs(self._workers).listed(pools, time.monotonic())
+        one_offs = (one.name for listing in listed.values() for one in listing.workers)
+        return frozenset([*(name for names in running.values() for name in names), *one_offs])
 
     def empty(self) -> bool:
         """Whether every worker's process has ended."""
@@ -97,7 +102,7 @@ class Processes(LocalPlatform):
 
     def alive(self) -> Collection[Path]:
         """The pid files of those whose process has not ended."""
-        return [path for path, process in self._pid_files() if process.alive]
+        return [path for path, process in self.pid_files() if process.alive]
 
     def kill(self) -> None:
         """SIGKILL to all, and to those who were being started meanwhile."""
@@ -105,7 +110,7 @@ class Processes(LocalPlatform):
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _QUIET and time.monotonic() < give_up:
             with suppress(PlatformError):
-                for _, process in self._pid_files():
+                for _, process in self.pid_files():
                     if process.alive:
                         quiet_since = time.monotonic()
                         with suppress(ProcessLookupError):

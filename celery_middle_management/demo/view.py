@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -16,15 +15,22 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.views.sparkline import sparkline
 
 STYLES = {
     "": "dim",
     "starting": "yellow",
     "idle": "cyan",
     "working": "bold green",
-    "draining": "magenta",
+    "finishing": "bold magenta",
+    "drained": "magenta",
     "stopping": "red",
 }
+
+
+#: Columns of what stands before a bar, and of a box.
+_LABELS, _BOX = 16, 14
+_MOST_SECONDS = 200
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Moment:
     workers: Mapping[str, str]
     #: Worker-seconds so far.
     paid: float
+    #: Of the night, while that passes.
+    hour: int | None = None
 
     @property
     def total(self) -> int:
@@ -71,9 +79,9 @@ def doings(
         if name not in hired:
             return "stopping" if presence else ""
         if presence is None:
-            return "starting"
+            return "stopping" if name in draining else "starting"
         if name in draining:
-            return "draining"
+            return "finishing" if presence.busy else "drained"
         return "working" if presence.busy else "idle"
 
     return {name: doing(name) for name in names}
@@ -84,12 +92,15 @@ class Boxes:
 
     def __init__(self, live: Live) -> None:
         self._live = live
+        self._past: deque[Moment] = deque(maxlen=_MOST_SECONDS)
 
     def say(self, text: str) -> None:
         self._live.console.print(Text(text))
 
     def show(self, moment: Moment) -> None:
-        self._live.update(picture(moment), refresh=True)
+        if not self._past or moment.elapsed - self._past[-1].elapsed >= 1.0:
+            self._past.append(moment)
+        self._live.update(picture(moment, self._past, self._live.console.width), refresh=True)
 
 
 class Lines:
@@ -109,23 +120,36 @@ class Lines:
             self.say(line(moment))
 
 
-def picture(moment: Moment) -> RenderableType:
-    """The moment on a terminal."""
-    tasks = Table.grid(padding=(0, 2))
+def picture(moment: Moment, past: Sequence[Moment], width: int) -> RenderableType:
+    """The moment on a terminal of *width* columns, after those *past*, one a second."""
+    bars = Table.grid(padding=(0, 2))
     for title, number, style in (
         ("waiting", moment.waiting, "yellow"),
         ("running", moment.running, "green"),
         ("done", moment.done, "cyan"),
     ):
-        bar = ProgressBar(total=max(moment.total, 1), completed=number, width=40)
+        bar = ProgressBar(total=max(moment.total, 1), completed=number, width=width - _LABELS)
         bar.complete_style = bar.finished_style = style
-        tasks.add_row(Text(title, style), Text(f"{number:3d}"), bar)
-    boxes = Columns(
-        Panel(Text(doing or "-", justify="center"), title=name, style=STYLES[doing], width=14)
+        bars.add_row(Text(title, style), Text(f"{number:3d}"), bar)
+    # As many as fit, in rows of the same length.
+    in_a_row = next(n for n in (10, 5, 2, 1) if n * _BOX <= max(width, _BOX))
+    boxes = Table.grid(padding=0)
+    panels = [
+        Panel(Text(doing or "-", justify="center"), title=name, style=STYLES[doing], width=_BOX)
         for name, doing in moment.workers.items()
-    )
-    foot = Text(f"{moment.elapsed:.0f} s, {moment.paid:.0f} worker-seconds paid", style="dim")
-    return Group(tasks, boxes, foot)
+    ]
+    for start in range(0, len(panels), in_a_row):
+        boxes.add_row(*panels[start : start + in_a_row])
+    seconds = [*past, moment][-(width - _LABELS) :]
+    lines = Table.grid(padding=(0, 2))
+    for title, values, style in (
+        ("tasks", [one.waiting + one.running for one in seconds], "yellow"),
+        ("workers", [sum(map(bool, one.workers.values())) for one in seconds], "green"),
+    ):
+        lines.add_row(Text(title, style), Text(f"{values[-1]:3d}"), Text(sparkline(values), style))
+    night = "" if moment.hour is None else f", {moment.hour:02d}:00 at night"
+    foot = f"{moment.elapsed:.0f} s{night}, {moment.paid:.0f} worker-seconds paid"
+    return Group(bars, boxes, lines, Text(foot, style="dim"))
 
 
 def line(moment: Moment) -> str:

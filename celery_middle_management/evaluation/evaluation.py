@@ -11,15 +11,25 @@ from collections.abc import Mapping
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.presence import Crew, Presence
+from celery_middle_management.core.trouble import Trouble, renewed
+from celery_middle_management.evaluation.agreement import agreed
+from celery_middle_management.evaluation.dry import DryPoolEvaluation
+from celery_middle_management.evaluation.one_offs import strays_leave
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
 from celery_middle_management.evaluation.queues import leaves_out, used_and_idle
+from celery_middle_management.ledger.codec import pack_troubles, unpack_troubles
 from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, millis
-from celery_middle_management.platforms.base import PlatformError, Refused
+from celery_middle_management.platforms.base import OneOff, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 
 #: The quantity is read again after this time (s), for somebody may have scaled by hand.
 READ_INTERVAL = 60.0
+#: What is to be known of a worker that the platform says is up, and that is not heard of.
+UNHEARD = (
+    "nothing is heard of it: it counts as at work and is not fired. Does it reach the ledger's "
+    "Redis, and has it this package?"
+)
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
 FORGET_STRANGERS = 600.0
 
@@ -40,11 +50,19 @@ class Evaluation:
         self._read_at = self._snapshot.time("read_at")
         self._gone: set[str] = set()
         self._quantities_fresh = False
+        self._troubles = unpack_troubles(self._snapshot.state.get("trouble"))
+        self._met: dict[str, Trouble] = {}
+        self._tried: set[str] = set()
+        started_at = self._now - (self._read - ports.born)
         self._pools = [
-            PoolEvaluation(
-                *(pool, settings, self._snapshot, self._changes),
+            (DryPoolEvaluation if settings.dry_run else PoolEvaluation)(
+                pool
+                if settings.dry_run
+                else agreed(pool, started_at, self._snapshot, self._changes),
+                *(settings, self._snapshot, self._changes),
                 ports.queues,
                 traits=ports.platform.traits,
+                one_offs=ports.platform.one_offs is not None,
             )
             for pool in settings.pools
         ]
@@ -75,8 +93,12 @@ class Evaluation:
         """Find out what the decisions want to know; returns whether anything was learned."""
         if any(each.worth_counting for each in self._pools):
             return self._count()
-        if any(each.decision.wants_running for each in self._pools if each.decision):
-            return self._ask_running()
+        wants_running = any(each.decision.wants_running for each in self._pools if each.decision)
+        if wants_running and self._ask_running():
+            return True
+        if any(each.wants_list for each in self._pools) and not self._quantities_fresh:
+            self._read_quantities()
+            return self._quantities_fresh
         return False
 
     def _settle(self) -> None:
@@ -88,8 +110,10 @@ class Evaluation:
 
     def _forget(self) -> None:
         """Drop the presences of those surely gone."""
-        gone = [p.id for each in self._pools for p in each.fleet.presences if each.fleet.gone(p)]
+        gone = [p.id for each in self._pools for p in each.gone]
         ours = {each.pool.name for each in self._pools}
+        if not self._settings.dry_run:
+            self._changes.set.update(strays_leave(self._snapshot, ours))
         gone += [
             p.id
             for p in self._snapshot.presences
@@ -111,9 +135,11 @@ class Evaluation:
         for presence in living:
             for queue, tasks in presence.held.items():
                 unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
+        self._tried.add("count")
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
-            self._ports.warn(
-                "queues", "more than %s queues are in use: only the latest are counted", MOST_QUEUES
+            self._meet(
+                "count queues",
+                f"more than {MOST_QUEUES} queues are in use: only the latest are counted",
             )
         at = self._time()
         try:
@@ -121,17 +147,17 @@ class Evaluation:
                 [q for each in self._pools for q in each.queues], unacknowledged
             )
         except CountFailed as error:
-            self._ports.warn("count", "%s; nothing is fired until it can be", error)
+            self._meet("count", f"{error}; nothing is fired until it can be")
             for each in self._pools:
                 each.count_failed = True
             return False
         read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
         unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
         for queue, failed in unread.items():
-            self._ports.warn(
-                f"count {queue}", "%s; nobody of its pool is fired until it can be", failed
+            self._meet(
+                f"count queue {queue}", f"{failed}; nobody of its pool is fired until it can be"
             )
-        leaving = [p for each in self._pools for p in each.fleet.leaving]
+        leaving = [p for each in self._pools for p in each.leaving]
         crew = Crew(living)
         for each in self._pools:
             each.count_failed = not unread.keys().isdisjoint(each.queues)
@@ -167,8 +193,11 @@ class Evaluation:
         # At 0 it was heard what became of the last change; else it may be any.
         believed = self._read_at > 0 and not self._any_hired()
         old = self._now - self._read_at >= READ_INTERVAL and not believed
+        # Trouble with the platform is over when it answers.
         return self._may_call() and (
-            old or any(each.fleet.more_than_known() for each in self._pools)
+            old
+            or "platform" in self._troubles
+            or any(each.fleet.more_than_known() or each.list_due for each in self._pools)
         )
 
     def _any_hired(self) -> bool:
@@ -184,11 +213,33 @@ class Evaluation:
         except PlatformError as error:
             self._failed(error)
             return
+        for each in self._pools:
+            each.learn(quantities[each.pool.name])
+        if not self._list():
+            return
         self._quantities_fresh = True
         self._read_at = self._now
         self._changes.set["read_at"] = str(millis(self._now))
-        for each in self._pools:
-            each.learn(quantities[each.pool.name])
+
+    def _list(self) -> bool:
+        """Learn who of those that are hired one by one is there; returns whether it is known."""
+        pools = [each for each in self._pools if each.one_offs is not None]
+        if self._ports.platform.one_offs is None or not pools:
+            return True
+        try:
+            listings = self._ports.platform.one_offs.listed(
+                [each.pool.name for each in pools], self._lease.deadline
+            )
+        except PlatformError as error:
+            self._failed(error)
+            return False
+        for each in pools:
+            # Process types may have the same command.
+            others = {p.name for p in self._snapshot.presences if p.pool != each.pool.name}
+            others |= {name for other in pools if other is not each for name in other.hired_names}
+            each.learn_listed(listings[each.pool.name], others)
+        self._forget()
+        return True
 
     def _ask_running(self) -> bool:
         """Learn from the platform which workers are up; returns whether it has told."""
@@ -204,12 +255,7 @@ class Evaluation:
             return False
         for each in self._pools:
             for name in each.learn_running(running.get(each.pool.name, ())):
-                self._ports.warn(
-                    f"unheard {name}",
-                    "%s is up, and nothing is heard of it: it counts as at work and is not fired. "
-                    "Does it reach the ledger's Redis, and has it this package?",
-                    name,
-                )
+                self._ports.warn(f"unheard {name}", "%s is up, and %s", name, UNHEARD)
         self._forget()
         return True
 
@@ -217,9 +263,13 @@ class Evaluation:
         """Write the decisions down, then carry out what they change, in one call if it can be."""
         for each in self._pools:
             each.write_decision()
+        if self._settings.dry_run:
+            return
         wanted = {each: each.change for each in self._pools if each.change is not None}
         while wanted:
             wanted = self._scale(wanted)
+        self._hire_one_offs()
+        self._stop_hanging()
 
     def _scale(self, wanted: Mapping[PoolEvaluation, int]) -> dict[PoolEvaluation, int]:
         """Set quantities; returns what to ask for instead where the platform has a limit."""
@@ -246,6 +296,41 @@ class Evaluation:
             self._changes.set["read_at"] = "0"
         return {}
 
+    def _hire_one_offs(self) -> None:
+        platform, at = self._ports.platform.one_offs, self._time()
+        hiring = [each for each in self._pools if each.hires]
+        if platform is None or not hiring or self._blocked():
+            return
+        ids = {each: each.announce_hires(at) for each in hiring}
+        self._will_call()
+        outcomes: Mapping[str, OneOff | PlatformError]
+        try:
+            outcomes = platform.hire(
+                {each.pool.name: ids[each] for each in hiring}, self._lease.deadline
+            )
+        except PlatformError as error:
+            outcomes = dict.fromkeys((one for some in ids.values() for one in some), error)
+        self._called_at = self._time()
+        self._changes.set["called_at"] = str(millis(self._called_at))
+        for each in hiring:
+            each.hired({one: outcomes[one] for one in ids[each]}, self._called_at)
+        errors = [e for e in outcomes.values() if isinstance(e, PlatformError)]
+        if trouble := [e for e in errors if not isinstance(e, Refused)]:
+            self._failed(trouble[0])
+
+    def _stop_hanging(self) -> None:
+        """Stop those who hold nothing, and have not ended though they were let go."""
+        platform = self._ports.platform.one_offs
+        for each in self._pools:
+            for worker in each.one_offs.hanging if each.one_offs else ():
+                if platform is None or self._blocked():
+                    return
+                self._will_call()
+                try:
+                    platform.stop(worker, self._lease.deadline)
+                except PlatformError as error:
+                    self._failed(error)
+
     def _outcomes(self, quantities: Mapping[str, int]) -> Mapping[str, int | PlatformError]:
         try:
             return self._ports.platform.scale(quantities, self._lease.deadline)
@@ -254,15 +339,30 @@ class Evaluation:
 
     def _will_call(self) -> None:
         """Write down, and renew the lock, before the platform is called."""
+        self._tried.add("platform")
         self._called_at = self._time()
         self._changes.set["called_at"] = str(millis(self._called_at))
         self._commit()
 
     def _failed(self, error: PlatformError) -> None:
-        self._ports.warn("platform", "%s", error)
+        self._meet("platform", str(error))
         wait = max(error.retry_after or 0.0, self._settings.call_interval)
         self._blocked_until = self._time() + wait
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
+
+    def _meet(self, kind: str, what: str) -> None:
+        """Trouble; the first word of its *kind* is what was tried."""
+        self._ports.warn(kind, "%s", what)
+        self._met[kind] = Trouble(what, self._now)
+
+    def _write_troubles(self) -> None:
+        troubles = renewed(self._troubles, self._met, self._tried)
+        if troubles == self._troubles:
+            return
+        if troubles:
+            self._changes.set["trouble"] = pack_troubles(troubles)
+        else:
+            self._changes.unset["trouble"] = None
 
     def _commit(self, next_in: float | None = None) -> None:
         self._lease = self._ports.ledger.commit(
@@ -272,10 +372,16 @@ class Evaluation:
 
     def _close(self) -> None:
         for each in self._pools:
-            refusal = each.state.refusal
-            if refusal is not None and refusal.at >= self._now:
-                pool = each.pool.name
+            for kind, what in each.one_offs.trouble if each.one_offs else ():
+                self._meet(kind, what)
+            refusal, pool = each.state.denied, each.pool.name
+            if refusal is None:
+                continue
+            self._met[f"refused {pool}"] = Trouble(refusal.why, refusal.at, pool)
+            if refusal.at >= self._now:
                 self._ports.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
+        self._tried |= {"refused", "lifetime"}
+        self._write_troubles()
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
         waits = [

@@ -5,25 +5,18 @@ What changes is put into the evaluation's changes of the ledger, and written wit
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from celery_middle_management.core.decision import Decision, Situation, decide
-from celery_middle_management.core.demand import Backlog, besides, corrected, due_by, take_count
-from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
+from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
-from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal, iso
-from celery_middle_management.core.pools import Pool
-from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
-from celery_middle_management.core.timing import LANDS_WITHIN, LOCK_SECONDS, STOPS_WITHIN
-from celery_middle_management.core.traits import DOTTED, Traits
-from celery_middle_management.evaluation.ports import Queues
-from celery_middle_management.evaluation.queues import queues_of
-from celery_middle_management.ledger.model import Changes, Snapshot
-from celery_middle_management.ledger.pool import PoolWriter, read_pool
-from celery_middle_management.platforms.base import PlatformError, Refused
-from celery_middle_management.settings.model import Settings
+from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Refusal, iso
+from celery_middle_management.core.timing import LOCK_SECONDS
+from celery_middle_management.evaluation.counted import CountedPool
+from celery_middle_management.platforms.base import Listing, OneOff, PlatformError, Refused
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -33,53 +26,11 @@ REFUSED_FOR = 60.0
 DRAIN_INTERVAL = 1.0
 
 
-class PoolEvaluation:
-    """The state and the fleet of one pool, brought up to date as the evaluation learns of them."""
+class PoolEvaluation(CountedPool):
+    """What is decided for one pool, and what becomes of it."""
 
-    def __init__(
-        self,
-        pool: Pool,
-        settings: Settings,
-        snapshot: Snapshot,
-        changes: Changes,
-        queues: Queues,
-        *,
-        traits: Traits = DOTTED,
-    ) -> None:
-        presences = snapshot.crew(pool.name)
-        self.pool = pool
-        self.queues = queues_of(pool, settings, snapshot, queues.declared)
-        state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
-        self.decision: Decision | None = None
-        self._settings = settings
-        self._clock_offset = snapshot.offset
-        self._look_at = snapshot.time("look_at")
-        self._writer = PoolWriter(state, changes)
-        self._fresh = False
-        self._search: Search | None = None
-        self._uncounted = False
-        #: What there is to do could not be learned.
-        self.count_failed = False
-        self.state = self._up_to_date(state, presences)
-        self.fleet = Fleet(
-            pool.name,
-            state.now,
-            presences,
-            quantity=state.quantity,
-            quantity_at=state.quantity_at,
-            missed=tuple(state.missed) if state.now - state.missed_at < ASKS_AGAIN else (),
-            traits=traits,
-        )
-
-    def _up_to_date(self, state: PoolState, presences: Collection[Presence]) -> PoolState:
-        published = state.published
-        state = self._writer.fall_due(state)
-        self._uncounted = state.delayed and state.published > published
-        if state.raised_at is not None:
-            came_up = [p.since for p in presences if p.since > state.raised_at]
-            if came_up:
-                state = self._writer.boot_measured(state, min(came_up))
-        return state
+    decision: Decision | None = None
+    _search: Search | None = None
 
     def settle(self) -> bool:
         """Forget what was sent and can take effect no more.
@@ -94,115 +45,84 @@ class PoolEvaluation:
         self._writer.fire_settled()
         return not state.fire.done
 
-    # -- the count
-
-    @property
-    def stale(self) -> bool:
-        """Whether a count is due although nothing is to be fired."""
-        count, now = self.state.count, self.state.now
-        if count is None or self._uncounted:
-            # The first ever, or Redis lost its data: what was published before is in no counter.
-            # Or the broker has handed on what it kept, which may be finished and counted so.
-            return True
-        if count.restore_at is not None and now >= count.restore_at:
-            # What a worker took with it when it died is back, or comes back with the next worker.
-            return True
-        if self._look_at > count.at:
-            # Something was published since to a queue that only the broker knows.
-            return True
-        # Also at rest: a publisher may have died before it could tell, or have nothing of ours.
-        return now - count.at >= self._count_lasts
-
     @property
     def worth_counting(self) -> bool:
         """Whether a count may let something be fired."""
         wanted = self.decision is not None and self.decision.wants_count
+        wanted = wanted or (self.one_offs is not None and self.one_offs.choice.wants_count)
         return wanted and not self.state.fire_denied and not self.count_failed
-
-    @property
-    def _count_lasts(self) -> float:
-        """Seconds until the next count, sooner where the last one was not as expected.
-
-        A task that ends while it is counted may be in both, running and finished.
-        """
-        lasts = self._settings.count_interval
-        again = self.state.drift or self.state.untold_since
-        return min(lasts, RECOUNT_INTERVAL) if again else lasts
-
-    def count(
-        self,
-        at: float,
-        backlogs: Mapping[str, Backlog],
-        living: Collection[Presence],
-        leaving: Collection[Presence],
-    ) -> None:
-        """Put together what the broker has and what the *living* workers hold of its queues.
-
-        Others are *leaving*, of whatever pool: one may serve queues of several.
-        """
-        state = self.state
-        mine = [backlogs[q] for q in self.queues]
-        consuming = any(p.takes(self.queues, state.now) for p in living)
-        # Only where they do not stay: what waits must not be taken for scheduled for ever.
-        published = consuming and state.scheduling
-        held, giving = (held_in(workers, self.queues) for workers in (living, leaving))
-        passing = published or giving.scheduled > 0 or state.stopping is not None
-        given_back = max(state.held - held.scheduled, 0)
-        count = take_count(
-            at,
-            mine,
-            held,
-            {} if state.delayed else state.buckets,
-            consuming,
-            passing=passing,
-            leaving=giving.scheduled,
-            parked=state.still_parked + given_back,
-        )
-        if state.delayed:
-            count = besides(count, due_by(state.buckets, state.now))
-        state = state.counted(
-            count,
-            seen=passing or given_back > 0 or not consuming,
-            blind=not consuming and not state.delayed,
-        )
-        # What was given back just now may be on its way into another presence. Where nobody is, a
-        # task that was told of before is in a queue, or it is gone.
-        nobody = state.quantity == 0 and not living and not leaving and not state.scheduling
-        # And what was told of just now may be with a worker that has not reported since.
-        reported = all(p.seen > state.scheduled_at for p in living)
-        empty = (consuming or nobody) and reported and not giving.scheduled and not state.delayed
-        empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
-        due, recent = due_in(living, self.queues), recent_in(living, self.queues)
-        corrections = corrected(state.buckets, due, recent, at, empty)
-        self.state = self._writer.correct_due(state, corrections)
-        self._writer.count(self.state)
-        self._fresh = True
 
     # -- the decision
 
     def decide(self, *, may_call: bool, blocked: bool) -> None:
         """Decide on what is known now; without a known quantity, nothing."""
-        state, refusal = self.state, self.state.refusal
-        if state.quantity is None:
+        formation = self.state.formation
+        if formation is None:
             return
-        self.decision = decide(
-            Situation(
-                minimum=self.pool.min_workers,
-                maximum=self.pool.max_workers,
-                quantity=state.quantity,
-                needed=state.needed,
-                fleet=self.fleet,
-                cordon=state.cordon,
-                fresh=self._fresh,
-                may_call=may_call,
-                blocked=blocked or (refusal is not None and refusal.limit is None),
-                unsettled=state.unsettled,
-                stopping=state.stopping,
-                ceiling=state.ceiling,
-                limit=refusal.limit if refusal else None,
-                drain_timeout=self._settings.drain_timeout,
-            )
+        refusal = self.state.refusal
+        blocked = blocked or (refusal is not None and refusal.limit is None)
+        self.decision = self._decide(self._situation(formation, may_call=may_call, blocked=blocked))
+        if self.one_offs is not None:
+            # From zero at once; a change of the formation is a call as well.
+            may_hire = (may_call or self.state.quantity == 0) and not blocked
+            work = sum(p.busy for p in self.fleet.living)
+            self.one_offs.decide(self.state, work, fresh=self._fresh, may_hire=may_hire)
+
+    def _decide(self, situation: Situation) -> Decision:
+        return decide(situation)
+
+    def _situation(self, quantity: int, *, may_call: bool, blocked: bool) -> Situation:
+        state, refusal = self.state, self.state.refusal
+        needed, least, most = self._share
+        return Situation(
+            minimum=least,
+            maximum=most,
+            quantity=quantity,
+            needed=state.pause.held(needed, quantity) if state.pause else needed,
+            fleet=self.fleet,
+            cordon=state.cordon,
+            fresh=self._fresh,
+            may_call=may_call,
+            blocked=blocked,
+            unsettled=state.unsettled,
+            stopping=state.stopping,
+            # Of one-off workers, a hire stops nobody.
+            ceiling=None if self.pool.one_off and not quantity else state.ceiling,
+            limit=refusal.limit if refusal else None,
+            drain_timeout=self._settings.drain_timeout,
         )
+
+    @property
+    def _share(self) -> tuple[int, int, int]:
+        """What the quantity is to be, and its limits: beside those who are hired one by one."""
+        pool, state = self.pool, self.state
+        if self.one_offs is None:
+            return state.needed, pool.min_workers, pool.max_workers
+        if pool.one_off:
+            return 0, 0, pool.max_workers
+        rest = state.advised(max(state.demand - self.one_offs.work, 0)).workers
+        most = max(pool.max_workers - self.one_offs.total, 0)
+        return min(rest, most), 0, most
+
+    @property
+    def hires(self) -> int:
+        """How many to hire one by one."""
+        return self.one_offs.choice.hires if self.one_offs and self.decision else 0
+
+    @property
+    def hired_names(self) -> frozenset[str]:
+        """Everyone's who was hired one by one, as far as they are known."""
+        return self.one_offs.names if self.one_offs is not None else frozenset()
+
+    @property
+    def wants_list(self) -> bool:
+        """Whether nobody can be hired before it is known who is there."""
+        return self.one_offs is not None and self.one_offs.choice.wants_list
+
+    @property
+    def list_due(self) -> bool:
+        """Whether the platform may know more of somebody who is not heard of."""
+        return self.one_offs is not None and self.one_offs.list_due
 
     @property
     def change(self) -> int | None:
@@ -211,14 +131,29 @@ class PoolEvaluation:
 
     def write_decision(self) -> None:
         """Write down what is decided, before it is done."""
+        if self.one_offs is not None:
+            self.one_offs.write_choice()
+            before = self.state.quantity
+            if self.one_offs.quantity < self.state.one_offs:
+                after = (before or 0) - self.state.one_offs + self.one_offs.quantity
+                self._record("fire", after, self.state.now)
+            self._count_one_offs()
         if self.decision is not None and self.decision.cordon != self.state.cordon:
             self._writer.cordon(self.decision.cordon)
+            held, holds = ({*c.since} for c in (self.state.cordon, self.decision.cordon))
+            for what, names in (("uncordon", held - holds), ("cordon", holds - held)):
+                if names:
+                    self._log(what, f"workers={','.join(sorted(names))}")
+
+    def _log(self, what: str, how: str) -> None:
+        """One line for each decision, with keys and values that a log search can use."""
+        logger.info("%s pool=%s %s", what, self.pool.name, how)
 
     # -- the change of the quantity
 
     def lowers_to(self, quantity: int) -> bool:
         """Whether it is a fire to set *quantity*."""
-        return quantity < (self.state.quantity or 0)
+        return quantity < (self.state.formation or 0)
 
     def announce(self, quantity: int, at: float) -> None:
         """A successor must know what may still take effect, if we die before the answer.
@@ -228,12 +163,12 @@ class PoolEvaluation:
         Every decision keeps the quantity within the limits; it is asserted here, for real money
         hangs on it.
         """
-        least, most = self.pool.min_workers, self.pool.max_workers
+        _, least, most = self._share
         if not least <= quantity <= most:
             raise AssertionError(
                 f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
             )
-        self._sent(quantity, at + LOCK_SECONDS + LANDS_WITHIN)
+        self._sent(quantity, at + LOCK_SECONDS + self.fleet.traits.settles_within)
         cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
             fleet = self.fleet
@@ -244,7 +179,7 @@ class PoolEvaluation:
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""
         if isinstance(outcome, PlatformError) and not outcome.settled:
-            self._sent(quantity, at + LANDS_WITHIN)
+            self._sent(quantity, at + self.fleet.traits.settles_within)
             return None
         if self.decision is not None:
             self._writer.cordon(self.decision.cordon)
@@ -259,7 +194,7 @@ class PoolEvaluation:
             # Not after a hire of unknown outcome: one to fewer may be done last, and stop workers.
             searches = self.state.ceiling is None and not self.lowers_to(quantity)
             if searches and not outcome.unknown:
-                search = self._search or Search(self.state.quantity or 0, quantity, outcome.limit)
+                search = self._search or Search(self.state.formation or 0, quantity, outcome.limit)
                 self._search = replace(search, refused=quantity)
         return self._look_further()
 
@@ -273,10 +208,10 @@ class PoolEvaluation:
             self._writer.refused(refusal)
         return self._search.next(self.pool.min_workers)
 
-    def _refused(self, error: Refused) -> None:
-        """The platform does nothing for this pool."""
+    def _refused(self, error: Refused, limit: int | None = None) -> None:
+        """The platform does nothing for this pool, or nothing beyond a *limit*."""
         now = self.state.now
-        refusal = Refusal(str(error), now, now + REFUSED_FOR)
+        refusal = Refusal(str(error), now, now + REFUSED_FOR, limit)
         self.state = replace(self.state, last_refusal=refusal)
         self._writer.refused(refusal)
 
@@ -295,17 +230,21 @@ class PoolEvaluation:
     def _done(self, asked: int, quantity: int, at: float) -> None:
         state, action = self.state, "fire" if self.lowers_to(asked) else "hire"
         if action == "fire":
-            self._writer.firing(quantity, at + STOPS_WITHIN, done=True)
+            self._writer.firing(quantity, at + self.fleet.traits.stops_within, done=True)
         else:
             self._writer.hire_settled(state)
             self._writer.raised(at)
-        before, reason = state.quantity or 0, state.advice.why
+        self._record(action, quantity + state.one_offs, at)
+        self._learn_quantity(quantity)
+
+    def _record(self, action: str, to: int, at: float, **more: bool) -> None:
+        before, reason = self.state.quantity or 0, self.state.advice.why
         wall = iso(at - self._clock_offset)
         self._writer.action(
-            {"at": wall, "action": action, "from": before, "to": quantity, "reason": reason}
+            {"at": wall, "action": action, "from": before, "to": to, "reason": reason, **more}
         )
-        logger.info("%s: %s %s -> %s (%s)", self.pool.name, action, before, quantity, reason)
-        self._learn_quantity(quantity)
+        would = "would " if more else ""
+        self._log(f"{would}{action}", f"from={before} to={to} reason={json.dumps(reason)}")
 
     # -- what the platform says
 
@@ -313,7 +252,7 @@ class PoolEvaluation:
         """How many workers there are to be, or that there is no such pool."""
         if isinstance(answer, Refused):
             self._refused(answer)
-            self.state = replace(self.state, quantity=None)
+            self.state = replace(self.state, formation=None)
             self.decision = None
             self._writer.quantity_unknown()
         else:
@@ -321,9 +260,64 @@ class PoolEvaluation:
 
     def _learn_quantity(self, quantity: int) -> None:
         at = self.state.now
-        self.state = replace(self.state, quantity=quantity, quantity_at=at)
+        self.state = replace(self.state, formation=quantity, quantity_at=at)
         self.fleet = replace(self.fleet, quantity=quantity, quantity_at=at)
-        self._writer.quantity(quantity, at)
+        self._writer.quantity(self.state)
+
+    def learn_listed(self, listing: Listing, elsewhere: Collection[str]) -> None:
+        """Who of those that are hired one by one is there; some may be *elsewhere*'s."""
+        if self.one_offs is None:
+            return
+        pause = self.one_offs.learn(listing, elsewhere)
+        hire = self.state.hire
+        if self.pool.one_off and self.state.ceiling is not None and hire and not hire.on_roster:
+            self.one_offs.expect(hire.to, hire.until)
+            self.state = replace(self.state, hire=replace(hire, on_roster=True))
+            self._remember_hires()
+        if pause is not None:
+            self.state = replace(self.state, last_refusal=pause)
+            self._writer.refused(pause)
+        self._count_one_offs()
+
+    def _count_one_offs(self) -> None:
+        if self.one_offs is None or self.one_offs.quantity == self.state.one_offs:
+            return
+        self.state = replace(self.state, one_offs=self.one_offs.quantity)
+        if self.state.formation is not None:
+            self._writer.quantity(self.state)
+
+    def announce_hires(self, at: float) -> list[str]:
+        """The ids of those to be hired one by one, which a successor must know of."""
+        if self.one_offs is None:
+            return []
+        formation = self.state.formation or 0
+        ids = self.one_offs.announce(at, formation)
+        self._remember_hires()
+        return ids
+
+    def _remember_hires(self) -> None:
+        """Should the ledger lose its data, all that report know how many there may be."""
+        if self.one_offs is None:
+            return
+        until = self.one_offs.roster.unanswered_until
+        if until is None:
+            self._writer.hire_over()
+        else:
+            self._writer.hiring(self.one_offs.total, until, on_roster=True)
+
+    def hired(self, outcomes: Mapping[str, OneOff | PlatformError], at: float) -> None:
+        """What became of each of those."""
+        if self.one_offs is None:
+            return
+        before = self.state.quantity or 0
+        self.one_offs.answered(outcomes, at)
+        self._remember_hires()
+        if refused := [e for e in outcomes.values() if isinstance(e, Refused)]:
+            self._refused(refused[0], limit=self.one_offs.total)
+        if self.one_offs.quantity > self.state.one_offs:
+            self._writer.raised(at)
+            self._record("hire", before + self.one_offs.quantity - self.state.one_offs, at)
+        self._count_one_offs()
 
     @property
     def lacks_workers(self) -> bool:
@@ -331,7 +325,7 @@ class PoolEvaluation:
         state = self.state
         heard = {p.name for p in self.fleet.living if not p.silent(state.now)}
         booting = state.raised_at is not None and state.now - state.raised_at < BOOT_GRACE
-        return len(heard) < (state.quantity or 0) and not booting
+        return len(heard) < (state.formation or 0) and not booting
 
     def learn_running(self, running: Collection[str]) -> Collection[str]:
         """Which workers are starting or up; returns those never heard of, though they should be."""
@@ -354,6 +348,8 @@ class PoolEvaluation:
             yield max(callable_at, state.refusal.until if state.refusal else 0.0) - state.now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
+        if self.one_offs is not None:
+            yield from self.one_offs.waits(callable_at)
         if self.count_failed:
             yield RECOUNT_INTERVAL
         elif state.count is not None:

@@ -47,5 +47,7 @@ class Ports:
     queues: Queues
     #: A clock (s) that nobody sets; leases are by the same one.
     clock: Callable[[], float]
+    #: When this process was started, by that clock.
+    born: float
     #: Takes a kind of trouble, a message and its arguments, as a logger does.
     warn: Callable[..., None]

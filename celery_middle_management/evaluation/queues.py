@@ -24,7 +24,7 @@ def queues_of(
     if pool.queues is not None:
         return pool.queues
     known = {*declared, *snapshot.queues, *(q for p in snapshot.presences for q in p.queues)}
-    return tuple(sorted(q for q in known if settings.pool_for(q) is pool))
+    return tuple(sorted(q for q in known if settings.pool_name(q) == pool.name))
 
 
 def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:

@@ -7,22 +7,33 @@ lacks has a default. So a field may be added, and none may change its meaning.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, Held
+from celery_middle_management.core.history import Sample, Totals
+from celery_middle_management.core.intents import Pause, Wish
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.roster import Hired, Roster
+from celery_middle_management.core.trouble import Trouble
 
 Document = Mapping[str, Any]
 T = TypeVar("T")
+_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def filled(kind: type[T], document: Document) -> T:
     """A dataclass with those of its fields that *document* has."""
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    known = _names(kind)  # type: ignore[arg-type]
     return kind(**{name: value for name, value in document.items() if name in known})
+
+
+@cache
+def _names(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
 
 
 def pack_cordon(cordon: Cordon) -> str:
@@ -30,10 +41,33 @@ def pack_cordon(cordon: Cordon) -> str:
     return _json({**vars(cordon), "names": sorted(cordon.names)})
 
 
+# A worker hears of the same one every second.
+@lru_cache(maxsize=100)
 def unpack_cordon(document: str | None) -> Cordon:
     """What was packed; without a document no cordon."""
     told = json.loads(document) if document else {}
     return filled(Cordon, {**told, "names": frozenset(told.get("names", ()))})
+
+
+def pack_roster(roster: Roster) -> str:
+    """As a JSON document."""
+    members = {key: vars(member) for key, member in roster.members.items()}
+    return _json({**vars(roster), "members": members})
+
+
+def unpack_roster(told: Document) -> Roster:
+    """What was packed; of an empty document a roster without anybody."""
+    members = told.get("members", {})
+    missing = {"at": 0.0}
+    return filled(
+        Roster, {**told, "members": {k: filled(Hired, missing | m) for k, m in members.items()}}
+    )
+
+
+def cordon_field(presence: Presence) -> str:
+    """Where the state has the cordon that a worker must obey."""
+    # That of one-off dynos is apart: whoever is behind it leaves.
+    return f"{presence.pool or ''}/{'leave' if presence.hire else 'cordon'}"
 
 
 def pack_count(count: Count, drift: int) -> str:
@@ -54,6 +88,15 @@ def pack_presence(presence: Presence) -> str:
     return _json(told)
 
 
+def unpack_presences(told: Mapping[str, str]) -> Iterator[Presence]:
+    """Those of the workers by their ids, each packed behind the time (ms) when it was heard."""
+    # Thousands of documents are read in one go: that takes half the time.
+    split = [text.split(" ", 1) for text in told.values()]
+    documents = json.loads(f"[{','.join(document for _, document in split)}]")
+    for identity, (seen, _), document in zip(told, split, documents, strict=True):
+        yield unpack_presence(document, identity, float(seen) / 1000)
+
+
 def unpack_presence(told: Document, id: str, seen: float) -> Presence:
     """What was packed, and is read."""
     return Presence(
@@ -67,6 +110,9 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
         full=told.get("full", False),
         busy=told.get("busy", 0),
         returning=told.get("returning", 0),
+        release=told.get("release", ""),
+        settings=told.get("settings", ""),
+        hire=told.get("hire", ""),
         queues=tuple(told.get("queues", ())),
         held={q: Held(*h[: len(Held._fields)]) for q, h in told.get("held", {}).items()},
         due=_buckets(told.get("due", {})),
@@ -74,9 +120,55 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
     )
 
 
+def unpack_sample(text: str) -> Sample:
+    """The counters at the beginning of a minute, as ``report.lua`` packs them."""
+    minute, pools = json.loads(text)
+    known = len(Totals._fields)
+    return Sample(
+        at=minute * 60.0,
+        # An empty table is a list to Lua.
+        pools={pool: Totals(*told[:known]) for pool, told in dict(pools).items()},
+    )
+
+
+def pack_troubles(troubles: Mapping[str, Trouble]) -> str:
+    """As a JSON document."""
+    return _json({kind: vars(trouble) for kind, trouble in troubles.items()})
+
+
+def unpack_troubles(document: str | None) -> dict[str, Trouble]:
+    """What was packed; without a document none."""
+    told = json.loads(document) if document else {}
+    missing = {"what": "", "since": 0.0}
+    return {kind: filled(Trouble, missing | trouble) for kind, trouble in told.items()}
+
+
+def unpack_pause(document: str | None, now: float) -> Pause | None:
+    """What was packed, unless it has ended by *now*."""
+    pause = filled(Pause, json.loads(document)) if document else None
+    over = pause is not None and pause.until is not None and pause.until <= now
+    return None if over else pause
+
+
+def unpack_wish(document: str | None, now: float) -> Wish | None:
+    """What was packed, unless it has ended by *now*."""
+    wish = filled(Wish, {"until": 0.0} | json.loads(document)) if document else None
+    return wish if wish is not None and wish.until > now else None
+
+
+def pack_intent(intent: Pause | Wish) -> str:
+    """As a JSON document."""
+    return _json(vars(intent))
+
+
 def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:
     return {q: {int(bucket): n for bucket, n in due.items()} for q, due in told.items()}
 
 
-def _json(document: Document) -> str:
-    return json.dumps(document, separators=(",", ":"))
+def by_pool(due: Mapping[str, int]) -> dict[str, dict[int, int]]:
+    """Scheduled tasks by pool and bucket, out of those by ``<pool>/<bucket>``."""
+    buckets: dict[str, dict[int, int]] = {}
+    for name, tasks in due.items():
+        pool, _, bucket = name.rpartition("/")
+        buckets.setdefault(pool, {})[int(bucket)] = tasks
+    return buckets

@@ -11,12 +11,14 @@ import json
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from celery_middle_management.core.batch import SLICE, Batch, Finished
+from celery_middle_management.core.batch import SLICE, Batch, Finished, Started
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import (
     EVALUATION_GAP,
@@ -26,10 +28,11 @@ from celery_middle_management.core.timing import (
     WATCHES,
     ZERO_HOLD,
 )
-from celery_middle_management.ledger.codec import pack_presence, unpack_cordon, unpack_presence
+from celery_middle_management.ledger.codec import cordon_field, unpack_cordon, unpack_sample
 from celery_middle_management.ledger.model import (
     EXPIRY,
     HISTORY,
+    MOST_MINUTES,
     MOST_QUEUES,
     TELL_QUEUES,
     Changes,
@@ -54,6 +57,9 @@ def _uptime() -> float:
     if _CLOCK_BOOTTIME is None:
         return time.monotonic()
     return time.clock_gettime(_CLOCK_BOOTTIME)
+
+
+Message = Mapping[str, Any]
 
 
 class Clocks(NamedTuple):
@@ -87,17 +93,6 @@ class _Heard:
         }
 
 
-class Kept(NamedTuple):
-    """All that a ledger keeps, as it keeps it. Times are in milliseconds."""
-
-    now: float
-    offset: float
-    state: Mapping[str, str]
-    due: Mapping[str, str]
-    workers: Mapping[str, str]
-    queues: Mapping[str, str]
-
-
 class Ledger(ABC):
     """The counts and the state of an app."""
 
@@ -114,16 +109,28 @@ class Ledger(ABC):
     # -- what keeps it
 
     @abstractmethod
-    def _report(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _report(self, message: Message, presence: Presence | None) -> Message:
         """Add what a process tells; see ``lua/report.lua`` for the message and the answer."""
 
     @abstractmethod
-    def _read(self, bounds: Mapping[str, int]) -> Kept:
+    def _read(self, bounds: Mapping[str, int]) -> Snapshot:
         """Everything at one moment."""
 
     @abstractmethod
-    def _commit(self, token: str, message: Mapping[str, Any]) -> bool:
+    def _minutes(self, most: int) -> Iterable[str]:
+        """So many of the latest samples at most, packed, the latest first."""
+
+    @abstractmethod
+    def _commit(self, token: str, message: Message) -> bool:
         """Write what a scaler did, or nothing if the lock is not its; returns whether it is."""
+
+    @abstractmethod
+    def _intend(self, message: Message) -> None:
+        """Write what a person asked for; see ``lua/intend.lua`` for the message."""
+
+    @abstractmethod
+    def actions(self) -> tuple[str, ...]:
+        """What was done and asked for, the latest :data:`HISTORY` entries, packed, latest first."""
 
     # -- what is asked of it
 
@@ -146,7 +153,7 @@ class Ledger(ABC):
         platform does not answer.
         """
         new_queues = self._new_queues(batch)
-        message = {
+        message: dict[str, Any] = {
             **self._terms,
             "pools": self._by_pool(batch),
             "queues": new_queues[-MOST_QUEUES:],
@@ -162,32 +169,25 @@ class Ledger(ABC):
         if identity is not None:
             message["id"] = identity
         if presence is not None:
-            message["presence"] = pack_presence(presence)
-            message["pool"] = presence.pool or ""  # JSON's null would be a value to Lua
+            message["cordon"] = cordon_field(presence)
         won, sent = self._clocks.monotonic(), self._clocks.uptime()
         message |= self._bounds(sent)
         if self._heard is not None:
             message |= self._memory(self._heard.now + sent - self._heard.received)
-        answer = self._report(message)
+        answer = self._report(message, presence)
         self._hear(answer, sent)
-        self._known_queues = dict.fromkeys(new_queues, won) | self._known_queues
-        return _reply(answer, Lease(message["token"], won))
+        self._known_queues |= dict.fromkeys(new_queues, won)
+        return _reply(answer, Lease(message["token"], won) if answer["lease"] else None)
 
     def snapshot(self) -> Snapshot:
         """Read everything at once."""
-        kept = self._read(self._bounds(self._clocks.uptime()))
-        buckets: dict[str, dict[int, int]] = {}
-        for name, tasks in kept.due.items():
-            pool, _, bucket = name.rpartition("/")
-            buckets.setdefault(pool, {})[int(bucket)] = int(tasks)
-        return Snapshot(
-            now=kept.now / 1000,
-            state=kept.state,
-            due=buckets,
-            presences=tuple(_presences(kept.workers)),
-            queues={q: float(at) / 1000 for q, at in kept.queues.items()},
-            offset=kept.offset / 1000,
-        )
+        return self._read(self._bounds(self._clocks.uptime()))
+
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        """The counters when each of the last *most* minutes began in which anybody told anything,
+        the latest first.
+        """
+        return tuple(map(unpack_sample, self._minutes(most)))
 
     def commit(
         self,
@@ -224,9 +224,24 @@ class Ledger(ABC):
         self._remember(changes, announced=True)
         return replace(lease, won=won)
 
+    def intend(self, fields: Mapping[str, str | None], entry: str) -> None:
+        """Write what a person asks for, None to take it back, and *entry* into the history.
+
+        The next evaluation heeds it, and is due at once.
+        """
+        message = {
+            "set": {name: value for name, value in fields.items() if value is not None},
+            "unset": [name for name, value in fields.items() if value is None],
+            "entry": entry,
+            "expiry": EXPIRY,
+            "keep": HISTORY,
+            **self._bounds(self._clocks.uptime()),
+        }
+        self._intend(message)
+
     # -- what it remembers
 
-    @property
+    @cached_property
     def _terms(self) -> dict[str, Any]:
         """What every report is told of our constants."""
         return {
@@ -242,6 +257,8 @@ class Ledger(ABC):
             "watches": millis(WATCHES),
             "lock": millis(LOCK_SECONDS),
             "most_queues": MOST_QUEUES,
+            "most_minutes": MOST_MINUTES,
+            "counters": Totals._fields,
         }
 
     def _bounds(self, at: float) -> dict[str, int]:
@@ -252,10 +269,14 @@ class Ledger(ABC):
 
     def _hear(self, answer: Mapping[str, Any], sent: float) -> None:
         self._heard = _Heard(float(answer["now"]) / 1000, sent, self._clocks.uptime())
-        self._born, self._sent = answer["born"], json.loads(answer.get("sent") or "{}")
+        self._born = answer["born"]
+        told = answer.get("sent")
+        self._sent = json.loads(told) if told else {}
 
     def _memory(self, now: float) -> dict[str, Any]:
         """What to tell of changes under way, in case the ledger lost its data since we heard."""
+        if not self._sent:
+            return {}
         told = {
             name: {"to": s["to"], "done": s.get("done", False), "left": s["until"] - now}
             for name, s in self._sent.items()
@@ -270,6 +291,8 @@ class Ledger(ABC):
 
     def _new_queues(self, batch: Batch) -> list[str]:
         """Queues published to that the ledger has not heard of from us lately."""
+        if not batch.queues:
+            return []
         since = self._clocks.monotonic() - TELL_QUEUES
         self._known_queues = {q: at for q, at in self._known_queues.items() if at > since}
         if len(self._known_queues) > 2 * MOST_QUEUES:
@@ -282,26 +305,36 @@ class Ledger(ABC):
         return pool is not None and pool.queues is None
 
     def _by_pool(self, batch: Batch) -> dict[str, dict[str, Any]]:
+        if not batch:
+            return {}
         now, clock = self._clocks.monotonic(), self._clocks.wall()
         maximum = {pool.name: pool.max_workers for pool in self._settings.pools}
 
         def told(pool: str) -> dict[str, Any]:
             published = batch.published.get(pool, {}).items()
             scheduled = batch.scheduled.get(pool, {}).values()
+            begun = batch.started.get(pool, Started())
+            done = batch.finished.get(pool, Finished())
             return {
                 "maximum": maximum[pool],
                 "published": [[millis(now - slot * SLICE), n] for slot, n in published],
                 "scheduled": [[millis(due.first - clock), due.tasks] for due in scheduled],
-                **asdict(batch.finished.get(pool, Finished())),
+                "started": begun.tasks,
+                "waits": begun.waits,
+                "finished": done.tasks,
+                "runtime": done.runtime,
+                "runtime_squares": done.runtime_squares,
+                "longest": done.longest,
             }
 
-        return {p: told(p) for p in {*batch.published, *batch.scheduled, *batch.finished}}
+        pools = {*batch.published, *batch.scheduled, *batch.started, *batch.finished}
+        return {pool: told(pool) for pool in pools}
 
 
-def _reply(answer: Mapping[str, Any], lease: Lease) -> Reply:
+def _reply(answer: Mapping[str, Any], lease: Lease | None) -> Reply:
     return Reply(
         now=float(answer["now"]) / 1000,
-        lease=lease if answer["lease"] else None,
+        lease=lease,
         wait=answer["wait"] / 1000,
         held={p: min(hold / 1000, LONGEST_HOLD) for p, hold in dict(answer["held"]).items()},
         born=answer["born"],
@@ -310,11 +343,3 @@ def _reply(answer: Mapping[str, Any], lease: Lease) -> Reply:
         watched=answer["watched"],
         failing=answer["failing"],
     )
-
-
-def _presences(told: Mapping[str, str]) -> Iterator[Presence]:
-    # Thousands of documents are read in one go: that takes half the time.
-    split = [text.split(" ", 1) for text in told.values()]
-    documents = json.loads(f"[{','.join(document for _, document in split)}]")
-    for identity, (seen, _), document in zip(told, split, documents, strict=True):
-        yield unpack_presence(document, identity, float(seen) / 1000)

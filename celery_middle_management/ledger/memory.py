@@ -9,24 +9,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from celery_middle_management.ledger.ledger import Clocks, Kept, Ledger
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.codec import by_pool
+from celery_middle_management.ledger.ledger import Clocks, Ledger, Message
+from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
-
-Message = Mapping[str, Any]
 
 #: What expires is kept on so often (ms).
 _KEEP = 3_600_000
-#: Times of the state that have passed.
-_PASSED = ("told_at", "evaluated_at", "ticked_at", "called_at")
 
 
 @dataclass
 class Store:
-    """What is kept, by the names and in the forms that it has in Redis; *clock*: Unix time (s).
+    """What is kept, by the names that it has in Redis; *clock*: Unix time (s), never goes back.
 
     All ledgers of one app share it.
     """
@@ -34,15 +32,19 @@ class Store:
     clock: Callable[[], float]
     state: dict[str, str] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
-    workers: dict[str, str] = field(default_factory=dict)
-    queues: dict[str, str] = field(default_factory=dict)
+    #: By their ids, what they told and when (ms).
+    workers: dict[str, tuple[int, Presence]] = field(default_factory=dict)
+    #: And when (ms) they were told of.
+    queues: dict[str, int] = field(default_factory=dict)
     history: list[str] = field(default_factory=list)
+    #: The counters when each minute began, the latest first.
+    minutes: list[str] = field(default_factory=list)
     #: Who holds the lock, and until when (ms).
     lock: tuple[str, float] | None = None
 
     def now(self) -> int:
-        """In milliseconds. It never goes back."""
-        return max(math.floor(self.clock() * 1000), *(int(self.number(at)) for at in _PASSED))
+        """In milliseconds."""
+        return math.floor(self.clock() * 1000)
 
     def number(self, name: str) -> float:
         """One of the state, 0 if it is not there."""
@@ -54,7 +56,14 @@ class Store:
 
     def flush(self) -> None:
         """Lose everything."""
-        for kept in (self.state, self.due, self.workers, self.queues, self.history):
+        for kept in (
+            self.state,
+            self.due,
+            self.workers,
+            self.queues,
+            self.history,
+            self.minutes,
+        ):
             kept.clear()
         self.lock = None
 
@@ -66,13 +75,24 @@ class MemoryLedger(Ledger):
         super().__init__(settings, Clocks(store.clock, store.clock, store.clock))
         self.store = store
 
-    def _report(self, message: Message) -> Message:
-        return _Report(self.store, message).answer()
+    def _report(self, message: Message, presence: Presence | None) -> Message:
+        return _Report(self.store, message, presence).answer()
 
-    def _read(self, bounds: Mapping[str, int]) -> Kept:
+    def _read(self, bounds: Mapping[str, int]) -> Snapshot:
         store = self.store
-        due = {name: str(tasks) for name, tasks in store.due.items()}
-        return Kept(store.now(), 0, dict(store.state), due, dict(store.workers), dict(store.queues))
+        return Snapshot(
+            now=store.now() / 1000,
+            state=dict(store.state),
+            due=by_pool(store.due),
+            presences=tuple(
+                presence if presence.seen == at / 1000 else replace(presence, seen=at / 1000)
+                for at, presence in store.workers.values()
+            ),
+            queues={queue: at / 1000 for queue, at in store.queues.items()},
+        )
+
+    def _minutes(self, most: int) -> Iterable[str]:
+        return self.store.minutes[:most]
 
     def _commit(self, token: str, message: Message) -> bool:
         store, now = self.store, self.store.now()
@@ -90,7 +110,7 @@ class MemoryLedger(Ledger):
             store.workers.pop(identity, None)
         for queue in message["idle_queues"]:
             store.queues.pop(queue, None)
-        store.queues |= dict.fromkeys(message["used_queues"], _ms(now))
+        store.queues |= dict.fromkeys(message["used_queues"], now)
         store.history[:0] = reversed(message["history"])
         del store.history[message["keep"] :]
         _put_together(store.state, message)
@@ -100,6 +120,18 @@ class MemoryLedger(Ledger):
             store.state["next_at"] = _ms(min(now + message["next"], soon))
         store.lock = None if "next" in message else (token, now + message["lock"])
         return True
+
+    def _intend(self, message: Message) -> None:
+        store, now = self.store, self.store.now()
+        for name in message["unset"]:
+            store.state.pop(name, None)
+        store.state |= {**message["set"], "next_at": _ms(now)}
+        _add_to(store.state, {"seq": 1})
+        store.history.insert(0, message["entry"])
+        del store.history[message["keep"] :]
+
+    def actions(self) -> tuple[str, ...]:
+        return tuple(self.store.history)
 
 
 def _put_together(state: dict[str, str], message: Message) -> None:
@@ -117,8 +149,8 @@ def _put_together(state: dict[str, str], message: Message) -> None:
 class _Report:
     """One call of ``report.lua``."""
 
-    def __init__(self, store: Store, message: Message) -> None:
-        self.store, self.message = store, message
+    def __init__(self, store: Store, message: Message, presence: Presence | None) -> None:
+        self.store, self.message, self.presence = store, message, presence
         self.now = store.now()
         state = store.state
         self.evaluated = store.number("evaluated_at")
@@ -134,6 +166,7 @@ class _Report:
         self.failing = (
             blocked > self.evaluated and blocked + message["lock"] > self.now
         ) or hung > self.now
+        self._sample()
         last, self.called = store.number("told_at"), store.number("called_at")
         if "most" not in message and last > 0 and self.now - last > message["watches"]:
             self._rearm(self.now - last)
@@ -142,11 +175,31 @@ class _Report:
             state["kept_at"] = _ms(self.now)
         self.born = state.setdefault("born", message["token"])
 
+    def _sample(self) -> None:
+        """Keep what the counters were when the minute began."""
+        store, message, minute = self.store, self.message, self.now // 60_000
+        if minute <= store.number("minute"):
+            return
+        store.state["minute"] = str(minute)
+        counters: tuple[str, ...] = message["counters"]
+        pools: dict[str, list[float]] = {}
+        for entry, value in store.state.items():
+            pool, _, name = entry.rpartition("/")
+            if pool and name in counters:
+                totals = pools.setdefault(pool, [0] * len(counters))
+                totals[counters.index(name)] = math.floor(float(value) * 10 + 0.5) / 10
+        store.minutes.insert(0, json.dumps([minute, pools]))
+        del store.minutes[message["most_minutes"] :]
+
     def answer(self) -> Message:
         message, store = self.message, self.store
         dirty = self._restore()
         zero, held = self._add_pools()
-        if message["pools"] or message["look"] or dirty:
+        news = any(
+            told["published"] or told["scheduled"] or told["finished"]
+            for told in message["pools"].values()
+        )
+        if news or message["look"] or dirty:
             store.state["seq"] = _ms(store.number("seq") + 1)
             self._due_at(max(self.now, self.evaluated + message["gap"]))
         if message["look"]:
@@ -162,8 +215,8 @@ class _Report:
         if lease and self.unseen == self.now:
             self.unseen -= 1  # what it reads, it reads after this
         store.state["next_at"] = _ms(self.next_at)
-        answer = {
-            "now": _ms(self.now),
+        return {
+            "now": self.now,
             "lease": lease,
             "wait": self._wait(lease),
             "held": held,
@@ -172,10 +225,8 @@ class _Report:
             "unseen": self.unseen,
             "watched": watched,
             "failing": self.failing,
+            "cordon": store.state.get(message.get("cordon", "")),
         }
-        if message.get("pool"):
-            answer["cordon"] = store.state.get(f"{message['pool']}/cordon")
-        return {name: value for name, value in answer.items() if value is not None}
 
     def _due_at(self, when: float) -> None:
         self.next_at = min(self.next_at, when)
@@ -244,12 +295,16 @@ class _Report:
         state, counted_at = self.store.state, self.store.number(f"{pool}/counted_at")
         published = sum(n for _, n in told["published"])
         counted = sum(n for ago, n in told["published"] if self.now - ago <= counted_at)
-        added = {"published": published, "base_published": counted, "finished": told["tasks"]}
+        added = {"published": published, "base_published": counted}
+        added |= {name: told[name] for name in ("started", "finished")}
         _add_to(state, {f"{pool}/{name}": n for name, n in added.items() if n})
-        if told["tasks"]:
-            for name in ("runtime", "runtime_squares"):
-                total = float(state.get(f"{pool}/{name}", 0)) + told[name]
-                state[f"{pool}/{name}"] = f"{total:.17g}"
+        sums = ["waits"] if told["started"] else []
+        sums += ["runtime", "runtime_squares"] if told["finished"] else []
+        for name in sums:
+            total = float(state.get(f"{pool}/{name}", 0)) + told[name]
+            state[f"{pool}/{name}"] = f"{total:.17g}"
+        if told["longest"] > self.store.number(f"{pool}/longest"):
+            state[f"{pool}/longest"] = f"{told['longest']:.17g}"
         return int(published)
 
     def _add_due(self, pool: str, scheduled: list[list[int]]) -> None:
@@ -266,10 +321,10 @@ class _Report:
     def _add_queues(self) -> None:
         message, queues = self.message, self.store.queues
         new = set(message["queues"]) - queues.keys()
-        queues |= dict.fromkeys(message["queues"], _ms(self.now))
+        queues |= dict.fromkeys(message["queues"], self.now)
         left_out = message["queues_left_out"]
         if new and len(queues) > message["most_queues"] * 1.25:
-            latest = sorted(queues, key=lambda queue: -float(queues[queue]))
+            latest = sorted(queues, key=lambda queue: -queues[queue])
             for queue in latest[message["most_queues"] :]:
                 del queues[queue]
             left_out = True
@@ -278,16 +333,16 @@ class _Report:
 
     def _meet(self) -> None:
         """Take note of a worker that comes, tells or goes; several do at a time."""
-        message, workers = self.message, self.store.workers
-        if "id" not in message:
+        identity, presence, workers = self.message.get("id"), self.presence, self.store.workers
+        if identity is None:
             return
-        soon = max(self.now, self.evaluated + message["gap"] / 2)
-        if "presence" in message:
+        soon = max(self.now, self.evaluated + self.message["gap"] / 2)
+        if presence is not None:
             self.store.state["ticked_at"] = _ms(self.now)
-            if message["id"] not in workers:
+            if identity not in workers:
                 self._due_at(soon)
-            workers[message["id"]] = f"{_ms(self.now)} {message['presence']}"
-        elif workers.pop(message["id"], None) is not None:
+            workers[identity] = self.now, presence
+        elif workers.pop(identity, None) is not None:
             self._due_at(soon)
             self.unseen = self.now
 
@@ -298,8 +353,7 @@ class _Report:
             return False
         if self.unseen is not None:
             self._due_at(max(self.now, self.blocked))
-        seen = (float(told.partition(" ")[0]) for told in self.store.workers.values())
-        return any(self.now - at < message["watches"] for at in seen)
+        return any(self.now - at < message["watches"] for at, _ in self.store.workers.values())
 
     def _elect(self) -> bool:
         """Whether an evaluation is due and is the caller's to make."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
-from typing import Any, cast
+from typing import Any, cast, overload
 
 from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
@@ -20,6 +21,8 @@ TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
 HISTORY = 100
+#: Samples of the counters that are kept, a week of minutes.
+MOST_MINUTES = 7 * 24 * 60
 
 
 class LeaseLost(Exception):
@@ -75,6 +78,14 @@ class Snapshot:
     queues: Mapping[str, float]
     #: The ledger's time less that of Redis' clock (s): what the clock has stepped back in all.
     offset: float = 0.0
+
+    @overload
+    def iso(self, at: float) -> str: ...
+    @overload
+    def iso(self, at: None) -> None: ...
+    def iso(self, at: float | None) -> str | None:
+        """A time of the ledger's (Unix, s) by the clock of Redis as it is now, for people."""
+        return None if at is None else iso(at - self.offset)
 
     def crew(self, pool: str) -> tuple[Presence, ...]:
         """The workers of a pool."""

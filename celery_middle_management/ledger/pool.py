@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import (
@@ -17,12 +17,17 @@ from celery_middle_management.core.pool_state import (
     Sent,
 )
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.roster import Roster
 from celery_middle_management.ledger.codec import (
     filled,
     pack_cordon,
     pack_count,
+    pack_roster,
     unpack_cordon,
     unpack_count,
+    unpack_pause,
+    unpack_roster,
+    unpack_wish,
 )
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 
@@ -42,10 +47,13 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
     refusal = snapshot.document(name("refusal"))
     missed = snapshot.document(name("missed"))
     parked = snapshot.document(name("parked"))
+    quantity = number("quantity") if name("quantity") in snapshot.state else None
+    formation = quantity if name("formation") not in snapshot.state else number("formation")
     return PoolState(
         pool=pool,
         now=snapshot.now,
-        quantity=number("quantity") if name("quantity") in snapshot.state else None,
+        formation=None if quantity is None else formation,
+        one_offs=(quantity or 0) - (formation or 0) if quantity is not None else 0,
         quantity_at=snapshot.time(name("quantity_at")),
         published=number("published"),
         finished=number("finished"),
@@ -59,14 +67,38 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         parked=filled(Parked, parked),
         untold_since=snapshot.time(name("untold_since")) or None,
         cordon=unpack_cordon(snapshot.state.get(name("cordon"))),
+        roster=unpack_roster(snapshot.document(name("roster"))),
+        leave=unpack_cordon(snapshot.state.get(name("leave"))),
         fire=filled(Sent, fire) if fire else None,
         hire=filled(Sent, hire) if hire else None,
         raised_at=snapshot.time(name("raised_at")) or None,
         boot=snapshot.number(name("boot"), BOOT_SECONDS),
+        longest=snapshot.number(name("longest")),
         last_refusal=filled(Refusal, refusal) if refusal else None,
+        pause=unpack_pause(snapshot.state.get("pause"), snapshot.now),
+        wish=unpack_wish(snapshot.state.get(name("wish")), snapshot.now),
         missed=missed.get("since", {}),
         missed_at=missed.get("at", 0.0),
     )
+
+
+class Would(NamedTuple):
+    """What a dry run has decided: from a quantity to another, or to stay, and whom to cordon."""
+
+    quantity: int
+    to: int
+    cordon: Cordon
+    #: When (Unix, s) a change was last written down.
+    at: float
+
+
+def read_would(snapshot: Snapshot, pool: Pool) -> Would | None:
+    """What the last evaluation would have done, if it was a dry run that would have."""
+    told = snapshot.document(f"{pool.name}/would")
+    if not told:
+        return None
+    cordon = unpack_cordon(told.get("cordon"))
+    return Would(told["quantity"], told["to"], cordon, told.get("at", 0.0))
 
 
 class PoolWriter:
@@ -133,10 +165,25 @@ class PoolWriter:
         else:
             self._unset("cordon")
 
-    def quantity(self, quantity: int, at: float) -> None:
-        """The platform said how many workers there are to be."""
-        self._set("quantity", str(quantity))
-        self._set("quantity_at", str(millis(at)))
+    def quantity(self, state: PoolState) -> None:
+        """The platform said how many workers there are to be, or one-off ones came or went."""
+        self._set("quantity", str(state.quantity))
+        self._set("quantity_at", str(millis(state.quantity_at)))
+        if state.one_offs:
+            self._set("formation", str(state.formation))
+        else:
+            self._unset("formation")
+
+    def roster(self, roster: Roster, leave: Cordon) -> None:
+        """One-off workers came or went, or are to go."""
+        if roster == Roster():
+            self._unset("roster")
+        else:
+            self._set("roster", pack_roster(roster))
+        if leave:
+            self._set("leave", pack_cordon(leave))
+        else:
+            self._unset("leave")
 
     def raised(self, now: float) -> None:
         """Workers were hired."""
@@ -146,9 +193,10 @@ class PoolWriter:
         """A lowering is about to be sent, or was *done*; it can take effect until *until*."""
         self._set("fire", json.dumps({"to": to, "until": until, "done": done}))
 
-    def hiring(self, to: int, until: float) -> None:
+    def hiring(self, to: int, until: float, *, on_roster: bool = False) -> None:
         """A raise is about to be sent; it can take effect until *until*."""
-        self._set("hire", json.dumps({"to": to, "until": until}))
+        known = {"on_roster": True} if on_roster else {}
+        self._set("hire", json.dumps({"to": to, "until": until, **known}))
 
     def fire_settled(self) -> None:
         """No lowering can take effect any more."""
@@ -157,9 +205,13 @@ class PoolWriter:
     def hire_settled(self, state: PoolState) -> None:
         """The raise took effect, or cannot; one sent before it still may."""
         if state.hire is not None and state.ceiling is not None:
-            self.hiring(state.hire.to, state.hire.until)
+            self.hiring(state.hire.to, state.hire.until, on_roster=state.hire.on_roster)
         else:
-            self._unset("hire")
+            self.hire_over()
+
+    def hire_over(self) -> None:
+        """No raise can take effect any more."""
+        self._unset("hire")
 
     def refused(self, refusal: Refusal) -> None:
         """The platform has refused something."""
@@ -181,6 +233,11 @@ class PoolWriter:
         """The quantity was changed."""
         self._set("last_action", json.dumps(entry))
         self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
+
+    def would(self, would: Would) -> None:
+        """A dry run has decided this."""
+        told = {**would._asdict(), "cordon": pack_cordon(would.cordon)}
+        self._set("would", json.dumps(told))
 
     def _name(self, entry: str) -> str:
         return f"{self._pool}/{entry}"

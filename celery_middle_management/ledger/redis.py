@@ -7,6 +7,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``workers`` (hash): the presence of each live worker
 - ``queues`` (hash): queues published to, and when last
 - ``history`` (list): the last actions, capped
+- ``minutes`` (list): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
 
 What a process tells (counters, due times, queues, its presence, and when that was) is written by
@@ -20,12 +21,15 @@ scripts and in seconds outside: Redis' own, but that they go on evenly when Redi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.codec import by_pool, pack_presence, unpack_presences
 from celery_middle_management.ledger.connection import connect
-from celery_middle_management.ledger.ledger import Kept, Ledger
+from celery_middle_management.ledger.ledger import Ledger, Message
 from celery_middle_management.ledger.lua import script
+from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
 
 
@@ -35,13 +39,13 @@ class RedisLedger(Ledger):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         tag = settings.heroku.app if settings.heroku else settings.platform
-        names = ("state", "due", "workers", "queues", "history", "lock")
+        names = ("state", "due", "workers", "queues", "history", "minutes", "lock")
         prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{prefix}:{name}" for name in names}
         self.redis = connect(settings)
         self._scripts = {
             name: self.redis.register_script(script("prelude", name))
-            for name in ("report", "snapshot", "commit")
+            for name in ("report", "snapshot", "commit", "intend", "probe")
         }
 
     def close(self) -> None:
@@ -49,20 +53,44 @@ class RedisLedger(Ledger):
         self.redis.close()
         self.redis.connection_pool.disconnect()
 
-    def _report(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
-        keys = self._keys("state", "due", "workers", "queues", "lock")
+    def probe(self) -> None:
+        """Do as every process does, and change nothing; raises what Redis says to that."""
+        hashes, lists = ("state", "due", "workers", "queues"), ("history", "minutes")
+        self._scripts["probe"](self._keys(*hashes, *lists), [len(hashes)])
+        self.snapshot()
+
+    def _report(self, message: Message, presence: Presence | None) -> Message:
+        if presence is not None:
+            message = {**message, "presence": pack_presence(presence)}
+        keys = self._keys("state", "due", "workers", "queues", "lock", "minutes")
         answer: dict[str, Any] = json.loads(self._scripts["report"](keys, [json.dumps(message)]))
         return answer
 
-    def _read(self, bounds: Mapping[str, int]) -> Kept:
+    def _read(self, bounds: Mapping[str, int]) -> Snapshot:
         now, offset, state, due, workers, queues = self._scripts["snapshot"](
             self._keys("state", "due", "workers", "queues"), [json.dumps(bounds)]
         )
-        return Kept(now, offset, _lines(state), _lines(due), _lines(workers), _pairs(queues))
+        return Snapshot(
+            now=now / 1000,
+            state=_lines(state),
+            due=by_pool({name: int(tasks) for name, tasks in _lines(due).items()}),
+            presences=tuple(unpack_presences(_lines(workers))),
+            queues={queue: float(at) / 1000 for queue, at in _pairs(queues).items()},
+            offset=offset / 1000,
+        )
+
+    def _minutes(self, most: int) -> Iterable[str]:
+        return map(str, self.redis.lrange(self.keys["minutes"], 0, most - 1))
 
     def _commit(self, token: str, message: Mapping[str, Any]) -> bool:
         keys = self._keys("state", "due", "workers", "queues", "history", "lock")
         return bool(self._scripts["commit"](keys, [token, json.dumps(message)]))
+
+    def _intend(self, message: Message) -> None:
+        self._scripts["intend"](self._keys("state", "history"), [json.dumps(message)])
+
+    def actions(self) -> tuple[str, ...]:
+        return tuple(map(str, self.redis.lrange(self.keys["history"], 0, -1)))
 
     def _keys(self, *names: str) -> list[str]:
         return [self.keys[name] for name in names]

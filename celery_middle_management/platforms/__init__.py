@@ -26,10 +26,11 @@ def platform_for(settings: Settings) -> Chosen:
         from celery_middle_management.platforms.heroku import HerokuPlatform
 
         account = settings.heroku
-        return Chosen(HerokuPlatform, lambda _: HerokuPlatform(account))
+        return Chosen(HerokuPlatform, lambda _: HerokuPlatform(account, settings.pools))
     from celery_middle_management.platforms.local import LocalPlatform, default_directory
 
     def make(app: Celery) -> Platform:
-        return LocalPlatform(app, settings.pools, default_directory(settings.redis_url))
+        directory = default_directory(settings.redis_url)
+        return LocalPlatform(app, settings.pools, directory, app_name=settings.celery_app)
 
     return Chosen(LocalPlatform, make)

@@ -51,6 +51,52 @@ class Identity(NamedTuple):
 
     pool: str | None
     name: str
+    #: By which it was started, if it was hired alone.
+    hire: str = ""
+
+
+class OneOff(NamedTuple):
+    """A worker that was hired alone."""
+
+    name: str
+    #: By which it can be stopped.
+    id: str
+    #: The app's release that it was started with, 0 if there is none.
+    release: int = 0
+
+
+class Listing(NamedTuple):
+    """The one-off workers of a pool that are starting or up."""
+
+    workers: tuple[OneOff, ...]
+    #: The app's newest release that is known.
+    newest: int = 0
+
+
+#: The environment variables that tell a one-off worker of what pool it is, and by which hire.
+POOL_VARIABLE = "CELERY_MM_POOL"
+HIRE_VARIABLE = "CELERY_MM_HIRE"
+
+
+class OneOffPlatform(ABC):
+    """Hires workers one by one, each of which ends when it leaves, and is not started again.
+
+    Its methods are as bounded as those of :class:`Platform`.
+    """
+
+    @abstractmethod
+    def listed(self, pools: Collection[str], deadline: float) -> dict[str, Listing]:
+        """Who is starting or up, by pool."""
+
+    @abstractmethod
+    def hire(
+        self, hires: Mapping[str, Collection[str]], deadline: float
+    ) -> dict[str, OneOff | PlatformError]:
+        """Start a worker for each of the ids by pool; returns for each what became of it."""
+
+    @abstractmethod
+    def stop(self, worker: str, deadline: float) -> None:
+        """Stop the one with this id."""
 
 
 class Platform(ABC):
@@ -64,6 +110,8 @@ class Platform(ABC):
 
     #: What it does with its workers.
     traits: Traits = DOTTED
+    #: What hires workers one by one, where it can.
+    one_offs: OneOffPlatform | None = None
 
     @staticmethod
     def identity(environ: Mapping[str, str], hostname: str) -> Identity:
@@ -73,6 +121,8 @@ class Platform(ABC):
         :meth:`running` gives.
         """
         name = environ.get("DYNO") or hostname
+        if hire := environ.get(HIRE_VARIABLE):
+            return Identity(environ.get(POOL_VARIABLE), name, hire)
         match = _DYNO.match(name)
         return Identity(match["pool"] if match else None, name)
 

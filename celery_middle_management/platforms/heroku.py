@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from heroku3.models.app import App
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    wait_exponential,
-    wait_random,
-)
 
-from celery_middle_management.log_throttle import LogThrottle
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
-from celery_middle_management.platforms.heroku_http import (
-    HerokuSession,
-    PassingTrouble,
+from celery_middle_management.platforms.heroku_calls import HerokuCalls
+from celery_middle_management.platforms.heroku_one_off import (
+    RUNNING,
+    HerokuOneOffs,
+    ProcessType,
+    process_types,
 )
 from celery_middle_management.settings.model import Heroku
-
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-SHORTEST_TRY = 0.25  # s: with less time than that left, no further try is begun
-RUNNING = frozenset({"starting", "up", "idle"})
 
 
 class HerokuPlatform(Platform):
     """Scales the app's formation. Thread-safe; keeps no connection open between calls."""
 
-    def __init__(self, settings: Heroku) -> None:
+    one_offs: HerokuOneOffs
+
+    def __init__(self, settings: Heroku, pools: Collection[Pool] = ()) -> None:
         self._settings = settings
-        self._trouble = LogThrottle(logger)
+        calls = HerokuCalls(settings)
+        self._call = calls.call
+        self.one_offs = HerokuOneOffs(calls, pools)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         formation = self._call(lambda app: _quantities(app.process_formation()), deadline)
@@ -66,6 +57,17 @@ class HerokuPlatform(Platform):
 
         return self._call(names, deadline)
 
+    def process_types(self, deadline: float) -> dict[str, ProcessType]:
+        """Every process type of the app."""
+        return self._call(process_types, deadline)
+
+    def assert_may_scale(self, deadline: float) -> None:
+        """Ask for a change of nothing, which is refused to who may not change anything."""
+        try:
+            self._update({}, deadline)
+        except Refused:
+            return  # it was read, so it was let in
+
     def _singly(
         self, quantities: Mapping[str, int], deadline: float
     ) -> dict[str, int | PlatformError]:
@@ -90,22 +92,6 @@ class HerokuPlatform(Platform):
 
         return self._call(update, deadline)
 
-    def _call(self, work: Callable[[App], T], deadline: float) -> T:
-        """Does *work*, again and again while it surely was not done, and there is time."""
-
-        def no_time_for_another(state: RetryCallState) -> bool:
-            return time.monotonic() + state.upcoming_sleep + SHORTEST_TRY > deadline
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(PassingTrouble),
-            wait=_wait,
-            stop=no_time_for_another,
-            reraise=True,
-        )
-        with HerokuSession(self._settings, deadline, self._trouble) as session:
-            result: T = retrying(session.do, work)
-        return result
-
     def _missing(self, pool: str, existing: Iterable[str]) -> Refused:
         listed = ", ".join(repr(name) for name in sorted(existing)) or "none"
         return Refused(
@@ -114,15 +100,6 @@ class HerokuPlatform(Platform):
             " middle_management_pools.",
             unknown=True,
         )
-
-
-_backoff = wait_exponential(multiplier=0.2, max=3.0) + wait_random(0.0, 0.3)
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, PlatformError) else None
-    return max(asked or 0.0, _backoff(state))
 
 
 def _quantities(formation: Iterable[Any]) -> dict[str, int]:

@@ -39,8 +39,6 @@ READ_TIMEOUT = 5.0  # s
 WRITE_TIMEOUT = 8.0
 FEW_REQUESTS = 100  # of the 4,500 an hour that Heroku allows an account
 
-KEY = "middle_management_heroku_api_key (environment variable HEROKU_API_KEY)"
-APP = "middle_management_heroku_app (environment variable HEROKU_APP_NAME)"
 URL = "middle_management_heroku_api_url"
 
 
@@ -115,6 +113,7 @@ class HerokuSession(requests.Session):
         self._deadline = deadline
         self._trouble = trouble
         self._writing = False  # the last request was to change something
+        self._starting = False  # it was for one dyno alone, and so is its answer
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Resetting())
         client = HerokuClient(session=self)
@@ -144,6 +143,7 @@ class HerokuSession(requests.Session):
         self, method: str, url: str, *args: Any, **kwargs: Any
     ) -> requests.Response | PlatformError:
         self._writing = method != "GET"
+        self._starting = method == "POST"
         begun = time.monotonic()
         left = self._deadline - begun
         if left <= 0:
@@ -221,9 +221,10 @@ class HerokuSession(requests.Session):
         except ValueError:
             body = None
         if 200 <= status < 300:
-            if isinstance(body, list) and all(isinstance(item, dict) for item in body):
+            items = body if isinstance(body, list) else [body] if self._starting else None
+            if items is not None and all(isinstance(item, dict) for item in items):
                 return None
-            return self._garbage("no JSON list")
+            return self._garbage("no JSON object" if self._starting else "no JSON list")
         details = body if isinstance(body, dict) else {}
         said = str(details.get("message") or response.reason)[:200]
         heroku = f"Heroku refused ({status}: {said})"
@@ -255,16 +256,17 @@ class HerokuSession(requests.Session):
         return self._error(PlatformError, f"{heroku}{self._advice(status)}", done=False)
 
     def _advice(self, status: int) -> str:
-        app = repr(self._settings.app)
+        app, key = repr(self._settings.app), self._settings.key_from
         if status == 401:
-            return f". The API key is wrong or has expired: set {KEY} to one that is valid"
+            return f". The API key is wrong or has expired: set {key} to one that is valid"
         if status == 403:
             return (
-                f". The API key is valid, but may not do this with app {app}: set {KEY} to that of"
+                f". The API key is valid, but may not do this with app {app}: set {key} to that of"
                 " a user with the permission to scale it"
             )
         if status == 404:
-            return f". There is no app {app} that the API key may see: check {APP} and {KEY}"
+            named = self._settings.app_from
+            return f". There is no app {app} that the API key may see: check {named} and {key}"
         if 300 <= status < 400:
             return f". It sent us elsewhere: check {URL}"
         return f". That was for app {app}"

@@ -36,11 +36,18 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from celery_middle_management.app_path import AppPath, app_path
+from celery_middle_management.app_path import AppPath, app_path, named_path
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms import local_dyno
-from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.platforms.base import (
+    HIRE_VARIABLE,
+    POOL_VARIABLE,
+    Platform,
+    PlatformError,
+    Refused,
+)
+from celery_middle_management.platforms.local_one_off import LocalOneOffs
 from celery_middle_management.settings.secret import Secret
 
 logger = logging.getLogger(__name__)
@@ -52,7 +59,7 @@ class _LockTaken(PlatformError):
     """Another process scales."""
 
 
-class _Process(NamedTuple):
+class LocalProcess(NamedTuple):
     """The process that plays a worker's dyno."""
 
     pid: int
@@ -77,6 +84,7 @@ class LocalPlatform(Platform):
         pools: the pools that may be hired.
         directory: where the pid files and the workers' logs are; see :func:`default_directory`.
         kill_after: seconds that a fired worker has before it is killed.
+        app_name: what ``celery -A`` takes; None: the module that *celery_app* is found in.
     """
 
     def __init__(
@@ -85,11 +93,14 @@ class LocalPlatform(Platform):
         pools: tuple[Pool, ...],
         directory: Path,
         kill_after: float = 30.0,
+        app_name: str | None = None,
     ) -> None:
         self.celery_app = celery_app
+        self.app_name = app_name
         self.pools = {pool.name: pool for pool in pools}
         self.directory = directory
         self.kill_after = kill_after
+        self.one_offs = LocalOneOffs(self)
         self._trouble = LogThrottle(logger)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
@@ -112,17 +123,17 @@ class LocalPlatform(Platform):
         """
         if unknown := quantities.keys() - self.pools.keys():
             raise PlatformError(f"there is no pool {', '.join(sorted(unknown))}", settled=True)
-        with self._locked(deadline) as lock:
+        with self.locked(deadline) as lock:
             for pool, quantity in quantities.items():
                 self._scale_pool(self.pools[pool], quantity, lock, deadline)
         return dict(quantities)
 
-    def command(self, pool: Pool, number: int) -> list[str]:
-        """The command line of a worker."""
+    def command(self, pool: Pool, worker: str) -> list[str]:
+        """The command line of the *worker* of that name."""
         queues = [] if pool.queues is None else ["-Q", ",".join(pool.queues)]
-        worker = ["worker", "--loglevel", "INFO", "--hostname", f"{pool.name}.{number}@%h"]
+        worker_options = ["worker", "--loglevel", "INFO", "--hostname", f"{worker}@%h"]
         app = ["-A", str(self._app_path)]
-        return [sys.executable, "-m", "celery", *app, *worker, *queues]
+        return [sys.executable, "-m", "celery", *app, *worker_options, *queues]
 
     def log(self, worker: str) -> Path:
         """What the *worker* of that name, ``worker.1``, prints."""
@@ -139,7 +150,7 @@ class LocalPlatform(Platform):
     def _repair(self, pools: Collection[Pool], deadline: float) -> None:
         """Start those who are wanted and dead, unless somebody scales: then the next look does."""
         try:
-            with self._locked(0.0) as lock:
+            with self.locked(0.0) as lock:
                 for pool in pools:
                     self._start_missing(pool, self._quantity(pool.name), lock, deadline)
         except _LockTaken:
@@ -179,28 +190,51 @@ class LocalPlatform(Platform):
     def _quantities_file(self) -> Path:
         return self.directory / "quantities"
 
+    def _environment(self) -> dict[str, str]:
+        """Ours, but for what tells who we are: a one-off worker may be who hires."""
+        ours = self._app_path.environment()
+        return {n: v for n, v in ours.items() if n not in (POOL_VARIABLE, HIRE_VARIABLE)}
+
     @property
     def _app_path(self) -> AppPath:
         try:
-            return app_path(self.celery_app)
+            return named_path(self.app_name) if self.app_name else app_path(self.celery_app)
         except LookupError as error:
             raise PlatformError(str(error), settled=True) from None
 
     def _start(self, pool: Pool, number: int, lock: int, deadline: float) -> None:
         worker = f"{pool.name}.{number}"
+        try:
+            self.start(pool, worker, self._pid_file(worker), lock, deadline)
+        except PlatformError:
+            # An earlier dyno may have come first: one that had not been in time.
+            if number not in self._workers(pool.name):
+                raise
+
+    def start(
+        self,
+        pool: Pool,
+        worker: str,
+        pid_file: Path,
+        lock: int,
+        deadline: float,
+        *options: str,
+        **env: str,
+    ) -> None:
+        """Start the dyno of a *worker*, for the holder of the *lock*; raises PlatformError."""
         time_left = deadline - time.monotonic()
         if time_left <= 0:
             raise PlatformError(f"no time was left to start {worker}")
         # The lock is ours and nobody alive has the name: what is there is left over.
-        self._pid_file(worker).unlink(missing_ok=True)
+        pid_file.unlink(missing_ok=True)
         # Isolated: it needs no packages, and our directory's modules must not hide others.
         python = [sys.executable, "-I", "-S", local_dyno.__file__]
-        files = ["--pid-file", str(self._pid_file(worker)), "--log", str(self.log(worker))]
+        files = ["--pid-file", str(pid_file), "--log", str(self.log(worker))]
         times = ["--kill-after", str(self.kill_after)]
         try:
             starter = subprocess.run(
-                [*python, *files, *times, "--", *self.command(pool, number)],
-                env={**self._app_path.environment(), "DYNO": worker},
+                [*python, *files, *times, *options, "--", *self.command(pool, worker)],
+                env={**self._environment(), "DYNO": worker, **env},
                 stdin=lock,  # If we die now, nobody else scales before it is up.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -213,29 +247,29 @@ class LocalPlatform(Platform):
         except OSError as error:
             trouble = f"could not be started: {error}"
         else:
-            # An earlier dyno may have come first: one that had not been in time.
-            if not starter.returncode or number in self._workers(pool.name):
+            if not starter.returncode:
                 return
             trouble = f"could not be started: {starter.stderr.strip()}"
         # Not from within: the environment, with all that is secret in it, is in the frames there.
         raise PlatformError(f"{worker} {trouble}")
 
-    def _stop(self, worker: str, process: _Process, deadline: float) -> None:
+    def _stop(self, worker: str, process: LocalProcess, deadline: float) -> None:
         process.stop()
         # Told to stop, the dyno gives up its name.
         while process.alive and _read(self._pid_file(worker)) == process:
             _sleep(deadline, f"{worker} (process {process.pid}) does not react to SIGTERM")
 
-    def _workers(self, pool: str) -> dict[int, _Process]:
+    def _workers(self, pool: str) -> dict[int, LocalProcess]:
         """The live workers of *pool* that were not told to stop, by number."""
         name = re.compile(re.escape(pool) + r"\.([1-9]\d*)\.json")
         return {
             int(match[1]): process
-            for path, process in self._pid_files()
+            for path, process in self.pid_files()
             if (match := name.fullmatch(path.name)) and process.alive
         }
 
-    def _pid_files(self) -> list[tuple[Path, _Process]]:
+    def pid_files(self) -> list[tuple[Path, LocalProcess]]:
+        """Every pid file that can be read, and whose process it is."""
         try:
             paths = [path for path in self.directory.iterdir() if path.suffix == ".json"]
         except FileNotFoundError:
@@ -248,7 +282,7 @@ class LocalPlatform(Platform):
         return self.directory / f"{worker}.json"
 
     @contextmanager
-    def _locked(self, deadline: float) -> Iterator[int]:
+    def locked(self, deadline: float) -> Iterator[int]:
         """One process at a time scales; the lock of one that dies is free."""
         try:
             _make_private(self.directory)
@@ -260,7 +294,7 @@ class LocalPlatform(Platform):
                 if time.monotonic() >= deadline:
                     raise _LockTaken("another process is scaling the workers", settled=True)
                 time.sleep(_POLL_INTERVAL)
-            for path, process in self._pid_files():
+            for path, process in self.pid_files():
                 if not process.alive:
                     path.unlink(missing_ok=True)
             yield lock
@@ -294,10 +328,10 @@ def _digest(redis_url: Secret) -> str:
     return hashlib.sha256(ledger.encode()).hexdigest()[:12]
 
 
-def _read(pid_file: Path) -> _Process | None:
+def _read(pid_file: Path) -> LocalProcess | None:
     try:
         fields = json.loads(pid_file.read_text())
-        return _Process(int(fields["pid"]), str(fields["started_at"]))
+        return LocalProcess(int(fields["pid"]), str(fields["started_at"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

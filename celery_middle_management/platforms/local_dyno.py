@@ -149,8 +149,11 @@ class PidFile:
 class Dyno:
     """One worker's process, kept running until SIGTERM comes."""
 
-    def __init__(self, command: Sequence[str], pid_file: PidFile, kill_after: float) -> None:
+    def __init__(
+        self, command: Sequence[str], pid_file: PidFile, kill_after: float, *, once: bool = False
+    ) -> None:
         self.command = command
+        self.once = once
         self.pid_file = pid_file
         self.kill_after = kill_after
         self.told_to_stop = False
@@ -166,6 +169,8 @@ class Dyno:
         while self._wanted():
             began = time.monotonic()
             self._run_worker()
+            if self.once:
+                break
             if time.monotonic() - began > LONGEST_DELAY:
                 delay = FIRST_DELAY
             again = time.monotonic() + delay
@@ -243,6 +248,7 @@ def main() -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kill-after", type=float, default=30.0, help="seconds after SIGTERM")
+    parser.add_argument("--once", action="store_true", help="do not start the worker again")
     parser.add_argument("--pid-file", type=Path, required=True)
     parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("command", nargs="+")
@@ -253,7 +259,7 @@ def main() -> None:
         # Whoever hires may have signals blocked, and that is inherited.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         pid_file = PidFile(options.pid_file)
-        dyno = Dyno(options.command, pid_file, options.kill_after)
+        dyno = Dyno(options.command, pid_file, options.kill_after, once=options.once)
         _redirect((1, 2), options.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         pid_file.create()
         _redirect((0,), os.devnull, os.O_RDONLY)

@@ -110,9 +110,17 @@ SECONDS = Kind(_seconds, "a number of seconds above 0", _number_from)
 SECONDS_OR_NONE = SECONDS._replace(allowed=f"{SECONDS.allowed}, or None")
 ANYTHING = Kind(str, "anything")
 PLATFORM = Kind(_matching("heroku|local"), "'heroku' or 'local'")
+DYNOS = Kind(_matching("formation|one-off"), "'formation' or 'one-off'")
+DYNO_SIZE = Kind(
+    _matching(r"[a-zA-Z][-\w.]{1,60}"), "a dyno size, such as 'basic' or 'standard-1x'"
+)
 APP = Kind(
     _matching(r"[a-z][a-z0-9-]{1,28}[a-z0-9]|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
     "the name or the id of a Heroku app",
+)
+CELERY_APP = Kind(
+    _matching(r"[a-zA-Z_]\w*(\.[a-zA-Z_]\w*)*(:[a-zA-Z_]\w*)?"),
+    "what `celery -A` takes, such as 'proj' or 'proj.celery:app'",
 )
 API_KEY = Kind(_matching("[!-~]+"), "a Heroku API key, without spaces or line breaks", secret=True)
 API_URL = Kind(_api_url, "an http:// or https:// address without user, password, query or fragment")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,10 @@ class Heroku:
     app: str
     api_key: Secret
     api_url: str
+    #: The setting or the environment variable that named the app, ...
+    app_from: str = field(default="middle_management_heroku_app", compare=False)
+    #: ... and that gave the key.
+    key_from: str = field(default="middle_management_heroku_api_key", compare=False)
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,22 @@ class Settings:
     """Seconds that a draining worker gets. None: as long as it takes."""
     heroku: Heroku | None
     """Set when the platform is "heroku"."""
+    celery_app: str | None = None
+    """What ``celery -A`` takes, for local workers; None: it is found."""
+    dry_run: bool = False
+    """Decide and record, and change nothing."""
+
+    @cached_property
+    def mark(self) -> str:
+        """The same for the same settings, of which it tells nothing. Secrets are not in it."""
+        said = (
+            *(self.platform, self.pools, self.heroku and self.heroku.app, self.dry_run),
+            *(self.call_interval, self.count_interval, self.drain_timeout),
+        )
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
 
     def pool_for(self, queue: str) -> Pool | None:
-        """The pool that serves `queue`: the one that names it, else the one for all others."""
+        """The pool that serves *queue*: the one that names it, else the one for all others."""
         return self._by_queue.get(queue, self._by_queue.get(None))
 
     def pool_name(self, queue: str) -> str | None:

@@ -20,11 +20,12 @@ from celery_middle_management.settings.secret import Secret, bare
 
 
 def read_settings(app: Celery) -> Settings | None:
-    """The settings of `app`, from its Celery configuration, else from the environment.
+    """The settings of *app*, from its Celery configuration, else from the environment.
 
     Returns:
-        None where `middle_management_enabled` is off, and nothing else is checked; or absent, and
-            only unknown names are looked for, for it may be mistyped.
+        None where ``middle_management_enabled`` is off, or the environment variable of that name
+            switches it off, and nothing else is checked; or absent, and only unknown names are
+            looked for, for it may be mistyped.
 
     Raises:
         ImproperlyConfigured: a setting is unknown, missing or wrong. The message is one line that
@@ -41,25 +42,31 @@ def read_settings(app: Celery) -> Settings | None:
 
 
 def _read(source: _Source) -> Settings | None:
-    enabled = source.get("enabled").value
     # Switched off, it is so whatever else is wrong; absent, it may be mistyped.
+    if source.switched_off:
+        return None
+    enabled = source.get("enabled").value
     if enabled is not False:
         source.refuse_unknown()
     if not enabled:
         return None
-    value = {name: source.get(name).value for name in _TABLE}
+    # Each is looked up and checked once.
+    given = {name: source.get(name) for name in _TABLE}
+    value = {name: one.value for name, one in given.items()}
     on_heroku = value["platform"] == "heroku"
     # Heroku's Redis has a certificate that it signed itself.
-    url, options = _redis(source, verify=not on_heroku)
+    url, options = _redis(given["redis_url"], source.conf, verify=not on_heroku)
     return Settings(
         platform=value["platform"],
-        pools=_pools(source),
+        pools=_pools(given),
         redis_url=Secret(url),
         redis_options=options,
         call_interval=value["call_interval"],
         count_interval=value["count_interval"],
         drain_timeout=value["drain_timeout"],
-        heroku=_heroku(source) if on_heroku else None,
+        heroku=_heroku(given) if on_heroku else None,
+        celery_app=value["celery_app"],
+        dry_run=value["dry_run"],
     )
 
 
@@ -86,6 +93,7 @@ class _Setting(NamedTuple):
 _TABLE = {
     "enabled": _Setting(kinds.BOOLEAN),
     "platform": _Setting(kinds.PLATFORM, "heroku"),
+    "celery_app": _Setting(kinds.CELERY_APP),
     "heroku_app": _Setting(kinds.APP, fallback="HEROKU_APP_NAME"),
     "heroku_api_key": _Setting(kinds.API_KEY, fallback="HEROKU_API_KEY"),
     "heroku_username": _Setting(kinds.ANYTHING),  # the Ruby gem's, not needed; and the gem's
@@ -95,12 +103,16 @@ _TABLE = {
     "min_workers": _Setting(kinds.WHOLE, 0),
     "max_workers": _Setting(kinds.POSITIVE),
     "jobs_per_worker": _Setting(kinds.POSITIVE, 10),
+    "dynos": _Setting(kinds.DYNOS, "formation"),
+    "dyno_size": _Setting(kinds.DYNO_SIZE),
     "pools": _Setting(kinds.POOLS, {"worker": {}}),
     "call_interval": _Setting(kinds.SECONDS, 10.0),
     "count_interval": _Setting(kinds.SECONDS, 60.0),
     "drain_timeout": _Setting(kinds.SECONDS_OR_NONE),
+    "dry_run": _Setting(kinds.BOOLEAN, False),
 }
-_LIMITS = ("min_workers", "max_workers", "jobs_per_worker")
+#: What a pool may have of its own.
+_OWN = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")
 _MARK = "middle_management_"
 #: What `celery report` and `celery inspect conf` may show. The others are texts: one is a secret,
 #: or bears a name that we do not know, or may have been mistaken for one that is.
@@ -152,11 +164,30 @@ class _Source:
                 return _checked(setting.kind, given)
         return _Given(label, setting.default)
 
+    @property
+    def switched_off(self) -> bool:
+        """Whether the environment says so, whatever the code says: it knows where it runs."""
+        variable = (_MARK + "enabled").upper()
+        text = os.environ.get(variable, "")
+        said = kinds.BOOLEAN.from_text(text)
+        if text and self.conf.get(_MARK + "enabled"):
+            _checked(kinds.BOOLEAN, _Given(variable, said))
+        return said is False
+
     def refuse_unknown(self) -> None:
         """Refuse what looks like ours and is not."""
         _refuse_unknown(self._prefix, self.conf, map(self._styled, _TABLE))
         _refuse_unknown(_MARK, self.conf, _TABLE)
         _refuse_unknown(_MARK.upper(), os.environ, map(str.upper, _TABLE))
+        self._refuse_without_namespace()
+
+    def _refuse_without_namespace(self) -> None:
+        """Refuse capitals, as in Django's settings, that lack the namespace: they do nothing."""
+        names = set(self.conf)  # as they are written; `in` finds them by any of their names
+        for name in _TABLE:
+            written, meant = (_MARK + name).upper(), self._prefix + self._styled(name)
+            if written in names and written != meant and self.conf.get(meant) is None:
+                raise ImproperlyConfigured(f"{written} does nothing; did you mean {meant}?")
 
 
 def _checked(kind: Kind, given: _Given) -> _Given:
@@ -164,6 +195,9 @@ def _checked(kind: Kind, given: _Given) -> _Given:
         return _Given(given.label, kind.check(given.value))
     except (ValueError, OverflowError):
         shown = _masked(given.value) if kind.secret else _shown(given.value)
+        # One that spells an allowed value does not look wrong.
+        if isinstance(given.value, str) and kind.from_text(given.value) != given.value:
+            shown += ", a string"
     raise ImproperlyConfigured(f"{given.label} is {shown}; allowed: {kind.allowed}")
 
 
@@ -180,7 +214,7 @@ def _masked(value: object) -> str:
 
 
 def _refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse any of `names` that begins with `prefix` and goes on as none of `known` does."""
+    """Refuse any of *names* that begins with *prefix* and goes on as none of *known* does."""
     known = list(known)
     for name in names:
         rest = name.removeprefix(prefix)
@@ -196,18 +230,19 @@ def _require(given: _Given, name: str, why: str) -> None:
         raise ImproperlyConfigured(f"{given.label} is required{why}; allowed: {allowed}")
 
 
-def _heroku(source: _Source) -> Heroku:
-    app, key = source.get("heroku_app"), source.get("heroku_api_key")
-    if key.value is None:
-        key = _Given(key.label, source.get("heroku_password").value)
+def _heroku(all_given: Mapping[str, _Given]) -> Heroku:
+    app, key = all_given["heroku_app"], all_given["heroku_api_key"]
+    if key.value is None and (password := all_given["heroku_password"]).value is not None:
+        key = password
     _require(app, "heroku_app", " on Heroku, or the environment variable HEROKU_APP_NAME")
     _require(key, "heroku_api_key", " on Heroku, or the environment variable HEROKU_API_KEY")
-    return Heroku(app.value, Secret(key.value), source.get("heroku_api_url").value)
+    url = all_given["heroku_api_url"].value
+    return Heroku(app.value, Secret(key.value), url, app_from=app.label, key_from=key.label)
 
 
-def _redis(source: _Source, *, verify: bool) -> tuple[str, dict[str, Any]]:
-    given, use_ssl = source.get("redis_url"), None
-    if given.value is None and (found := redis_url.celerys(source.conf)):
+def _redis(given: _Given, conf: Any, *, verify: bool) -> tuple[str, dict[str, Any]]:
+    use_ssl = None
+    if given.value is None and (found := redis_url.celerys(conf)):
         given, use_ssl = _checked(kinds.REDIS_URL, _Given(found.setting, found.url)), found.ssl
     if given.value is None and (url := os.environ.get("REDIS_URL")):
         given = _checked(kinds.REDIS_URL, _Given("REDIS_URL", url))
@@ -221,10 +256,10 @@ def _redis(source: _Source, *, verify: bool) -> tuple[str, dict[str, Any]]:
         ) from None
 
 
-def _pools(source: _Source) -> tuple[Pool, ...]:
-    label, given = source.get("pools")
-    _refuse_crossed(source.get("min_workers"), source.get("max_workers"))
-    pools = tuple(_pool(source, label, name, pool) for name, pool in given.items())
+def _pools(all_given: Mapping[str, _Given]) -> tuple[Pool, ...]:
+    label, given = all_given["pools"]
+    _refuse_crossed(all_given["min_workers"], all_given["max_workers"])
+    pools = tuple(_pool(all_given, label, name, pool) for name, pool in given.items())
     pool_of: dict[str | None, str] = {}
     for pool in pools:
         for queue in (None,) if pool.queues is None else pool.queues:
@@ -238,20 +273,37 @@ def _pools(source: _Source) -> tuple[Pool, ...]:
     return pools
 
 
-def _pool(source: _Source, parent: str, name: str, given: Mapping[str, Any]) -> Pool:
+def _pool(
+    all_given: Mapping[str, _Given], parent: str, name: str, given: Mapping[str, Any]
+) -> Pool:
     _checked(kinds.POOL_NAME, _Given(f"the name of a pool in {parent}", name))
     prefix = f"{parent}[{name!r}]."
-    _refuse_unknown(prefix, [prefix + key for key in given], ("queues", *_LIMITS))
+    _refuse_unknown(prefix, [prefix + key for key in given], ("queues", *_OWN))
 
     def own(key: str, kind: Kind) -> _Given | None:
         value = given.get(key)
         return None if value is None else _checked(kind, _Given(prefix + key, value))
 
     queues = own("queues", kinds.QUEUES)
-    least, most, jobs = (own(key, _TABLE[key].kind) or source.get(key) for key in _LIMITS)
-    _require(most, "max_workers", f" for the pool {name!r}")
-    _refuse_crossed(least, most, f" for the pool {name!r}")
-    return Pool(name, queues and queues.value, least.value, most.value, jobs.value)
+    least, most, jobs, dynos, size = (own(key, _TABLE[key].kind) or all_given[key] for key in _OWN)
+    where = f" for the pool {name!r}"
+    _require(most, "max_workers", where)
+    _refuse_crossed(least, most, where)
+    one_off = dynos.value == "one-off"
+    if size.value is not None and not one_off:
+        raise ImproperlyConfigured(
+            f"{size.label} is {_shown(size.value)}; allowed: only where {dynos.label} is "
+            "'one-off', for the others have the size of their process type"
+        )
+    return Pool(
+        name=name,
+        queues=queues and queues.value,
+        min_workers=least.value,
+        max_workers=most.value,
+        jobs_per_worker=jobs.value,
+        one_off=one_off,
+        dyno_size=size.value,
+    )
 
 
 def _refuse_crossed(least: _Given, most: _Given, where: str = "") -> None:

@@ -29,7 +29,7 @@ class Found(NamedTuple):
     setting: str
     url: str
     ssl: object
-    """What `broker_use_ssl` or `redis_backend_use_ssl` says: a dict, a boolean or nothing."""
+    """What ``broker_use_ssl`` or ``redis_backend_use_ssl`` says: a dict, a boolean or nothing."""
 
 
 def celerys(conf: Any) -> Found | None:
@@ -51,13 +51,13 @@ def urls(value: object) -> Iterator[str]:
 
 
 def scheme(url: object) -> str:
-    """The scheme of `url`, the one part of it that is never a secret; "" if it has none."""
+    """The scheme of *url*, the one part of it that is never a secret; "" if it has none."""
     found = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.I) if isinstance(url, str) else None
     return found[1].lower() if found else ""
 
 
 def check(url: object) -> str:
-    """`url` itself.
+    """*url* itself.
 
     Raises:
         ValueError: redis-py could not use it.
@@ -78,12 +78,12 @@ def for_redis_py(url: str, use_ssl: object, *, verify: bool) -> tuple[str, dict[
     """The address and the TLS keyword arguments for redis-py.
 
     Args:
-        url: an address that `check` accepts.
-        use_ssl: as `Found.ssl`. With a dict, Celery speaks TLS to a `redis://` address too.
+        url: an address that :func:`check` accepts.
+        use_ssl: as ``Found.ssl``. With a dict, Celery speaks TLS to a ``redis://`` address too.
         verify: whether to verify the server's certificate where nothing says so.
 
     Raises:
-        ValueError: `ssl_cert_reqs` is not one of `CERT_REQS`. Its argument is that value.
+        ValueError: ``ssl_cert_reqs`` is not one of ``CERT_REQS``. Its argument is that value.
     """
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
@@ -120,7 +120,7 @@ def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
 
 
 def _cert_reqs(value: object) -> str:
-    """redis-py's word for what Celery, Python's `ssl` or redis-py itself call it."""
+    """redis-py's word for what Celery, Python's ``ssl`` or redis-py itself call it."""
     for mode in ssl.VerifyMode:
         word = mode.name.removeprefix("CERT_").lower()
         if value in (mode, mode.name, word) or (value is None and mode is ssl.CERT_NONE):

@@ -1,46 +1,138 @@
-"""What `celery mm status` tells: a snapshot of the ledger, turned into a JSON document."""
+"""What ``celery mm status`` tells: a snapshot of the ledger, turned into a JSON document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.fleet import Fleet
-from celery_middle_management.core.pool_state import PoolState, iso
+from celery_middle_management.core.fleet import BOOT_GRACE, Fleet
+from celery_middle_management.core.history import Sample, Totals, activity
+from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
+from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from celery_middle_management.core.traits import dotted_number
+from celery_middle_management.evaluation.evaluation import UNHEARD
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
+from celery_middle_management.ledger.codec import unpack_pause, unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
 
 Document = dict[str, Any]
 
+#: Minutes of the past that are told.
+MINUTES = 60
+#: An evaluation that is late by this time (s) will not come by itself: whoever died in one has been
+#: replaced by then, and whoever stands by has looked in.
+_OVERDUE = LOCK_SECONDS + 2 * STAND_BY
 
-def status_of(settings: Settings, snapshot: Snapshot, app_queues: Iterable[str] = ()) -> Document:
+
+def status_of(
+    settings: Settings,
+    snapshot: Snapshot,
+    app_queues: Iterable[str] = (),
+    samples: Iterable[Sample] = (),
+) -> Document:
     """The status of every pool at the time of *snapshot*.
 
     *app_queues* are those that the app declares; queues that are published to or consumed from
-    are in the snapshot. What is not known, the quantity before it was ever read, is None.
+    are in the snapshot. *samples* are the ledger's history of the last hour at least. What is not
+    known, the quantity before it was ever read, is None.
     """
     declared = tuple(app_queues)
+    pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
+    now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
+    past = (*samples, now)
+    pools = [_pool(settings, snapshot, pool, declared) for pool in settings.pools]
+    for pool in pools:
+        pool["last_hour"] = _last_hour(pool["name"], snapshot.now, past)
     return {
-        "paused": False,
-        "pools": [_pool(settings, snapshot, pool, declared) for pool in settings.pools],
+        "at": snapshot.iso(snapshot.now),
+        "paused": pause is not None,
+        "pause": pause
+        and {
+            "hires": pause.hires,
+            "fires": pause.fires,
+            "until": snapshot.iso(pause.until),
+            "by": pause.who,
+        },
+        "dry_run": settings.dry_run,
+        "trouble": list(_trouble(snapshot, pools)),
+        "next_evaluation_at": _next_evaluation_at(snapshot),
+        "pools": pools,
     }
+
+
+def _totals(pool: Pool, snapshot: Snapshot) -> Totals:
+    return Totals(*(snapshot.number(f"{pool.name}/{name}") for name in Totals._fields))
+
+
+def _last_hour(pool: str, now: float, samples: Iterable[Sample]) -> Document:
+    """What the pool did in each of the last minutes, the current one last."""
+    minutes = activity(samples, pool, now, MINUTES)
+    return {
+        "arrivals": [minute.arrivals for minute in minutes],
+        "finishes": [minute.finishes for minute in minutes],
+        "workers": [minute.workers for minute in minutes],
+        "mean_wait": _mean(sum(m.waits for m in minutes), sum(m.starts for m in minutes)),
+        "mean_runtime": _mean(sum(m.runtime for m in minutes), sum(m.finishes for m in minutes)),
+    }
+
+
+def _mean(seconds: float, tasks: int) -> float | None:
+    return round(seconds / tasks, 3) if tasks else None
+
+
+def _trouble(snapshot: Snapshot, pools: Iterable[Document]) -> Iterator[Document]:
+    """What is wrong, by the pool if it is one's alone, and since when."""
+
+    def told(what: str, since: str | None, pool: str | None = None) -> Document:
+        return {"pool": pool, "what": what, "since": since}
+
+    refused = {pool["name"]: pool["refused"] for pool in pools}
+    for kind, trouble in unpack_troubles(snapshot.state.get("trouble")).items():
+        # Written when it was met last; what is needed may be less by now.
+        if kind.startswith("refused ") and not refused.get(str(trouble.pool)):
+            continue
+        yield told(trouble.what, snapshot.iso(trouble.since), trouble.pool)
+    for pool in pools:
+        for worker in pool["workers"]["unheard"]:
+            if worker["for"] >= BOOT_GRACE:
+                what = f"{worker['name']} is up, and {UNHEARD}"
+                yield told(what, worker["since"], pool["name"])
+        for worker in pool["workers"]["silent"]:
+            what = (
+                f"{worker['name']} worked, and is not heard of any more: it counts as at work and "
+                "is not fired. Does it hang? See its log"
+            )
+            yield told(what, worker["since"], pool["name"])
+    next_at = snapshot.time("next_at")
+    wanting = [p["name"] for p in pools if p["workers"]["needed"] != (p["workers"]["current"] or 0)]
+    if wanting and next_at and snapshot.now - next_at > _OVERDUE:
+        what = (
+            f"an evaluation is due, which would change {', '.join(wanting)}, and nobody makes it: "
+            "no process of the app is alive that publishes or works, or its evaluations fail; "
+            "see its log"
+        )
+        yield told(what, snapshot.iso(next_at))
+
+
+def _next_evaluation_at(snapshot: Snapshot) -> str | None:
+    """When the pools are looked at again, if nothing happens before."""
+    return snapshot.iso(snapshot.time("next_at") or None)
 
 
 def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable[str]) -> Document:
     state = read_pool(snapshot, pool)
     presences = snapshot.crew(pool.name)
-    living = Fleet(pool.name, snapshot.now, presences, state.quantity).living
+    living = _living(state, presences)
     queues = queues_of(pool, settings, snapshot, declared)
     draining = _draining(state, living)
     return {
         "name": pool.name,
         "platform": settings.platform,
+        "dynos": "one-off" if pool.one_off else "formation",
         "queues": list(queues),
         # More were published to lately than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
@@ -51,11 +143,28 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "max": pool.max_workers,
             "draining": draining,
             "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
-            "drains": [_drain(name, state.cordon, living, snapshot) for name in draining],
+            "drains": [_drain(name, state, living, snapshot) for name in draining],
+            # Of an older release than the newest, or near the end of its day: to be replaced.
+            "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
             "unheard": _unheard(state, living, snapshot),
+            "silent": _silent(living, snapshot),
         },
         # Whichever worker holds them: one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues),
+        "policy": {
+            "name": "jobs_per_worker",
+            "jobs_per_worker": pool.jobs_per_worker,
+            "why": state.advice.why,
+            "boot": round(state.boot, 1),
+        },
+        # What a person asked for.
+        "wish": state.wish
+        and {
+            "least": state.wish.least,
+            "most": state.wish.most,
+            "until": snapshot.iso(state.wish.until),
+            "by": state.wish.who,
+        },
         "drift": state.drift,
         "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
@@ -63,21 +172,31 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
     }
 
 
+def _living(state: PoolState, presences: Iterable[Presence]) -> tuple[Presence, ...]:
+    """Whoever may still have a process; of one-off workers only the platform knows better."""
+    presences = tuple(presences)
+    formation = tuple(p for p in presences if not p.hire)
+    fleet = Fleet(state.pool.name, state.now, formation, state.formation)
+    return (*fleet.living, *(p for p in presences if p.hire))
+
+
 def _draining(state: PoolState, living: Iterable[Presence]) -> list[str]:
     """Cordoned workers: those heard of, and those that a number alone stands for."""
-    hired = (f"{state.pool.name}.{n}" for n in range(1, (state.quantity or 0) + 1))
-    living = tuple(living)
-    ordered = all(dotted_number(p.name) is not None for p in living)
-    names = {*(p.name for p in living), *(hired if ordered else ())}
-    return _sorted(name for name in names if state.cordon.holds(name))
+    hired = (f"{state.pool.name}.{n}" for n in range(1, (state.formation or 0) + 1))
+    formation = [p.name for p in living if not p.hire]
+    ordered = all(dotted_number(name) is not None for name in formation)
+    names = {*formation, *(hired if ordered else ())}
+    leave = {p.name for p in living if p.hire} & state.leave.names
+    return _sorted([*(name for name in names if state.cordon.holds(name)), *leave])
 
 
-def _drain(name: str, cordon: Cordon, living: Iterable[Presence], snapshot: Snapshot) -> Document:
+def _drain(name: str, state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> Document:
     bearers = [p for p in living if p.name == name]
+    since = {**state.cordon.since, **state.leave.since}
     held = [h for p in bearers for h in p.held.values()]
     return {
         "name": name,
-        "since": _iso(cordon.since.get(name), snapshot),
+        "since": snapshot.iso(since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
         # Scheduled tasks that must be back in the broker before it may be stopped.
@@ -88,19 +207,41 @@ def _drain(name: str, cordon: Cordon, living: Iterable[Presence], snapshot: Snap
 def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
     """Workers that are up for the platform, and of which nothing has been heard."""
     heard = {p.name for p in living}
-    missed = {name: at for name, at in state.missed.items() if state.quantity and name not in heard}
-    return [{"name": name, "since": _iso(missed[name], snapshot)} for name in _sorted(missed)]
+    missed = dict(state.missed) if state.formation else {}
+    # One that was hired alone, and is listed, may be booting.
+    missed |= {m.name: m.at for m in state.roster.members.values() if m.listed and not m.since}
+    missed = {name: at for name, at in missed.items() if name not in heard}
+    return [
+        {
+            "name": name,
+            "since": snapshot.iso(missed[name]),
+            "for": round(snapshot.now - missed[name], 1),
+        }
+        for name in _sorted(missed)
+    ]
+
+
+def _silent(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
+    """Workers that were heard of, and have not been for longer than any restart takes."""
+    seen: dict[str, float] = {}
+    for presence in living:
+        seen[presence.name] = max(presence.seen, seen.get(presence.name, 0.0))
+    return [
+        {"name": name, "since": snapshot.iso(seen[name])}
+        for name in _sorted(seen)
+        if snapshot.now - seen[name] >= BOOT_GRACE
+    ]
 
 
 def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:
     """What the platform will not do for the pool, while it is not asked again."""
-    refusal = state.refusal
+    refusal = state.denied
     if refusal is None:
         return None
     return {
         "why": refusal.why,
-        "at": _iso(refusal.at, snapshot),
-        "until": _iso(refusal.until, snapshot),
+        "at": snapshot.iso(refusal.at),
+        "until": snapshot.iso(refusal.until),
         "limit": refusal.limit,
     }
 
@@ -122,7 +263,7 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...]) -> Doc
         # Of those that wait: only the workers that hold them can begin them.
         "reserved": work.waiting,
         "scheduled": max(scheduled, held),
-        "counted_at": _iso(state.count.at if state.count else None, snapshot),
+        "counted_at": snapshot.iso(state.count.at if state.count else None),
     }
 
 
@@ -131,7 +272,7 @@ def _next_call_at(settings: Settings, snapshot: Snapshot) -> str | None:
     called = snapshot.time("called_at")
     free = called + settings.call_interval if called else 0.0
     at = max(free, snapshot.time("blocked_until"))
-    return _iso(at, snapshot) if at > snapshot.now else None
+    return snapshot.iso(at) if at > snapshot.now else None
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
@@ -142,11 +283,16 @@ def asleep(document: Mapping[str, Any]) -> bool:
     return waiting and not watched
 
 
+def idle(document: Mapping[str, Any]) -> bool:
+    """Whether no task waits or runs, and nobody is hired beyond the minimum."""
+    return all(
+        pool["tasks"]["outstanding"] == 0
+        and (pool["workers"]["current"] or 0) == pool["workers"]["min"]
+        and len(pool["workers"]["live"]) <= pool["workers"]["min"]
+        for pool in document["pools"]
+    )
+
+
 def _sorted(names: Iterable[str]) -> list[str]:
-    """Each name once, `worker.2` before `worker.10`."""
+    """Each name once, ``worker.2`` before ``worker.10``."""
     return sorted(set(names), key=lambda name: (dotted_number(name) or 0, name))
-
-
-def _iso(at: float | None, snapshot: Snapshot) -> str | None:
-    """By the clock of Redis as it is now."""
-    return None if at is None else iso(at - snapshot.offset)

@@ -63,8 +63,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3.0, help="of load and quiet together")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--broker", choices=BROKERS, default=Options.broker)
-    parser.add_argument("--dynos", choices=["cedar", "fir"], default=Options.dynos,
-                        help="the generation of Heroku's dynos")  # fmt: skip
+    parser.add_argument("--dynos", choices=["cedar", "fir", "one-off"], default=Options.dynos,
+                        help="the generation of Heroku's dynos, or one-off ones")  # fmt: skip
     parser.add_argument("--call-interval", type=float, default=Options.call_interval,
                         metavar="SECONDS")  # fmt: skip
     parser.add_argument("--without", default="", metavar="KINDS",

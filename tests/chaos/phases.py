@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from tests.emulator import DynoInfo
+
 from .faults import Monkey
 from .faults.platform import LATEST_WRITE
 from .invariants import AT_MINIMUM
@@ -40,9 +42,10 @@ class Run:
         self._given_up: dict[str, str] = {}
         self._look_at = 0.0
         self._seen_at = 0.0
+        self._watch = DynoWatch(stage)
 
     def run(self, seconds: float) -> None:
-        watch = DynoWatch(self._stage)
+        watch = self._watch
         watch.start()
         try:
             over = time.monotonic() + seconds
@@ -94,7 +97,7 @@ class Run:
         by_hand = [c.at_wall for c in changes if c.by == "hand"]
         # Whoever scaled by hand after the last task's end put it off.
         last_end = max([self._owed.last_end or since, *by_hand[-1:]])
-        last_change = max((c.at_wall for c in changes), default=0.0)
+        last_change = max((c.at_wall for c in changes), default=self._watch.last_change)
         stage.journal.write(
             "quiet",
             began=since,
@@ -195,14 +198,31 @@ class DynoWatch(threading.Thread):
         super().__init__(name="dyno-watch", daemon=True)
         self._stage = stage
         self._over = threading.Event()
+        #: When (Unix, s) a one-off dyno last came or went.
+        self.last_change = 0.0
 
     def run(self) -> None:
-        known = set()
+        stage, known, there = self._stage, set(), dict[str, DynoInfo]()
         while not self._over.wait(0.05):
-            for dyno in self._stage.emulator.dynos():
+            dynos = stage.emulator.dynos()
+            for dyno in dynos:
                 if dyno.pid is not None and dyno.id not in known:
                     known.add(dyno.id)
-                    self._stage.journal.write("dyno", id=dyno.id, name=dyno.name, pid=dyno.pid)
+                    stage.journal.write("dyno", id=dyno.id, name=dyno.name, pid=dyno.pid)
+            if not stage.one_off:
+                continue
+            now_there = {d.id: d for d in dynos if d.one_off and stage.is_worker(d)}
+            for gone in there.keys() - now_there.keys():
+                stage.journal.write("gone", id=gone, name=there[gone].name, pid=there[gone].pid)
+            if now_there.keys() != there.keys():
+                self.last_change = time.time()
+                self._count()
+            there = now_there
+
+    def _count(self) -> None:
+        # What was started twice for one hire is not of our doing.
+        for pool, hires in self._stage.one_offs().items():
+            self._stage.journal.write("crowd", pool=pool, quantity=len(set(hires)))
 
     def stop(self) -> None:
         self._over.set()

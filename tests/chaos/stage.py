@@ -18,11 +18,12 @@ from typing import Any
 import redis
 
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.platforms.base import HIRE_VARIABLE, POOL_VARIABLE
 from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
-from tests.emulator import HerokuEmulator
+from tests.emulator import DynoInfo, HerokuEmulator
+from tests.redis_clock import RedisClock
 
 from .brokers import BROKERS, client
-from .clock import Clock
 from .journal import Journal
 from .lines import Exchange
 
@@ -61,7 +62,7 @@ class Options:
     seed: int
     #: A name in :data:`BROKERS`.
     broker: str = "redis"
-    #: The generation of Heroku's dynos, ``cedar`` or ``fir``.
+    #: The generation of Heroku's dynos, ``cedar`` or ``fir``; or ``one-off``, of Cedar.
     dynos: Any = "cedar"
     #: Seconds; the default makes more happen in the same time than the package's own would.
     call_interval: float = 2.0
@@ -118,8 +119,9 @@ class Stage:
         self.pools = list(QUEUES) if choose.random() < 0.5 else ["worker"]
         #: Whether a pool has no process type.
         self.ghost = choose.random() < 0.3 and "missing" not in options.without
+        self.one_off = options.dynos == "one-off"
         #: Whether there are several apps in each process.
-        self.several = choose.random() < 0.5 and "apps" not in options.without
+        self.several = choose.random() < 0.5 and "apps" not in options.without and not self.one_off
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         #: Until then (``monotonic()``) the load is to be sparse.
@@ -149,7 +151,8 @@ class Stage:
         self.broker = enter(BROKERS[self.options.broker]([QUEUES[pool] for pool in self.pools]))
         own = self.broker.server if self.shared else None
         #: None where it cannot be stepped.
-        self.clock = Clock(self.directory) if Clock.available() and not self.shared else None
+        steps = RedisClock.available() and not self.shared
+        self.clock = RedisClock(self.directory) if steps else None
         self.ledger = own if isinstance(own, RedisServer) else enter(self._ledger())
         #: None where the ledger is not apart from the broker.
         self.lines = None if self.shared else enter(Exchange(self.ledger.port))
@@ -172,11 +175,14 @@ class Stage:
         # Its dynos need its address, which is known once it is there.
         env = self._environment()
         emulator = HerokuEmulator(
-            process_types={"web": 1, **dict.fromkeys(self.pools, self.minimum)},
+            process_types={
+                "web": 1,
+                **dict.fromkeys(self.pools, 0 if self.one_off else self.minimum),
+            },
             command={p: ["/bin/sh", "-c", WORKER, "worker", QUEUES[p]] for p in self.pools},
             env=env,
             cwd=ROOT,
-            dyno_names=self.options.dynos,
+            dyno_names="cedar" if self.one_off else self.options.dynos,
             log_dir=self.directory / "dynos",
         )
         (self.directory / "url").write_text(emulator.url)
@@ -206,6 +212,7 @@ class Stage:
             "MIDDLE_MANAGEMENT_REDIS_URL": self.ledger.url,
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
             "MIDDLE_MANAGEMENT_POOLS": json.dumps(pools),
+            "MIDDLE_MANAGEMENT_DYNOS": "one-off" if self.one_off else "formation",
             "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": str(JOBS_PER_WORKER),
             "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(self.options.call_interval),
             "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL * self.options.call_interval),
@@ -248,14 +255,27 @@ class Stage:
     def at_minimum(self) -> bool:
         """Whether every pool is."""
         quantities = self.emulator.quantities()
+        if self.one_off:
+            quantities = {pool: len(hires) for pool, hires in self.one_offs().items()}
         return all(quantities.get(pool) == self.minimum for pool in self.pools)
+
+    def one_offs(self) -> dict[str, list[str]]:
+        """By which hires there are one-off dynos, of each pool. Some may be there twice."""
+        there: dict[str, list[str]] = {pool: [] for pool in self.pools}
+        for dyno in self.emulator.dynos():
+            if (pool := dyno.env.get(POOL_VARIABLE)) in there:
+                there[str(pool)].append(dyno.env[HIRE_VARIABLE])
+        return there
+
+    def is_worker(self, dyno: DynoInfo) -> bool:
+        return dyno.type in self.pools or dyno.env.get(POOL_VARIABLE) in self.pools
 
     def worker_pids(self) -> dict[int, str]:
         """The first process of each dyno that is up, with its name."""
         return {
             dyno.pid: dyno.name
             for dyno in self.emulator.dynos()
-            if dyno.type in self.pools and dyno.state == "up" and dyno.pid is not None
+            if self.is_worker(dyno) and dyno.state == "up" and dyno.pid is not None
         }
 
     def lock(self) -> tuple[str, int] | None:
@@ -319,7 +339,7 @@ class Stage:
                   body=request.body, status=request.status, met=request.met,
                   done_at=request.done_at)  # fmt: skip
         for stop in list(emulator.stops):
-            if stop.name.startswith(tuple(self.pools)):
+            if stop.name.startswith(("run", *self.pools)) and stop.reason != "end":
                 write("stop", at=stop.at + offset, asked_at=stop.asked_at + offset, name=stop.name,
                       id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
 

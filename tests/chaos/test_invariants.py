@@ -225,6 +225,15 @@ def test_only_a_task_nowhere_in_the_broker_can_be_lost_by_kombu() -> None:
     assert not judged("taken")
 
 
+def test_a_retry_is_lost_by_kombu_where_the_broker_was_disturbed_just_then() -> None:
+    nowhere = {**QUIET, "undone": {"t": "nowhere"}}
+    retried = [published(), begun(2), ended(3, how="retry"), nowhere]
+    assert not invariants.nothing_lost(Story([SETTINGS, *retried])).held
+    for at, held in ((3.2, True), (9.0, False)):
+        told = [SETTINGS, *retried, fault(at, at + 0.1, "broker")]
+        assert invariants.nothing_lost(Story(told)).held is held
+
+
 def test_a_task_lost_by_kombu_was_taken_when_its_own_queue_came_to_it() -> None:
     def taken(at: float, task: str, queue: str, when: float) -> list[Event]:
         return [published(at, task, queue=queue), event("received", when, id=task, **ON_WORKER)]
@@ -270,3 +279,37 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Any) -> None:
     journal.write("first", at=1.0)
 
     assert [e["kind"] for e in read(tmp_path / "journal")] == ["first", "second"]
+
+
+ONE_OFF: Event = {**SETTINGS, "dynos": "one-off"}
+DYNO = event("dyno", 0.5, id="d", name="run.1", pid=10)
+GONE = event("gone", 9, id="d", name="run.1", pid=10)
+
+
+def order(method: str, path: str) -> Event:
+    return event("request", 5, method=method, path=path, body="{}", status=200, met=None, done_at=5)
+
+
+@pytest.mark.parametrize(
+    ("invariant", "events", "held"),
+    [
+        (invariants.nobody_stopped, [order("POST", "/apps/a/dynos")], True),
+        (invariants.nobody_stopped, [order("POST", "/apps/a/dynos/d/actions/stop")], True),
+        (invariants.nobody_stopped, [order("PATCH", "/apps/a/formation")], False),
+        (invariants.nobody_stopped, [order("DELETE", "/apps/a/dynos/d")], False),
+        (invariants.nobody_stopped, [order("POST", "/apps/a/formations/w/actions/stop")], False),
+        (invariants.nothing_killed, [DYNO, begun(2), ended(3), GONE], True),
+        (invariants.nothing_killed, [DYNO, begun(2), killed(3), GONE], True),
+        (invariants.nothing_killed, [DYNO, begun(2), GONE], False),
+        (invariants.nothing_killed, [DYNO, begun(-9), ended(-8, how="aborted: x"), GONE], True),
+        (invariants.nothing_killed, [DYNO, begun(2), ended(8, how="aborted: x"), GONE], False),
+        (invariants.within_limits, [event("crowd", 3, pool="worker", quantity=6)], True),
+        (invariants.within_limits, [event("crowd", 3, pool="worker", quantity=7)], False),
+        (invariants.suite_sound, [DYNO, GONE], True),
+        (invariants.suite_sound, [DYNO], False),
+    ],
+)
+def test_one_off_dynos_are_judged(
+    invariant: Callable[[Story], Verdict], events: list[Event], held: bool
+) -> None:
+    assert invariant(Story([ONE_OFF, *events, QUIET])).held is held

@@ -6,64 +6,34 @@ import json
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from urllib.parse import unquote
 
+from .answers import Answer, Json, Refusal, above_limit, invalid, not_found
 from .dyno import DynoInfo, utcnow
 from .formation import Formation
+from .one_offs import Full, parse
 
 MAX_QUANTITY = 100
 SIZE = "Standard-1X"
-LIMITS_URL = "https://devcenter.heroku.com/articles/dyno-size#default-scaling-limits"
 RANGE = re.compile(r"id (?P<after>\])?(?P<start>[^.;\s]*)\.\.")
-
-Json = dict[str, Any]
-
-
-@dataclass
-class Answer:
-    status: int
-    payload: Json | list[Json] | bytes
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-class Refusal(Exception):
-    """An error in the form that Heroku gives it."""
-
-    def __init__(self, status: int, id: str, message: str, **more: str | int) -> None:
-        super().__init__(message)
-        self.answer = Answer(status, {**more, "id": id, "message": message})
-
-
-def not_found(resource: str, message: str) -> Refusal:
-    return Refusal(404, "not_found", message, resource=resource)
-
-
-def invalid(message: str) -> Refusal:
-    return Refusal(422, "invalid_params", message)
-
-
-def above_limit(limit: int) -> Refusal:
-    message = f"Cannot run more than {limit} {SIZE} size dynos."
-    return Refusal(422, "cannot_run_above_limit", message, limit=limit, size=SIZE, url=LIMITS_URL)
 
 
 class Api:
     """Attributes: ``rate_limit_remaining`` is what every answer says; ``page_size`` items at most
     are in one answer, which is then a 206; ``limits``: of process types, each the most dynos that
-    it may be scaled to; ``app_limit``: the most that the app may be scaled to, of all its types."""
+    it may be scaled to; ``app_limit``: the most that the app may be scaled to, of all its types;
+    ``size``: of every dyno, but for one-off dynos that were asked for with another."""
 
-    def __init__(self, app: str, formation: Formation, commands: dict[str, list[str]]) -> None:
+    def __init__(self, app: str, formation: Formation) -> None:
         self.rate_limit_remaining = 4500
         self.page_size = 200
         self.limits: dict[str, int] = {}
+        self.size = SIZE
         self.app_limit = MAX_QUANTITY
         self._app = app
         self._app_id = _uuid(app)
         self._formation = formation
-        self._commands = commands
         self._created_at = utcnow()
         self._routes: list[tuple[str, re.Pattern[str], Callable[..., Answer]]] = [
             (method, re.compile(pattern.replace("{}", "([^/]+)") + "$"), handler)
@@ -75,6 +45,7 @@ class Api:
                 ("GET", "/apps/{}/formation/{}", self._get_formation),
                 ("PATCH", "/apps/{}/formation/{}", self._update),
                 ("GET", "/apps/{}/dynos", self._list_dynos),
+                ("POST", "/apps/{}/dynos", self._run),
                 ("DELETE", "/apps/{}/dynos", self._restart_all),
                 ("GET", "/apps/{}/dynos/{}", self._get_dyno),
                 ("DELETE", "/apps/{}/dynos/{}", self._restart_dyno),
@@ -84,8 +55,10 @@ class Api:
             )
         ]
 
-    def handle(self, method: str, path: str, body: str, range_: str | None) -> Answer:
-        """Carries a request out; raises Refusal."""
+    def handle(
+        self, method: str, path: str, body: str, range_: str | None, copies: int = 1
+    ) -> Answer:
+        """Carries a request out; raises Refusal. ``copies``: dynos for each that is asked for."""
         for route_method, pattern, handler in self._routes:
             match = pattern.match(path)
             if match and route_method == method:
@@ -94,6 +67,8 @@ class Api:
                     raise not_found("app", "Couldn't find that app.")
                 if method == "PATCH":
                     return handler(*names[1:], _parse(body))
+                if handler == self._run:
+                    return self._run(_parse(body), copies)
                 return self._page(handler(*names[1:]), range_)
         raise Refusal(404, "not_found", "The requested API endpoint was not found.")
 
@@ -150,10 +125,10 @@ class Api:
         """Wholly, or not at all where one of them is above a limit."""
         for name, quantity in quantities.items():
             if quantity > self.limits.get(name, quantity):
-                raise above_limit(self.limits[name])
+                raise above_limit(self.limits[name], SIZE)
         before = self._formation.quantities()
         if sum(before.values()) < sum({**before, **quantities}.values()) > self.app_limit:
-            raise above_limit(self.app_limit)
+            raise above_limit(self.app_limit, SIZE)
         try:
             self._formation.scale(quantities, by="api")
         except KeyError:  # it was removed a moment ago
@@ -165,29 +140,41 @@ class Api:
     def _get_dyno(self, identity: str) -> Answer:
         return Answer(200, self._dyno_json(self._dyno(identity)))
 
+    def _run(self, body: Json, copies: int) -> Answer:
+        order = parse(body, self.size, fir=self._formation.dyno_names == "fir")
+        try:
+            dyno = self._formation.run(order, copies)
+        except Full as full:
+            raise above_limit(full.limit, order.size) from None
+        return Answer(201, self._dyno_json(dyno))
+
     def _restart_all(self) -> Answer:
         self._formation.restart([dyno.id for dyno in self._dynos()], "restart")
         return Answer(202, {})
 
     def _restart_dyno(self, identity: str) -> Answer:
-        self._formation.restart([self._dyno(identity).id], "restart")
+        dyno = self._dyno(identity)
+        if dyno.one_off:  # no other takes its place
+            self._formation.stop([dyno.id])
+        else:
+            self._formation.restart([dyno.id], "restart")
         return Answer(202, {})
 
     def _stop_dyno(self, identity: str) -> Answer:
-        # The formation still asks for it, so another takes its place.
-        self._formation.restart([self._dyno(identity).id], "hand")
+        self._formation.stop([self._dyno(identity).id])
         return Answer(202, {})
 
     def _restart_type(self, name: str) -> Answer:
-        name = self._existing(name)
-        ids = [dyno.id for dyno in self._dynos() if dyno.type == name]
-        self._formation.restart(ids, "restart")
+        self._formation.restart(self._ids(self._existing(name)), "restart")
         return Answer(202, {})
 
     def _stop_type(self, name: str) -> Answer:
-        name = self._existing(name)
-        self._formation.restart([dyno.id for dyno in self._dynos() if dyno.type == name], "hand")
+        self._formation.stop(self._ids(self._existing(name)))
         return Answer(202, {})
+
+    def _ids(self, name: str) -> list[str]:
+        """Of the formation's dynos of that type."""
+        return [dyno.id for dyno in self._dynos() if dyno.type == name and not dyno.one_off]
 
     def _dynos(self) -> list[DynoInfo]:
         return [dyno for dyno in self._formation.dynos() if dyno.state != "stopping"]
@@ -213,12 +200,12 @@ class Api:
     def _process_type(self, name: str) -> Json:
         return {
             "app": self._app_reference(),
-            "command": " ".join(self._commands.get(name, [])),
+            "command": self._formation.definition(name),
             "created_at": _iso(self._created_at),
-            "dyno_size": {"id": _uuid(SIZE), "name": SIZE},
+            "dyno_size": {"id": _uuid(self.size), "name": self.size},
             "id": self._type_id(name),
             "quantity": self._formation.quantities().get(name, 0),
-            "size": SIZE,
+            "size": self.size,
             "type": name,
             "updated_at": _iso(utcnow()),
         }
@@ -227,12 +214,12 @@ class Api:
         return {
             "app": self._app_reference(),
             "attach_url": None,
-            "command": " ".join(self._commands.get(dyno.type, [])),
+            "command": dyno.command,
             "created_at": _iso(dyno.created_at),
             "id": dyno.id,
             "name": dyno.name,
-            "release": {"id": _uuid("v1"), "version": 1},
-            "size": SIZE,
+            "release": {"id": _uuid(f"{self._app}/v{dyno.release}"), "version": dyno.release},
+            "size": dyno.size or self.size,
             "state": dyno.state,
             "type": dyno.type,
             "updated_at": _iso(utcnow()),

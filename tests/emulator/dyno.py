@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Literal
 
+from .one_offs import Order
+
 WARDEN = Path(__file__).with_name("warden.py")
 
 #: A process tells the warden, its standard input, of itself before it becomes the command: so
@@ -21,7 +24,8 @@ WARDEN = Path(__file__).with_name("warden.py")
 REPORT_AND_RUN = ["/bin/sh", "-c", 'echo "+$$" >&0; exec "$@" </dev/null', "sh"]
 
 State = Literal["starting", "up", "crashed", "stopping"]
-Reason = Literal["scale", "restart", "hand"]
+#: The last three are of one-off dynos: by the API, too old, and with the emulator.
+Reason = Literal["scale", "restart", "hand", "api", "time_to_live", "end"]
 
 
 def utcnow() -> datetime:
@@ -30,7 +34,11 @@ def utcnow() -> datetime:
 
 @dataclass(frozen=True)
 class DynoInfo:
-    """What a dyno was when it was looked at; ``pid`` is also its process group."""
+    """What a dyno was when it was looked at; ``pid`` is also its process group.
+
+    ``release`` is that with which it was started, ``command`` what the API tells of it, ``env``
+    and ``size`` what it was asked for with: nothing for the formation's dynos.
+    """
 
     id: str
     name: str
@@ -38,6 +46,11 @@ class DynoInfo:
     state: State
     pid: int | None
     created_at: datetime
+    release: int
+    command: str
+    one_off: bool
+    size: str
+    env: Mapping[str, str] = field(hash=False)
 
 
 @dataclass(eq=False)
@@ -47,7 +60,12 @@ class Dyno:
     name: str
     type: str
     number: int
+    release: int
+    command: str  #: as the API tells it
+    argv: Sequence[str] | None  #: None runs nothing
     next_at: float  #: when it leaves the state "starting", or "crashed"
+    order: Order | None = None  #: of one-off dynos
+    ends_at: float = math.inf
     state: State = "starting"
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: datetime = field(default_factory=utcnow)
@@ -56,15 +74,35 @@ class Dyno:
     asked_at: float = 0.0
     kill_at: float = 0.0
     sigkilled: bool = False
+    comes_back: bool = False  #: after a stop, as if it had crashed
 
     def info(self) -> DynoInfo:
-        pid = self.process.pid if self.process else None
-        return DynoInfo(self.id, self.name, self.type, self.state, pid, self.created_at)
+        return DynoInfo(
+            id=self.id,
+            name=self.name,
+            type=self.type,
+            state=self.state,
+            pid=self.process.pid if self.process else None,
+            created_at=self.created_at,
+            release=self.release,
+            command=self.command,
+            one_off=self.one_off,
+            size=self.order.size if self.order else "",
+            env=dict(self.order.env) if self.order else {},
+        )
+
+    @property
+    def one_off(self) -> bool:
+        return self.order is not None
 
     @property
     def exited(self) -> bool:
         """Whether there is no main process (any more); a dyno is over when it has gone."""
         return self.process is None or self.process.poll() is not None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        return self.state == "up" and self.process is not None and self.exited
 
     def signal(self, signum: int) -> None:
         """To every process of the dyno, as Heroku does, not to the first one alone."""
@@ -73,6 +111,9 @@ class Dyno:
                 os.killpg(self.process.pid, signum)
 
     def stop(self, reason: Reason, now: float, kill_after: float) -> None:
+        if self.state == "stopping":  # it was to come back
+            self.comes_back = False
+            return
         self.state = "stopping"
         self.reason = reason
         self.asked_at = now
@@ -101,22 +142,22 @@ class Launcher:
         self._warden: subprocess.Popen[str] | None = None
 
     def start(self, dyno: Dyno) -> subprocess.Popen[bytes] | None:
-        """The dyno's process; None when its type has no command.
+        """The dyno's process; None when it has nothing to run.
 
         In the command, ``$DYNO`` and ``$PORT`` stand for the dyno's own.
         """
-        if dyno.type not in self.commands:
+        if dyno.argv is None:
             return None
         if self._warden is None:
             self._warden = _start_warden()
         own = {"DYNO": dyno.name, "PORT": str(5000 + dyno.number)}
-        command = list(self.commands[dyno.type])
+        command = list(dyno.argv)
         for name, value in own.items():
             command = [part.replace(f"${name}", value) for part in command]
         with self._log(dyno) as log:
             return subprocess.Popen(
                 [*REPORT_AND_RUN, *command],
-                env={**os.environ, **self._env, **own},
+                env={**os.environ, **self._env, **(dyno.order.env if dyno.order else {}), **own},
                 cwd=self._cwd,
                 stdin=self._warden.stdin,
                 stdout=log,

@@ -37,6 +37,9 @@ class HerokuEmulator:
         log_dir: where each dyno's output goes, as ``worker.1.<start of its id>.log``.
         port: 0 takes a free one.
 
+    One-off dynos (``run.1234``) are asked for over the API. They run the command of a process type
+    whose name they are given, or what they are given, with all of the above that is of dynos.
+
     Attributes:
         requests, changes, stops: records, the oldest first.
         rate_limit_remaining, page_size, app_limit: see Api.
@@ -68,7 +71,7 @@ class HerokuEmulator:
             kill_after=kill_after,
             dyno_names=dyno_names,
         )
-        self._api = Api(app, self._formation, commands)
+        self._api = Api(app, self._formation)
         self._faults = Faults()
         self._server = Server(port, self._api, self._faults, self._accepts)
         self._thread = threading.Thread(
@@ -124,6 +127,15 @@ class HerokuEmulator:
         self._api.page_size = size
 
     @property
+    def size(self) -> str:
+        """Of every dyno, but for one-off dynos that were asked for with another."""
+        return self._api.size
+
+    @size.setter
+    def size(self, size: str) -> None:
+        self._api.size = size
+
+    @property
     def app_limit(self) -> int:
         return self._api.app_limit
 
@@ -131,12 +143,39 @@ class HerokuEmulator:
     def app_limit(self, most: int) -> None:
         self._api.app_limit = most
 
+    @property
+    def one_off_limit(self) -> int | None:
+        """The most one-off dynos of one size class; None: as many as Heroku's own limit is."""
+        return self._formation.one_off_limit
+
+    @one_off_limit.setter
+    def one_off_limit(self, most: int | None) -> None:
+        self._formation.one_off_limit = most
+
+    @property
+    def most_one_offs(self) -> int:
+        """How many one-off dynos there were at one time at most, with those being stopped."""
+        return self._formation.most_one_offs
+
+    def forget_most(self) -> None:
+        """Count the most anew, from those that there are."""
+        self._formation.forget_most()
+
+    @property
+    def release(self) -> int:
+        """The number of the release that dynos are now started with."""
+        return self._formation.release
+
     def limit(self, process_type: str, most: int | None) -> None:
         """From now on the API scales that type to *most* dynos; None: to any number."""
         if most is None:
             self._api.limits.pop(process_type, None)
         else:
             self._api.limits[process_type] = most
+
+    def show_command(self, process_type: str, command: str) -> None:
+        """What the API says of that type's command, whatever its dynos run."""
+        self._formation.shown[process_type] = command
 
     def remove_type(self, process_type: str) -> None:
         """As a deploy without that process type does. Raises KeyError."""
@@ -173,7 +212,7 @@ class HerokuEmulator:
         return self._formation.quantities()
 
     def dynos(self) -> list[DynoInfo]:
-        """All that there are, those being stopped among them."""
+        """All that there are, one-off dynos and those being stopped among them."""
         return self._formation.dynos()
 
     def scale_by_hand(self, process_type: str, quantity: int) -> None:
@@ -181,11 +220,16 @@ class HerokuEmulator:
         self._formation.scale({process_type: quantity}, by="hand")
 
     def restart_all(self) -> None:
-        """As a deploy does: for a while two dynos bear each name."""
+        """As a deploy does: for a while two dynos bear each name. One-off dynos stay."""
         self._formation.restart([dyno.id for dyno in self.dynos()], "restart")
 
+    def deploy(self) -> None:
+        """Make a new release, and restart all with it; one-off dynos stay with theirs."""
+        self._formation.deploy()
+
     def kill_dyno(self, name: str) -> None:
-        """SIGKILL to all its processes; it comes back as a crashed dyno does. Raises KeyError."""
+        """SIGKILL to all its processes; it comes back as a crashed dyno does, unless it is a
+        one-off dyno. Raises KeyError."""
         self._formation.kill(name)
 
     def _accepts(self, key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -19,7 +20,13 @@ Kind = Literal[
     "later_error",
     "later_hang",
     "later_reset",
+    "skip",
+    "double",
 ]
+
+#: How many dynos are started for the one that is asked for.
+COPIES: dict[Kind, int] = {"skip": 0, "double": 2}
+ONE_OFFS = re.compile(r"/apps/[^/]+/dynos")
 
 
 @dataclass(eq=False)
@@ -34,7 +41,9 @@ class Fault:
             gives no good answer, and carries the request out ``seconds`` later, whatever
             becomes of the fault or of the connection meanwhile: ``later_error`` answers at once
             with that status, ``later_hang`` never, ``later_reset`` resets the connection. Only
-            ``late_*``, ``later_*`` and ``drop_after`` carry it out.
+            ``late_*``, ``later_*`` and ``drop_after`` carry it out. Two are for requests for a
+            one-off dyno alone, and answer as if all were well: ``skip`` starts none, ``double``
+            two, of which it tells one.
         status: for ``status`` and ``later_error``.
         count: how many requests it is for; None: until cleared.
         seconds: for ``late_*`` and ``later_*``; or what draws them for each request anew, so that
@@ -57,10 +66,11 @@ class Fault:
         """The seconds for one request."""
         return self.seconds() if callable(self.seconds) else self.seconds
 
-    def is_for(self, method: str) -> bool:
+    def is_for(self, method: str, path: str) -> bool:
         return (
             (self.count is None or self.count > 0)
             and (self.methods is None or method in self.methods)
+            and (self.kind not in COPIES or (method == "POST" and bool(ONE_OFFS.fullmatch(path))))
             and time.monotonic() < self.until
         )
 
@@ -76,9 +86,9 @@ class Faults:
         with self._lock:
             self._faults.append(fault)
 
-    def take(self, method: str) -> Fault | None:
+    def take(self, method: str, path: str) -> Fault | None:
         with self._lock:
-            fault = next((fault for fault in self._faults if fault.is_for(method)), None)
+            fault = next((fault for fault in self._faults if fault.is_for(method, path)), None)
             if fault is not None and fault.count is not None:
                 fault.count -= 1
             return fault

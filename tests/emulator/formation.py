@@ -1,9 +1,11 @@
-"""The process types of an app, and the dynos that the platform keeps running for them."""
+"""The process types of an app, the dynos that the platform keeps running for them, and those
+that it runs once."""
 
 from __future__ import annotations
 
 import logging
 import random
+import shlex
 import signal
 import string
 import threading
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .dyno import Dyno, DynoInfo, Launcher, Reason
+from .one_offs import Full, Order
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Stop:
-    """A dyno that was stopped on purpose, written down when it is gone. Times are monotonic."""
+    """A dyno that was stopped on purpose, written down when it is gone. Times are monotonic.
+
+    With the emulator's end, one-off dynos alone are written down, with those being stopped then.
+    """
 
     at: float
     asked_at: float
@@ -48,7 +54,11 @@ class Stop:
 
 
 class Formation:
-    """Thread-safe. One thread of its own moves each dyno through its life."""
+    """Thread-safe. One thread of its own moves each dyno through its life.
+
+    Attributes: ``shown``: of process types, a command to tell in place of its own;
+    ``one_off_limit``: the most one-off dynos of each size class, None: by Heroku's rules.
+    """
 
     def __init__(
         self,
@@ -61,11 +71,15 @@ class Formation:
     ) -> None:
         self.changes: list[Change] = []
         self.stops: list[Stop] = []
+        self.shown: dict[str, str] = {}
+        self.release = 1
+        self.one_off_limit: int | None = None
+        self.most_one_offs = 0
+        self.dyno_names = dyno_names
         self._quantities = dict(process_types)
         self._launcher = launcher
         self._boot_delay = boot_delay
         self._kill_after = kill_after
-        self._dyno_names = dyno_names
         self._dynos: list[Dyno] = []
         self._lock = threading.RLock()
         self._closing = threading.Event()
@@ -84,12 +98,18 @@ class Formation:
             self._thread.join()
         with self._lock:
             for dyno in self._dynos:
-                dyno.signal(signal.SIGTERM)
+                if dyno.one_off and dyno.state != "stopping" and not dyno.ended_by_itself:
+                    dyno.stop("end", time.monotonic(), EXIT_GRACE)
+                else:
+                    dyno.signal(signal.SIGTERM)
             give_up = time.monotonic() + EXIT_GRACE
             while time.monotonic() < give_up and not all(dyno.exited for dyno in self._dynos):
                 time.sleep(TICK)
             for dyno in self._dynos:
+                dyno.sigkilled |= not dyno.exited
                 self._launcher.over(dyno)
+                if dyno.one_off and dyno.state == "stopping":
+                    self.stops.append(_stop(dyno, time.monotonic()))
             self._dynos.clear()
         self._launcher.close()
 
@@ -110,9 +130,8 @@ class Formation:
         """As a deploy without that process type does: its dynos are stopped. Raises KeyError."""
         with self._lock:
             self._note(process_type, self._quantities.pop(process_type), 0)
-            for dyno in [d for d in self._dynos if d.type == process_type]:
-                if dyno.state != "stopping":
-                    dyno.stop("restart", time.monotonic(), self._kill_after)
+            for dyno in self._running(process_type):
+                dyno.stop("restart", time.monotonic(), self._kill_after)
 
     def add(self, process_type: str) -> None:
         """As a deploy with a new process type does: it has no dynos yet."""
@@ -126,12 +145,53 @@ class Formation:
             return [dyno.info() for dyno in ordered]
 
     def restart(self, ids: Iterable[str], reason: Reason) -> None:
-        """Stops dynos and starts others in their places, without waiting for the old to end."""
+        """Stops dynos and starts others in their places, without waiting for the old to end.
+
+        Leaves one-off dynos alone, which have no place.
+        """
+        wanted = set(ids)
+        with self._lock:
+            for dyno in [d for d in self._running() if d.id in wanted]:
+                dyno.stop(reason, time.monotonic(), self._kill_after)
+                self._add(dyno.type, dyno.number, self._boot_delay)
+
+    def deploy(self) -> None:
+        with self._lock:
+            self.release += 1
+            self.restart([dyno.id for dyno in self._dynos], "restart")
+
+    def definition(self, process_type: str) -> str:
+        """The command of that type, as the API tells it."""
+        own = " ".join(self._launcher.commands.get(process_type, []))
+        return self.shown.get(process_type) or own
+
+    def run(self, order: Order, copies: int = 1) -> DynoInfo:
+        """Starts a one-off dyno, or so many, or none; returns the first. Raises Full."""
+        with self._lock:
+            limit = order.limit if self.one_off_limit is None else self.one_off_limit
+            orders = [dyno.order for dyno in self._dynos if dyno.order]
+            if sum(other.limit == order.limit for other in orders) >= limit:
+                raise Full(limit)
+            first = self._one_off(order)
+            if copies:
+                self._dynos.append(first)
+            for _ in range(1, copies):
+                self._dynos.append(self._one_off(order))
+            self.most_one_offs = max(self.most_one_offs, len(orders) + copies)
+            return first.info()
+
+    def stop(self, ids: Iterable[str]) -> None:
+        """Stops dynos. The formation's come back when they have gone, as crashed ones do."""
         wanted = set(ids)
         with self._lock:
             for dyno in [d for d in self._dynos if d.id in wanted and d.state != "stopping"]:
+                reason: Reason = "api" if dyno.one_off else "hand"
                 dyno.stop(reason, time.monotonic(), self._kill_after)
-                self._add(dyno.type, dyno.number, self._boot_delay)
+                dyno.comes_back = not dyno.one_off
+
+    def forget_most(self) -> None:
+        with self._lock:
+            self.most_one_offs = sum(dyno.one_off for dyno in self._dynos)
 
     def kill(self, name: str) -> None:
         """A crash. Raises KeyError if no process runs under that name."""
@@ -149,18 +209,28 @@ class Formation:
 
     def _fill(self, process_type: str, reason: Reason) -> None:
         """Start the lowest numbers missing, or stop the highest ones too many."""
-        dynos = [d for d in self._dynos if d.type == process_type and d.state != "stopping"]
+        dynos = self._running(process_type)
         taken = {dyno.number for dyno in dynos}
         quantity = self._quantities[process_type]
         free = [number for number in range(1, quantity + 1) if number not in taken]
         for number in free[: max(0, quantity - len(dynos))]:
             self._add(process_type, number, self._boot_delay)
-        if self._dyno_names == "fir":
+        if self.dyno_names == "fir":
             random.shuffle(dynos)
         else:
             dynos.sort(key=lambda dyno: dyno.number)
         for dyno in dynos[quantity:]:
             dyno.stop(reason, time.monotonic(), self._kill_after)
+
+    def _running(self, process_type: str | None = None) -> list[Dyno]:
+        """The formation's dynos that are to stay, of one type or of all."""
+        return [
+            dyno
+            for dyno in self._dynos
+            if not dyno.one_off
+            and (dyno.state != "stopping" or dyno.comes_back)
+            and process_type in (None, dyno.type)
+        ]
 
     def _add(self, process_type: str, number: int, delay: float) -> None:
         self._dynos.append(
@@ -168,12 +238,32 @@ class Formation:
                 name=self._name(process_type, number),
                 type=process_type,
                 number=number,
+                release=self.release,
+                command=self.definition(process_type),
+                argv=self._launcher.commands.get(process_type),
                 next_at=time.monotonic() + delay,
             )
         )
 
+    def _one_off(self, order: Order) -> Dyno:
+        now = time.monotonic()
+        taken = {dyno.number for dyno in self._dynos if dyno.one_off}
+        number = random.choice([n for n in range(1000, 10_000) if n not in taken])
+        is_type = order.command in self._quantities
+        return Dyno(
+            name=self._name(order.type, number),
+            type=order.type,
+            number=number,
+            release=self.release,
+            command=self.definition(order.command) if is_type else order.command,
+            argv=self._launcher.commands.get(order.command) if is_type else _split(order.command),
+            next_at=now + self._boot_delay,
+            order=order,
+            ends_at=now + order.time_to_live,
+        )
+
     def _name(self, process_type: str, number: int) -> str:
-        if self._dyno_names == "cedar":
+        if self.dyno_names == "cedar":
             return f"{process_type}.{number}"
         letters = random.choices(string.ascii_lowercase + string.digits, k=15)
         return f"{process_type}-{''.join(letters[:10])}-{''.join(letters[10:])}"
@@ -187,8 +277,10 @@ class Formation:
     def _tick(self, dyno: Dyno, now: float) -> None:
         if dyno.state == "starting" and now >= dyno.next_at:
             self._boot(dyno, now)
-        elif dyno.state == "up" and dyno.process is not None and dyno.exited:
+        elif dyno.ended_by_itself:
             self._crash(dyno, now)
+        elif dyno.state in ("starting", "up") and now >= dyno.ends_at:
+            dyno.stop("time_to_live", now, self._kill_after)
         elif dyno.state == "crashed" and now >= dyno.next_at:
             self._dynos.remove(dyno)
             self._add(dyno.type, dyno.number, self._boot_delay / 2)
@@ -199,23 +291,41 @@ class Formation:
         try:
             dyno.process = self._launcher.start(dyno)
             dyno.state = "up"
-        except OSError:
+        except (OSError, ValueError):  # the latter: of text that no process can be given
             logger.exception("%s cannot be started", dyno.name)
             self._crash(dyno, now)
 
     def _crash(self, dyno: Dyno, now: float) -> None:
+        """Its command has ended, however: a one-off dyno is done."""
         self._launcher.over(dyno)
         dyno.process = None
+        dyno.comes_back = dyno.sigkilled = False
+        if dyno.one_off:
+            self._dynos.remove(dyno)
+            return
         dyno.state = "crashed"
         dyno.next_at = now + self._boot_delay / 2
 
     def _see_off(self, dyno: Dyno, now: float) -> None:
         if dyno.exited:
-            self._launcher.over(dyno)
-            self._dynos.remove(dyno)
-            assert dyno.reason is not None
-            self.stops.append(
-                Stop(now, dyno.asked_at, dyno.name, dyno.id, dyno.reason, dyno.sigkilled)
-            )
+            stop = _stop(dyno, now)
+            if dyno.comes_back:
+                self._crash(dyno, now)
+            else:
+                self._launcher.over(dyno)
+                self._dynos.remove(dyno)
+            self.stops.append(stop)
         elif now >= dyno.kill_at:
             dyno.kill()
+
+
+def _stop(dyno: Dyno, now: float) -> Stop:
+    assert dyno.reason is not None
+    return Stop(now, dyno.asked_at, dyno.name, dyno.id, dyno.reason, dyno.sigkilled)
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # an open quote: the dyno starts, and the shell in it complains
+        return ["/bin/sh", "-c", command]

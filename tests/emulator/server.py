@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from .api import Answer, Api, Refusal
-from .faults import Fault, Faults
+from .answers import Answer, Refusal
+from .api import Api
+from .faults import COPIES, Fault, Faults
 
 ERROR_IDS = {403: "forbidden", 429: "rate_limit", 503: "service_unavailable"}
 
@@ -135,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PATCH = do_POST = do_DELETE = do_PUT = do
 
     def _answer(self, request: Request) -> Answer | None:
-        fault = self.server.faults.take(request.method)
+        fault = self.server.faults.take(request.method, request.path)
         if fault is None:
             return self._carry_out(request)
         request.met = fault.kind
@@ -159,14 +160,18 @@ class Handler(BaseHTTPRequestHandler):
             answer = self._carry_out(request)
             self.server.closing.wait(fault.drawn())
             return answer if fault.kind == "late_after" else None
+        elif fault.kind in COPIES:
+            return self._carry_out(request, COPIES[fault.kind])
         return None
 
-    def _carry_out(self, request: Request) -> Answer:
+    def _carry_out(self, request: Request, copies: int = 1) -> Answer:
         request.done_at = time.time()
         try:
             self._authenticate()
             range_ = self.headers.get("Range")
-            return self.server.api.handle(request.method, request.path, request.body, range_)
+            return self.server.api.handle(
+                request.method, request.path, request.body, range_, copies
+            )
         except Refusal as refusal:
             return refusal.answer
 

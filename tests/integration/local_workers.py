@@ -13,8 +13,8 @@ class LocalWorkers(LocalPlatform):
 
     def stop_all(self, deadline: float) -> None:
         """Stop every worker of the directory, of whatever pool, and wait until they are gone."""
-        with self._locked(deadline):
-            remaining = [process for _, process in self._pid_files()]
+        with self.locked(deadline):
+            remaining = [process for _, process in self.pid_files()]
             for process in remaining:
                 process.stop()
             for pool in self._quantities():

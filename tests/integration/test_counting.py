@@ -88,6 +88,18 @@ def test_each_outcome_is_counted_once(staged: Stage, outcomes: dict[str, tuple[s
     for name, (_, messages) in outcomes.items():
         if name != "revoked":
             settle(staged, messages, pool=name)
+    for name, starts in {"success": 1, "retries": 3, "unregistered": 0, "expired": 0}.items():
+        assert staged.number(f"{name}/started") == starts
+
+
+def test_starts_and_waits_are_counted(staged: Stage) -> None:
+    before = staged.number("worker/published")
+    with staged.program("for _ in range(4): work.delay(1.5)"):
+        settle(staged, before + 4)
+    # Those that did not run: none, for no other test of this pool has any.
+    assert staged.number("worker/started") == staged.number("worker/finished")
+    # Two at a time; a publisher knows the ledger's time by its own clock at first.
+    assert float(staged.state()["worker/waits"]) > 2.5
 
 
 def test_eager_tasks_do_not_count(staged: Stage) -> None:

@@ -19,6 +19,7 @@ from tests.integration.scenes import PREFIX, Program, Scene, scene
 REPLACED = 15.0 + 15.0
 
 
+@pytest.mark.slow
 def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
     """The platform may still do what it was told: who may be stopped takes no tasks till then."""
     with scene(tmp_path) as it:
@@ -47,6 +48,7 @@ def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_a_lock_whose_holder_is_dead_or_asleep(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with scene(tmp_path, command=None) as it:

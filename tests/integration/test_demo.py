@@ -31,12 +31,12 @@ USERS_OWN = {
 class Demo:
     """A running demo; all its processes have *directory* in their environment."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *options: str) -> None:
         self._directory = directory
         self._log = directory / "log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery_middle_management.demo"],
+                [sys.executable, "-m", "celery_middle_management.demo", *options],
                 env={**os.environ, **USERS_OWN, "TMPDIR": str(directory)},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -63,9 +63,9 @@ class Demo:
 
 
 @contextmanager
-def demo() -> Iterator[Demo]:
+def demo(*options: str) -> Iterator[Demo]:
     with tempfile.TemporaryDirectory(prefix="demo-") as directory:
-        running = Demo(Path(directory))
+        running = Demo(Path(directory), *options)
         try:
             yield running
         finally:
@@ -83,10 +83,25 @@ def test_the_demo_does_all_its_tasks_and_fires_everybody() -> None:
         assert not running.processes()
     # From zero in one step, unless the machine is too busy to publish them all in a moment.
     assert {"3", "10"} <= set(re.findall(r"hire \d+ -> (\d+)", output))
-    assert "108 of 108 tasks done" in output
+    assert "110 of 110 tasks done" in output
     paid, always_on = re.findall(r"Paid: (\d+) .* always on: (\d+)", output)[0]
     assert 0 < int(paid) < int(always_on)
+    # Some go while one of those that stay, or that are to go later, is at work.
+    assert re.search(r"fire 10 -> [1-9]", output)
+    assert re.search(r"worker\.\d+ is to go, and finishes its task before", output)
+    assert re.search(r"always on cost \$250 a month", output)
     assert "\x1b" not in output
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.slow
+def test_the_demo_with_workers_that_leave_by_themselves() -> None:
+    with demo("--one-off") as running:
+        assert running.process.wait(200) == 0, running.output()
+        output = running.output()
+        assert not running.processes()
+    assert "110 of 110 tasks done" in output
+    assert {"3", "10"} <= set(re.findall(r"hire \d+ -> (\d+)", output))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(moment: str, number: signa
 def test_a_demo_without_redis_says_what_is_missing(tmp_path: Path) -> None:
     script = (
         "import sys, celery_middle_management.demo.redis_server as server\n"
-        "server._redislites = lambda: None\n"
+        "server._falkordbs = lambda: None\n"
         "from celery_middle_management.demo.__main__ import main\n"
         "sys.exit(main())"
     )

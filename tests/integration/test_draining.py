@@ -20,6 +20,7 @@ from tests.servers import ROOT
 A_WHILE = 3.0
 
 
+@pytest.mark.slow
 def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
     with scene(tmp_path) as it:
         publisher = it.program()
@@ -70,6 +71,7 @@ def test_two_bear_a_name_during_a_deploy(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_the_drain_timeout_bounds_the_wait(tmp_path: Path) -> None:
     """With solo workers, whose main thread does nothing else while it runs a task."""
     patience = 12.0
@@ -136,14 +138,8 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
-@pytest.mark.parametrize(
-    "pool",
-    [
-        "solo",
-        pytest.param("threads", marks=pytest.mark.slow),
-        pytest.param("gevent", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
 def test_a_worker_stops_and_takes_up_consuming(pool: str, tmp_path: Path) -> None:
     with scene(tmp_path, command=None) as it:
         it.forbid_evaluations()

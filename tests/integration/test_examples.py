@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 from celery import Celery
 
 from celery_middle_management.demo.redis_server import free_port
@@ -130,7 +131,7 @@ class Site:
 
 
 @contextmanager
-def deployed(redis_url: str, logs: Path) -> Iterator[Site]:
+def deployed(redis_url: str, logs: Path, **settings: str) -> Iterator[Site]:
     """examples/heroku, deployed to an emulated Heroku."""
     api_port, page_port = free_port(), free_port()
     env = {
@@ -140,6 +141,7 @@ def deployed(redis_url: str, logs: Path) -> Iterator[Site]:
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
         "MIDDLE_MANAGEMENT_HEROKU_API_URL": f"http://127.0.0.1:{api_port}",
         "MIDDLE_MANAGEMENT_CALL_INTERVAL": "1",
+        **settings,
     }
     types = {name: formation["quantity"] for name, formation in APP_JSON["formation"].items()}
     with (
@@ -175,9 +177,30 @@ def test_the_heroku_example_hires_for_what_its_page_publishes(
         # 12 tasks at 5 per worker
         wait_for(lambda: site.emulator.changes, 30.0, site.log)
         assert site.emulator.changes[0].after == 3
-        wait_for(lambda: site.sent() == 12, 90.0, site.log)
+        with redis.Redis.from_url(redis_url) as client:
+            connections = 0
+
+            def all_sent() -> bool:
+                nonlocal connections
+                connections = max(connections, client.info("clients")["connected_clients"])  # type: ignore[index]
+                return site.sent() == 12
+
+            wait_for(all_sent, 90.0, site.log)
+        # Those of heroku-redis:mini, with three workers; one is the test's.
+        assert connections - 1 <= 20
         wait_for(lambda: site.workers() == 0, 90.0, site.log)
         assert not any(stop.sigkilled for stop in site.emulator.stops)
+
+
+@pytest.mark.slow
+def test_the_heroku_example_hires_basic_dynos_one_by_one(redis_url: str, tmp_path: Path) -> None:
+    with deployed(redis_url, tmp_path, MIDDLE_MANAGEMENT_DYNOS="one-off") as site:
+        site.emulator.size = "Basic"
+        site.post(count=12, seconds=0.5)
+        wait_for(lambda: site.sent() == 12, 90.0, site.log)
+        assert site.emulator.most_one_offs == 3
+        wait_for(lambda: not any(d.one_off for d in site.emulator.dynos()), 90.0, site.log)
+        assert not site.emulator.changes
 
 
 def test_the_heroku_examples_page_shows_the_status(redis_url: str, tmp_path: Path) -> None:
@@ -215,28 +238,74 @@ def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redi
     assert run.stdout.strip() == "400"
 
 
-def test_the_local_example_hires_and_fires(redis_url: str, tmp_path: Path) -> None:
-    def workers(pattern: str) -> list[Path]:
-        return list(tmp_path.glob(f"celery-middle-management-*/*/worker.*{pattern}"))
+#: Of an example's README: what makes an environment, and what runs in it.
+COMMAND = re.compile(r"^    python3 -m venv .* && PATH=\S+ (python .*)$", re.M)
+LOCAL = [
+    "flask",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("local", "django", "pools")),
+    pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.slow)),
+]
 
-    def log() -> str:
-        return "\n".join(path.read_text(errors="replace") for path in workers(".log"))
 
-    env = {**os.environ, "REDIS_URL": redis_url, "TMPDIR": str(tmp_path)}
+@pytest.mark.parametrize("example", LOCAL)
+def test_an_example_runs_by_the_command_of_its_readme(
+    example: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    directory = EXAMPLES / example
+    [line] = COMMAND.findall(directory.joinpath("README.md").read_text())
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TMPDIR": str(tmp_path),
+    }
+    if example == "rabbitmq":
+        env["CLOUDAMQP_URL"] = request.getfixturevalue("rabbitmq").url
     try:
-        run = subprocess.run(
-            [sys.executable, "publish.py"],
-            cwd=EXAMPLES / "local",
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=directory,
             env=env,
             capture_output=True,
             text=True,
-            check=True,
-            timeout=60,
+            check=False,
+            timeout=110,
         )
-        assert run.stdout.count("published") == 6
-        wait_for(lambda: len(workers(".log")) == 3, 60.0, log)
-        wait_for(lambda: log().count("] succeeded in ") == 6, 90.0, log)
-        wait_for(lambda: not workers(".json"), 90.0, log)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "published" in done.stdout
+        first, last = (done.stdout.split(" workers, ")[n] for n in (0, -1))
+        assert first != last
+        assert "fire " in last
+        assert "0 waiting, 0 running" in last
     finally:
-        for directory in tmp_path.glob("celery-middle-management-*/*"):
-            LocalWorkers(Celery(), (), directory).stop_all(time.monotonic() + 60.0)
+        for left in tmp_path.glob("celery-middle-management-*/*"):
+            LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
+
+
+@pytest.mark.slow
+def test_local_workers_are_started_anew_by_a_shutdown(redis_url: str, tmp_path: Path) -> None:
+    """As examples/systemd has it: with the code of a deploy."""
+    source = tmp_path / "tasks.py"
+    code = EXAMPLES.joinpath("local", "tasks.py").read_text()
+    source.write_text(
+        code.replace("max_workers=3", "max_workers=1, middle_management_min_workers=1")
+    )
+    env = {**os.environ, "REDIS_URL": redis_url, "TMPDIR": str(tmp_path)}
+
+    def run(*arguments: str) -> None:
+        subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=env, check=True, timeout=60)
+
+    def log() -> str:
+        logs = tmp_path.glob("celery-middle-management-*/*/worker.1.log")
+        return "\n".join(path.read_text(errors="replace") for path in logs)
+
+    try:
+        run("-c", "from tasks import rotate; rotate.delay('one')")
+        wait_for(lambda: "succeeded in " in log(), 60.0, log)
+        source.write_text(source.read_text().replace("return image", "return 'by new code'"))
+        run("-c", "from tasks import app; app.control.shutdown()")
+        wait_for(lambda: log().count(" ready.") == 2, 60.0, log)
+        run("-c", "from tasks import rotate; rotate.delay('two')")
+        wait_for(lambda: "by new code" in log(), 60.0, log)
+    finally:
+        for left in tmp_path.glob("celery-middle-management-*/*"):
+            LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)

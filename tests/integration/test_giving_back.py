@@ -26,7 +26,7 @@ from celery_middle_management.agents.scheduled import (
     ScheduledScan,
     one_by_one,
 )
-from celery_middle_management.core.timing import IMMINENT
+from celery_middle_management.core.traits import DOTTED
 
 MANY = int(ALLOWED / ASSUMED) + 1
 PREFETCH = 4
@@ -109,7 +109,7 @@ def pass_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 def give_back(worker: Worker, tasks: int) -> GivingBack:
-    giving_back = GivingBack()
+    giving_back = GivingBack(DOTTED.imminent)
     assert giving_back.look(tasks, cordoned=True, one_by_one=True) == tasks
     while giving_back.portion(worker.consumer):
         pass
@@ -131,24 +131,24 @@ def test_nothing_that_is_given_back_is_lost_or_remembered(worker: Worker) -> Non
 
 def test_who_can_give_back_in_time_gives_nothing_back(worker: Worker) -> None:
     worker.take(3)
-    giving_back = GivingBack()
+    giving_back = GivingBack(DOTTED.imminent)
     assert giving_back.look(3, cordoned=True, one_by_one=True) == 0
     assert not giving_back.portion(worker.consumer)
     assert worker.in_the_queue == (0, 3)
     assert one_by_one(worker.consumer)
     # Of RabbitMQ's, an ended connection gives back everything at once.
-    assert GivingBack().look(8000, cordoned=True, one_by_one=False) == 0
+    assert GivingBack(DOTTED.imminent).look(8000, cordoned=True, one_by_one=False) == 0
 
 
 def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worker) -> None:
-    soon = worker.take(MANY, countdown=IMMINENT - 10)
-    scan = ScheduledScan().look(worker.consumer, 0.0, cordoned=True)
+    soon = worker.take(MANY, countdown=DOTTED.imminent - 10)
+    scan = ScheduledScan(DOTTED.imminent).look(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, 0)
     give_back(worker, MANY)
     assert not any(request.acknowledged for request in soon)
     revoked = worker.take(MANY)
     worker_state.revoked.update(request.id for request in revoked)
-    scan = ScheduledScan().look(worker.consumer, 0.0, cordoned=True)
+    scan = ScheduledScan(DOTTED.imminent).look(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, MANY)
     give_back(worker, MANY)
     done = sum(request.acknowledged for request in revoked)
@@ -159,7 +159,7 @@ def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worke
 
 def test_what_the_broker_did_not_take_back_is_held_still(worker: Worker) -> None:
     worker.take(MANY)
-    giving_back = GivingBack()
+    giving_back = GivingBack(DOTTED.imminent)
     giving_back.look(MANY, cordoned=True, one_by_one=True)
     # A full server refuses what it cannot store.
     worker.client.config_set("maxmemory", 1)
@@ -179,7 +179,7 @@ def test_a_cordon_that_comes_and_goes_does_not_churn(
     worker: Worker, pass_by: Callable[[float], None]
 ) -> None:
     worker.take(MANY)
-    giving_back = GivingBack()
+    giving_back = GivingBack(DOTTED.imminent)
 
     def cordon(drawn: bool) -> bool:
         giving_back.look(worker.held, cordoned=drawn, one_by_one=True)

@@ -41,7 +41,9 @@ def platform(emulator: HerokuEmulator) -> HerokuPlatform:
 
 
 def platform_for(url: str, app: str = "myapp", key: str = KEY) -> HerokuPlatform:
-    return HerokuPlatform(Heroku(app=app, api_key=Secret(key), api_url=url))
+    return HerokuPlatform(
+        Heroku(app, Secret(key), url, app_from="HEROKU_APP_NAME", key_from="HEROKU_API_KEY")
+    )
 
 
 def within(seconds: float = PLENTY) -> float:
@@ -160,9 +162,9 @@ def test_after_an_unanswered_change_no_other_is_sent(
     [
         (
             {"key": "wrong"},
-            ["401", "Invalid credentials", "middle_management_heroku_api_key", "HEROKU_API_KEY"],
+            ["401", "Invalid credentials", "set HEROKU_API_KEY to"],
         ),
-        ({"app": "other"}, ["404", "no app 'other'", "middle_management_heroku_app"]),
+        ({"app": "other"}, ["404", "no app 'other'", "check HEROKU_APP_NAME and HEROKU_API_KEY"]),
     ],
 )
 def test_wrong_settings(
@@ -181,7 +183,7 @@ def test_wrong_settings(
     [
         (302, ["302", "middle_management_heroku_api_url"]),
         (402, ["402", "Emulated", "'myapp'"]),
-        (403, ["403", "Emulated", "'myapp'", "middle_management_heroku_api_key"]),
+        (403, ["403", "Emulated", "'myapp'", "HEROKU_API_KEY"]),
     ],
 )
 def test_other_refusals_are_not_tried_again(

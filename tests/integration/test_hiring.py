@@ -160,10 +160,11 @@ def test_a_pool_that_the_platform_refuses_stops_no_other(redis_url: str) -> None
         on.wait_for_quantity(3)
         wait_for(lambda: "pdf/refusal" in on.state())
         assert "no process type 'pdf'" in on.state()["pdf/refusal"]
-        shown = on.script("import sys; app.start(['mm', 'status'])").stdout
-        assert "pdf: refused" in shown
+        [trouble] = on.whole_status()["trouble"]
+        assert trouble["pool"] == "pdf"
 
 
+@pytest.mark.slow
 def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
     """The dyno is there, and nobody knows what it does; the queue is empty."""
     code = """
@@ -178,9 +179,13 @@ def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
         )
         [unheard] = on.status()["workers"]["unheard"]
         assert unheard["name"] == "worker.1"
+        wait_for(lambda: on.whole_status()["trouble"], 60)
+        [trouble] = on.whole_status()["trouble"]
+        assert trouble["what"].startswith("worker.1 is up, and nothing is heard of it")
         assert on.quantity == 1
 
 
+@pytest.mark.slow
 def test_scaling_by_hand_is_respected_and_drained_back(redis_url: str, tmp_path: Path) -> None:
     with (
         stage(redis_url, log_dir=tmp_path, settings={"max_workers": 2, "call_interval": 1}) as on,

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ from tests.servers import wait_for
 
 LOCK = f"{PREFIX}:lock"
 STATE = f"{PREFIX}:state"
+#: The threads that leave: one that was given up on goes on, for here no process ends.
+LEAVING: list[threading.Thread] = []
 #: No exit takes so long (s) that need not wait.
 QUICK = 1.0
 
@@ -38,6 +41,7 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         self.tally = Tally()
         self.ledger = RedisLedger(settings)
+        self.lock, self.state = self.ledger.keys["lock"], self.ledger.keys["state"]
         self.reporter = Reporter(settings, self.tally, lambda: self.ledger, lambda: self)
         self.leases: list[Lease] = []
         #: What it does between reading the ledger and giving the lock up.
@@ -63,6 +67,7 @@ class Process:
         """End the process; how long (s) that took."""
         began = time.monotonic()
         leaving = threading.Thread(target=self.reporter.leave, args=(identity,), daemon=True)
+        LEAVING.append(leaving)
         leaving.start()
         see_off(leaving, self.reporter)
         return time.monotonic() - began
@@ -77,17 +82,27 @@ class Process:
 
 
 @pytest.fixture(name="settings")
-def _settings(redis_url: str) -> Settings:
+def _settings(redis_url: str) -> Iterator[Settings]:
     app = Celery("leaving", broker=redis_url, set_as_current=False)
     app.conf.update(
         middle_management_enabled=True,
-        middle_management_heroku_app="myapp",
+        # No other file's: a process of theirs that still ends must not evaluate here.
+        middle_management_heroku_app="leaving",
         middle_management_heroku_api_key="key",
         middle_management_max_workers=5,
     )
     settings = read_settings(app)
     assert settings is not None
-    return settings
+    yield settings
+    # Who leaves still would evaluate for the next test.
+    with closing(RedisLedger(settings)) as ledger:
+
+        def have_left() -> bool:
+            ledger.redis.delete(ledger.keys["lock"])
+            return not any(thread.is_alive() for thread in LEAVING)
+
+        wait_for(have_left)
+    LEAVING.clear()
 
 
 @pytest.fixture(name="process")
@@ -95,7 +110,7 @@ def _process(settings: Settings) -> Iterator[Process]:
     process = Process(settings)
     # The first evaluation ever has been made.
     process.reporter.report()
-    wait_for(lambda: not process.ledger.redis.exists(LOCK))
+    wait_for(lambda: not process.ledger.redis.exists(process.lock))
     process.reporter.report()
     process.leases.clear()
     yield process
@@ -178,7 +193,7 @@ def test_what_another_evaluates_is_waited_for(process: Process, settings: Settin
     process.publish()
     leaving = threading.Thread(target=process.leave)
     leaving.start()
-    wait_for(lambda: process.ledger.redis.hget(STATE, "worker/published") == "2")
+    wait_for(lambda: process.ledger.redis.hget(process.state, "worker/published") == "2")
     assert leaving.is_alive()
     go_on.set()
     leaving.join(30)
@@ -189,7 +204,7 @@ def test_what_another_evaluates_is_waited_for(process: Process, settings: Settin
 
 def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
     process.present("1")
-    process.ledger.redis.set(LOCK, "a dead one's", ex=60)
+    process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
     assert not process.reporter.left_over
@@ -198,15 +213,15 @@ def test_a_worker_that_watches_is_relied_on(process: Process) -> None:
 def test_a_worker_that_has_gone_is_not_relied_on(process: Process) -> None:
     process.present("1")
     process.ledger.report(Batch(), "1")
-    process.ledger.redis.set(LOCK, "a dead one's", px=2000)
+    process.ledger.redis.set(process.lock, "a dead one's", px=2000)
     process.publish()
     process.leave()
     assert len(process.leases) == 1
 
 
 def test_nothing_is_at_stake_where_there_are_workers(process: Process) -> None:
-    process.ledger.redis.hset(STATE, "worker/quantity", 1)
-    process.ledger.redis.set(LOCK, "a dead one's", ex=60)
+    process.ledger.redis.hset(process.state, "worker/quantity", 1)
+    process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
     assert not process.reporter.left_over
@@ -214,7 +229,7 @@ def test_nothing_is_at_stake_where_there_are_workers(process: Process) -> None:
 
 def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> None:
     process.present("1")
-    process.ledger.redis.set(LOCK, "a dead one's", px=2000)
+    process.ledger.redis.set(process.lock, "a dead one's", px=2000)
     process.leave("1")
     assert len(process.leases) == 1
     assert not process.ledger.snapshot().presences
@@ -228,7 +243,7 @@ def test_who_gives_up_warns(
 ) -> None:
     monkeypatch.setattr(reporter, "LOCK_SECONDS", 0.5)
     monkeypatch.setattr(reporter, "EXIT_TIMEOUT", 1.0)
-    process.ledger.redis.set(LOCK, "nobody's", ex=60)
+    process.ledger.redis.set(process.lock, "nobody's", ex=60)
     process.publish()
     with caplog.at_level(logging.WARNING):
         process.leave()
@@ -271,7 +286,7 @@ def test_a_platform_that_failed_is_not_waited_for(
     process.publish()
     process.leave()
     assert "nobody may hire" not in caplog.text
-    process.ledger.redis.set(LOCK, "another's", ex=60)
+    process.ledger.redis.set(process.lock, "another's", ex=60)
     script = Process(settings)
     script.publish()
     assert script.leave() < QUICK
@@ -295,7 +310,7 @@ def test_a_platform_that_hangs_holds_up_one_process_only(
     assert script.leave() < QUICK
     assert script.reporter.left_over
     hung.set()
-    wait_for(lambda: not process.ledger.redis.exists(LOCK))
+    wait_for(lambda: not process.ledger.redis.exists(process.lock))
 
 
 def test_an_evaluation_at_the_end_ends_in_time(process: Process) -> None:

@@ -482,7 +482,7 @@ def test_the_default_directory_is_the_users_own_for_each_ledger(
 
 def test_celery_runs_the_app_from_the_module_that_it_is_in(directory: Path) -> None:
     assert str(app_path(plain.app)) == "tests.integration.apps.plain:app"
-    command = LocalPlatform(plain.app, POOLS, directory).command(POOLS[1], 3)
+    command = LocalPlatform(plain.app, POOLS, directory).command(POOLS[1], "pdf.3")
     assert command[1:] == [
         *["-m", "celery", "-A", "tests.integration.apps.plain:app", "worker"],
         *["--loglevel", "INFO", "--hostname", "pdf.3@%h", "-Q", "pdf,pdf-urgent"],
@@ -493,6 +493,25 @@ def test_an_app_that_a_worker_could_not_import_is_an_error(directory: Path) -> N
     app = Celery("nowhere", broker="memory://")
     with pytest.raises(PlatformError, match="could not import the Celery app 'nowhere'") as caught:
         LocalPlatform(app, POOLS, directory).scale({"worker": 1}, soon())
+    assert caught.value.settled
+
+
+@pytest.mark.parametrize("name", ["make_celery", "tests.integration.apps.plain:app"])
+def test_the_app_may_be_named(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tmp_path.joinpath("make_celery.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    app = Celery("nowhere", broker="memory://")
+    platform = LocalPlatform(app, POOLS, directory, app_name=name)
+    assert platform.command(POOLS[0], "worker.1")[3:5] == ["-A", name]
+
+
+def test_a_name_of_no_module_is_an_error(directory: Path) -> None:
+    platform = LocalPlatform(plain.app, POOLS, directory, app_name="nowhere.celery:app")
+    said = "middle_management_celery_app is 'nowhere.celery:app', and there is no module 'nowhere'"
+    with pytest.raises(PlatformError, match=said) as caught:
+        platform.scale({"worker": 1}, soon())
     assert caught.value.settled
 
 

@@ -12,6 +12,8 @@ from tests.integration.stage import Stage, stage
 #: Nobody serves "theirs".
 POOLS = {"worker": {"queues": ["celery"], "min_workers": 2}, "pdf": {"queues": ["pdf"]}}
 FOREIGN = "work.apply_async(queue='theirs')"
+#: It has nothing to publish, ever.
+BEAT = "import tempfile; app.start(['beat', '-s', tempfile.mkdtemp() + '/schedule'])"
 LIVES_ON = "; import sys; sys.stdin.read()"
 
 
@@ -33,6 +35,7 @@ def pools(redis_url: str, workers: int = 0) -> Iterator[Stage]:
         (FOREIGN, 1),
         ("work.apply_async(queue='pdf')", 1),
         ("app.start(['mm', 'run'])", 1),
+        (BEAT, 1),
     ],
 )
 def test_by_a_process_that_has_nothing_for_the_pool(

@@ -121,6 +121,7 @@ def test_a_ledger_lost_at_rest(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_drift_heals_within_one_count(tmp_path: Path) -> None:
     with scene(tmp_path, settings={"count_interval": 2, "max_workers": 3}) as it:
         publisher = it.program()

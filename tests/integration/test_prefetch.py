@@ -57,6 +57,7 @@ def nobody_idles_beside_a_worker_that_held_all_for_later(it: Scene) -> None:
 SCHEDULING: dict[str, Any] = {"command": (*WORKER, *PREFETCH), "settings": {"max_workers": 3}}
 
 
+@pytest.mark.slow
 def test_nobody_idles_beside_a_worker_that_held_all_for_later(tmp_path: Path) -> None:
     with scene(tmp_path, **SCHEDULING) as it:
         nobody_idles_beside_a_worker_that_held_all_for_later(it)

@@ -98,8 +98,12 @@ def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
         assert all(run.begin < due + 5 for run in it.journal.runs())
         it.wait_for_quantity(0)
-        # Once for each, and not before both have run.
-        assert it.changes in ([(0, 2), (2, 0)], [(0, 2), (2, 1), (1, 0)]), it.told()
+        # Once for each, and nobody fired before both have run. They may fall due apart, where a
+        # bucket ends between the two.
+        quantities = [0, *(after for _, after in it.changes)]
+        up = quantities.index(2)
+        assert quantities[: up + 1] in ([0, 2], [0, 1, 2]), it.told()
+        assert quantities[up:] in ([2, 0], [2, 1, 0]), it.told()
         it.assert_nobody_was_killed()
 
 

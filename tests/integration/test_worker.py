@@ -52,3 +52,15 @@ def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: st
         worker.stop()
         assert worker.process.returncode == 0, worker.log
         assert "LookupError: broken" in worker.log
+
+
+def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
+    """Its first report comes before that, and whoever waits for a task must not count on it."""
+    with stage(redis_url, command=None) as on:
+        told = lambda: [presence.get("full", False) for presence in on.presences()]  # noqa: E731
+        first_report_only = {**on.env, "BROKEN": "WorkerAgent._run"}
+        with start_worker("tests.integration.apps.broken", "-c", "1", env=first_report_only):
+            wait_for(lambda: told() == [True], message=lambda: str(on.presences()))
+        on.redis.delete(*on.redis.keys("*workers*"))
+        with on.worker("-c", "1"):
+            wait_for(lambda: told() == [False], message=lambda: str(on.presences()))

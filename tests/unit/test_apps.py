@@ -15,6 +15,8 @@ import pytest
 from celery import Celery, chain, current_app, shared_task, signals
 from celery.app.amqp import AMQP
 from kombu import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport.memory import Transport
 
 from celery_middle_management.agents import publisher
 from celery_middle_management.apps import runtime_of
@@ -308,6 +310,24 @@ def test_tasks_routed_by_exchange_and_routing_key_count(
     found._tally.drain(batch)
     assert batch.unplaced
     assert not batch.published
+
+
+class Elsewhere(Transport):
+    """A broker that we know nothing of."""
+
+    driver_type = "elsewhere"
+
+
+def test_a_broker_that_may_not_be_counted_is_told_of_at_its_first_use(
+    make: Callable[..., Celery], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRANSPORT_ALIASES, "elsewhere", f"{__name__}:Elsewhere")
+    ours = make(conf={"middle_management_redis_url": "redis://localhost:1"})
+    ours.conf.broker_url = "elsewhere://"
+    for _ in range(2):
+        ours.send_task("work")
+    [said] = [r.getMessage() for r in caplog.records if "middle_management" in r.name]
+    assert "the broker of the app 'ours', elsewhere, is neither Redis nor RabbitMQ" in said
 
 
 # -- apps that are nobody's, or not ready

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from celery_middle_management.core.cordon import Cordon, Orders
-from celery_middle_management.core.timing import (
-    HEARS_WITHIN,
-    KEEPS_CORDON,
-    LANDS_WITHIN,
-    LOCK_SECONDS,
-)
+from celery_middle_management.core.timing import KEEPS_CORDON, LOCK_SECONDS
+from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
 
 from .crew import DRAWN, NOW, cordon
@@ -87,11 +83,11 @@ def test_a_worker_obeys_the_cordon_that_holds_it() -> None:
 
 def test_who_has_never_heard_of_the_ledger_waits_until_nothing_can_stop_it_unseen() -> None:
     orders = Orders("worker.3", NOW)
-    for later in (0.0, LOCK_SECONDS + LANDS_WITHIN):
+    for later in (0.0, LOCK_SECONDS + DOTTED.settles_within):
         cordoned = orders.cordon(NOW + later)
         assert cordoned.holds("worker.3")
         assert not cordoned.at, "it does not confirm any scaler's cordon"
-    assert not orders.cordon(NOW + HEARS_WITHIN)
+    assert not orders.cordon(NOW + DOTTED.hears_within)
     orders.hear(Cordon(), NOW + 1, lost=False)
     assert not orders.cordon(NOW + 1)
 

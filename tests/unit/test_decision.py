@@ -9,7 +9,7 @@ import pytest
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.decision import Decision, decide
 from celery_middle_management.core.fleet import BOOT_TIME
-from celery_middle_management.core.timing import SURELY_KILLED
+from celery_middle_management.core.traits import DOTTED
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, unasked, view
 
@@ -61,7 +61,7 @@ def test_a_hire_to_fewer_could_be_done_after_it() -> None:
 
 
 def test_the_platform_is_asked_about_those_that_may_have_died_at_work() -> None:
-    lost = presence(FIRS[0], busy=2, seen=NOW - SURELY_KILLED)
+    lost = presence(FIRS[0], busy=2, seen=NOW - DOTTED.surely_killed)
     assert decide(unasked(view(1, 1, lost))).wants_running
     assert decide(unasked(view(1, 2, lost, may_call=False))).wants_running
     assert not decide(unasked(view(1, 1, *crew(1)))).wants_running
@@ -295,7 +295,7 @@ def test_a_silent_worker_may_run_something() -> None:
 
 
 def test_a_worker_silent_for_long_is_asked_for() -> None:
-    silent = presence(FIRS[1], busy=1, seen=NOW - SURELY_KILLED)
+    silent = presence(FIRS[1], busy=1, seen=NOW - DOTTED.surely_killed)
     seen = unasked(view(2, 1, presence(FIRS[0]), silent))
     assert decide(seen).wants_running
     told = replace(seen, fleet=replace(seen.fleet, running=frozenset(FIRS[:1])))

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.fleet import BOOT_TIME, OUTLIVED
-from celery_middle_management.core.timing import SILENT, SURELY_KILLED
+from celery_middle_management.core.timing import SILENT
+from celery_middle_management.core.traits import DOTTED
 
 from .crew import DRAWN, NOW, cordon, crew, fleet, presence
 
-LONG_AGO = NOW - SURELY_KILLED
+LONG_AGO = NOW - DOTTED.surely_killed
 FIR = "worker-23z34x56y-w78k9"
 
 

@@ -22,8 +22,8 @@ from celery_middle_management.platforms import Platform
     ],
 )
 def test_names(name: str, pool: str | None, number: int | None) -> None:
-    assert Platform.identity({"DYNO": name}, "celery@here") == (pool, name)
-    assert Platform.identity({}, name) == (pool, name)
+    assert Platform.identity({"DYNO": name}, "celery@here") == (pool, name, "")
+    assert Platform.identity({}, name) == (pool, name, "")
     assert DOTTED.number_of(name) == number
 
 

@@ -18,6 +18,7 @@ from celery_middle_management.core.pool_state import (
     Sent,
 )
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.roster import Hired, Roster
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.ledger.pool import PoolWriter, read_pool
 
@@ -148,8 +149,11 @@ def test_other_pools_are_not_read() -> None:
 def test_what_is_written_is_read_again() -> None:
     changes = Changes()
     told = pool_state(
-        quantity=3,
+        formation=3,
+        one_offs=2,
         quantity_at=NOW - 9,
+        roster=Roster({"hire": Hired(NOW - 5, NOW + 60, "run.1234", 7)}, newest=8),
+        leave=Cordon(None, frozenset({"run.1234"}), NOW - 2, {"run.1234": NOW - 2}),
         base_published=7,
         base_finished=6,
         count=Count(NOW - 1, 1, 2, 3, restore_at=NOW + 4),
@@ -160,7 +164,8 @@ def test_what_is_written_is_read_again() -> None:
         raised_at=NOW - 8,
     )
     writer = PoolWriter(told, changes)
-    writer.quantity(3, NOW - 9)
+    writer.quantity(told)
+    writer.roster(told.roster, told.leave)
     writer.count(told)
     writer.cordon(told.cordon)
     writer.firing(1, NOW + 30, done=True)

@@ -115,6 +115,17 @@ class TestEnabled:
         environment.setenv("MIDDLE_MANAGEMENT_ENABLED", text)
         assert read() is None
 
+    def test_the_environment_switches_it_off(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("MIDDLE_MANAGEMENT_ENABLED", "off")
+        assert read(enabled=True) is None
+        assert read(enabled="wrong", nonsense=1) is None
+
+    def test_the_environment_must_say_what_it_means(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("MIDDLE_MANAGEMENT_ENABLED", "of")
+        for enabled in (True, None):
+            said = refusal(enabled=enabled)
+            assert said == "MIDDLE_MANAGEMENT_ENABLED is 'of'; allowed: True or False"
+
     def test_the_setting_wins_over_the_environment(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("MIDDLE_MANAGEMENT_ENABLED", "true")
         assert read(enabled=False) is None
@@ -145,6 +156,9 @@ GOOD: list[tuple[str, object, object]] = [
     ("drain_timeout", None, None),
     ("platform", None, "heroku"),
     ("platform", "local", "local"),
+    ("celery_app", "make_celery", "make_celery"),
+    ("celery_app", "proj.celery:app", "proj.celery:app"),
+    ("dry_run", True, True),
     ("pools", None, (Pool("worker", None, 0, 5, 10),)),
     ("pools", {"worker": {}}, (Pool("worker", None, 0, 5, 10),)),
     ("pools", {"a-b_2": {"queues": ("q",)}}, (Pool("a-b_2", ("q",), 0, 5, 10),)),
@@ -218,8 +232,10 @@ PROCESS_TYPE = "a Heroku process type"
 
 # setting, value, what the message says of the value, what it says is allowed
 BAD: list[tuple[str, object, str, str]] = [
-    ("enabled", "true", "is 'true'", "True or False"),
+    ("enabled", "true", "is 'true', a string; ", "True or False"),
     ("enabled", 1, "is 1", "True or False"),
+    ("celery_app", "proj/celery.py", "is 'proj/celery.py'", "what `celery -A` takes"),
+    ("dry_run", "yes please", "is 'yes please'", "True or False"),
     ("platform", "kubernetes", "is 'kubernetes'", "'heroku' or 'local'"),
     ("platform", "Heroku", "is 'Heroku'", "'heroku' or 'local'"),
     ("platform", 7, "is 7", "'heroku' or 'local'"),
@@ -230,7 +246,7 @@ BAD: list[tuple[str, object, str, str]] = [
     ("min_workers", 6, "is 6", "at most middle_management_max_workers, 5"),
     ("max_workers", 0, "is 0", POSITIVE),
     ("max_workers", True, "is True", POSITIVE),
-    ("max_workers", "10", "is '10'", POSITIVE),
+    ("max_workers", "10", "is '10', a string; ", POSITIVE),
     ("max_workers", 2.5, "is 2.5", POSITIVE),
     ("max_workers", None, "is required for the pool 'worker'", POSITIVE),
     ("jobs_per_worker", 0, "is 0", POSITIVE),
@@ -460,7 +476,9 @@ class TestHeroku:
     def test_the_usual_variables(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("HEROKU_APP_NAME", "an-app")
         environment.setenv("HEROKU_API_KEY", KEY)
-        assert heroku() == Heroku("an-app", Secret(KEY), "https://api.heroku.com")
+        found = heroku()
+        assert found == Heroku("an-app", Secret(KEY), "https://api.heroku.com")
+        assert (found.app_from, found.key_from) == ("HEROKU_APP_NAME", "HEROKU_API_KEY")
 
     def test_our_variables_win(self, environment: pytest.MonkeyPatch) -> None:
         for prefix, name, key in (("", "an-app", "k1"), ("MIDDLE_MANAGEMENT_", "other", "k2")):
@@ -479,6 +497,7 @@ class TestHeroku:
     def test_the_gems_names_as_settings(self) -> None:
         found = heroku(heroku_app="app", heroku_username="me", heroku_password=KEY)
         assert found.api_key == Secret(KEY)
+        assert found.key_from == "middle_management_heroku_password"
 
     def test_bad_variables(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("HEROKU_APP_NAME", "an app")
@@ -540,6 +559,21 @@ class TestNamespace:
         with pytest.raises(ImproperlyConfigured) as caught:
             read_settings(self.app(**{name: value}))
         assert str(caught.value).startswith(said)
+
+    def test_forgotten(self) -> None:
+        app = Celery(set_as_current=False)
+        own = SimpleNamespace(MIDDLE_MANAGEMENT_ENABLED=True)
+        app.config_from_object(own, namespace="CELERY")
+        with pytest.raises(ImproperlyConfigured) as caught:
+            read_settings(app)
+        assert str(caught.value) == (
+            "MIDDLE_MANAGEMENT_ENABLED does nothing; did you mean CELERY_MIDDLE_MANAGEMENT_ENABLED?"
+        )
+
+    def test_a_variable_of_ones_own_that_the_setting_is_made_of(self) -> None:
+        app = self.app(MAX_WORKERS=3)
+        app.conf.update(MIDDLE_MANAGEMENT_MAX_WORKERS=3)
+        assert read_settings(app) is not None
 
     def test_errors_name_what_the_user_wrote_without_the_namespace(self) -> None:
         app = self.app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,8 @@ from kombu import Exchange, Queue
 
 from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.core.batch import Batch, Due
-from celery_middle_management.core.headers import COPIES, HEADER
+from celery_middle_management.core.batch import Batch, Due, Started
+from celery_middle_management.core.headers import COPIES, HEADER, STARTABLE
 
 
 class Request(SimpleNamespace):
@@ -111,6 +112,34 @@ def test_what_ran_counts_with_its_run_time(
     done = told.batch().finished
     assert sum(d.tasks for d in done.values()) == tasks
     assert all(d.runtime >= 0 for d in done.values())
+
+
+@pytest.mark.parametrize("due_in", [0.0, 3600.0])
+@pytest.mark.parametrize("ahead", [-900.0, 0.0, 900.0])
+def test_a_wait_is_from_when_a_task_could_start(told: Told, due_in: float, ahead: float) -> None:
+    told.tally.ahead = ahead
+    eta = datetime.fromtimestamp(time.time() + due_in, timezone.utc).isoformat()
+    headers: dict[str, Any] = {"eta": eta if due_in else None, STARTABLE: "an earlier attempt's"}
+    told.handlers.before_task_publish(headers, None, "", "ours")
+    assert headers[STARTABLE] == pytest.approx(time.time() + (due_in or ahead), abs=5)
+    headers[STARTABLE] -= 5000
+    for eager in (True, False):
+        told.handlers.task_prerun(
+            SimpleNamespace(request=SimpleNamespace(is_eager=eager, **headers))
+        )
+    batch = Batch(ahead=ahead)
+    told.tally.drain(batch)
+    assert not batch.since, "nobody hires or fires for it"
+    assert batch.started["ours"].tasks == 1
+    wait = 5000 if not due_in else max(5000 + ahead - due_in, 0)
+    assert batch.started["ours"].waits == pytest.approx(wait, abs=5)
+
+
+def test_nobody_told_when_a_task_of_an_older_release_could_start(told: Told) -> None:
+    told.handlers.task_prerun(
+        SimpleNamespace(request=SimpleNamespace(is_eager=False, **{HEADER: "ours"}))
+    )
+    assert told.batch().started["ours"] == Started(1, 0.0)
 
 
 def test_of_copies_each_worker_tells_of_its_own(told: Told) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from celery_middle_management.cli.status_table import ASLEEP, ago, span, status_table
+from celery_middle_management.cli.status_screen import ASLEEP, ago, span, status_screen
 from celery_middle_management.core.demand import Held
+from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
-from celery_middle_management.views.status import asleep, status_of
+from celery_middle_management.views.status import asleep, idle, status_of
 
 NOW = 1_800_000_000.0
 WORKER = Pool("worker", None, 0, 10, 10)
@@ -61,18 +62,24 @@ def only_pool(snapshot: Snapshot) -> dict[str, Any]:
 
 def shown(document: dict[str, Any], width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(status_table(document, datetime.fromtimestamp(NOW, timezone.utc)))
+    console.print(status_screen(document))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_nothing_is_known_yet() -> None:
     assert status_of(settings(WORKER, PDF), Snapshot(NOW, {}, {}, (), {}), ["celery", "pdf"]) == {
+        "at": "2027-01-15T08:00:00.000+00:00",
         "paused": False,
+        "pause": None,
+        "dry_run": False,
+        "trouble": [],
+        "next_evaluation_at": None,
         "pools": [
             {
                 "name": "worker",
                 "platform": "local",
+                "dynos": "formation",
                 "queues": ["celery"],
                 "queues_left_out": False,
                 "workers": {
@@ -83,7 +90,9 @@ def test_nothing_is_known_yet() -> None:
                     "draining": [],
                     "live": [],
                     "drains": [],
+                    "old": [],
                     "unheard": [],
+                    "silent": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -93,6 +102,20 @@ def test_nothing_is_known_yet() -> None:
                     "scheduled": 0,
                     "counted_at": None,
                 },
+                "policy": {
+                    "name": "jobs_per_worker",
+                    "jobs_per_worker": 10,
+                    "why": "0 tasks at 10 per worker need 0, limits 0 to 10",
+                    "boot": 10.0,
+                },
+                "last_hour": {
+                    "arrivals": [0] * 60,
+                    "finishes": [0] * 60,
+                    "workers": [0] * 60,
+                    "mean_wait": None,
+                    "mean_runtime": None,
+                },
+                "wish": None,
                 "drift": 0,
                 "refused": None,
                 "last_action": None,
@@ -101,6 +124,7 @@ def test_nothing_is_known_yet() -> None:
             {
                 "name": "pdf",
                 "platform": "local",
+                "dynos": "formation",
                 "queues": ["pdf", "urgent"],
                 "queues_left_out": False,
                 "workers": {
@@ -111,7 +135,9 @@ def test_nothing_is_known_yet() -> None:
                     "draining": [],
                     "live": [],
                     "drains": [],
+                    "old": [],
                     "unheard": [],
+                    "silent": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -121,6 +147,20 @@ def test_nothing_is_known_yet() -> None:
                     "scheduled": 0,
                     "counted_at": None,
                 },
+                "policy": {
+                    "name": "jobs_per_worker",
+                    "jobs_per_worker": 1,
+                    "why": "0 tasks at 1 per worker need 0, limits 1 to 3",
+                    "boot": 10.0,
+                },
+                "last_hour": {
+                    "arrivals": [0] * 60,
+                    "finishes": [0] * 60,
+                    "workers": [0] * 60,
+                    "mean_wait": None,
+                    "mean_runtime": None,
+                },
+                "wish": None,
                 "drift": 0,
                 "refused": None,
                 "last_action": None,
@@ -176,6 +216,34 @@ def test_scheduled_tasks_that_only_a_worker_knows_count() -> None:
     assert only_pool(snapshot(holder))["tasks"]["scheduled"] == 7
 
 
+def test_one_off_workers_and_the_old_among_them() -> None:
+    members = {
+        "a": {"at": NOW - 90, "name": "run.11", "release": 3, "since": NOW - 80, "seen": NOW},
+        "b": {"at": NOW - 90, "name": "run.12", "release": 4, "since": NOW - 80, "seen": NOW},
+        "c": {"at": NOW - 90, "name": "run.13", "release": 4, "listed": True},
+    }
+    leave = {"above": None, "names": ["run.11"], "at": NOW - 30, "since": {"run.11": NOW - 30}}
+    told = snapshot(
+        *(
+            replace(presence(name, running=1), pool="worker", hire="x")
+            for name in ("run.11", "run.12")
+        ),
+        quantity=3,
+        formation=0,
+        roster={"members": members, "newest": 4, "listed_at": NOW - 5},
+        leave=leave,
+    )
+    document = status_of(settings(replace(WORKER, one_off=True)), told, ["celery"])
+    [pool] = document["pools"]
+    workers = pool["workers"]
+    assert (pool["dynos"], workers["current"]) == ("one-off", 3)
+    assert workers["live"] == ["run.11", "run.12"]
+    assert workers["draining"] == workers["old"] == ["run.11"]
+    assert [one["name"] for one in workers["unheard"]] == ["run.13"]
+    assert "one-off dynos" in shown(document)
+    assert "run.11: replaced when done" in shown(document)
+
+
 def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
     cordon = {"above": 1, "names": [], "at": NOW - 30, "since": {"worker.2": NOW - 30}}
     pool = only_pool(
@@ -211,8 +279,11 @@ def test_who_is_up_and_not_heard_of_is_shown() -> None:
     )
     document = status_of(settings(), told)
     [worker] = document["pools"][0]["workers"]["unheard"]
-    assert worker["name"] == "worker.3"
-    assert "worker.3 is up, and nothing has been heard of it for 65 s" in shown(document)
+    assert (worker["name"], worker["for"]) == ("worker.3", 65.0)
+    [trouble] = document["trouble"]
+    assert (trouble["pool"], trouble["since"]) == ("worker", worker["since"])
+    assert "worker: worker.3 is up, and nothing is heard of it" in shown(document)
+    assert "(for 65 s)" in " ".join(shown(document).split())
     told.state["worker/quantity"] = "0"  # type: ignore[index]
     assert not only_pool(told)["workers"]["unheard"]
 
@@ -221,8 +292,30 @@ def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> Non
     refusal = {"why": "no process type", "at": NOW - 59, "until": NOW + 1, "limit": None}
     document = status_of(settings(), snapshot(refusal=refusal))
     assert document["pools"][0]["refused"]["why"] == "no process type"
-    assert "worker: refused 59 s ago: no process type" in shown(document)
     assert only_pool(snapshot(refusal=refusal | {"until": NOW}))["refused"] is None
+
+
+def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
+    refusal = {"why": "no more than 1", "at": NOW - 9, "until": NOW + 51, "limit": 1}
+    known = {"refused worker": {"what": "no more than 1", "since": NOW - 9, "pool": "worker"}}
+    known["refused worker"]["at"] = NOW - 9
+    for published, wrong in ((25, True), (5, False)):
+        told = snapshot(
+            refusal=refusal, published=published, quantity=1, app_trouble=json.dumps(known)
+        )
+        assert bool(status_of(settings(), told)["trouble"]) is wrong
+
+
+def test_a_worker_that_is_not_heard_of_any_more_is_trouble() -> None:
+    document = status_of(settings(), snapshot(presence("worker.1", seen=NOW - 61), quantity=1))
+    assert document["pools"][0]["workers"]["silent"] == [
+        {"name": "worker.1", "since": "2027-01-15T07:58:59.000+00:00"}
+    ]
+    assert "worker: worker.1 worked, and is not heard of any more" in shown(document)
+    again = snapshot(presence("worker.1", seen=NOW - 61), presence("worker.1"), quantity=1)
+    assert status_of(settings(), again)["trouble"] == []
+    fired = snapshot(presence("worker.1", seen=NOW - 61), quantity=0)
+    assert status_of(settings(), fired)["trouble"] == []
 
 
 def test_names_without_numbers_are_known_only_once_heard() -> None:
@@ -259,25 +352,22 @@ def test_the_table_tells_it_all_at_any_width() -> None:
             cordon={"above": 2, "names": [], "at": 1.0, "since": {"worker.3": NOW - 300}},
             last_action={**action, "reason": "[red]because"},
             app_called_at=(NOW - 1) * 1000,
+            app_next_at=(NOW + 3) * 1000,
         ),
     )
     text = shown(document)
     for part in (
-        "3 / 2 needed (0-10)",
-        "11 waiting, 1 running",
-        "2 reserved by a worker",
-        "4 scheduled",
-        "counted 12 s ago, drift +5",
-        "hire 0 -> 3, 12 s ago",
-        "[red]because",
-        "next change in 9 s",
-        "1 draining",
-        "worker.3 drains for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
+        "3 workers, 2 needed  (limits 0 to 10, local)",
+        "12 tasks at 10 per worker need 2",
+        "11 waiting, 1 running; 2 reserved by a worker; 4 scheduled; counted 12 s ago; drift +5",
+        "hire 0 -> 3, 12 s ago: [red]because",
+        "decides in 3 s; may change local again in 9 s",
+        "worker.3 for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
     ):
         assert part in text
     assert "\x1b" not in text
     assert ASLEEP[:40] not in text  # it lives
-    for width in (20, 40, 60):
+    for width in (40, 60, 80):
         assert max(map(len, shown(document, width).splitlines())) <= width
 
 
@@ -289,6 +379,51 @@ def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
     watched = snapshot(another, due={int(NOW) + 50: 4}, quantity=0)
     assert not asleep(status_of(settings(WORKER, PDF), watched))
     assert not asleep(status_of(settings(), snapshot()))
+
+
+def test_trouble_is_told_first_with_its_age() -> None:
+    known = {"platform": {"what": "the key is refused", "since": NOW - 300, "at": NOW - 4}}
+    document = status_of(settings(), snapshot(app_trouble=json.dumps(known)))
+    assert document["trouble"] == [
+        {"pool": None, "what": "the key is refused", "since": "2027-01-15T07:55:00.000+00:00"}
+    ]
+    assert shown(document).startswith("WRONG  the key is refused (for 5 min)")
+
+
+@pytest.mark.parametrize(
+    ("next_at", "quantity", "expected"),
+    [(NOW - 29, 0, 0), (NOW - 31, 0, 1), (NOW - 31, 1, 0), (NOW + 5, 0, 0), (0, 0, 0)],
+)
+def test_that_nobody_decides_is_trouble_where_it_would_change_something(
+    next_at: float, quantity: int, expected: int
+) -> None:
+    told = snapshot(published=1, quantity=quantity, app_next_at=next_at * 1000)
+    document = status_of(settings(), told)
+    assert len(document["trouble"]) == expected
+    assert ("nobody makes it" in shown(document, 500)) == bool(expected)
+
+
+def test_nobody_need_decide_where_nothing_is_known_and_nothing_to_do() -> None:
+    document = status_of(settings(), snapshot(app_next_at=(NOW - 300) * 1000))
+    assert document["trouble"] == []
+    assert idle(document)
+
+
+def test_the_last_hour() -> None:
+    minute = NOW // 60 * 60
+    samples = [
+        Sample(minute - 120, {"worker": Totals(published=10, started=10, waits=5.0)}),
+        Sample(minute - 60, {"worker": Totals(published=40, started=30, waits=25.0, quantity=2)}),
+    ]
+    told = snapshot(published=41, started=40, waits=55, finished=0, quantity=3)
+    document = status_of(settings(), told, samples=samples)
+    hour = document["pools"][0]["last_hour"]
+    assert hour["arrivals"][-4:] == [0, 30, 1, 0]
+    assert hour["workers"][-4:] == [0, 2, 3, 3]
+    assert hour["mean_wait"] == pytest.approx(50 / 30, abs=0.001)
+    text = shown(document)
+    assert "31 in an hour, mean wait 1.7 s" in text
+    assert "by the minute" in text
 
 
 def test_times_in_words() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery_middle_management.agents.worker import INTERVAL
 from celery_middle_management.core import timing
+from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.platforms import heroku_http
 
 
@@ -17,7 +18,7 @@ def test_a_worker_that_reports_is_not_silent() -> None:
 
 def test_who_has_heard_nothing_waits_until_nothing_can_stop_it_unseen() -> None:
     """The longest that a change can take effect after it was announced."""
-    assert timing.HEARS_WITHIN >= timing.LOCK_SECONDS + timing.LANDS_WITHIN
+    assert DOTTED.hears_within >= timing.LOCK_SECONDS + DOTTED.settles_within
 
 
 def test_a_cordon_outlasts_the_loss_of_the_ledger_until_another_evaluates() -> None:
@@ -25,11 +26,11 @@ def test_a_cordon_outlasts_the_loss_of_the_ledger_until_another_evaluates() -> N
 
 
 def test_what_is_about_to_begin_begins_after_a_fire_that_was_sent_before() -> None:
-    assert timing.IMMINENT >= timing.KILLS_AFTER + timing.LOCK_SECONDS
+    assert DOTTED.imminent >= DOTTED.kills_after + timing.LOCK_SECONDS
 
 
 def test_a_dead_worker_is_not_taken_for_gone_while_its_process_may_live() -> None:
-    assert timing.SURELY_KILLED >= timing.KILLS_AFTER + timing.STOPS_WITHIN
+    assert DOTTED.surely_killed >= DOTTED.kills_after + DOTTED.stops_within
 
 
 def test_a_publisher_has_told_of_what_a_worker_has_held_for_long() -> None:

@@ -1,22 +1,23 @@
 -- Adds what a process tells, and says whether an evaluation is due and is its to make.
-local _, due, workers, queues, lock = unpack(KEYS)
+local _, due, workers, queues, lock, minutes = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
 -- All that is needed of the state is read at once, and what changes is written at once.
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
 for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at',
-                       'comes_at', 'born', 'sent'}) do
+                       'comes_at', 'born', 'sent', 'minute'}) do
   need(name)
 end
 for pool in pairs(msg.pools) do
   for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
-                         'finished', 'runtime', 'runtime_squares'}) do
+                         'started', 'waits', 'finished', 'runtime', 'runtime_squares',
+                         'longest'}) do
     need(pool .. '/' .. name)
   end
 end
 local function pool_of(name) return (string.match(name, '^(.*)/')) end
-if msg.pool then need(msg.pool .. '/cordon') end
+if msg.cordon then need(msg.cordon) end
 for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 local read = redis.call('HMGET', state, unpack(names))
 for i, name in ipairs(names) do old[name] = read[i] end
@@ -45,6 +46,27 @@ local evaluated, called, ticked = number('evaluated_at'), number('called_at'), n
 local next_at = tonumber(old.next_at or now)
 local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
+
+-- History: what the counters were when a minute began, by whoever is the first to tell in it.
+local minute = math.floor(now / 60000)
+if minute > number('minute') then
+  set('minute', minute)
+  local COUNTERS, pools, all = {}, {}, redis.call('HGETALL', state)
+  for i, name in ipairs(msg.counters) do COUNTERS[name] = i end
+  for i = 1, #all, 2 do
+    local pool, name = string.match(all[i], '^(.*)/([%l_]+)$')
+    if COUNTERS[name] then
+      if not pools[pool] then
+        pools[pool] = {}
+        for n = 1, #msg.counters do pools[pool][n] = 0 end
+      end
+      pools[pool][COUNTERS[name]] = math.floor(tonumber(all[i + 1]) * 10 + 0.5) / 10
+    end
+  end
+  redis.call('LPUSH', minutes, cjson.encode({minute, pools}))
+  redis.call('LTRIM', minutes, 0, msg.most_minutes - 1)
+  redis.call('EXPIRE', minutes, msg.expiry)
+end
 
 -- What may still take effect at the platform is remembered by all who have heard of it: should Redis
 -- lose its data meanwhile, they tell it anew. Whom it may stop takes no tasks, until an evaluation
@@ -95,7 +117,6 @@ if evaluated == 0 then unseen = now end
 
 local dirty, zero, held, furthest = restored, false, {}, nil
 for pool, r in pairs(msg.pools) do
-  dirty = true
   local function of(name) return pool .. '/' .. name end
   local total, counted = 0, 0
   for _, s in ipairs(r.published) do
@@ -118,10 +139,16 @@ for pool, r in pairs(msg.pools) do
       held[pool] = math.max(called + msg.interval - now, msg.gap)
     end
   end
-  if r.tasks > 0 then
-    add(of('finished'), r.tasks)
+  dirty = dirty or total + #r.scheduled + r.finished > 0
+  if r.started > 0 then
+    add(of('started'), r.started)
+    add_float(of('waits'), r.waits)
+  end
+  if r.finished > 0 then
+    add(of('finished'), r.finished)
     add_float(of('runtime'), r.runtime)
     add_float(of('runtime_squares'), r.runtime_squares)
+    if r.longest > number(of('longest')) then new[of('longest')] = string.format('%.17g', r.longest) end
   end
   if #r.scheduled > 0 then set(of('scheduled_at'), now) end
   for _, s in ipairs(r.scheduled) do
@@ -210,8 +237,7 @@ if not (msg.id or lease or msg.leaving) and now - ticked >= msg.watches then
   end
 end
 hset(state, new)
-local cordon = msg.pool and msg.pool .. '/cordon'
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
-                     cordon = cordon and (new[cordon] or old[cordon]) or nil})
+                     cordon = msg.cordon and (new[msg.cordon] or old[msg.cordon]) or nil})

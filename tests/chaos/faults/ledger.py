@@ -49,7 +49,7 @@ def step_clock(hands: Hands) -> None:
     step = hands.random.randint(-most, most)
     step = -step if abs(clock.offset + step) > 2 * max(STEPS) else step
     with hands.fault("clock", sort="back" if step < 0 else "ahead", step=step):
-        clock.step(clock.offset + step)
+        clock.step(step)
 
 
 def step_clock_unseen(hands: Hands) -> None:
@@ -94,7 +94,7 @@ def cut_newcomers(hands: Hands) -> None:
     )
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
     pool = hands.some_pool()
-    if pool is not None and hands.random.random() < 0.6:
+    if pool is not None and not stage.one_off and hands.random.random() < 0.6:
         # More than are needed for what there is to do, so that they are soon to be fired.
         stage.sparse_until = time.monotonic() + seconds
         quantity = min(stage.emulator.quantities()[pool] + 2, MAXIMA[pool] + 2)

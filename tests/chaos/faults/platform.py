@@ -6,7 +6,7 @@ import random
 import time
 from typing import Any
 
-from tests.chaos.stage import MAXIMA
+from tests.chaos.stage import MAXIMA, Stage
 from tests.emulator.api import MAX_QUANTITY
 
 from .act import Act, Hands
@@ -17,6 +17,9 @@ LATEST = 20.0
 LATEST_WRITE = 60.0
 
 
+WRITES = ("PATCH", "POST")
+
+
 def break_api(hands: Hands) -> None:
     lasting = hands.random.uniform(1.0, 6.0)
     seconds = hands.random.choice([2.0, 8.0, LATEST])
@@ -24,7 +27,7 @@ def break_api(hands: Hands) -> None:
     sort: Any = hands.random.choice(
         [*["status"] * 3, "garbage", "hang", "drop", "drop_after", "late_before", "late_after"]
     )
-    methods = hands.random.choice([None, None, ("PATCH",), ("GET",)])
+    methods = hands.random.choice([None, None, WRITES, ("GET",)])
     hands.stage.emulator.fault(
         sort,
         status=status,
@@ -50,7 +53,7 @@ def delay_writes(hands: Hands) -> None:
         sort,
         status=503,
         seconds=lambda: draw.uniform(0.0, LATEST_WRITE),
-        methods=("PATCH",),
+        methods=WRITES,
         count=hands.random.randint(1, 2),
         lasting=lasting,
     )
@@ -98,14 +101,43 @@ def scale_by_hand(hands: Hands) -> None:
 
 def deploy(hands: Hands) -> None:
     with hands.fault("deploy"):
-        hands.stage.emulator.restart_all()
+        hands.stage.emulator.deploy()
+
+
+def limit_one_offs(hands: Hands) -> None:
+    emulator, pools = hands.stage.emulator, hands.stage.pools
+    least = max(hands.stage.minimum, 1) * len(pools)
+    most = hands.random.randint(least, sum(MAXIMA[pool] for pool in pools) - 1)
+    emulator.one_off_limit = most
+
+    def heal() -> None:
+        emulator.one_off_limit = None
+
+    hands.lasting(hands.random.uniform(10.0, 60.0), heal, "limit", pool=None, most=most)
+
+
+def hire_otherwise(hands: Hands) -> None:
+    """Heroku skips a hire, or does it twice."""
+    kind: Any = hands.random.choice(["skip", "double"])
+    with hands.fault(kind):
+        hands.stage.emulator.fault(kind, count=1, lasting=20.0)
+
+
+def formation(stage: Stage) -> bool:
+    return not stage.one_off
+
+
+def one_off(stage: Stage) -> bool:
+    return stage.one_off
 
 
 ACTS = (
     Act(5, "api", break_api),
     Act(4, "late", delay_writes),
-    Act(2, "limit", limit),
-    Act(1, "missing", remove_type, lambda stage: len(stage.pools) > 1),
-    Act(3, "hand", scale_by_hand),
+    Act(2, "limit", limit, formation),
+    Act(2, "limit", limit_one_offs, one_off),
+    Act(2, "otherwise", hire_otherwise, one_off),
+    Act(1, "missing", remove_type, lambda stage: len(stage.pools) > 1 and not stage.one_off),
+    Act(3, "hand", scale_by_hand, formation),
     Act(2, "deploy", deploy),
 )

@@ -9,8 +9,10 @@ REPLACED = 15.0  # s
 GHOSTS = 24
 DUE_BUCKETS = 100
 HISTORY = 100
+#: A week of them.
+MINUTES = 7 * 24 * 60
 #: Of each pool.
-STATE = 30
+STATE = 34
 
 
 def scaler_replaced(story: Story) -> Verdict:
@@ -39,7 +41,14 @@ def keys_bounded(story: Story) -> Verdict:
     """At the end Redis holds our few keys, bounded, and every one expires."""
     verdict = Verdict("keys in Redis bounded, and expire")
     state = 20 + STATE * len(story.settings["maxima"])
-    most = {"due": DUE_BUCKETS, "history": HISTORY, "queues": 4, "lock": 1, "state": state}
+    most = {
+        "due": DUE_BUCKETS,
+        "history": HISTORY,
+        "minutes": MINUTES,
+        "queues": 4,
+        "lock": 1,
+        "state": state,
+    }
     ours = [k for k in story.kinds["key"] if "middle" in k["name"]]
     for key in ours:
         name = key["name"].rpartition(":")[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from itertools import pairwise
 
 from tests.chaos.journal import Event
@@ -29,12 +31,36 @@ def within_limits(story: Story) -> Verdict:
         for pool, quantity in asked(request).items():
             if not least <= quantity <= maxima[pool]:
                 verdict.broken.append(f"asked for {quantity} {pool} at {at_of(story, request)}")
+    for crowd in story.kinds["crowd"]:
+        if crowd["quantity"] > maxima[crowd["pool"]]:
+            verdict.broken.append(
+                f"{crowd['quantity']} {crowd['pool']} at {at_of(story, crowd)} by different hires"
+            )
     by_hand = len(story.kinds["change"]) - len(ours)
     verdict.figures = {
         "limits": ", ".join(f"{pool} {least} to {most}" for pool, most in maxima.items()),
         "changes of ours": len(ours),
         "changes by hand": by_hand,
     }
+    return verdict
+
+
+def nobody_stopped(story: Story) -> Verdict:
+    """With one-off dynos, nothing was asked for that could stop a worker, but for one that hangs.
+
+    Such a one has said that it holds nothing; that no task was killed so, is judged elsewhere.
+    """
+    verdict = Verdict("nobody told to stop")
+    orders = [r for r in story.kinds["request"] if r["method"] != "GET"]
+    kinds: Counter[str] = Counter()
+    for order in orders if story.settings.get("dynos") == "one-off" else ():
+        if order["method"] == "POST" and order["path"].endswith("/dynos"):
+            kinds["hires"] += 1
+        elif order["method"] == "POST" and re.search("/dynos/[^/]+/actions/stop$", order["path"]):
+            kinds["stops of one that hangs"] += 1
+        else:
+            verdict.broken.append(f"{order['method']} {order['path']} at {at_of(story, order)}")
+    verdict.figures = dict(kinds)
     return verdict
 
 

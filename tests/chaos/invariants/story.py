@@ -44,6 +44,8 @@ class Story:
             for stop in self.kinds["stop"]
             if stop["id"] in pids
         }
+        #: One-off dynos that ended, by the process that led them.
+        self.gone = {gone["pid"]: gone for gone in self.kinds["gone"] if gone["pid"]}
         first = {p["pid"]: p["id"] for p in reversed(self.kinds["published"])}
         #: All but the first of each process.
         self.later_publishes = [p for p in self.kinds["published"] if p["id"] != first[p["pid"]]]

@@ -11,6 +11,9 @@ from tests.chaos.tasks import Task
 from .requests import writes
 from .story import Story, Verdict, at_of, count_of
 
+#: A worker that leaves shuts down within this time (s), and so it would cut short what it runs.
+SHUTS_DOWN = 10.0
+
 
 def nothing_killed(story: Story) -> Verdict:
     """No task that had begun on a dyno was cut short by a fire."""
@@ -20,6 +23,16 @@ def nothing_killed(story: Story) -> Verdict:
     for task in story.tasks.values():
         for begin in task.unended():
             stop = story.stop_of(begin)
+            gone = story.gone.get(begin["sid"])
+            if gone is not None and not story.was_killed(begin):
+                if task.ended_by(begin, float(gone["at"]) - SHUTS_DOWN):
+                    continue  # cut short by itself or by Celery, and the dyno worked on
+                how = f"was stopped for {stop['reason']}" if stop else "left"
+                verdict.broken.append(
+                    f"task {task.id} began on {begin['dyno']} at {at_of(story, begin)}, which "
+                    f"{how} and was gone at {at_of(story, gone)}"
+                )
+                continue
             if stop is None or task.ended_by(begin, float(stop["asked_at"])):
                 continue
             if stop["reason"] == "scale" and not story.was_killed(begin):
@@ -29,12 +42,23 @@ def nothing_killed(story: Story) -> Verdict:
                 )
     verdict.figures = {
         "fires": len(fires),
+        **_let_go(story),
         "fires ended by SIGKILL": sum(stop["sigkilled"] for stop in fires),
         "stops by hand or deploy": len(stops) - len(fires),
         "tasks killed": len(verdict.broken),
         **{f"killed {what}": n for what, n in count_of(story.kinds["killed"], "what").items()},
     }
     return verdict
+
+
+def _let_go(story: Story) -> dict[str, int]:
+    """One-off dynos that ended though nobody stopped or killed them."""
+    if story.settings.get("dynos") != "one-off":
+        return {}
+    stopped = {stop["id"] for stop in story.kinds["stop"]}
+    ended = [g for g in story.kinds["gone"] if g["id"] not in stopped]
+    alive = [g for g in ended if g["pid"] and g["pid"] not in story.killed_workers]
+    return {"let go": len(alive), "deploys": count_of(story.faults, "what").get("deploy", 0)}
 
 
 def _order(story: Story, stop: Event) -> str:
@@ -77,10 +101,22 @@ def _celery_lost(story: Story, task: Task) -> str | None:
     if any(end["how"] == "aborted: Reject" for end in task.ended):
         return "lost by Celery: a retry while the broker was down"
     held = sorted((*task.received, *task.begun), key=lambda event: float(event["at"]))
+    last_end = max(task.ended, key=lambda event: float(event["at"]), default=None)
+    if last_end and last_end["how"] == "retry" and last_end["at"] >= held[-1]["at"]:
+        return _retry_lost(story, task, float(last_end["at"]))
     if held:
         early = published.get("early") and _died(story, held[-1])
         return "acknowledged early, and its worker or child was ended" if early else None
     return _kombu_lost(story, task)
+
+
+def _retry_lost(story: Story, task: Task, sent_at: float) -> str | None:
+    """The loss of a retry that no worker received, if the broker was disturbed when it was sent."""
+    if story.kinds["quiet"][-1]["undone"].get(task.id) != "nowhere":
+        return None
+    if story.disturbed("broker", sent_at - 1.0, sent_at + 1.0):
+        return "lost by kombu: a retry sent or taken while the broker was restarted"
+    return None
 
 
 def _kombu_lost(story: Story, task: Task) -> str | None:

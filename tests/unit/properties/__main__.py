@@ -17,6 +17,7 @@ import traceback
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 
 from .days import Days, assert_it_recovers
+from .one_off_world import OneOffWorld
 from .world import FROM_ZERO, World
 
 #: Traits of platforms that stop the highest number, and of those that stop whom they like.
@@ -26,8 +27,13 @@ NUMBERED, UNNUMBERED = (DOTTED, FROM_ZERO), (DOTTED, Traits(Stops.ANY))
 def live_one(seed: int) -> str:
     """Live a day; returns what went wrong, or nothing."""
     choose = random.Random(seed)
-    numbered, minimum = choose.random() < 0.6, choose.choice([0, 0, 1])
-    world = World(minimum, numbered, choose.choice(NUMBERED if numbered else UNNUMBERED))
+    singly, numbered, minimum = (
+        choose.random() < 0.4,
+        choose.random() < 0.6,
+        choose.choice([0, 0, 1]),
+    )
+    traits = choose.choice(NUMBERED if numbered else UNNUMBERED)
+    world = OneOffWorld(minimum) if singly else World(minimum, numbered, traits)
     try:
         Days(world, choose, choose.choice([0.02, 0.1, 0.3])).pass_by(300)
         if not world.wronged:

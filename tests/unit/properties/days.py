@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from .processes import POOL
 from .world import Behaviour, World
 
 #: A request of which no answer came may be carried out this much later (s).
@@ -12,6 +13,10 @@ LATEST = 60.0
 STOPS_LATE = 4.5
 #: Load comes and goes, each time for so long (s).
 PERIOD = 15
+#: When all goes well, a pool has recovered within this time (s), ...
+RECOVERS_WITHIN = 900
+#: ... and stays so: for longer (s) than anything could still be under way.
+RESTS_FOR = 180
 
 
 class Days:
@@ -29,17 +34,18 @@ class Days:
             if second % PERIOD == 0:
                 self.length = self.random.choice([1, 4, 20, 60])
                 self.load = self.random.choice([0.0, 0.0, 0.0, 0.1, 0.4])
+            self.world.behaviour = self.behaviour()
             self.world.advance(1.0)
             self.work()
+            if self.happens(self.evil):
+                self.trouble()
+            if not self.happens(self.evil):
+                self.world.look_if_due()
             for worker in self.world.up:
                 if not self.happens(self.evil):
                     self.world.report(worker)
                 if not self.happens(self.evil):
                     self.world.obey(worker)
-            if self.happens(self.evil):
-                self.trouble()
-            if self.world.book.next_at <= self.world.now:
-                self.world.evaluate(self.behaviour())
             if self.world.wronged:
                 return
 
@@ -72,13 +78,13 @@ class Days:
         settled = [w for w in world.workers if not world.to_stop(w)]
         if settled and self.happens(0.1):
             world.replace(random.choice(settled), random.choice([0.0, 1.0, STOPS_LATE]))
-        if (world.numbered or not world.under_way) and self.happens(0.05):
+        if (world.numbered or not world.unsettled) and self.happens(0.05):
             world.scale_by_hand(random.randint(0, 6))
         if self.happens(0.05):
             world.limit = random.choice([None, 0, 1, 2, 3])
             world.says_limit = self.happens(0.5)
         # Not while nobody could know of a change of ours that is under way, and tell.
-        if (not world.under_way or world.remembered) and self.happens(0.03):
+        if (not world.unsettled or world.remembered) and self.happens(0.03):
             world.lose_ledger()
         if self.happens(0.1) or not world.countable:
             world.countable = not world.countable
@@ -105,13 +111,18 @@ def assert_it_recovers(world: World) -> None:
     world.limit = None
     for worker in world.up:
         worker.mute = False
-    for _ in range(900):
+    rested = seconds = 0
+    while rested < RESTS_FOR and seconds < RECOVERS_WITHIN + world.pauses_for:
         world.work(length=1)
         world.second()
+        seconds += 1
+        rested = rested + 1 if world.at_rest else 0
     assert not world.wronged
-    assert not world.ready, world.book.state
-    assert not world.later, world.book.state
+    assert not world.ready, world.store.state
+    assert not world.later, world.store.state
     assert not any(w.running or w.scheduled for w in world.workers)
-    assert world.target == world.minimum == len(world.workers), world.book.state
-    assert not world.book.cordon
-    assert not world.book.due
+    assert world.target == world.least, world.store.state
+    assert world.minimum == len(world.workers), world.store.state
+    assert not world.store.state.get(f"{POOL}/cordon")
+    assert not world.store.state.get(f"{POOL}/leave")
+    assert not world.store.due

@@ -190,9 +190,9 @@ TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase
 TestUnorderedPool.settings = budget
-TestZeroPool = ZeroPoolMachine.TestCase
+TestZeroPool = pytest.mark.slow(ZeroPoolMachine.TestCase)
 TestZeroPool.settings = budget
-TestAnyPool = AnyPoolMachine.TestCase
+TestAnyPool = pytest.mark.slow(AnyPoolMachine.TestCase)
 TestAnyPool.settings = budget
 
 
@@ -228,7 +228,7 @@ def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
     assert world.target == 1
     world.workers.clear()
     world.ready = 0
-    world.book.add("finished", 1)
+    world.publisher.finished(1, world.now)
     for _ in range(300):
         world.second()
     assert world.target == 0
@@ -271,7 +271,7 @@ def busy_crew(size: int, at_work: int) -> World:
     for worker in sorted(world.up, key=lambda w: w.name)[:at_work]:
         world.take(worker)
     world.ready = 0
-    world.book.add("finished", 4 * size - at_work)
+    world.publisher.finished(4 * size - at_work, world.now)
     return world
 
 
@@ -327,7 +327,7 @@ def test_a_worker_that_cannot_reach_the_ledger_is_not_fired_at_work() -> None:
     """It was never heard of, and takes tasks."""
     world = busy_crew(2, at_work=0)
     for worker in world.workers:
-        world.book.presences.pop(worker.id, None)
+        world.store.workers.pop(worker.id, None)
         worker.mute = True
     world.ready = 4
     live(world, 600)

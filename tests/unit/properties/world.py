@@ -1,35 +1,30 @@
-"""The world around a scaler, in memory: workers, platform, broker and ledger, and the time.
+"""The world around a scaler, in memory: workers, platform and broker, and the time.
 
-The scaler is the real one. Workers hear of a cordon some time after it was drawn, the platform
-stops workers some time after it was asked to, answers get lost, counts fail, scalers die.
+Scaler and ledger are the real ones, the latter in memory. Workers hear of a cordon some time after
+it was drawn, the platform stops workers some time after it was asked to, answers get lost, counts
+fail, scalers die.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from celery_middle_management.brokers.base import Broker, CountFailed
-from celery_middle_management.core.cordon import Cordon, Orders
-from celery_middle_management.core.demand import Backlog, Held, bucket_of
+from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.core.presence import Presence
-from celery_middle_management.core.timing import EVALUATION_GAP, IMMINENT, LOCK_SECONDS
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
-from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
-from celery_middle_management.ledger.model import Changes, Lease, Snapshot, millis
+from celery_middle_management.ledger.memory import Store
+from celery_middle_management.ledger.model import Lease
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
 
-POOL = "worker"
-QUEUE = "celery"
-#: What the ledger tells of changes that may still take effect.
-SENT = (f"{POOL}/fire", f"{POOL}/hire")
+from .processes import POOL, QUEUE, Died, Process, Publisher, Worker
+
 MAXIMUM = 4
 CALL_INTERVAL = 10.0
 COUNT_INTERVAL = 60.0
@@ -46,10 +41,6 @@ FROM_ZERO = Traits(
     number=lambda name: int(name.rpartition("-")[2]) + 1,
     name=lambda pool, number: f"{pool}-{number - 1}",
 )
-
-
-class Died(Exception):
-    """The scaler's process was killed just here."""
 
 
 @dataclass(frozen=True)
@@ -71,174 +62,22 @@ class Behaviour:
 WELL = Behaviour()
 
 
-@dataclass
-class Memory:
-    """What a process has heard of changes under way, to tell it anew should Redis lose its data."""
-
-    flushes: int = 0
-    sent: dict[str, str] = field(default_factory=dict)
-
-    def tell(self, book: Book) -> None:
-        """A report: it tells, and learns."""
-        if self.flushes != book.flushes:
-            book.hear({n: s for n, s in self.sent.items() if json.loads(s)["until"] > book.now})
-        self.flushes = book.flushes
-        self.sent = {n: book.state[n] for n in SENT if n in book.state}
-
-
-@dataclass
-class Worker:
-    """A worker process as it really is."""
-
-    id: str
-    name: str
-    started: float
-    up: bool = False
-    since: float = 0.0
-    consuming: bool = False
-    running: int = 0
-    #: Due times of the scheduled tasks that it holds.
-    scheduled: list[float] = field(default_factory=list)
-    #: Redis does not hear of it.
-    mute: bool = False
-    #: Redis has heard of it before.
-    known: bool = False
-    #: When (s) it was asked to stop.
-    stopped_at: float | None = None
-    memory: Memory = field(default_factory=Memory)
-    traits: Traits = DOTTED
-
-    def __post_init__(self) -> None:
-        self.orders = Orders(self.name, self.started, self.traits)
-
-    def presence(self, now: float) -> Presence:
-        cordon = self.orders.cordon(now)
-        confirms = cordon and not self.consuming
-        scheduled = len(self.scheduled)
-        return Presence(
-            id=self.id,
-            name=self.name,
-            pool=POOL,
-            since=self.since,
-            seen=now,
-            stopped=cordon.at if confirms else 0.0,
-            closing=self.stopped_at is not None,
-            busy=self.running + sum(due - now < IMMINENT for due in self.scheduled),
-            queues=(QUEUE,),
-            held={QUEUE: Held(0, self.running, scheduled, self.running + scheduled)},
-            due={QUEUE: Counter(bucket_of(due, now) for due in self.scheduled)},
-        )
-
-
-class Book:
-    """The ledger: what Redis would hold, and when the next evaluation is due."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.state: dict[str, str] = {}
-        self.due = Counter[int]()
-        self.presences: dict[str, Presence] = {}
-        self.next_at = self.now
-        #: The scaler dies instead of writing so many steps and one; None: it lives.
-        self.dies_after: int | None = None
-        #: How often Redis has lost its data.
-        self.flushes = 0
-
-    def add(self, entry: str, tasks: int) -> None:
-        """Tasks were told of."""
-        self._increment(f"{POOL}/{entry}", tasks)
-        self.told()
-        if entry == "published" and self.state.get(f"{POOL}/quantity") == "0":
-            blocked_until = float(self.state.get("blocked_until", 0)) / 1000
-            self.next_at = min(self.next_at, max(self.now, blocked_until))
-
-    def told(self) -> None:
-        """There is news that an evaluation must follow."""
-        self._increment("seq", 1)
-        evaluated = float(self.state.get("evaluated_at", 0)) / 1000
-        self.next_at = min(self.next_at, max(self.now, evaluated + EVALUATION_GAP))
-
-    def met(self, presence: Presence) -> None:
-        """A worker has said what it holds."""
-        if presence.id not in self.presences:
-            self.next_at = self.now
-        self.presences[presence.id] = presence
-
-    def left(self, worker_id: str) -> None:
-        """A worker has said goodbye."""
-        if self.presences.pop(worker_id, None) is not None:
-            self.next_at = self.now
-
-    def flush(self) -> None:
-        """Redis loses its data."""
-        self.state.clear()
-        self.due.clear()
-        self.presences.clear()
-        self.next_at = self.now
-        self.flushes += 1
-
-    def hear(self, sent: Mapping[str, str]) -> None:
-        """Somebody remembers what was sent before Redis lost its data."""
-        for name, told in sent.items():
-            one, other = json.loads(told), json.loads(self.state.get(name, told))
-            both = {"to": min(one["to"], other["to"]), "until": max(one["until"], other["until"])}
-            done = one.get("done", False) and other.get("done", False)
-            self.state[name] = json.dumps({**both, "done": done})
-            cordon = self.cordon
-            if cordon.above is None or cordon.above > one["to"]:
-                cordon = replace(cordon, above=one["to"], at=self.now)
-                self.state[f"{POOL}/cordon"] = pack_cordon(cordon)
-            self.told()
-
-    @property
-    def cordon(self) -> Cordon:
-        return unpack_cordon(self.state.get(f"{POOL}/cordon"))
-
-    def snapshot(self) -> Snapshot:
-        due = {POOL: dict(self.due)}
-        presences = tuple(self.presences.values())
-        return Snapshot(self.now, dict(self.state), due, presences, {QUEUE: self.now})
-
-    def commit(
-        self,
-        lease: Lease,
-        changes: Changes,
-        seq: str = "",
-        next_in: float | None = None,
-    ) -> Lease:
-        if self.dies_after == 0:
-            raise Died
-        if self.dies_after is not None:
-            self.dies_after -= 1
-        for name in changes.unset:
-            self.state.pop(name, None)
-        self.state |= changes.set
-        for name, tasks in changes.add.items():
-            self._increment(name, tasks)
-        for name, tasks in changes.due.items():
-            self.due[int(name.rpartition("/")[2])] += tasks
-        self.due = +self.due
-        for worker_id in changes.gone:
-            self.presences.pop(worker_id, None)
-        if next_in is not None:
-            self.next_at = self.now + next_in
-            if self.state.get("seq", "0") != seq:
-                self.next_at = min(self.next_at, self.now + EVALUATION_GAP)
-        return lease
-
-    def _increment(self, name: str, by: int) -> None:
-        self.state[name] = str(int(self.state.get(name, 0)) + by)
-
-
 class World(Platform, Broker):
     """All there is, as it really is; *numbered* dynos are stopped from the highest number down."""
 
+    #: Whether workers are hired one by one.
+    hires_singly = False
+    #: After workers that crashed, nobody is hired for so long (s) at most.
+    pauses_for = 0.0
+
     def __init__(self, minimum: int, numbered: bool, traits: Traits = DOTTED) -> None:
-        pool = Pool(POOL, (QUEUE,), minimum, MAXIMUM, jobs_per_worker=4)
+        pool = Pool(POOL, (QUEUE,), minimum, MAXIMUM, jobs_per_worker=4, one_off=self.hires_singly)
         self.minimum = minimum
         self.numbered = numbered
         self.traits = traits
-        self.book = Book()
+        self.now = 1000.0
+        self.store = Store(lambda: self.now)
+        #: How evaluations go from now on.
         self.behaviour = WELL
         self.workers: list[Worker] = []
         #: Messages in the queue, and those in it that bear a due time.
@@ -261,10 +100,7 @@ class World(Platform, Broker):
         self.asked_to: list[int] = []
         self._born = 0
         self._changed_at = 0.0
-        self._locked_until = 0.0
-        #: Of the process that evaluates.
-        self._memory = Memory()
-        settings = Settings(
+        self._settings = Settings(
             platform="played",
             pools=(pool,),
             redis_url=Secret(""),
@@ -274,45 +110,81 @@ class World(Platform, Broker):
             drain_timeout=None,
             heroku=None,
         )
-        self._settings = settings
-        self._ports = Ports(
-            self.book, self, self, Queues((QUEUE,)), clock=lambda: self.now, warn=lambda *_: None
-        )
-        self._settle(minimum, fire=False)
+        self.publisher = self._new_publisher()
+        self._settle(self.least, fire=False)
 
     @property
-    def now(self) -> float:
-        return self.book.now
+    def unsettled(self) -> bool:
+        """Whether a change of ours is under way."""
+        return bool(self.under_way)
 
-    # -- the scaler
+    @property
+    def formation(self) -> list[Worker]:
+        """Those that the quantity is of."""
+        return self.workers
+
+    @property
+    def least(self) -> int:
+        """What the quantity is when there is nothing to do."""
+        return self.minimum
+
+    # -- the ledger, and who evaluates
+
+    def look(self) -> None:
+        """The publisher tells what it has to tell, and evaluates if that is due."""
+        reply = self.publisher.look(self.now)
+        self._evaluate(self.publisher, reply.lease)
+
+    def look_if_due(self) -> None:
+        """The publisher does so where it has something to tell, or was asked to."""
+        if self.publisher.batch or self.publisher.ask_at <= self.now:
+            self.look()
 
     def evaluate(self, behaviour: Behaviour = WELL) -> None:
-        """One evaluation, unless a dead scaler has the lock."""
-        if self.now < self._locked_until:
-            return
+        """One evaluation, unless there was one just now or a dead scaler has the lock."""
         self.behaviour = behaviour
-        self._memory.tell(self.book)
-        self.book.dies_after = behaviour.dies_after
+        self.publisher.unplaced(self.now)
+        self.look()
+
+    def _evaluate(self, process: Process, lease: Lease | None) -> None:
+        if lease is None:
+            return
+        ledger = process.ledger
+        ledger.dies_after = self.behaviour.dies_after
+        ports = Ports(
+            *(ledger, self, self),
+            Queues((QUEUE,)),
+            clock=self.store.clock,
+            born=self.store.clock(),
+            warn=lambda *_: None,
+        )
         try:
-            Evaluation(Lease("", self.now), self._settings, self._ports).run()
-            self._memory.tell(self.book)
+            Evaluation(lease, self._settings, ports).run()
         except Died:
-            self._locked_until = self.now + LOCK_SECONDS
-            self._memory = Memory()
+            self._die(process)
         finally:
-            self.book.dies_after = None
+            ledger.dies_after = None
+
+    def _die(self, process: Process) -> None:
+        """With all that it knew and had not told."""
+        if process is self.publisher:
+            self.publisher = self._new_publisher()
+        elif isinstance(process, Worker) and not process.ended:
+            self.crash(process)
+
+    def _new_publisher(self) -> Publisher:
+        return Publisher(self._settings, self.store)
 
     @property
     def remembered(self) -> bool:
         """Whether some know all that is under way, so that one of them lives to tell."""
-        now = {n: self.book.state[n] for n in SENT if n in self.book.state}
-        heard = [w.memory for w in self.up if not w.mute and not self.to_stop(w)]
-        return sum(memory.sent == now for memory in [self._memory, *heard]) > 1
+        sent = json.loads(self.store.state.get("sent", "{}"))
+        heard = [w for w in self.up if not w.mute and not self.to_stop(w)]
+        return sum(p.ledger.remembered == sent for p in (self.publisher, *heard)) > 1
 
     def lose_ledger(self) -> None:
         """Everybody finds it empty; who had lost it is heard of again."""
-        self.book.flush()
-        self._locked_until = 0.0
+        self.store.flush()
         for worker in self.up:
             worker.mute = False
 
@@ -334,7 +206,7 @@ class World(Platform, Broker):
 
     def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
         self._answer()
-        return {POOL: [w.name for w in self.workers if w.stopped_at is None]}
+        return {POOL: [w.name for w in self.formation if w.stopped_at is None]}
 
     def scale(
         self, quantities: Mapping[str, int], deadline: float
@@ -363,7 +235,7 @@ class World(Platform, Broker):
             raise PlatformError("no answer")
 
     def _judge(self, quantity: int) -> None:
-        if not self.minimum <= quantity <= MAXIMUM:
+        if not self.least <= quantity <= MAXIMUM:
             self.wronged.append(f"set to {quantity}")
         if quantity < self.target and self.counted_at[-1:] != [self.now]:
             self.wronged.append("fired without a fresh count")
@@ -377,7 +249,7 @@ class World(Platform, Broker):
 
     def _settle(self, quantity: int, *, fire: bool, stop_after: float = 0.0) -> None:
         self.target = quantity
-        staying = [w for w in self.workers if not self.to_stop(w)]
+        staying = [w for w in self.formation if not self.to_stop(w)]
         for worker in self._stopped_first(staying)[: max(len(staying) - quantity, 0)]:
             self.stops.append((self.now + stop_after, worker, fire))
         taken = {w.name for w in staying}
@@ -414,7 +286,7 @@ class World(Platform, Broker):
             name = f"{POOL}.{self._born}"
         elif not self.numbered:
             name = f"{POOL}-{self._born % 5}aaaaaa-{self._born:05}"
-        self.workers.append(Worker(str(self._born), name, self.now, traits=self.traits))
+        self.workers.append(Worker(self._settings, self.store, str(self._born), name, self.traits))
 
     def _ask_to_stop(self, worker: Worker, fire: bool) -> None:
         if worker.running and fire:
@@ -425,11 +297,13 @@ class World(Platform, Broker):
 
     def _end(self, worker: Worker, goodbye: bool) -> None:
         self.workers.remove(worker)
+        worker.ended = True
         self.stops = [stop for stop in self.stops if stop[1] is not worker]
         self.ready += worker.running
         self._give_back(worker)
         if goodbye and not worker.mute:
-            self.book.left(worker.id)
+            reply = worker.tell(worker.id, leaving=True)
+            self._evaluate(worker, reply.lease)
 
     def _give_back(self, worker: Worker) -> None:
         self.later += worker.scheduled
@@ -440,15 +314,13 @@ class World(Platform, Broker):
     def publish(self, tasks: int, told: bool = True) -> None:
         self.ready += tasks
         if told:
-            self.book.add("published", tasks)
+            self.publisher.published(tasks, self.now)
 
     def schedule(self, tasks: int, seconds: float, told: bool = True) -> None:
         due = self.now + seconds
         self.later += [due] * tasks
         if told:
-            self.book.due[bucket_of(due, self.now)] += tasks
-            self.book.state[f"{POOL}/scheduled_at"] = str(millis(self.now))
-            self.book.told()
+            self.publisher.published(tasks, self.now, due)
 
     def revoke(self, index: int) -> None:
         """A scheduled task is thrown away, and nobody tells."""
@@ -470,7 +342,7 @@ class World(Platform, Broker):
     def finish(self, worker: Worker, told: bool = True) -> None:
         worker.running -= 1
         if told:
-            self.book.add("finished", 1)
+            worker.finished(self.now)
 
     # -- workers
 
@@ -479,19 +351,24 @@ class World(Platform, Broker):
         return [w for w in self.workers if w.up]
 
     def report(self, worker: Worker) -> None:
-        if not worker.mute:
-            lost = worker.known and worker.memory.flushes != self.book.flushes
-            worker.memory.tell(self.book)
-            self.book.met(worker.presence(self.now))
-            worker.orders.hear(self.book.cordon, self.now, lost=lost)
-            worker.known = True
+        """A worker tells, hears, and evaluates if that is due."""
+        if not worker.mute and not worker.ended:
+            reply = worker.report(self.now)
+            self._evaluate(worker, reply.lease)
 
     def obey(self, worker: Worker) -> None:
         """It consumes or not, and while it is cordoned gives back what is due later."""
+        worker.begun = True
         worker.consuming = not worker.orders.cordon(self.now) and worker.stopped_at is None
         if not worker.consuming:
-            self.later += [due for due in worker.scheduled if due - self.now >= IMMINENT]
-            worker.scheduled = [due for due in worker.scheduled if due - self.now < IMMINENT]
+            self.later += [due for due in worker.scheduled if due - self.now >= DOTTED.imminent]
+            worker.scheduled = [due for due in worker.scheduled if due - self.now < DOTTED.imminent]
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to do, and nobody who does not have to be there."""
+        idle = not any(w.running or w.scheduled for w in self.workers)
+        return idle and not (self.ready or self.later) and len(self.workers) == self.minimum
 
     def come_up(self, worker: Worker) -> None:
         """It is heard of, and hears of its cordon, before it begins to consume."""
@@ -506,7 +383,7 @@ class World(Platform, Broker):
 
     def advance(self, seconds: float) -> None:
         """Time passes, and the platform does what it was asked to do."""
-        self.book.now += seconds
+        self.now += seconds
         changes = [c for c in self.under_way if c[0] <= self.now]
         self.under_way = [c for c in self.under_way if c[0] > self.now]
         for worker in self.workers:
@@ -520,6 +397,8 @@ class World(Platform, Broker):
         for _, worker, fire in stops:
             self._ask_to_stop(worker, fire)
         for worker in list(self.workers):
+            if worker.ended:
+                continue
             asked = worker.stopped_at
             if asked is not None and (not worker.running or self.now - asked >= KILL_AFTER):
                 self._end(worker, goodbye=not worker.running)
@@ -535,9 +414,9 @@ class World(Platform, Broker):
 
     def second(self, behaviour: Behaviour = WELL) -> None:
         """Every worker reports and obeys, and an evaluation is made if it is due."""
+        self.behaviour = behaviour
         self.advance(1.0)
+        self.look_if_due()
         for worker in self.up:
             self.report(worker)
             self.obey(worker)
-        if self.book.next_at <= self.now:
-            self.evaluate(behaviour)

@@ -1,4 +1,4 @@
-/* Preloaded into a redis-server: its clock is the machine's plus the offset (s) in a file. */
+/* Preloaded into a redis-server: its clock is the machine's plus the offset (us) in a file. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@ static volatile const long *offset;
 
 __attribute__((constructor)) static void open_offset(void)
 {
-    const char *path = getenv("CHAOS_CLOCK");
+    const char *path = getenv("REDIS_CLOCK");
     int file = path ? open(path, O_RDONLY) : -1;
     if (file < 0)
         return;
@@ -24,7 +24,10 @@ __attribute__((constructor)) static void open_offset(void)
 int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
     int result = syscall(SYS_gettimeofday, now, zone);
-    if (offset && now)
-        now->tv_sec += *offset;
+    if (offset && now) {
+        long time = now->tv_sec * 1000000L + now->tv_usec + *offset;
+        now->tv_sec = time / 1000000L;
+        now->tv_usec = time % 1000000L;
+    }
     return result;
 }

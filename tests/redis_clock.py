@@ -16,15 +16,16 @@ from pathlib import Path
 
 from celery_middle_management.demo.redis_server import RedisServer, find_redis_server
 
-SOURCE = Path(__file__).with_name("clock.c")
+SOURCE = Path(__file__).with_suffix(".c")
 _OFFSET = struct.Struct("l")
 
 
-class Clock:
+class RedisClock:
     """The clock of one Redis server; *directory* is for its files."""
 
     def __init__(self, directory: Path) -> None:
-        self.offset = 0
+        #: How far (s) it is ahead of this machine's; behind, if negative.
+        self.offset = 0.0
         self._directory = directory
         self._file = directory / "clock"
         self._file.write_bytes(_OFFSET.pack(0))
@@ -34,11 +35,11 @@ class Clock:
         """Whether there is a compiler for it."""
         return shutil.which("cc") is not None
 
-    def step(self, offset: int) -> None:
-        """From now on it is so far (s) ahead of this machine's; behind, if negative."""
-        self.offset = offset
+    def step(self, seconds: float) -> None:
+        """Step it so far forth; back, if negative."""
+        self.offset += seconds
         with self._file.open("r+b") as file:
-            file.write(_OFFSET.pack(offset))
+            file.write(_OFFSET.pack(round(self.offset * 1e6)))
 
     def server(self) -> RedisServer:
         """A Redis server that lives by it."""
@@ -49,7 +50,7 @@ class Clock:
         subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", library, SOURCE], check=True)
         wrapped.parent.mkdir(exist_ok=True)
         preload = (
-            f"LD_PRELOAD={shlex.quote(str(library))} CHAOS_CLOCK={shlex.quote(str(self._file))}"
+            f"LD_PRELOAD={shlex.quote(str(library))} REDIS_CLOCK={shlex.quote(str(self._file))}"
         )
         wrapped.write_text(f'#!/bin/sh\n{preload} exec {shlex.quote(binary)} "$@"\n')
         wrapped.chmod(0o755)

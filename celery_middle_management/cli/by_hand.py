@@ -1,0 +1,111 @@
+"""``celery mm pause``, ``resume``, ``hire`` and ``fire``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+from celery.bin.base import CeleryCommand
+
+from celery_middle_management.cli.common import CouldNot, json_option, line, runtime_of_context
+from celery_middle_management.cli.duration import Duration
+
+if TYPE_CHECKING:
+    from celery_middle_management.core.pools import Pool
+    from celery_middle_management.runtime import Runtime
+
+_FOR = "such as 90s, 10m, 2h, 1d"
+_number = click.argument("number", type=click.IntRange(min=1))
+_pool = click.argument("pool", required=False)
+_for_a_while = click.option(
+    "--for", "lasts", type=Duration(), default="10m", help=f"{_FOR}; default: 10m."
+)
+
+
+@click.command(cls=CeleryCommand)
+@click.option("--for", "lasts", type=Duration(), help=f"{_FOR}; default: until `mm resume`.")
+@click.option("--hires", is_flag=True, help="Pause hires alone.")
+@click.option("--fires", is_flag=True, help="Pause fires alone.")
+@json_option
+@click.pass_context
+def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_json: bool) -> None:
+    """Hire and fire nobody, of any pool. Who drains is called back."""
+    from celery_middle_management import by_hand
+
+    # Both or none named: both.
+    which = {"hires": hires or not fires, "fires": fires or not hires}
+    _done(ctx, as_json, lambda run: by_hand.pause(run.ledger(), by_hand.me(), lasts=lasts, **which))
+
+
+@click.command(cls=CeleryCommand)
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, as_json: bool) -> None:
+    """Take back every pause, and whatever was hired or fired by hand."""
+    from celery_middle_management import by_hand
+
+    _done(ctx, as_json, lambda run: by_hand.resume(run.settings, run.ledger(), by_hand.me()))
+
+
+@click.command(cls=CeleryCommand)
+@_number
+@_pool
+@_for_a_while
+@json_option
+@click.pass_context
+def hire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
+    """Have NUMBER workers more than there are, for a while, within max_workers."""
+    _ask(ctx, number, pool, lasts, as_json)
+
+
+@click.command(cls=CeleryCommand)
+@_number
+@_pool
+@_for_a_while
+@json_option
+@click.pass_context
+def fire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
+    """Have NUMBER workers fewer than there are, for a while, within min_workers.
+
+    They finish what they run before, as always.
+    """
+    _ask(ctx, -number, pool, lasts, as_json)
+
+
+def _ask(ctx: click.Context, more: int, pool: str | None, lasts: float, as_json: bool) -> None:
+    from celery_middle_management import by_hand
+
+    def ask(run: Runtime) -> dict[str, Any]:
+        return by_hand.ask_for(run.ledger(), _named(ctx, run, pool), more, by_hand.me(), lasts)
+
+    _done(ctx, as_json, ask)
+
+
+def _named(ctx: click.Context, runtime: Runtime, name: str | None) -> Pool:
+    pools = {pool.name: pool for pool in runtime.settings.pools}
+    if name is None and len(pools) == 1:
+        return next(iter(pools.values()))
+    if name not in pools:
+        what = "the pool is missing" if name is None else f"there is no pool {name!r}"
+        raise click.UsageError(f"{what}; allowed: {', '.join(map(repr, pools))}", ctx)
+    return pools[name]
+
+
+def _done(ctx: click.Context, as_json: bool, ask: Callable[[Runtime], dict[str, Any]]) -> None:
+    """Write it down, have it looked at, and say so."""
+    import redis
+
+    from celery_middle_management.by_hand import NotDone
+    from celery_middle_management.cli.log import told
+
+    runtime = runtime_of_context(ctx)
+    try:
+        entry = ask(runtime)
+    except NotDone as error:
+        raise CouldNot(line(error)) from None
+    except (redis.RedisError, OSError) as error:
+        raise CouldNot(f"Redis could not be written: {line(error)}") from None
+    click.echo(json.dumps(entry, indent=2) if as_json else told(entry))
+    runtime.have_it_looked_at()

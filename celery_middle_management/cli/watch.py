@@ -1,0 +1,60 @@
+"""``celery mm status --watch``: shown anew, until Ctrl-C or until nothing is left to do."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from click import ClickException
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from celery_middle_management.cli.status_screen import status_screen
+
+#: Seconds between two looks.
+INTERVAL = 2.0
+
+Document = Mapping[str, Any]
+
+
+def watch_status(
+    status: Callable[[], Document], until: Callable[[Document], bool], *, no_color: bool
+) -> None:
+    """Show what *status* returns until Ctrl-C or *until* is true of it.
+
+    Also when it could not be had for a while.
+    """
+    console = Console(no_color=no_color or None)
+    last: RenderableType = ""
+    # Noted, that it interrupts nothing at a bad moment, where it may be lost.
+    interrupts: list[int] = []
+
+    def shown(show: Callable[[RenderableType], None]) -> None:
+        nonlocal last
+        over = False
+        while not (over or interrupts):
+            try:
+                document = status()
+            except ClickException as error:
+                last = Text(f"WRONG  {error.message}\n", style="bold red")
+            else:
+                last, over = status_screen(document), until(document)
+            show(last)
+            again = time.monotonic() + INTERVAL
+            while not (over or interrupts) and time.monotonic() < again:
+                time.sleep(0.1)
+
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        if not console.is_terminal:
+            shown(lambda picture: console.print(picture, end=""))
+            return
+        with Live(console=console, auto_refresh=False, screen=True) as live:
+            shown(lambda picture: live.update(picture, refresh=True))
+        # The screen that it was on is gone.
+        console.print(last, end="")
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,37 @@
+"""Django's system check of our settings: ``manage.py check`` fails where they are wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.exceptions import ImproperlyConfigured
+from django.core import checks
+
+from celery_middle_management.agents.celery_internals import active_apps, configured
+from celery_middle_management.settings.reading import read_settings
+
+_HINT = "Where nothing is to be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
+_ID = "celery_middle_management.E001"
+
+
+def register() -> None:
+    """Have Django make the check with its own."""
+    checks.register(check_settings)
+
+
+def check_settings(**_: Any) -> list[checks.CheckMessage]:
+    """An error for each app of the process whose settings are wrong."""
+    wrong = filter(None, map(_wrong, active_apps()))
+    return [checks.Error(message, hint=_HINT, id=_ID) for message in wrong]
+
+
+def _wrong(app: Any) -> str | None:
+    try:
+        # As in tests: nothing is published, so nothing is managed.
+        if app.conf.task_always_eager or str(app.conf.broker_url).startswith("memory:"):
+            return None
+        read_settings(app)
+    except Exception as error:  # noqa: BLE001 - if not ours, Celery tells where it needs it
+        ours = isinstance(error, ImproperlyConfigured) and configured(app)
+        return str(error) if ours else None
+    return None

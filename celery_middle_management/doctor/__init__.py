@@ -1,0 +1,6 @@
+"""Looks for what is wrong in an installation, and says how to mend it. Changes nothing."""
+
+from celery_middle_management.doctor.examination import examine
+from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
+
+__all__ = ["FAILURE", "OK", "WARNING", "Finding", "examine"]

@@ -1,0 +1,66 @@
+"""All checks, in the order in which they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import redis
+
+from celery_middle_management.doctor import (
+    ledger_checks,
+    platform_checks,
+    queue_checks,
+    settings_checks,
+    worker_checks,
+)
+from celery_middle_management.doctor.finding import FAILURE, Finding
+from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.platforms import PlatformError
+
+CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+    ledger_checks.redis_answers,
+    ledger_checks.redis_is_new_enough,
+    ledger_checks.redis_evicts_nothing,
+    ledger_checks.connections_suffice,
+    ledger_checks.clocks_agree,
+    platform_checks.heroku_answers,
+    platform_checks.key_may_scale,
+    platform_checks.process_types_exist,
+    platform_checks.dynos_can_be_many,
+    settings_checks.tasks_are_published,
+    settings_checks.changes_are_made,
+    settings_checks.nobody_has_paused,
+    settings_checks.draining_has_no_end,
+    settings_checks.nothing_goes_wrong,
+    queue_checks.queues_can_be_counted,
+    queue_checks.queues_are_served,
+    queue_checks.workers_consume_their_queues,
+    queue_checks.publishers_have_the_package,
+    queue_checks.redeliveries_wait_for_etas,
+    worker_checks.minimum_is_kept,
+    worker_checks.somebody_wakes_the_pool,
+    worker_checks.beat_stays,
+    worker_checks.processes_agree,
+    worker_checks.workers_are_of_a_pool,
+    worker_checks.sigterm_is_warm,
+    worker_checks.long_tasks_survive_deploys,
+    worker_checks.processes_are_fixed,
+    worker_checks.prefetch_is_bounded,
+)
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    """What each check finds. Never raises for what Redis or the platform does not answer.
+
+    Where one of them failed once, what else rests on it is left out: it has been told.
+    """
+    for check in CHECKS:
+        told = (patient.redis_trouble, patient.platform_trouble)
+        try:
+            yield from list(check(patient))
+        except (redis.RedisError, OSError, PlatformError) as error:
+            if error in told:
+                continue
+            if not isinstance(error, PlatformError):
+                patient.redis_trouble = error
+            yield Finding(check.__name__.replace("_", "-"), FAILURE, str(error))

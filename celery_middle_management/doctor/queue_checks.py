@@ -1,0 +1,145 @@
+"""The broker's queues, and who serves them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from celery_middle_management.brokers.base import CountFailed
+from celery_middle_management.brokers.redis import RedisBroker
+from celery_middle_management.core.headers import HEADER
+from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
+from celery_middle_management.doctor.patient import Patient
+
+#: So many messages of each list are looked at.
+_SAMPLE = 50
+
+
+def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
+    """Whether the broker tells how much waits in each queue."""
+    queues = sorted({q for queues in patient.queues.values() for q in queues})
+    try:
+        counted = patient.broker.backlogs(queues, {})
+    except CountFailed as error:
+        yield Finding("count", FAILURE, str(error), "nothing is fired until the broker answers")
+        return
+    failed = {q: found for q, found in counted.items() if isinstance(found, CountFailed)}
+    for why in failed.values():
+        yield Finding("count", FAILURE, str(why), "nobody of its pool is fired until it can be")
+    if not failed:
+        yield Finding("count", OK, "every queue can be counted")
+
+
+def queues_are_served(patient: Patient) -> Iterator[Finding]:
+    """Whether each queue that is used has a pool."""
+    used = {*patient.declared, *patient.snapshot.queues}
+    stray = sorted(queue for queue in used if patient.settings.pool_for(queue) is None)
+    if stray:
+        yield Finding(
+            "queues",
+            FAILURE,
+            f"no pool serves {_list(stray)}: nobody is hired for their tasks",
+            "name them in middle_management_pools, or have a pool without queues, which serves "
+            "all that no other names",
+        )
+    else:
+        yield Finding("queues", OK, "every queue has a pool")
+
+
+def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
+    """Whether the workers of each pool take from its queues, and from no other's."""
+    found = False
+    for pool in patient.settings.pools:
+        consumed = _consumed(patient, pool.name)
+        if consumed is None:
+            continue
+        missing = sorted({*patient.queues[pool.name]} - consumed)
+        foreign = sorted(q for q in consumed if patient.settings.pool_name(q) != pool.name)
+        if missing:
+            found = True
+            yield Finding(
+                "consumers",
+                FAILURE,
+                f"workers of {pool.name} do not consume {_list(missing)}, which the pool serves: "
+                "they are hired for tasks that they never take",
+                f"start them with -Q {','.join(sorted(patient.queues[pool.name]))}, or give these "
+                "queues to another pool in middle_management_pools",
+            )
+        if foreign:
+            found = True
+            yield Finding(
+                "consumers",
+                WARNING,
+                f"workers of {pool.name} consume {_list(foreign)}, for which it is not hired",
+                "name these queues in the pool's `queues`, or leave them out of its -Q",
+            )
+    if not found:
+        yield Finding("consumers", OK, "workers consume the queues of their pools")
+
+
+def _consumed(patient: Patient, pool: str) -> set[str] | None:
+    """By what its workers say; else by how they are started; None where neither is known."""
+    live = [p for p in patient.snapshot.crew(pool) if p.queues and not p.closing]
+    if live:
+        return {queue for presence in live for queue in presence.queues}
+    command = patient.commands.get(pool)
+    if command is None:
+        return None
+    # Without -Q, a worker consumes what the app declares.
+    return {*(command.queues or patient.declared)}
+
+
+def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
+    """Whether tasks wait that nobody told of, for their publisher lacks the package."""
+    if not isinstance(patient.broker, RedisBroker):
+        return
+    unstamped = []
+    for queue in sorted({q for queues in patient.queues.values() for q in queues}):
+        if any(not _stamped(text) for text in patient.broker.sample(queue, _SAMPLE)):
+            unstamped.append(queue)
+    if unstamped:
+        yield Finding(
+            "publishers",
+            WARNING,
+            f"in {_list(unstamped)} wait tasks whose publisher does not have this package, or has "
+            "it switched off: they are found by counts alone, up to a minute late",
+            "import celery_middle_management wherever tasks are published, and enable it there",
+        )
+    else:
+        yield Finding("publishers", OK, "the tasks that wait were all told of by their publishers")
+
+
+def _stamped(message: str) -> bool:
+    try:
+        headers = json.loads(message).get("headers") or {}
+    except (ValueError, AttributeError):
+        return True  # no task
+    return HEADER in headers or "task" not in headers
+
+
+def redeliveries_wait_for_etas(patient: Patient) -> Iterator[Finding]:
+    """Whether Redis gives a scheduled task to a second worker before it is due."""
+    if not isinstance(patient.broker, RedisBroker):
+        return
+    timeout = patient.broker.visibility_timeout
+    ahead = [
+        bucket - patient.snapshot.now for due in patient.snapshot.due.values() for bucket in due
+    ]
+    furthest = max(ahead, default=0.0)
+    if furthest > timeout:
+        yield Finding(
+            "visibility-timeout",
+            WARNING,
+            f"a task is scheduled {furthest / 3600:.1f} h ahead, and Redis gives every task that "
+            f"is unacknowledged for {timeout / 3600:.1f} h to another worker, too: it runs twice",
+            "set broker_transport_options={'visibility_timeout': …} above the longest countdown",
+        )
+    else:
+        yield Finding(
+            "visibility-timeout", OK, "no task is scheduled beyond the visibility timeout"
+        )
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,71 @@
+"""Settings that are allowed, and may not do what is meant; and what is wrong by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
+from celery_middle_management.doctor.patient import Patient
+
+
+def tasks_are_published(patient: Patient) -> Iterator[Finding]:
+    """Whether tasks reach the broker at all."""
+    if patient.conf.task_always_eager:
+        yield Finding(
+            "eager",
+            FAILURE,
+            "task_always_eager is on: tasks run where they are called, and nobody is hired",
+            "set it in tests alone",
+        )
+    else:
+        yield Finding("eager", OK, "tasks go to the broker")
+
+
+def draining_has_no_end(patient: Patient) -> Iterator[Finding]:
+    """Whether a fire may kill a task."""
+    timeout = patient.settings.drain_timeout
+    if timeout is not None:
+        yield Finding(
+            "drain-timeout",
+            WARNING,
+            f"middle_management_drain_timeout is {timeout:g} s: a task that takes longer may be "
+            "killed by a fire",
+            "leave it out, unless tasks may hang for ever",
+        )
+    else:
+        yield Finding("drain-timeout", OK, "no running task is killed by a fire")
+
+
+def changes_are_made(patient: Patient) -> Iterator[Finding]:
+    """Whether decisions are carried out."""
+    if patient.settings.dry_run:
+        yield Finding(
+            "dry-run",
+            WARNING,
+            "middle_management_dry_run is on: nobody is hired or fired",
+            "leave it out when you trust what `mm status` shows",
+        )
+    else:
+        yield Finding("dry-run", OK, "decisions are carried out")
+
+
+def nobody_has_paused(patient: Patient) -> Iterator[Finding]:
+    """Whether a person has paused hires or fires."""
+    pause = patient.status["pause"]
+    if pause:
+        which = " and ".join(what for what in ("hires", "fires") if pause[what])
+        until = pause["until"] or "`mm resume`"
+        what = f"{which} are paused by {pause['by']} until {until}"
+        yield Finding("pause", WARNING, what, "celery -A proj mm resume")
+    else:
+        yield Finding("pause", OK, "nothing is paused")
+
+
+def nothing_goes_wrong(patient: Patient) -> Iterator[Finding]:
+    """What ``mm status`` tells of trouble."""
+    troubles = patient.status["trouble"]
+    for trouble in troubles:
+        whose = f"{trouble['pool']}: " if trouble["pool"] else ""
+        yield Finding("trouble", FAILURE, f"{whose}{trouble['what']}", f"since {trouble['since']}")
+    if not troubles:
+        yield Finding("trouble", OK, "the last decisions went well")

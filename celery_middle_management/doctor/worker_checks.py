@@ -1,0 +1,187 @@
+"""Workers: what a deploy does to their tasks, who wakes them, and whether they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
+from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.version import __version__
+from celery_middle_management.views.status import asleep
+
+
+def sigterm_is_warm(patient: Patient) -> Iterator[Finding]:
+    """Whether a dyno that is told to stop may finish its tasks."""
+    remapped = patient.environ.get("REMAP_SIGTERM")
+    if remapped:
+        yield Finding(
+            "sigterm",
+            WARNING,
+            f"REMAP_SIGTERM={remapped}: a deploy or restart ends running tasks at once",
+            "heroku config:unset REMAP_SIGTERM; to stop within 30 s, set "
+            "worker_soft_shutdown_timeout",
+        )
+    else:
+        yield Finding("sigterm", OK, "SIGTERM lets running tasks finish")
+
+
+def long_tasks_survive_deploys(patient: Patient) -> Iterator[Finding]:
+    """Whether tasks that outlast a dyno's 30 s are given back when it is killed.
+
+    A deploy leaves one-off dynos alone.
+    """
+    safe = patient.conf.task_acks_late or patient.conf.get("worker_soft_shutdown_timeout")
+    long, kills_after = {}, patient.traits.kills_after
+    for pool in patient.settings.pools:
+        if pool.one_off:
+            continue
+        finished = patient.snapshot.number(f"{pool.name}/finished")
+        mean = patient.snapshot.number(f"{pool.name}/runtime") / finished if finished else 0.0
+        if mean > kills_after:
+            long[pool.name] = mean
+    if long and not safe:
+        pools = ", ".join(f"{pool}: {mean:.0f} s in the mean" for pool, mean in long.items())
+        yield Finding(
+            "long-tasks",
+            WARNING,
+            f"tasks take longer ({pools}) than the {kills_after:.0f} s that a deploy leaves them, "
+            "and are lost then",
+            "make them idempotent and set task_acks_late=True, or set "
+            "worker_soft_shutdown_timeout=25 with task_acks_late",
+        )
+    else:
+        yield Finding("long-tasks", OK, "no pool's tasks are known to be lost by a deploy")
+
+
+def beat_stays(patient: Patient) -> Iterator[Finding]:
+    """Whether an embedded beat is fired with its worker."""
+    gone = [
+        pool.name
+        for pool in patient.settings.pools
+        if not pool.min_workers and pool.name in patient.commands
+        if patient.commands[pool.name].beat
+    ]
+    for pool in gone:
+        yield Finding(
+            "beat",
+            FAILURE,
+            f"workers of {pool} have an embedded beat (-B), and none may be left of them: nothing "
+            "is scheduled then",
+            "give beat a dyno of its own (`celery -A proj beat`), or set min_workers to 1",
+        )
+    if not gone:
+        yield Finding("beat", OK, "no pool that may be empty has an embedded beat")
+
+
+def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
+    """Whether Celery's own autoscaling is on beside ours."""
+    scaling = [pool for pool, command in patient.commands.items() if command.autoscale]
+    for pool in scaling:
+        yield Finding(
+            "autoscale",
+            WARNING,
+            f"workers of {pool} are started with --autoscale: a dyno has the same memory with few "
+            "children as with many, and is paid for in either case",
+            "use --concurrency",
+        )
+    if not scaling:
+        yield Finding("autoscale", OK, "workers have a fixed concurrency")
+
+
+def prefetch_is_bounded(patient: Patient) -> Iterator[Finding]:
+    """Whether a worker may take all that there is."""
+    if patient.conf.worker_prefetch_multiplier == 0:
+        yield Finding(
+            "prefetch",
+            WARNING,
+            "worker_prefetch_multiplier is 0: one worker may take all short tasks that there are, "
+            "and others are hired to idle",
+            "set it to 1, or leave it at 4",
+        )
+    else:
+        yield Finding("prefetch", OK, "workers take a bounded number of tasks")
+
+
+def somebody_wakes_the_pool(patient: Patient) -> Iterator[Finding]:
+    """Whether scheduled tasks wait for workers that nobody would hire."""
+    if asleep(patient.status):
+        yield Finding(
+            "wake",
+            WARNING,
+            "tasks are scheduled, and no worker lives: only a process that has published, and "
+            "still lives, wakes the pool in time",
+            "run `celery mm run` or beat in a dyno of its own, or set min_workers to 1",
+        )
+    else:
+        yield Finding("wake", OK, "no scheduled task waits for a sleeping pool")
+
+
+def minimum_is_kept(patient: Patient) -> Iterator[Finding]:
+    """Whether there are as many workers as there must be."""
+    short = []
+    for pool in patient.settings.pools:
+        quantity = read_pool(patient.snapshot, pool).quantity
+        if (quantity or 0) < pool.min_workers:
+            short.append(pool.name)
+            yield Finding(
+                "minimum",
+                WARNING,
+                f"{pool.name} has {quantity or 0} workers, and min_workers is {pool.min_workers}: "
+                "no process that publishes or works has hired them yet",
+                "publish a task, or run `celery mm run`"
+                if pool.one_off
+                else f"heroku ps:scale {pool.name}={pool.min_workers} once, or publish a task",
+            )
+    if not short:
+        yield Finding("minimum", OK, "each pool has its min_workers")
+
+
+def processes_agree(patient: Patient) -> Iterator[Finding]:
+    """Whether the workers have our release and settings."""
+    live = [
+        p
+        for p in patient.snapshot.presences
+        if not p.silent(patient.snapshot.now) and not p.closing
+    ]
+    others = sorted({p.release for p in live if p.release and p.release != __version__})
+    if others:
+        yield Finding(
+            "releases",
+            WARNING,
+            f"workers run release {', '.join(others)}, this process {__version__}",
+            "a deploy ends that within minutes; otherwise deploy the same release everywhere",
+        )
+    apart = sorted({p.name for p in live if p.settings and p.settings != patient.settings.mark})
+    if apart:
+        yield Finding(
+            "settings",
+            FAILURE,
+            f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
+            "Middle Management than this process: each decides by its own",
+            "give all processes the same settings, in the app or by config vars; after a change, "
+            "wait until the deploy is over",
+        )
+    if not others and not apart:
+        yield Finding("settings", OK, "workers have the release and the settings of this process")
+
+
+def workers_are_of_a_pool(patient: Patient) -> Iterator[Finding]:
+    """Whether dynos work that belong to no pool."""
+    strangers = sorted(
+        {
+            p.name
+            for p in patient.snapshot.presences
+            if p.pool is None and not p.silent(patient.snapshot.now)
+        }
+    )
+    if strangers:
+        yield Finding(
+            "strangers",
+            WARNING,
+            f"{', '.join(strangers[:5])} work, and are of no pool: they are never hired or fired, "
+            "and nothing of their queues is fired while they hold tasks",
+            "name their process type in middle_management_pools, or let them be",
+        )
+    else:
+        yield Finding("strangers", OK, "every worker is of a pool")

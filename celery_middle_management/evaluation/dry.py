@@ -1,0 +1,71 @@
+"""A pool in a dry run: all is decided and written down, and nothing is changed.
+
+Of a real run it differs from the first change on, which only the world could follow: the quantity
+stays, and nobody stops taking tasks. So one decision is made again and again; it is written down
+once, and compared with what was decided last, with the cordon that is only imagined.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.decision import Decision, Situation, decide, sent_before
+from celery_middle_management.evaluation.pool import PoolEvaluation
+from celery_middle_management.ledger.pool import Would, read_would
+
+
+class DryPoolEvaluation(PoolEvaluation):
+    """Decides as a real run does, as if whoever it would have cordoned last were cordoned."""
+
+    _imagined = Cordon()
+
+    def _decide(self, situation: Situation) -> Decision:
+        before = self._before
+        decision = decide(replace(situation, cordon=before.cordon if before else Cordon()))
+        self._imagined = decision.cordon
+        # Only what a run that was not dry has sent may still stop somebody. Nobody drains, so
+        # there is nothing to wait for.
+        return replace(decision, cordon=sent_before(situation), draining=False)
+
+    @property
+    def change(self) -> int | None:
+        """None where it would not be written down: the platform need not be asked."""
+        return super().change if self._is_news else None
+
+    def write_decision(self) -> None:
+        super().write_decision()
+        decision, quantity, before = self.decision, self.state.quantity, self._before
+        if decision is None or quantity is None or decision.suppressed or decision.wants_count:
+            return  # it may not decide yet
+        at, to = before.at if before else 0.0, self._target
+        if self._is_news:
+            at = self.state.now
+            self._record("fire" if self.lowers_to(to) else "hire", to, at, dry_run=True)
+        elif before and to != quantity:
+            to = before.to  # it is told of later, if it is still so
+        self._writer.would(Would(quantity, to, self._imagined, at))
+
+    @property
+    def _before(self) -> Would | None:
+        """What was decided before, unless the quantity has changed since."""
+        would = read_would(self._snapshot, self.pool)
+        return would if would and would.quantity == self.state.quantity else None
+
+    @property
+    def _target(self) -> int:
+        """What a real run would begin to go to now: by a hire, or by draining."""
+        quantity = self.state.quantity or 0
+        if self.decision is None or self.decision.quantity is None:
+            return (
+                self.state.needed if self._imagined and self.state.needed < quantity else quantity
+            )
+        return self.decision.quantity
+
+    @property
+    def _is_news(self) -> bool:
+        """Whether it is a change, another than before, and the call interval has passed."""
+        before = self._before
+        if self._target in (self.state.quantity, before and before.to):
+            return False
+        return before is None or self.state.now - before.at >= self._settings.call_interval

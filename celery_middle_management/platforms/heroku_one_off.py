@@ -1,0 +1,173 @@
+"""Heroku's one-off dynos: each is started alone, ends when its command does, and stays gone.
+
+See https://devcenter.heroku.com/articles/one-off-dynos. A process type given as the command is
+replaced by its definition; the dyno costs what one of the formation costs, by the second, and lives
+through deploys, for 24 hours at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from heroku3.models.app import App
+from heroku3.models.dyno import Dyno
+
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.roster import LIFETIME
+from celery_middle_management.log_throttle import LogThrottle
+from celery_middle_management.platforms.base import (
+    HIRE_VARIABLE,
+    POOL_VARIABLE,
+    Listing,
+    OneOff,
+    OneOffPlatform,
+    PlatformError,
+)
+from celery_middle_management.platforms.heroku_calls import HerokuCalls
+from celery_middle_management.platforms.sizes import most_one_offs
+
+logger = logging.getLogger(__name__)
+
+RUNNING = frozenset({"starting", "up", "idle"})
+#: So many requests are under way at one time.
+AT_ONCE = 8
+
+
+class ProcessType(NamedTuple):
+    """A process type of the app: its dynos, of what size, and the command of its Procfile line."""
+
+    quantity: int
+    size: str
+    command: str
+
+
+class HerokuOneOffs(OneOffPlatform):
+    """Hires dynos one by one."""
+
+    def __init__(self, calls: HerokuCalls, pools: Collection[Pool] = ()) -> None:
+        self._call = calls.call
+        self._pools = {pool.name: pool for pool in pools}
+        self._sizes = {pool.name: pool.dyno_size for pool in pools if pool.dyno_size}
+        self._trouble = LogThrottle(logger)
+
+    def listed(self, pools: Collection[str], deadline: float) -> dict[str, Listing]:
+        def look(app: App) -> dict[str, Listing]:
+            types, dynos = process_types(app), list(app.dynos())
+            newest = max((_release(dyno) for dyno in dynos), default=0)
+            one_offs = [d for d in dynos if d.type == "run" and d.state in RUNNING]
+            self._learn_sizes(types)
+            return {pool: Listing(_of(pool, types, one_offs), newest) for pool in pools}
+
+        return self._call(look, deadline)
+
+    def hire(
+        self, hires: Mapping[str, Collection[str]], deadline: float
+    ) -> dict[str, OneOff | PlatformError]:
+        todo = deque((pool, hire) for pool, ids in hires.items() for hire in ids)
+        outcomes: dict[str, OneOff | PlatformError] = {}
+
+        def work_off() -> None:
+            while True:
+                try:
+                    pool, hire = todo.popleft()
+                except IndexError:
+                    return
+                outcomes[hire] = self._hire(pool, hire, deadline)
+
+        helpers = [
+            threading.Thread(target=work_off, name="mm-hire", daemon=True)
+            for _ in range(min(len(todo), AT_ONCE) - 1)
+        ]
+        # None can be started while the interpreter shuts down: then it takes longer.
+        with suppress(RuntimeError):
+            for helper in helpers:
+                helper.start()
+        work_off()
+        for helper in helpers:
+            if helper.ident is not None:
+                helper.join()
+        return outcomes
+
+    def stop(self, worker: str, deadline: float) -> None:
+        def stop(app: App) -> None:
+            path = ("apps", app.name, "dynos", quote(worker, safe=""), "actions", "stop")
+            _client(app)._http_resource(method="POST", resource=path)
+
+        self._call(stop, deadline)
+
+    def _hire(self, pool: str, hire: str, deadline: float) -> OneOff | PlatformError:
+        order: dict[str, Any] = {
+            "command": pool,
+            "attach": False,
+            "time_to_live": int(LIFETIME),
+            "env": {POOL_VARIABLE: pool, HIRE_VARIABLE: hire},
+        }
+        if size := self._sizes.get(pool):
+            order["size"] = size
+
+        def start(app: App) -> OneOff:
+            client = _client(app)
+            answer = client._http_resource(
+                method="POST",
+                resource=("apps", app.name, "dynos"),
+                data=client._resource_serialize(order),
+            )
+            dyno = Dyno.new_from_dict(client._resource_deserialize(answer.text), h=client, app=app)
+            return _one_off(dyno)
+
+        try:
+            return self._call(start, deadline)
+        except PlatformError as error:
+            return error
+
+    def _learn_sizes(self, types: Mapping[str, ProcessType]) -> None:
+        """A pool for which no size is set has that of its process type."""
+        for name, pool in self._pools.items():
+            if pool.dyno_size is None and name in types:
+                self._sizes[name] = types[name].size
+            size = self._sizes.get(name)
+            if pool.one_off and size and pool.max_workers > most_one_offs(size):
+                self._trouble.warn(
+                    f"limit {name}",
+                    "pool %s may have %d workers, and Heroku runs at most %d one-off dynos of size "
+                    "%s at once",
+                    name,
+                    pool.max_workers,
+                    most_one_offs(size),
+                    size,
+                )
+
+
+def process_types(app: App) -> dict[str, ProcessType]:
+    """Every process type of the app."""
+    return {
+        str(p.type): ProcessType(int(p.quantity), str(p.size), str(p.command))
+        for p in app.process_formation()
+    }
+
+
+def _of(pool: str, types: Mapping[str, ProcessType], dynos: Iterable[Any]) -> tuple[OneOff, ...]:
+    """Those of *dynos* that run what the pool's process type does."""
+    commands = {pool, *([types[pool].command] if pool in types else [])}
+    return tuple(_one_off(dyno) for dyno in dynos if dyno.command in commands)
+
+
+def _one_off(dyno: Any) -> OneOff:
+    if not dyno.name or not dyno.id:
+        raise ValueError("a dyno without a name or an id")
+    return OneOff(str(dyno.name), str(dyno.id), _release(dyno))
+
+
+def _release(dyno: Any) -> int:
+    return int(dyno.release.version) if dyno.release and dyno.release.version else 0
+
+
+def _client(app: App) -> Any:
+    client: Any = app._h
+    return client

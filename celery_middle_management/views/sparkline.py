@@ -1,0 +1,14 @@
+"""A row of numbers as one line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A bar for each value, as high as it is beside the highest; none for 0."""
+    top = max(values, default=0.0) or 1.0
+    return "".join(_HEIGHTS[ceil(value * (len(_HEIGHTS) - 1) / top)] for value in values)

@@ -1,0 +1,160 @@
+"""`mm pause`, `resume`, `hire`, `fire` and `log`, as people type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celery_middle_management.demo.redis_server import free_port
+from tests.integration.scenes import A_WHILE
+from tests.integration.stage import APP, ROOT, Stage, stage
+from tests.servers import wait_for
+
+
+def mm(on: Stage, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", APP, "mm", *arguments],
+        env=on._environment({"USER": "ann", "LOGNAME": "ann", **env}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def log(on: Stage) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in mm(on, "log", "--json").stdout.splitlines()]
+
+
+def did(on: Stage) -> list[tuple[str, int | None]]:
+    return [(entry["action"], entry.get("to")) for entry in log(on)]
+
+
+def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        assert mm(on, "pause").returncode == 0
+        on.script("for _ in range(3): work.delay()\nimport time; time.sleep(3)")
+        assert on.quantity == 0
+        told = on.whole_status()
+        assert (told["paused"], told["pause"]["by"][:4]) == (True, "ann@")
+        assert "PAUSED  no hires and fires" in mm(on, "status", COLUMNS="200").stdout
+        assert mm(on, "resume").returncode == 0
+        on.wait_for_quantity(3)
+        assert did(on) == [("pause", None), ("resume", None), ("hire", 3)]
+
+
+@pytest.mark.slow
+def test_a_pause_ends_by_itself(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        mm(on, "pause", "--for", "8s")
+        with on.program("for _ in range(3): work.delay()\nimport time; time.sleep(60)"):
+            wait_for(lambda: on.number("worker/published") == 3)
+            assert on.quantity == 0
+            on.wait_for_quantity(3)
+            assert not on.whole_status()["paused"]
+
+
+@pytest.mark.slow
+def test_while_fires_are_paused_nobody_goes(redis_url: str, tmp_path: Path) -> None:
+    settings = {"call_interval": 1, "count_interval": 2}
+    with (
+        stage(redis_url, log_dir=tmp_path, settings=settings) as on,
+        on.program("work.delay(8); work.delay(8)\nimport time; time.sleep(90)"),
+    ):
+        on.wait_for_quantity(2)
+        mm(on, "pause", "--fires")
+        wait_for(lambda: on.number("worker/finished") == 2, 60)
+        time.sleep(A_WHILE)
+        assert on.quantity == 2
+        assert not on.status()["workers"]["draining"]
+        mm(on, "resume")
+        on.wait_for_quantity(0)
+        assert not any(stop.sigkilled for stop in on.emulator.stops)
+
+
+@pytest.mark.slow
+def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Path) -> None:
+    with stage(redis_url, log_dir=tmp_path, settings={"call_interval": 1}) as on:
+        assert "it is not known" in mm(on, "hire", "1").stderr
+        on.script("work.delay(10)")
+        on.wait_for_quantity(1)
+        done = mm(on, "hire", "9", "--for", "1h")
+        assert (done.returncode, "1 -> 5" in done.stdout) == (0, True)
+        on.wait_for_quantity(5)
+        refused = mm(on, "hire", "1")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "worker has 5 workers, and its max_workers is 5" in refused.stderr
+        assert mm(on, "fire", "4", "worker").returncode == 0
+        on.wait_for_quantity(0)  # nothing is to do, and nobody wants five at least any more
+        assert "min_workers is 0" in mm(on, "fire", "1").stderr
+        assert not any(stop.sigkilled for stop in on.emulator.stops)
+        told = log(on)
+        by = [entry["by"].partition("@")[0] for entry in told if "by" in entry]
+        assert by == ["ann", "ann"]
+        [five] = [entry for entry in told if (entry["action"], entry["to"]) == ("hire", 5)]
+        assert "wants 5 at least" in five["reason"]
+
+
+@pytest.mark.slow
+def test_two_people_at_once_are_both_recorded(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        on.script("work.delay()")
+        on.wait_for_quantity(1)
+        people = [
+            threading.Thread(target=mm, args=(on, *what))
+            for what in (("pause", "--hires"), ("hire", "2"), ("pause", "--fires"), ("hire", "3"))
+        ]
+        for person in people:
+            person.start()
+        for person in people:
+            person.join()
+        asked = sorted(action for action, _ in did(on) if action not in ("hire", "fire"))
+        assert asked == ["ask to hire", "ask to hire", "pause", "pause"]
+        assert 1 <= on.quantity <= 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["pause", "--for", "soon"], "'soon' is no duration; allowed: such as 90s"),
+        (["pause", "--for", "0s"], "is no duration"),
+        (["hire", "0"], "0 is not in the range x>=1"),
+        (["hire", "1", "pdf"], "there is no pool 'pdf'; allowed: 'worker'"),
+    ],
+)
+def test_used_wrongly(redis_url: str, arguments: list[str], said: str) -> None:
+    with stage(redis_url, command=None) as on:
+        done = mm(on, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert on.redis.keys("*") == []
+
+
+@pytest.mark.parametrize("arguments", [["pause"], ["resume"], ["hire", "1"], ["log"]])
+def test_redis_is_down(redis_url: str, arguments: list[str]) -> None:
+    with stage(redis_url, command=None) as on:
+        url = f"redis://:hunter2@127.0.0.1:{free_port()}"
+        done = mm(on, *arguments, BROKER_URL=url, MIDDLE_MANAGEMENT_REDIS_URL=url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "Redis could not be" in done.stderr
+        assert "hunter2" not in done.stderr
+
+
+def test_the_log_for_people(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        on.script("work.delay()")
+        on.wait_for_quantity(1)
+        mm(on, "pause", "--fires", "--for", "1h")
+        lines = mm(on, "log").stdout.splitlines()
+        assert "worker  hire  0 -> 1  1 task at 1 per worker needs 1" in lines[0]
+        assert "all pools  pause  fires  until " in lines[1]
+        assert "by ann@" in lines[1]
+        assert mm(on, "log", "--since", "1h").stdout.splitlines() == lines

@@ -1,0 +1,128 @@
+"""`mm status` names what is wrong, since when, and ends with 1 as long as it is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.emulator import HerokuEmulator
+from tests.integration.stage import APP, ROOT, Stage, stage
+from tests.servers import wait_for
+
+#: Publishes, and stays to be told what becomes of it.
+PUBLISHER = """
+    import time
+    for _ in range(3): work.delay()
+    time.sleep(90)
+"""
+
+
+def refuse_the_key(heroku: HerokuEmulator) -> None:
+    heroku.api_key = "another"
+
+
+def run_but_one(heroku: HerokuEmulator) -> None:
+    heroku.limit("worker", 1)
+
+
+def accept_the_key(heroku: HerokuEmulator) -> None:
+    heroku.api_key = "emulated-key"
+
+
+BROKEN: dict[str, tuple[Callable[[HerokuEmulator], None], str]] = {
+    "the key": (refuse_the_key, "MIDDLE_MANAGEMENT_HEROKU_API_KEY"),
+    "the process type": (lambda heroku: heroku.remove_type("worker"), "no process type 'worker'"),
+    "a limit": (run_but_one, "more than 1 "),
+    "an error": (lambda heroku: heroku.fault("status", status=503), "503"),
+    "the rate limit": (lambda heroku: heroku.fault("status", status=429, retry_after=60), "429"),
+    "forbidden": (lambda heroku: heroku.fault("status", status=403), "403"),
+    "no JSON": (lambda heroku: heroku.fault("garbage"), "answer"),
+    "no answer": (lambda heroku: heroku.fault("hang"), "answer"),
+    "no connection": (lambda heroku: heroku.fault("drop"), "onnection"),
+}
+
+
+def trouble(on: Stage) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = on.whole_status()["trouble"]
+    return told
+
+
+def mm_status(on: Stage) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", APP, "mm", "status"],
+        env=on._environment({"COLUMNS": "200"}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+QUICK = ("the key", "a limit")
+
+
+@pytest.mark.parametrize(
+    "what",
+    [what if what in QUICK else pytest.param(what, marks=pytest.mark.slow) for what in BROKEN],
+)
+def test_the_platform(redis_url: str, what: str) -> None:
+    break_it, said = BROKEN[what]
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        break_it(on.emulator)
+        with on.program(PUBLISHER):
+            wait_for(lambda: trouble(on), 60)
+            [told] = trouble(on)
+            assert said in told["what"]
+            assert told["since"] is not None
+            shown = mm_status(on)
+        on.emulator.clear_faults()
+    assert shown.returncode == 1
+    assert shown.stdout.startswith("WRONG  ")
+    assert said in shown.stdout
+    assert "emulated-key" not in shown.stdout
+
+
+@pytest.mark.slow
+def test_the_app(redis_url: str) -> None:
+    settings = {"call_interval": 1, "heroku_app": "elsewhere"}
+    with stage(redis_url, command=None, settings=settings) as on, on.program(PUBLISHER):
+        wait_for(lambda: trouble(on), 60)
+        [told] = trouble(on)
+        assert "'elsewhere'" in told["what"]
+
+
+def test_a_queue_that_cannot_be_counted(redis_url: str) -> None:
+    pools = {"worker": {}, "pdf": {"queues": ["pdf"]}}
+    types = {"worker": 0, "pdf": 0}
+    with stage(
+        redis_url, command=None, process_types=types, settings={"pools": pools, "count_interval": 1}
+    ) as on:
+        on.redis.set("pdf", "no list")
+        with on.program(PUBLISHER):
+            wait_for(lambda: trouble(on), 60)
+            [told] = trouble(on)
+            assert "pdf" in told["what"]
+            on.redis.delete("pdf")
+            wait_for(lambda: not trouble(on), 60)
+
+
+@pytest.mark.slow
+def test_it_is_over_when_the_platform_answers(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        refuse_the_key(on.emulator)
+        with on.program(PUBLISHER):
+            wait_for(lambda: trouble(on), 60)
+            began = trouble(on)[0]["since"]
+            calls = len(on.emulator.requests)
+            wait_for(lambda: len(on.emulator.requests) > calls + 2, 60)
+            assert trouble(on)[0]["since"] == began
+            accept_the_key(on.emulator)
+            on.wait_for_quantity(3)
+            wait_for(lambda: not trouble(on), 60)
+            shown = mm_status(on)
+    assert (shown.returncode, "WRONG" in shown.stdout) == (0, False)

@@ -1,0 +1,159 @@
+"""Whom to hire and whom to let go, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from celery_middle_management.core.choice import Choice, Hands, Member, choose
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.presence import Presence
+
+NOW = 10_000.0
+
+
+def member(name: str, busy: int = 0, age: float = 100.0, left: bool = False) -> Member:
+    told = Presence(name, name, "worker", NOW - age, NOW, busy=busy, hire=name)
+    return Member(name, NOW - age, () if left else (told,), left=left)
+
+
+def booting(name: str, age: float = 5.0) -> Member:
+    return Member(name, NOW - age)
+
+
+def hands(*members: Member, needed: int, **more: Any) -> Hands:
+    known: Mapping[str, Any] = {
+        "room": 10,
+        "leave": Cordon(),
+        "retired": frozenset(),
+        "fresh": True,
+        "listed": True,
+        "may_hire": True,
+        **more,
+    }
+    return Hands(now=NOW, members=members, needed=needed, **known)
+
+
+def cordon(*names: str) -> Cordon:
+    return Cordon(None, frozenset(names), NOW - 3, dict.fromkeys(names, NOW - 3))
+
+
+def chosen(told: Hands) -> set[str]:
+    return set(choose(told).leave.names)
+
+
+def test_what_is_missing_is_hired() -> None:
+    assert choose(hands(member("a"), booting("b"), needed=5)) == Choice(Cordon(), hires=3)
+
+
+def test_nobody_is_hired_before_it_is_known_who_is_there() -> None:
+    assert choose(hands(needed=2, listed=False)) == Choice(Cordon(), wants_list=True)
+
+
+def test_a_hire_that_must_wait_is_told_of() -> None:
+    assert choose(hands(needed=2, may_hire=False)) == Choice(Cordon(), suppressed=True)
+
+
+def test_whoever_is_about_to_leave_still_takes_room() -> None:
+    gone = [member(name, left=True) for name in "abc"]
+    assert choose(hands(*gone, needed=3, room=4)) == Choice(Cordon(), hires=1, suppressed=True)
+
+
+def test_the_idle_go_first_then_those_with_less_to_do_then_the_oldest() -> None:
+    crew = [
+        member("busy", busy=3),
+        member("less", busy=1),
+        member("young", age=50),
+        member("old", age=90),
+    ]
+    assert chosen(hands(*crew, needed=3)) == {"old"}
+    assert chosen(hands(*crew, needed=2)) == {"old", "young"}
+    assert chosen(hands(*crew, needed=1)) == {"old", "young", "less"}
+
+
+def test_one_that_is_not_heard_of_is_not_relied_on_and_takes_room() -> None:
+    silent = Presence("a", "a", "worker", NOW - 99, NOW - 31, busy=1, hire="a")
+    for lost in (booting("a", age=100), Member("a", NOW - 100, (silent,))):
+        assert choose(hands(lost, needed=1)) == Choice(Cordon(), hires=1)
+        assert choose(hands(lost, needed=1, room=1)) == Choice(Cordon(), suppressed=True)
+        assert chosen(hands(lost, member("b"), needed=1)) == set()
+        assert chosen(hands(lost, member("b"), needed=1, leave=cordon("a"))) == {"a"}
+
+
+def test_nobody_goes_for_the_sake_of_one_who_may_never_come() -> None:
+    assert chosen(hands(Member("", NOW - 5), member("b"), needed=1)) == set()
+    assert choose(hands(Member("", NOW - 5), member("b"), needed=3)).hires == 1
+
+
+def test_those_who_go_go_on_going_and_the_busy_are_called_back_first() -> None:
+    crew = [member("a", busy=1), member("b"), member("c")]
+    assert chosen(hands(*crew, needed=1, leave=cordon("a", "b"))) == {"a", "b"}
+    assert chosen(hands(*crew, needed=2, leave=cordon("a", "b"))) == {"b"}
+
+
+def test_nobody_is_cordoned_on_an_old_count_but_called_back_at_once() -> None:
+    crew = [member("a", busy=1), member("b")]
+    assert choose(hands(*crew, needed=1, fresh=False)) == Choice(Cordon(), wants_count=True)
+    assert choose(hands(*crew, needed=2, fresh=False, leave=cordon("a"))).leave == Cordon(at=NOW)
+
+
+def test_those_to_be_replaced_are_cordoned_at_once_and_others_hired() -> None:
+    told = hands(
+        member("a", busy=1), member("b"), needed=1, fresh=False, retired=frozenset({"a", "b"})
+    )
+    assert choose(told).leave.names == {"a", "b"}
+    assert choose(told).hires == 1
+
+
+MEMBERS = st.lists(
+    st.tuples(st.integers(0, 3), st.booleans(), st.booleans(), st.floats(0, 200)), max_size=6
+)
+
+
+@given(
+    crew=MEMBERS,
+    needed=st.integers(0, 8),
+    room=st.integers(0, 8),
+    behind=st.sets(st.integers(0, 5)),
+    retired=st.sets(st.integers(0, 5)),
+    fresh=st.booleans(),
+    listed=st.booleans(),
+)
+def test_there_is_room_for_all_and_nobody_goes_who_is_needed(
+    *,
+    crew: list[tuple[int, bool, bool, float]],
+    needed: int,
+    room: int,
+    behind: set[int],
+    retired: set[int],
+    fresh: bool,
+    listed: bool,
+) -> None:
+    members = [
+        booting(str(n), age) if unheard and not left else member(str(n), busy, age, left)
+        for n, (busy, left, unheard, age) in enumerate(crew)
+    ]
+    told = hands(
+        *members,
+        needed=needed,
+        room=room,
+        leave=cordon(*map(str, behind)),
+        retired=frozenset(map(str, retired)),
+        fresh=fresh,
+        listed=listed,
+    )
+    choice = choose(told)
+    assert choice.hires == 0 or len(members) + choice.hires <= room
+    assert choice.hires == 0 or listed
+    usable = {m.name for m in members if not m.leaves and not m.lost(NOW)} - told.retired
+    staying = usable - choice.leave.names
+    assert len(staying) >= min(needed, len(usable))
+    assert len(staying) + choice.hires <= max(needed, len(usable))
+    if not fresh:
+        assert choice.leave.names <= told.leave.names | told.retired
+    again = choose(replace(told, leave=choice.leave, fresh=False))
+    assert choice.wants_count or again.leave == choice.leave

@@ -1,0 +1,95 @@
+"""The README and docs/ hold: snippets run, settings and commands exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from celery_middle_management.cli import mm
+from celery_middle_management.doctor.command import worker_command
+from celery_middle_management.settings import reading
+
+ROOT = Path(__file__).parent.parent.parent
+README = ROOT.joinpath("README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
+#: Of the gem's names, one is only taken note of, and the other stands beside the key's.
+NOT_OURS = {"heroku_username", "heroku_password"}
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    """The code of that language, without its indentation in a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", text, re.M | re.S)
+    return [re.sub(f"^{indent}", "", code, flags=re.M) for indent, code in found]
+
+
+def test_it_is_short() -> None:
+    assert README.count("\n") < 250
+
+
+def test_its_python_runs_as_it_stands() -> None:
+    snippets = blocks("python")
+    assert len(snippets) == 2
+    env = {
+        **os.environ,
+        "REDIS_URL": "redis://localhost:1",
+        "MIDDLE_MANAGEMENT_ENABLED": "true",
+        "MIDDLE_MANAGEMENT_HEROKU_APP": "your-app",
+        "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "key",
+    }
+    check = """
+from celery_middle_management.settings.reading import read_settings
+print([(p.name, p.max_workers) for p in read_settings(app).pools])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*snippets, check])],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout == "[('worker', 10), ('pdf', 3)]\n", done.stderr
+
+
+def test_its_procfile_starts_workers_of_its_pools() -> None:
+    [procfile] = blocks("procfile")
+    lines = dict(line.split(": ", 1) for line in procfile.splitlines())
+    assert lines.keys() == {"worker", "pdf"}
+    for line in lines.values():
+        command = worker_command(line)
+        assert command is not None
+        assert command.queues is not None
+
+
+def test_it_names_every_setting_and_no_other() -> None:
+    table = set(re.findall(r"^\| `middle_management_(\w+)` \|", README, re.M))
+    assert table == set(reading._TABLE) - NOT_OURS
+
+
+def test_its_commands_exist() -> None:
+    said = "\n".join(page.read_text() for page in PAGES)
+    used = re.findall(r"\bmm ([a-z]+)((?: --[a-z-]+)*)", said)
+    assert {name for name, _ in used} >= set(mm.commands)
+    for name, options in used:
+        if name not in mm.commands:
+            continue  # `mm` in prose
+        known = {opt for parameter in mm.commands[name].params for opt in parameter.opts}
+        assert set(options.split()) <= known
+    listed = re.findall(r"^\| `celery -A proj mm (\w+)", README, re.M)
+    assert set(listed) == set(mm.commands)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text()):
+        name, _, anchor = target.partition("#")
+        place = (page.parent / name).resolve() if name else page
+        assert place.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", place.read_text(), re.M)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
