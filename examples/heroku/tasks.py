@@ -17,8 +17,9 @@ app.conf.update(
     # The certificate of Heroku's Redis is self-signed.
     broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE} if REDIS_URL.startswith("rediss:") else None,
     broker_connection_retry_on_startup=True,
-    # Redis connections are few on the small plans.
+    # Redis connections are few on the small plans: a worker needs three with this, else seven.
     broker_pool_limit=1,
+    worker_enable_remote_control=False,
     task_ignore_result=True,
     # A worker that holds no tasks in reserve leaves them to the workers that are being hired.
     worker_prefetch_multiplier=1,

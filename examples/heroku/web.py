@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from flask import Flask, Response, redirect, request
+import redis
+import tasks
+from flask import Flask, Response, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
-from tasks import send_email
+
+import celery_middle_management
 
 PAGE = """<!doctype html>
 <title>Middle Management</title>
@@ -51,18 +51,14 @@ def publish() -> ResponseReturnValue:
     if not (0 < count <= 1000 and 0 <= seconds <= 60):
         return Response("1 to 1000 e-mails of 0 to 60 seconds, please\n", 400)
     for number in range(1, count + 1):
-        send_email.delay(number, seconds)
+        tasks.send_email.delay(number, seconds)
     return redirect("/", 303)
 
 
 @app.get("/status")
 def status() -> Response:
     """What ``celery -A tasks mm status --json`` says."""
-    command = [sys.executable, "-m", "celery", "-A", "tasks", "mm", "status", "--json"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except subprocess.TimeoutExpired:
-        return Response("mm status did not answer\n", 504)
-    if answer.returncode:
-        return Response(answer.stderr, 502, mimetype="text/plain")
-    return Response(answer.stdout, mimetype="application/json")
+        return jsonify(celery_middle_management.status(tasks.app))
+    except redis.RedisError as error:
+        return Response(f"Redis could not be read: {error}\n", 502, mimetype="text/plain")

@@ -1,0 +1,63 @@
+"""A Flask app, made by a factory, and its Celery app."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+from celery import Celery, Task
+from flask import Flask
+from tasks import resize
+
+import celery_middle_management  # noqa: F401 - hires and fires the workers
+
+
+def create_app() -> Flask:
+    """The Flask app."""
+    app = Flask(__name__)
+    app.config.from_mapping(
+        CELERY={
+            "broker_url": os.environ["REDIS_URL"],
+            "broker_connection_retry_on_startup": True,
+            "task_ignore_result": True,
+            "worker_concurrency": 1,
+            "middle_management_enabled": True,
+            "middle_management_platform": "local",
+            "middle_management_celery_app": "make_celery",
+            "middle_management_max_workers": 3,
+            "middle_management_jobs_per_worker": 2,
+        }
+    )
+    celery_init_app(app)
+
+    @app.post("/resize/<image>")
+    def publish(image: str) -> str:
+        resize.delay(image)
+        return "it will be resized\n"
+
+    @app.cli.command("publish")
+    @click.argument("count", type=int)
+    def publish_many(count: int) -> None:
+        """Publish tasks, as requests would."""
+        with app.test_client() as client:
+            for number in range(1, count + 1):
+                client.post(f"/resize/image-{number}.png")
+        click.echo(f"published {count} tasks")
+
+    return app
+
+
+def celery_init_app(app: Flask) -> Celery:
+    """The Celery app of *app*, whose tasks run in its context."""
+
+    class FlaskTask(Task):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery_app = Celery(app.name, task_cls=FlaskTask)
+    celery_app.config_from_object(app.config["CELERY"])
+    celery_app.set_default()
+    app.extensions["celery"] = celery_app
+    return celery_app
