@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,11 @@ def test_a_pause_ends_by_itself(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
         mm(on, "pause", "--for", "8s")
         with on.program("for _ in range(3): work.delay()\nimport time; time.sleep(60)"):
-            wait_for(lambda: on.number("worker/published") == 3)
-            assert on.quantity == 0
             on.wait_for_quantity(3)
             assert not on.whole_status()["paused"]
+        paused, hired = log(on)
+        assert (paused["action"], hired["action"]) == ("pause", "hire")
+        assert datetime.fromisoformat(hired["at"]) >= datetime.fromisoformat(paused["until"])
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ REPORTS = f"""
     for command in ("mm status", "mm status --json", "mm doctor", "report"):
         celery.main(["-A", "{APP}", *command.split()], standalone_mode=False)
 """
-#: All objects of ours and of the libraries that get a secret, once each of these was used.
+#: Prints every object of the package, and of the libraries that it gives a secret to, after use.
 REPRS = f"""
     import gc, time
     from celery_middle_management.apps import runtime_of
@@ -324,7 +324,7 @@ def test_no_secret_where_a_local_worker_cannot_be_started(
 
 
 def test_no_secret_in_a_repr(server: RedisServer) -> None:
-    # In a process of its own: other tests' clients of the emulator keep their headers.
+    # In a process of its own: in this one, other tests may have left requests with the same key.
     with stage(address(server, "broker"), address(server, "ledger")) as on:
         told = on.script(REPRS).stdout
     assert {"Runtime", "HerokuPlatform", "RedisLedger", "Redis"} <= set(told.split())
