@@ -221,7 +221,7 @@ class Runtime:
         """This process is a worker of the app, and is about to fork its children."""
         # Before there are threads of the worker that could meet a fork, or a patch.
         with importing():
-            import celery_middle_management.agents.prefetch
+            import celery_middle_management.agents.intake
             import celery_middle_management.agents.worker  # noqa: F401
         self._tally.share_with_children()
 

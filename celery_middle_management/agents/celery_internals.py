@@ -6,9 +6,8 @@ the oldest and the newest releases, and tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
-from weakref import WeakSet
 
 from celery import _state
 from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
@@ -20,14 +19,14 @@ CREATE_SENDER = "_create_task_sender"
 
 def active_apps() -> list[Any]:
     """Every app of the process."""
-    return copied(_state._get_active_apps())  # type: ignore[attr-defined]
+    return list(copied(_state._get_active_apps()))  # type: ignore[attr-defined]
 
 
-def copied(weak: WeakSet[Any]) -> list[Any]:
-    """A copy of a set that other threads may add to meanwhile."""
+def copied(weak: Iterable[Any]) -> set[Any]:
+    """A copy of a weak set that other threads may add to meanwhile."""
     while True:
         try:
-            return list(weak)
+            return set(weak)
         except RuntimeError:
             continue
 
@@ -41,12 +40,6 @@ def configured(app: Any) -> bool:
     """Whether the configuration has been read: to read it may fail, or do whatever it does."""
     maps: Any = getattr(vars(app).get("_conf"), "maps", ())
     return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
-
-
-def timer_heap(timer: Any) -> list[Any]:
-    """The entries of a consumer's timer, a heap; that of gevent and eventlet counts as empty."""
-    heap = getattr(getattr(timer, "schedule", timer), "_queue", None)
-    return heap if isinstance(heap, list) else []
 
 
 def jobs(pool: Any) -> int:
@@ -64,9 +57,38 @@ def given_up(request: Any, pool: Any) -> bool:
     return bool(to_end) and type(pool).terminate_job is BasePool.terminate_job
 
 
+def asks(channel: Any) -> bool:
+    """Whether the answer to what a channel last asked Redis for is under way."""
+    return bool(getattr(channel, "_in_poll", None))
+
+
 def idle_redis(channel: Any) -> Any:
     """The connection over which a channel asks Redis for tasks, if it is up and asks for none."""
     client = getattr(channel, "__dict__", {}).get("client")
     connection: Any = getattr(client, "connection", None)
-    asks = getattr(channel, "_in_poll", True)
-    return None if asks or getattr(connection, "_sock", None) is None else connection
+    return None if asks(channel) or getattr(connection, "_sock", None) is None else connection
+
+
+def prefetch_can_change(consumer: Any) -> bool:
+    """Whether a changed prefetch count reaches consumers that have begun, and serves its end.
+
+    It does where one count holds for the whole channel, which quorum queues and, by kombu 5.7,
+    RabbitMQ 4 do not have. Without an event loop, Celery before 5.7 acknowledges a message only
+    after it got another one, which with a count of one for each slot may not come.
+    """
+    if consumer.hub is None and not hasattr(consumer, "call_soon_ack"):
+        return False
+    from celery.worker.consumer.tasks import Tasks  # there in a worker alone
+
+    known = getattr(consumer, "qos_global", None)
+    if known is not None:
+        return bool(known)
+    find = getattr(Tasks, "qos_global", None)
+    return bool(
+        find(None, consumer) if find else not consumer.connection.qos_semantics_matches_spec
+    )
+
+
+def prefetch_is_reduced(consumer: Any) -> bool:
+    """Whether Celery itself has lowered the prefetch count for a while, after a lost connection."""
+    return not getattr(consumer, "_maximum_prefetch_restored", True)

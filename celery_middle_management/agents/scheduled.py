@@ -18,7 +18,6 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import timer_heap
 from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
 from celery_middle_management.core.headers import HEADER
@@ -41,6 +40,8 @@ PORTION = 0.1
 #: The same without an event loop, where a turn takes up to 2 s; what must not wait for it is done
 #: by other green threads.
 LONG_PORTION = 4.0
+#: RabbitMQ 4 drops a message of a quorum queue that came back more often than this by default.
+_RETURNS = 20
 
 
 class Scheduled(NamedTuple):
@@ -79,29 +80,21 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
             yield Scheduled(request, request.eta, item.eta, item)
 
 
-def overdue(consumer: Any) -> list[Request]:
-    """The requests in the consumer's timer that have fallen due, and are about to be begun.
-
-    The timer is a heap, so only what is due is looked at.
-    """
-    heap = timer_heap(consumer.timer)
-    found: list[Request] = []
-    now, places = monotonic(), [0]
-    while places:
-        place = places.pop()
-        # A timer with a thread of its own may take some away meanwhile.
-        for item in heap[place : place + 1]:
-            if item.eta <= now:
-                if not item.entry.canceled:
-                    found += (r for r in item.entry.args[:1] if isinstance(r, Request))
-                places += 2 * place + 1, 2 * place + 2
-    return found
-
-
 def queue_of_request(request: Request) -> str:
     """The queue that a request came from."""
     handlers = handlers_of(request.app)
     return handlers.queue_of(request) if handlers else ""
+
+
+def can_return(message: Any, queue: Any) -> bool:
+    """Whether the broker surely keeps a *message* that goes back to its *queue* once more.
+
+    A quorum queue counts how often a message came back, and drops it after its delivery limit. That
+    of a policy cannot be seen from here, so half of what is known is left unused.
+    """
+    limit = ((queue.queue_arguments if queue else None) or {}).get("x-delivery-limit", _RETURNS)
+    returns = (message.headers or {}).get("x-delivery-count", 0)
+    return bool(returns < (limit if limit >= 0 else _RETURNS) // 2)
 
 
 class ScheduledScan:
@@ -112,8 +105,9 @@ class ScheduledScan:
         self._imminent = imminent
         self.due: Mapping[str, Mapping[int, int]] = {}
         self.recent: Mapping[str, Mapping[int, int]] = {}
+        #: Those that keep the worker: they begin soon, or must not go back.
         self.imminent = 0
-        #: Those that are not imminent.
+        #: The others.
         self.later = 0
         self._first_seen = WeakKeyDictionary[Request, float]()
         self._again = 0.0
@@ -131,12 +125,13 @@ class ScheduledScan:
         due, recent = (defaultdict[str, Counter[int]](Counter) for _ in range(2))
         for request, eta, begins, _ in scheduled(consumer):
             queue = queue_of_request(request)
+            returns = can_return(request.message, consumer.app.amqp.queues.get(queue))
             bucket = bucket_of(eta.timestamp() + ahead, now + ahead)
             due[queue][bucket] += 1
             held_for = began - self._first_seen.setdefault(request, began)
             if held_for < RECENT and HEADER in request.request_dict and not cordoned:
                 recent[queue][bucket] += 1
-            if begins - began <= self._imminent:
+            if begins - began <= self._imminent or not returns:
                 imminent += 1
             else:
                 later += 1
@@ -223,25 +218,16 @@ def one_by_one(consumer: Any) -> bool:
     return bool(getattr(channel, "do_restore", False))
 
 
-def give_back(request: Request) -> None:
-    """Have the broker give a task that has not begun to whoever takes it next.
-
-    Raises:
-        one of the consumer's connection or channel errors; then it is held still.
-    """
-    request.message.requeue()
-    request.acknowledged = True
-    request.send_event("task-rejected", requeue=True)
-    worker_state.task_ready(request)
-
-
 def _give_back(consumer: Any, held: Scheduled, imminent: float) -> bool:
     """Returns whether it was given back, or acknowledged for it was revoked."""
     request = held.request
     if not held.pending(imminent):
         return False
     if not request.revoked():
-        give_back(request)
+        request.message.requeue()
+        request.acknowledged = True
+        request.send_event("task-rejected", requeue=True)
+        worker_state.task_ready(request)
     held.cancel(consumer.timer)
     # Celery raised it for each, though not beyond worker_eta_task_limit.
     if consumer.qos.value > consumer.initial_prefetch_count:

@@ -20,7 +20,7 @@ class WorkerStep(bootsteps.StartStopStep):
 
     #: Made by the runtime of the app; None when the package is not enabled for it.
     make_agent: Callable[[Any], Any]
-    #: Whether the worker may be kept from taking more than it can begin soon.
+    #: Whether the worker may be kept from taking as much as Celery would.
     limits = True
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
@@ -28,13 +28,13 @@ class WorkerStep(bootsteps.StartStopStep):
         self._trouble = LogThrottle(logger)
         self._agent: Any = None
         with self._trouble.guard("making a worker's agent"):
-            from celery_middle_management.agents.prefetch import Prefetch
+            from celery_middle_management.agents.intake import Intake
 
-            self._prefetch = Prefetch(consumer, limits=type(self).limits)
+            self._intake = Intake(consumer, limits=type(self).limits)
             self._agent = type(self).make_agent(consumer)
 
     def start(self, consumer: Any) -> None:
         if self._agent is not None:
             with self._trouble.guard("starting a worker's agent"):
-                self._prefetch.start()
-                self._agent.start(consumer, self._prefetch)
+                self._intake.start()
+                self._agent.start(consumer, self._intake)

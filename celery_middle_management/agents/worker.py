@@ -12,7 +12,7 @@ import threading
 import traceback
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from time import monotonic, time
@@ -21,9 +21,8 @@ from typing import Any
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import given_up, jobs
-from celery_middle_management.agents.gate import Gate
-from celery_middle_management.agents.prefetch import Prefetch
+from celery_middle_management.agents.celery_internals import copied, given_up, jobs
+from celery_middle_management.agents.intake import Intake
 from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.scheduled import (
     GivingBack,
@@ -75,7 +74,6 @@ class WorkerAgent:
         self._app = app
         self._settings_mark = settings.mark
         self._reporter = reporter
-        self._gate = Gate()
         # Nobody fires a worker of no pool or one that was hired alone, nor anybody in a dry run.
         fired = self._pool and not self._hire and not settings.dry_run
         born = monotonic() if fired else float("-inf")
@@ -86,7 +84,7 @@ class WorkerAgent:
         #: The ledger's time less that of our clock (s).
         self._ahead = 0.0
         self._consumer: Any = None
-        self._prefetch: Any = None
+        self._intake: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._waker: Any = None
@@ -98,10 +96,10 @@ class WorkerAgent:
         self._soon = False
         self._trouble = LogThrottle(logger)
 
-    def start(self, consumer: Any, prefetch: Prefetch) -> None:
+    def start(self, consumer: Any, intake: Intake) -> None:
         """The consumer has connected and is about to consume."""
         self._consumer = consumer
-        self._prefetch = prefetch
+        self._intake = intake
         if self._thread is None:
             # Heard before the first task is taken: a cordoned worker does not begin.
             with self._trouble.guard("a worker's first report"):
@@ -112,7 +110,7 @@ class WorkerAgent:
             thread.start()
             self._thread = thread
         self._gives = False  # what was asked of the last connection's loop may be lost
-        self._reconcile()
+        self._settle()
         self._keep_awake(consumer.hub)
 
     def _keep_awake(self, hub: Any) -> None:
@@ -123,7 +121,7 @@ class WorkerAgent:
         if self._waker is not None:
             self._waker.cancel()
         if hub is not None:
-            self._waker = hub.call_repeatedly(INTERVAL, self._prefetch.keep_alive)
+            self._waker = hub.call_repeatedly(INTERVAL, lambda: None)
 
     def close(self) -> None:
         """The worker has finished: say goodbye."""
@@ -146,9 +144,9 @@ class WorkerAgent:
                 "the ledger cannot be reached: no tasks are taken for %d s",
                 self._traits.hears_within,
             )
-        self._gate.want(not self._orders.cordon(monotonic()), self._consumer)
-        if not self._gate.settled(self._consumer) and self._thread is not None:
-            self._consumer.call_soon(self._reconcile)
+        self._intake.want(not self._orders.cordon(monotonic()))
+        if not self._intake.settled and self._thread is not None:
+            self._settle_soon()
 
     def _leave(self, presence: Presence, leave: Cordon) -> None:
         """Shut down if that *presence* has it so; the answer to it told of this cordon."""
@@ -163,15 +161,14 @@ class WorkerAgent:
         """What this worker says of itself now."""
         # In this order: a task that moves on meanwhile is seen twice rather than never.
         cordon = self._orders.cordon(monotonic())
-        stopped = self._gate.want(not cordon, self._consumer)
+        stopped = self._intake.want(not cordon)
         scheduled = self._scheduled.look(self._consumer, self._ahead, cordoned=bool(cordon))
         returning = self._giving_back.look(
             scheduled.later, cordoned=bool(cordon), one_by_one=one_by_one(self._consumer)
         )
         limited = list(_rate_limited(self._consumer))
-        reserved = _copy(worker_state.reserved_requests)
-        active = _copy(worker_state.active_requests)
-        self._prefetch.watch(active, sum(sum(b.values()) for b in scheduled.due.values()))
+        reserved = copied(worker_state.reserved_requests)
+        active = copied(worker_state.active_requests)
         ended = {request for request in active if given_up(request, self._consumer.pool)}
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in {*limited, *reserved, *active}:
@@ -190,7 +187,7 @@ class WorkerAgent:
             seen=0.0,
             stopped=cordon.at if stopped and cordon else 0.0,
             closing=closing(),
-            full=self._prefetch.full or self._thread is None,
+            full=self._intake.full or self._thread is None,
             busy=max(
                 len({*limited, *reserved, *active} - ended) + scheduled.imminent,
                 jobs(self._consumer.pool),
@@ -206,12 +203,15 @@ class WorkerAgent:
         )
 
     def _run(self) -> None:
-        reported = monotonic()
+        reported, stopped = monotonic(), self._intake.stopped
         while not self._stop.wait(COLLECT):
             with self._trouble.guard("a worker's report"):
+                if self._intake.watch(copied(worker_state.active_requests)):
+                    self._settle_soon()
                 again = reported + (SOON if self._soon else INTERVAL)
-                if monotonic() >= min(self._reporter.urgent_at(), again):
-                    reported = monotonic()
+                news = self._intake.stopped != stopped
+                if news or monotonic() >= min(self._reporter.urgent_at(), again):
+                    reported, stopped = monotonic(), self._intake.stopped
                     self.report()
                 if self._giving_back.due and not self._gives:
                     self._gives = True
@@ -230,17 +230,21 @@ class WorkerAgent:
             self._restoring = True
             self._consumer.call_soon(self._restore)
 
-    def _reconcile(self) -> None:
+    def _settle_soon(self) -> None:
+        self._consumer.call_soon(self._settle)
+        self._intake.wake()
+
+    def _settle(self) -> None:
         with self._trouble.guard("stopping or taking up consuming"):
             try:
-                self._gate.reconcile(self._consumer)
+                self._intake.settle()
             except self._consumer.connection_errors + self._consumer.channel_errors as error:
                 self._broker_failed("consume", error)
 
     def _give_back(self) -> None:
         more = False
         try:
-            more = self._gate.closed(self._consumer) and self._giving_back.portion(self._consumer)
+            more = self._intake.stopped and self._giving_back.portion(self._consumer)
         except self._consumer.connection_errors + self._consumer.channel_errors as error:
             self._broker_failed("return", error)
         except Exception:  # noqa: BLE001 - a timer must go on
@@ -280,12 +284,3 @@ def _rate_limited(consumer: Any) -> Iterator[Request]:
     for bucket in list(consumer.task_buckets.values()):
         for content in list(bucket.contents) if bucket else ():
             yield content[0]
-
-
-def _copy(requests: Iterable[Request]) -> set[Request]:
-    """A copy of one of Celery's weak sets, which other threads change meanwhile."""
-    while True:
-        try:
-            return set(requests)
-        except RuntimeError:
-            continue

@@ -48,6 +48,7 @@ class Worker:
         self.messages: list[Any] = []
         tasks = self.app.amqp.TaskConsumer(self.connection, on_message=self.messages.append)
         self.consumer: Any = SimpleNamespace(
+            app=self.app,
             timer=Timer(),
             hub=object(),
             blueprint=SimpleNamespace(state=RUN),

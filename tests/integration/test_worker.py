@@ -37,7 +37,7 @@ def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_
     "broken",
     [
         "WorkerAgent.__init__",
-        "WorkerAgent.report Gate.reconcile WorkerAgent._keep_awake Reporter.leave",
+        "WorkerAgent.report Intake.settle WorkerAgent._keep_awake Reporter.leave",
     ],
 )
 def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: str) -> None:

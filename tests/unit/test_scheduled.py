@@ -1,47 +1,40 @@
-"""What is found in Celery's timer, a real one."""
+"""Which messages may go back to their queue."""
 
 from __future__ import annotations
 
-import random
-from time import monotonic
 from types import SimpleNamespace
-from typing import Any
 
-import kombu.asynchronous.timer
-from celery.worker.request import Request
+import pytest
+from kombu import Queue
 
-from celery_middle_management.agents.scheduled import overdue
+from celery_middle_management.agents.scheduled import can_return
 
-
-def request() -> Request:
-    """One of which nothing is asked."""
-    return object.__new__(Request)
-
-
-def test_overdue_is_what_has_fallen_due_and_no_more() -> None:
-    timer, now, due = kombu.asynchronous.timer.Timer(), monotonic(), []
-    offsets = [*range(-50, 0), *range(600, 650)]
-    random.Random(1).shuffle(offsets)
-    for offset in offsets:
-        entered = request()
-        timer.call_at(now + offset, print, (entered,))
-        if offset < 0:
-            due.append(entered)
-    found = overdue(SimpleNamespace(timer=timer))
-    assert {*map(id, found)} == {*map(id, due)}
-    assert len(found) == len(due)
+LIMITS = {f"limit{n}": n for n in (-1, 0, 1, 2, 5)}
+QUEUES = {"classic": Queue("classic")} | {
+    name: Queue(name, queue_arguments={"x-delivery-limit": limit}) for name, limit in LIMITS.items()
+}
 
 
-def test_overdue_is_no_request_that_was_called_off_and_nothing_but_requests() -> None:
-    timer, past = kombu.asynchronous.timer.Timer(), monotonic() - 1
-    timer.call_at(past, print, (request(),)).cancel()
-    timer.call_at(past, print, ("not a request",))
-    timer.call_at(past, print)
-    left = request()
-    timer.call_at(past, print, (left,))
-    assert [*map(id, overdue(SimpleNamespace(timer=timer)))] == [id(left)]
-
-
-def test_nothing_is_overdue_in_a_timer_that_is_no_heap() -> None:
-    timer: Any = SimpleNamespace(queue={})
-    assert overdue(SimpleNamespace(timer=timer)) == []
+@pytest.mark.parametrize(
+    ("queue", "returns", "expected"),
+    [
+        ("classic", None, True),
+        ("classic", 9, True),
+        ("classic", 10, False),  # a policy may have set a limit, or RabbitMQ 4 has its own
+        ("unknown", 9, True),
+        ("unknown", 10, False),
+        ("limit-1", 9, True),
+        ("limit-1", 10, False),
+        ("limit0", None, False),
+        ("limit1", None, False),
+        ("limit2", None, True),
+        ("limit2", 1, False),
+        ("limit5", 1, True),
+        ("limit5", 2, False),
+    ],
+)
+def test_a_message_goes_back_while_that_leaves_half_of_its_returns(
+    queue: str, returns: int | None, expected: bool
+) -> None:
+    headers = {} if returns is None else {"x-delivery-count": returns}
+    assert can_return(SimpleNamespace(headers=headers), QUEUES.get(queue)) is expected

@@ -41,8 +41,9 @@ if os.environ.get("QUORUM"):
         broker_native_delayed_delivery_queue_type="classic",
     )
 
-if "PASSING" in os.environ:
-    app.conf.task_queues = [Queue("celery"), Queue(os.environ["PASSING"], auto_delete=True)]
+if "QUEUE_ARGUMENTS" in os.environ:
+    arguments = json.loads(os.environ["QUEUE_ARGUMENTS"])
+    app.conf.task_queues = [Queue(app.conf.task_default_queue, queue_arguments=arguments)]
 
 
 @app.task
@@ -147,7 +148,7 @@ def note_rarely(self: Task, seconds: float = 0.0) -> None:
 
 def _note(task: Task, seconds: float) -> None:
     journal = Journal()
-    journal.begin(task.request.id)
+    journal.begin(task.request.id, bool(task.request.delivery_info.get("redelivered")))
     time.sleep(seconds)
     journal.end(task.request.id)
 

@@ -18,6 +18,7 @@ class Run:
     dyno: str
     pid: int
     begin: float
+    redelivered: bool
     end: float | None = None
 
 
@@ -27,8 +28,8 @@ class Journal:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory or Path(os.environ["JOURNAL"])
 
-    def begin(self, task: str) -> None:
-        self._write("begin", task)
+    def begin(self, task: str, redelivered: bool = False) -> None:
+        self._write("begin", task, redelivered)
 
     def end(self, task: str) -> None:
         self._write("end", task)
@@ -51,15 +52,16 @@ class Journal:
         done = []
         lines = self._directory.joinpath("runs")
         for line in lines.read_text().splitlines() if lines.exists() else ():
-            event, task, dyno, pid, at = json.loads(line)
+            event, task, dyno, pid, at, redelivered = json.loads(line)
             if event == "begin":
-                runs[task, pid] = Run(task, dyno, pid, at)
+                runs[task, pid] = Run(task, dyno, pid, at, redelivered)
                 done.append(runs[task, pid])
             else:
                 runs[task, pid].end = at
         return done
 
-    def _write(self, event: str, task: str) -> None:
-        line = json.dumps([event, task, os.environ.get("DYNO", ""), os.getpid(), time.monotonic()])
+    def _write(self, event: str, task: str, redelivered: bool = False) -> None:
+        dyno = os.environ.get("DYNO", "")
+        line = json.dumps([event, task, dyno, os.getpid(), time.monotonic(), redelivered])
         with (self._directory / "runs").open("a") as file:
             file.write(line + "\n")

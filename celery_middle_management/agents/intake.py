@@ -1,0 +1,189 @@
+"""What one worker takes from its broker, over all the connections that it makes.
+
+A cordoned worker takes nothing. Any other takes as much as Celery would, or, while tasks are long,
+one task for each slot; see :mod:`celery_middle_management.core.prefetch`.
+
+The reporter's thread says what is wanted, and looks at the tasks that run; the thread of the
+worker's loop does the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from time import time
+from typing import Any
+
+from celery import Task
+from celery.bootsteps import RUN  # type: ignore[attr-defined]
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+from kombu.transport.virtual import Channel as VirtualChannel
+
+from celery_middle_management.agents.celery_internals import copied, prefetch_is_reduced
+from celery_middle_management.agents.sources import Pulled, Pushed
+from celery_middle_management.agents.waker import Waker
+from celery_middle_management.core.prefetch import Pace, Prefetch
+
+
+class Intake:
+    """Of one worker. Made before Celery makes its strategies, which keep what the pool offers."""
+
+    def __init__(self, consumer: Any, *, limits: bool = True) -> None:
+        """*limits*: whether the worker may be kept from taking as much as Celery would."""
+        self._consumer = consumer
+        self._limits = limits
+        self._waker = Waker(consumer)
+        self._pace = Pace()
+        self._source: Pulled | Pushed | None = None
+        self._limited = False
+        self._lock = threading.Lock()  # of these two
+        self._wanted = True
+        self._stopped = False
+
+    # -- the reporter's thread
+
+    def want(self, consuming: bool) -> bool:
+        """Have the worker consume, or not; returns whether it surely takes nothing any more."""
+        with self._lock:
+            self._wanted = consuming
+            if consuming:
+                self._stopped = False
+            return self._stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is not to consume, and nothing can come any more."""
+        return self._stopped
+
+    @property
+    def settled(self) -> bool:
+        """Whether the worker does what is wanted."""
+        if self._wanted:
+            return self._source is not None and self._source.consumes
+        return self._stopped
+
+    @property
+    def full(self) -> bool:
+        """Whether it asks its broker for nothing, since no slot is free."""
+        return isinstance(self._source, Pulled) and not self.free and not self._has_room
+
+    def watch(self, active: Collection[Request]) -> bool:
+        """Look at the tasks that run now: is one of them long, or have all been short lately?
+
+        Returns whether the loop has to settle that.
+        """
+        now = time()
+        longest = max((now - (request.time_start or now) for request in active), default=0.0)
+        before = self._pace.prefetch
+        self._pace = self._pace.after(longest, worker_state.all_total_count[0] - len(active))
+        return self._pace.prefetch is not before and self._limited
+
+    def wake(self) -> None:
+        """Have the loop turn once more."""
+        self._waker.wake()
+
+    # -- the loop's thread
+
+    def start(self) -> None:
+        """The consumer has a new connection, and is about to consume."""
+        consumer = self._consumer
+        source = _source_of(consumer)(consumer, self)
+        self._limited = self._limits and source.limitable and not _is_celerys(consumer)
+        self._source = source
+        self._waker.start(consumer.connection, source.look)
+        self._set_prefetch()
+        # A count that is sent now holds from the first message on.
+        consumer.qos.update()
+
+    def settle(self) -> None:
+        """Do what is wanted.
+
+        Raises:
+            one of the consumer's connection or channel errors.
+        """
+        source = self._source
+        if source is None or self._consumer.task_consumer is None:
+            return
+        if self._consumer.blueprint.state != RUN:
+            return
+        self._set_prefetch()
+        if self._wanted and not source.consumes:
+            source.go_on()
+        elif not self._wanted and source.stop():
+            self._nothing_comes()
+
+    def _set_prefetch(self) -> None:
+        if self._source is not None and not prefetch_is_reduced(self._consumer):
+            self._source.set_prefetch(self._pace.prefetch if self._limited else Prefetch.CELERYS)
+
+    # -- what a source asks
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the worker is to consume."""
+        return self._wanted
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing but Celery's own rule counts."""
+        return self._wanted and not (self._limited and self._pace.prefetch is Prefetch.ONE_PER_SLOT)
+
+    def may_take(self) -> bool:
+        """Whether there is room for a message, where none is on its way."""
+        return not self._nothing_comes() and (self.free or self._has_room)
+
+    def held_back(self, held: bool) -> None:
+        """Whether the broker is asked for nothing, so that a free slot has to wake the loop."""
+        self._waker.waiting = held
+
+    def _nothing_comes(self) -> bool:
+        """Nothing is on its way: the worker has stopped, if that is wanted."""
+        with self._lock:
+            self._stopped = not self._wanted
+            return self._stopped
+
+    @property
+    def _has_room(self) -> bool:
+        return _taken(self._consumer) < _slots(self._consumer)
+
+
+def _source_of(consumer: Any) -> type[Pulled | Pushed]:
+    tasks = consumer.task_consumer
+    # kombu reads what is published to all (fanout) by the same rule as it asks for tasks.
+    fanout = any(queue.exchange and queue.exchange.type == "fanout" for queue in tasks.queues)
+    return Pulled if isinstance(tasks.channel, VirtualChannel) and not fanout else Pushed
+
+
+def _is_celerys(consumer: Any) -> bool:
+    """Whether Celery's prefetch must stay as it is.
+
+    It is unlimited; or a task gathers messages by a strategy of its own; or nobody else could
+    take what this worker does not.
+    """
+    return (
+        consumer.prefetch_multiplier == 0
+        or any(task.Strategy != Task.Strategy for task in consumer.app.tasks.values())
+        or any(
+            queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})
+            for queue in consumer.task_consumer.queues
+        )
+    )
+
+
+def _taken(consumer: Any) -> int:
+    """The tasks that run or wait for a slot."""
+    reserved = worker_state.reserved_requests
+    if consumer.restart_count <= 0:
+        return len(reserved)
+    # With a lost connection Celery before 5.7 forgets those that it runs.
+    return len(copied(reserved) | copied(worker_state.active_requests))
+
+
+def _slots(consumer: Any) -> int:
+    """The tasks that the pool runs at once."""
+    pool, autoscaler = consumer.pool, getattr(consumer.controller, "autoscaler", None)
+    if autoscaler:
+        return int(autoscaler.max_concurrency)
+    # Of gevent before Celery 5.7, num_processes is how many run now.
+    return int(pool.limit if pool.is_green else pool.num_processes)

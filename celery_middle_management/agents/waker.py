@@ -1,0 +1,78 @@
+"""Wakes a worker's loop when a slot is free again.
+
+A prefork pool wakes the loop itself, by the pipe from its children. A thread or a green thread does
+not: without this, the loop would sleep until its next timer.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+#: A loop that is held back looks at its broker at least this often (s), whether it is woken or not.
+_AT_LEAST = 1.0
+
+
+class Waker:
+    """Of one worker, over all the connections that it makes."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._hub = consumer.hub
+        #: Whether the loop asks its broker for nothing, and is to be woken.
+        self.waiting = False
+        self._woken = threading.Event()
+        if self._hub is not None:
+            self._readable, self._writable = os.pipe()
+        if not consumer.pool.uses_semaphore:  # else it is prefork
+            _tell_of_ends(consumer.pool, self._ended)
+
+    def start(self, connection: Any, look: Callable[[], object]) -> None:
+        """The loop is about to run on this *connection*; *look* says whether it is waiting."""
+        self.waiting = False
+        if self._hub is not None:
+            self._hub.add_reader(self._readable, self._answer)
+            return
+        drain_events = connection.drain_events
+
+        def drain(timeout: float | None = None, **options: Any) -> Any:
+            look()
+            if self.waiting:
+                self._woken.wait(min(timeout or _AT_LEAST, _AT_LEAST))
+                self._woken.clear()
+                timeout = 0.0  # to ask for a message again, not to wait for one
+            return drain_events(timeout=timeout, **options)
+
+        connection.drain_events = drain
+
+    def wake(self) -> None:
+        """Have the loop turn once more, from any thread."""
+        if not self._woken.is_set():
+            self._woken.set()
+            if self._hub is not None:
+                os.write(self._writable, b"!")
+
+    def _ended(self) -> None:
+        if self.waiting:
+            self.wake()
+
+    def _answer(self) -> None:
+        self._woken.clear()
+        os.read(self._readable, 1)
+
+
+def _tell_of_ends(pool: Any, ended: Callable[[], None]) -> None:
+    """Have *ended* called, by any thread, whenever a job of the *pool* has ended."""
+    apply_async = pool.apply_async
+
+    def apply(*args: Any, callback: Callable[..., Any] | None = None, **options: Any) -> Any:
+        def done(*result: Any, **more: Any) -> Any:
+            try:
+                return callback(*result, **more) if callback else None
+            finally:
+                ended()
+
+        return apply_async(*args, callback=done, **options)
+
+    pool.apply_async = apply
