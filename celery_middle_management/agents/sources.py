@@ -6,6 +6,7 @@ Neither cancels a consumer, rejects a message or reorders one in ordinary work.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import get_ident
 from time import monotonic
 from typing import Any, Protocol
 
@@ -105,6 +106,7 @@ class Pushed:
         tasks = consumer.task_consumer
         self._consume: Callable[..., Any] = tasks.consume
         tasks.consume = self._begin
+        _send_counts_by_one_thread(consumer.qos)
 
     def _begin(self, *args: Any, **kwargs: Any) -> None:
         """Celery's loop begins to consume, or a remote control command has added a queue."""
@@ -145,3 +147,18 @@ class Pushed:
         if self._begun:
             self._consume()
         self.consumes = True
+
+
+def _send_counts_by_one_thread(qos: Any) -> None:
+    """Leave it to the loop, which is this thread, to send a changed prefetch count.
+
+    After a lost connection Celery has any thread send it in which a task begins or ends that was
+    taken before. That and the loop then read one another's answers off the new connection.
+    """
+    loop, celerys = get_ident(), qos.set
+
+    def send(count: int) -> Any:
+        # The loop sends in its next turn what qos.value has become.
+        return celerys(count) if get_ident() == loop else count
+
+    qos.set = send
