@@ -47,6 +47,15 @@ def jobs(pool: Any) -> int:
     return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
 
 
+def busy_children(pool: Any) -> int | None:
+    """How many processes of a prefork pool have a job, None for any other pool.
+
+    Before Celery 5.7, those that had one when the connection was lost are not among them.
+    """
+    busy = getattr(getattr(pool, "_pool", None), "_busy_workers", None)
+    return None if busy is None else len(busy)
+
+
 def given_up(request: Any, pool: Any) -> bool:
     """Whether an active request does not run and never will.
 
@@ -73,10 +82,10 @@ def prefetch_can_change(consumer: Any) -> bool:
     """Whether a changed prefetch count reaches consumers that have begun, and serves its end.
 
     It does where one count holds for the whole channel, which quorum queues and, by kombu 5.7,
-    RabbitMQ 4 do not have. Without an event loop, Celery before 5.7 acknowledges a message only
-    after it got another one, which with a count of one for each slot may not come.
+    RabbitMQ 4 do not have. What a thread acknowledges, Celery before 5.7 sends only after another
+    message has come, which with a count of one for each slot may be never.
     """
-    if consumer.hub is None and not hasattr(consumer, "call_soon_ack"):
+    if not (consumer.pool.uses_semaphore or hasattr(consumer, "call_soon_ack")):
         return False
     from celery.worker.consumer.tasks import Tasks  # there in a worker alone
 

@@ -20,7 +20,11 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from celery_middle_management.agents.celery_internals import copied, prefetch_is_reduced
+from celery_middle_management.agents.celery_internals import (
+    busy_children,
+    copied,
+    prefetch_is_reduced,
+)
 from celery_middle_management.agents.sources import Pulled, Pushed
 from celery_middle_management.agents.waker import Waker
 from celery_middle_management.core.prefetch import Pace, Prefetch
@@ -176,7 +180,10 @@ def _taken(consumer: Any) -> int:
     reserved = worker_state.reserved_requests
     if consumer.restart_count <= 0:
         return len(reserved)
-    # With a lost connection Celery before 5.7 forgets those that it runs.
+    # With a lost connection Celery before 5.7 forgets what it runs, and prefork when that ends.
+    busy = busy_children(consumer.pool)
+    if busy is not None:
+        return max(len(reserved), busy)
     return len(copied(reserved) | copied(worker_state.active_requests))
 
 

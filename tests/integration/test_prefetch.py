@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
 from tests.integration.scenes import A_WHILE, Program, Scene, scene
@@ -24,6 +25,7 @@ ALONE: dict[str, Any] = {
     "process_types": {"worker": 1},
     "settings": {"min_workers": 1, "max_workers": 1},
 }
+RELEASE = (celery.VERSION.major, celery.VERSION.minor)
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
 CONCURRENT = [pool for pool in POOLS if pool != "solo"]
 #: The arguments of the queues.
@@ -89,6 +91,8 @@ def bench_on(
     arguments: Mapping[str, object] | None = None,
 ) -> Iterator[Bench]:
     """A bench on that *broker*; *arguments* come on top of its queue's own."""
+    if broker == "quorum" and RELEASE < (5, 5):
+        pytest.skip("Celery before 5.5 cannot consume quorum queues")
     queue = "celery" if broker == "redis" else f"{directory.parent.name}-{directory.name}"
     env = {"TASK_QUEUE": queue}
     if broker != "redis":
@@ -171,16 +175,21 @@ def test_a_busy_worker_takes_no_more_after_a_lost_connection(
     pool: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """With it, Celery before 5.7 forgets what it runs."""
+    if pool == "prefork" and RELEASE < (5, 7):
+        pytest.skip("nothing tells what the processes of Celery before 5.7 run then")
     with bench_on("redis", request, tmp_path) as it, worker_of(it, pool, 2) as worker:
         it.publish_some(2, "hold_early")
         it.wait(lambda: len(it.scene.running) == 2)
-        it.scene.broker.restart()
+        # Not by a restart: after failed attempts to connect, kombu before 5.7 may stay deaf.
+        it.scene.redis.client_kill_filter(_type="normal")
         it.wait(lambda: worker.log.count("Connected to redis") == 2)
         waiting = it.publish_some(3, "note")
         time.sleep(A_WHILE)
-        assert it.scene.redis.llen("celery") == 3
+        queued = it.scene.redis.lrange("celery", 0, -1)
+        assert {*waiting} <= {json.loads(message)["headers"]["id"] for message in queued}
         for _ in range(2):
             it.scene.let_go("worker.1")
+        it.scene.journal.let_go("worker.1")  # one whose acknowledgement was lost may run again
         it.wait(lambda: {*waiting} <= it.ended())
 
 
@@ -220,6 +229,7 @@ def test_a_mixed_load_runs_once_and_to_its_end(pool: str, bench: Bench) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize(("queue", "limit"), [("classic", None), ("quorum", 0), ("quorum", 1)])
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
@@ -230,10 +240,10 @@ def test_order_and_deliveries_are_left_alone(
     arguments = {} if limit is None else {"x-delivery-limit": limit}
     with bench_on(queue, request, tmp_path, arguments) as it, worker_of(it, pool, 1):
         tasks = []
-        for _ in range(4):
+        for _ in range(2):
             tasks += it.publish_some(120, "note", 0.005)
             tasks += it.publish_some(3, "note", 1.3)
-        it.wait(lambda: len(it.ended()) == len(tasks), 90.0)
+        it.wait(lambda: len(it.ended()) == len(tasks), 110.0)
         it.assert_each_ran_once(tasks)
         assert it.begun() == tasks
 
