@@ -14,6 +14,8 @@ from tests.integration.scenes import A_WHILE, Scene, scene
 from tests.integration.stage import WORKER
 from tests.rabbitmq_server import RabbitServer
 
+pytestmark = pytest.mark.slow
+
 #: One worker, the test's own, and no evaluation but the test.
 ALONE: dict[str, Any] = {
     "command": None,
@@ -139,7 +141,6 @@ def test_a_worker_stays_for_a_scheduled_task_that_must_not_go_back(
             assert not it.has_stopped("worker.1")
 
 
-@pytest.mark.slow
 @pytest.mark.rabbitmq
 def test_a_scheduled_task_survives_the_fires_of_those_that_hold_it(
     tmp_path: Path, rabbitmq: RabbitServer

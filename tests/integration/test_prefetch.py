@@ -17,6 +17,7 @@ from tests.integration.stage import WORKER
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import Worker, start_worker
 
+MARK = pytest.mark
 #: Celery's default.
 PREFETCH = ("--prefetch-multiplier", "4")
 #: One worker, the test's own, that nobody hires or fires: it ends as soon as it is told to.
@@ -70,7 +71,7 @@ class Bench:
 
 
 @pytest.fixture(
-    params=["redis", *(pytest.param(b, marks=pytest.mark.rabbitmq) for b in ON_RABBITMQ)]
+    params=["redis", *(pytest.param(b, marks=(MARK.rabbitmq, MARK.slow)) for b in ON_RABBITMQ)]
 )
 def broker(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -155,6 +156,7 @@ def nothing_that_cannot_begin_is_taken(it: Scene, task: str) -> None:
     it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", CONCURRENT)
 def test_a_full_worker_takes_no_more(
     pool: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -170,6 +172,7 @@ def test_a_full_worker_takes_no_more(
         it.wait(lambda: len(it.ended()) == 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", CONCURRENT)
 def test_a_busy_worker_takes_no_more_after_a_lost_connection(
     pool: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -262,6 +265,7 @@ def test_a_broker_that_closes_idle_connections_does_not_have_a_long_task_run_twi
         it.assert_each_ran_once(tasks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", CONCURRENT)
 def test_a_broker_that_is_silent_for_a_while_does_not_have_tasks_run_twice(
     pool: str, tmp_path: Path, request: pytest.FixtureRequest
