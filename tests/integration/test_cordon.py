@@ -88,7 +88,7 @@ def test_a_stopped_worker_takes_nothing_and_order_is_kept(
             publisher.say("import threading; stop = threading.Event(); sent = []")
             publisher.say(
                 "threading.Thread(target=lambda: [sent.append(note.delay().id)"
-                " for _ in iter(lambda: stop.wait(0.02), True)], daemon=True).start()"
+                " for _ in iter(lambda: stop.wait(0.2), True)], daemon=True).start()"
             )
             for _ in range(6):
                 cordon(it)

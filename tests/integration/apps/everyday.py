@@ -44,6 +44,7 @@ if os.environ.get("QUORUM"):
 if "QUEUE_ARGUMENTS" in os.environ:
     arguments = json.loads(os.environ["QUEUE_ARGUMENTS"])
     app.conf.task_queues = [Queue(app.conf.task_default_queue, queue_arguments=arguments)]
+    app.conf.broker_native_delayed_delivery_queue_type = "classic"
 
 
 @app.task
