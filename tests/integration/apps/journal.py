@@ -52,9 +52,10 @@ class Journal:
         done = []
         lines = self._directory.joinpath("runs")
         for line in lines.read_text().splitlines() if lines.exists() else ():
-            event, task, dyno, pid, at, redelivered = json.loads(line)
+            # Older releases, in the test of two of them, do not tell whether it was redelivered.
+            event, task, dyno, pid, at, *redelivered = json.loads(line)
             if event == "begin":
-                runs[task, pid] = Run(task, dyno, pid, at, redelivered)
+                runs[task, pid] = Run(task, dyno, pid, at, any(redelivered))
                 done.append(runs[task, pid])
             else:
                 runs[task, pid].end = at
