@@ -1,4 +1,4 @@
-"""What one worker takes from its broker, over all the connections that it makes.
+"""The tasks that one worker takes from its broker, over all the connections that it makes.
 
 A cordoned worker takes nothing. Any other takes as much as Celery would, or, while tasks are long,
 one task for each slot; see :mod:`celery_middle_management.core.prefetch`.
@@ -69,8 +69,8 @@ class Intake:
 
     @property
     def full(self) -> bool:
-        """Whether it asks its broker for nothing, since no slot is free."""
-        return isinstance(self._source, Pulled) and not self.free and not self._has_room
+        """Whether it takes nothing now, since no slot is free."""
+        return self._source is not None and not self.free and not self._has_room
 
     def watch(self, active: Collection[Request]) -> bool:
         """Look at the tasks that run now: is one of them long, or have all been short lately?
@@ -78,6 +78,8 @@ class Intake:
         Returns whether the loop has to settle that.
         """
         now = time()
+        # Those that Celery before 5.7 forgot with a lost connection may stay active for ever.
+        active = [request for request in active if request in worker_state.reserved_requests]
         longest = max((now - (request.time_start or now) for request in active), default=0.0)
         before = self._pace.prefetch
         self._pace = self._pace.after(longest, worker_state.all_total_count[0] - len(active))
@@ -162,8 +164,8 @@ def _source_of(consumer: Any) -> type[Pulled | Pushed]:
 def _is_celerys(consumer: Any) -> bool:
     """Whether Celery's prefetch must stay as it is.
 
-    It is unlimited; or a task gathers messages by a strategy of its own; or nobody else could
-    take what this worker does not.
+    It is unlimited; or a task gathers messages by a strategy of its own; or no other worker could
+    take what this one does not.
     """
     return (
         consumer.prefetch_multiplier == 0

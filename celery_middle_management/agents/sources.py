@@ -23,7 +23,7 @@ _EMPTY_LINE_EVERY = 1.0
 
 
 class Rule(Protocol):
-    """What a source has to know of its worker."""
+    """The worker's side, as far as a source asks for it."""
 
     @property
     def wanted(self) -> bool:
@@ -61,7 +61,7 @@ class Pulled:
             rule.held_back(False)
             return self._celerys()
         if asks(self._channel):
-            return True  # what was asked for is read, or else it would be in nobody's hands
+            return True  # the answer may hold a task, which must not lie unread
         rule.held_back(True)  # before looking, so that a task that ends meanwhile wakes the loop
         if rule.may_take() and self._celerys():
             rule.held_back(False)
@@ -124,6 +124,8 @@ class Pushed:
         now = consumer.prefetch_multiplier
         celerys = consumer.controller.prefetch_multiplier
         new = 1 if prefetch is Prefetch.ONE_PER_SLOT else celerys
+        if new == now:  # 0 stands for no limit
+            return
         more = consumer.initial_prefetch_count // now * (new - now)
         consumer.prefetch_multiplier = new
         consumer.initial_prefetch_count += more

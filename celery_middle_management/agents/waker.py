@@ -39,7 +39,7 @@ class Waker:
         def drain(timeout: float | None = None, **options: Any) -> Any:
             look()
             if self.waiting:
-                self._woken.wait(min(timeout or _AT_LEAST, _AT_LEAST))
+                self._woken.wait(_AT_LEAST if timeout is None else min(timeout, _AT_LEAST))
                 self._woken.clear()
                 timeout = 0.0  # to ask for a message again, not to wait for one
             return drain_events(timeout=timeout, **options)

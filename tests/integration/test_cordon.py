@@ -1,4 +1,4 @@
-"""What a cordoned worker takes, and what it does once the cordon is lifted."""
+"""A cordoned worker takes nothing; once the cordon is lifted, it consumes as before."""
 
 from __future__ import annotations
 

@@ -320,6 +320,30 @@ def test_a_queue_of_one_consumer_is_consumed_as_celery_does(
             it.scene.let_go("worker.1")
 
 
+@pytest.mark.rabbitmq
+def test_a_prefetch_without_a_limit_stays_without_one(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with (
+        bench_on("classic", request, tmp_path) as it,
+        it.scene.on.worker("-c", "1", DYNO="worker.1", PREFETCH="0"),
+    ):
+        it.publish_some(12, "hold")
+        it.wait(lambda: it.scene.presence("worker.1").get("busy") == 12)
+        for _ in range(12):
+            it.scene.let_go("worker.1")
+
+
+@pytest.mark.rabbitmq
+def test_a_worker_says_that_it_is_full(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with bench_on("classic", request, tmp_path) as it, worker_of(it, "prefork", 1):
+        it.wait(lambda: it.scene.presence("worker.1").get("full") is False)
+        it.publish_some(1, "hold")
+        it.wait(lambda: it.scene.presence("worker.1")["full"] is True)
+        it.scene.let_go("worker.1")
+        it.wait(lambda: it.scene.presence("worker.1")["full"] is False)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.rabbitmq

@@ -25,7 +25,7 @@ app = Celery("everyday", broker=os.environ["BROKER_URL"], backend=os.environ.get
 app.conf.update(
     middle_management_enabled=os.environ.get("MM_OFF") is None,
     broker_connection_retry_on_startup=True,
-    worker_prefetch_multiplier=1,
+    worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "1")),
     task_ignore_result=os.environ.get("BACKEND_URL") is None,
     task_default_queue=os.environ.get("TASK_QUEUE", "celery"),
     broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
