@@ -128,13 +128,27 @@ def test_what_a_dead_worker_held_comes_back_to_an_idle_one(pool: str, tmp_path: 
 
 
 def kill_scaler(it: Scene, *publishers: Program) -> int:
-    """SIGKILL to the process that is calling the platform; returns its id."""
+    """SIGKILL to the process that is calling the platform; returns its id once it has ended.
+
+    Until then, its broker would hand a task to it.
+    """
     candidates = [dyno.pid for dyno in it.emulator.dynos() if dyno.pid is not None]
     [scaler] = connected_to(
         urlsplit(it.emulator.url).port or 0, [*candidates, *(p.pid for p in publishers)]
     )
     os.kill(scaler, signal.SIGKILL)
+    it.wait(lambda: has_ended(scaler))
     return scaler
+
+
+def has_ended(process: int) -> bool:
+    """Whether a process has closed all that it had open: all of its threads have ended."""
+    try:
+        threads = [thread.name for thread in Path(f"/proc/{process}/task").iterdir()]
+        status = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return threads == [str(process)] and status[0] == "Z"
 
 
 def connected_to(port: int, processes: Iterable[int]) -> list[int]:
