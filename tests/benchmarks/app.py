@@ -1,4 +1,7 @@
-"""An app with Middle Management, or with ``MM_OFF`` in the environment, plain Celery."""
+"""An app with Middle Management, or with ``MM_OFF`` in the environment, plain Celery.
+
+With ``RECEIVERS`` as well, plain Celery's signals have empty receivers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 
 from tests.integration.apps.journal import Journal
 
@@ -22,9 +25,27 @@ app.conf.update(
 )
 
 
-@app.task
-def noop() -> None:
+if os.environ.get("RECEIVERS"):
+    for _signal in (
+        signals.before_task_publish,
+        signals.after_task_publish,
+        signals.task_received,
+        signals.task_prerun,
+        signals.task_postrun,
+        signals.task_failure,
+        signals.task_revoked,
+        signals.task_internal_error,
+        signals.task_unknown,
+        signals.task_rejected,
+    ):
+        _signal.connect(lambda **_: None, weak=False)
+
+
+def _nothing() -> None:
     """The empty task."""
+
+
+noop = app.task(name="noop")(_nothing)
 
 
 @app.task
@@ -46,3 +67,27 @@ def mark(path: str) -> None:
     """Append the time (``monotonic()``) to a file."""
     with Path(path).open("a") as file:
         file.write(f"{time.monotonic()}\n")
+
+
+@app.task
+def wait_for_file(path: str) -> None:
+    """Take a slot until there is a file."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+@app.task
+def nap() -> None:
+    time.sleep(0.3)
+
+
+@app.task
+def tenth() -> None:
+    time.sleep(0.1)
+
+
+#: Tasks that are published in turns, by the name of the load.
+LOADS = {
+    "of_many_names": [app.task(name=f"noop-{i}")(_nothing) for i in range(400)],
+    "some_longer": [noop] * 16 + [nap] + [noop] * 16,
+}

@@ -60,7 +60,10 @@ class Publisher:
     def publish(
         self, count: int, task: str = "noop", *args: Any, queue: str = "celery", over: float = 0.0
     ) -> Published:
-        """Publish *count* tasks, evenly *over* some seconds or as quickly as it goes."""
+        """Publish *count* tasks, evenly *over* some seconds or as quickly as it goes.
+
+        *task* is one's name, or that of some that are published in turns.
+        """
         self.begin(count, task, *args, queue=queue, over=over)
         return self.published()
 
@@ -85,13 +88,14 @@ class Publisher:
 def _obey(order: Mapping[str, Any]) -> Published:
     from tests.benchmarks import app
 
-    task, args, queue = getattr(app, order["task"]), order["args"], order["queue"]
+    tasks = app.LOADS.get(order["task"]) or [getattr(app, order["task"])]
+    args, queue = order["args"], order["queue"]
     count, over = order["count"], order["over"]
     began, longest = time.monotonic(), 0.0
     for i in range(count):
         if over:
             time.sleep(max(began + over * i / count - time.monotonic(), 0.0))
-        at = time.monotonic()
+        at, task = time.monotonic(), tasks[i % len(tasks)]
         if queue == "celery":
             task.delay(*args)
         else:

@@ -1,58 +1,98 @@
-"""How many empty tasks a prefork worker of concurrency 2 does, by plain Celery's: Redis again.
+"""How many tasks a worker does, and in how much processor time, by plain Celery's.
 
-Two workers that live on are given their tasks in turns, all at once: published to a list that is
-then renamed to their queue. The time counts from a first task to a last one, after some to warm up.
-Workers differ by some percent from their start on, with or without us, so several pairs compete.
+Three workers that live on are given the same load in turns: one with the package, one without, and
+one without that has empty receivers for the same signals, which is the least that counting costs.
+Tasks that wait for a file hold all slots until everything is published. The time counts from a
+first task to a last one, after some to warm up. Workers differ by some percent from their start on,
+with or without us, so several trios compete.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median as median_of
 
 from celery_middle_management.demo.redis_server import RedisServer
-from tests.benchmarks.figures import Figure, abba, command, median, ratio
+from tests.benchmarks.figures import Figure, command, ratio
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import Stage, stage
+from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 from tests.servers import start_worker, wait_for
 
-_WARM_UP = 200  # tasks
+_WARM_UP = 100  # tasks: more than it takes to see that they are short
 _WORKER = (
-    *("--pool", "prefork", "--concurrency", "2", "--loglevel", "WARNING"),
+    *("--loglevel", "WARNING"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+)
+_WITH, _WITHOUT, _FLOOR = "with", "without", "empty receivers"
+
+
+@dataclass(frozen=True)
+class Load:
+    """Tasks, by a name of the app's loads, for a pool."""
+
+    name: str
+    tasks: str
+    pool: str
+    slots: int
+    #: Of the number of tasks that is asked for, so much is enough.
+    share: float = 1.0
+
+
+LOADS = (
+    Load("empty tasks of one name", "noop", "prefork", 2),
+    Load("empty tasks of 400 names", "of_many_names", "prefork", 2),
+    Load("empty tasks, 3 % of 0.3 s", "some_longer", "prefork", 2, 0.5),
+    Load("tasks of 0.1 s, threads", "tenth", "threads", 4, 0.1),
+    Load("tasks of 0.1 s, gevent", "tenth", "gevent", 4, 0.1),
 )
 
 
 class Contestant:
     """A worker, with a publisher of its own kind and a queue of its own."""
 
-    def __init__(self, on: Stage, name: str, env: Mapping[str, str], stack: ExitStack) -> None:
-        self._redis = on.redis
-        self._queue = name
-        self._marks = Path(stack.enter_context(tempfile.TemporaryDirectory()), "marks")
+    def __init__(
+        self, load: Load, name: str, env: Mapping[str, str], stack: ExitStack, index: int
+    ) -> None:
+        self._load = load
+        self._queue = f"queue-{index}"
+        self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rate-")))
         self._publisher = stack.enter_context(Publisher(env))
+        slots = ("--pool", load.pool, "--concurrency", str(load.slots))
         self._worker = stack.enter_context(
-            start_worker("tests.benchmarks.app", *_WORKER, "-Q", name, env=env, ready=False)
+            start_worker(
+                "tests.benchmarks.app", *_WORKER, *slots, "-Q", self._queue, env=env, ready=False
+            )
         )
+        self.name = name
 
     def rate(self, tasks: int) -> float:
         """Tasks a second."""
-        staged = f"staged-{self._queue}"
-        self._marks.write_text("")
+        marks, gate = self._directory / "marks", self._directory / "gate"
+        marks.write_text("")
+        gate.unlink(missing_ok=True)
         for count, task, *args in (
+            (self._load.slots, "wait_for_file", str(gate)),
             # A task that a worker does not know is taken for long: it takes no more meanwhile.
             (_WARM_UP, "mark", os.devnull),
-            (1, "mark", str(self._marks)),
-            (tasks, "noop"),
-            (1, "mark", str(self._marks)),
+            (1, "mark", str(marks)),
+            (tasks, self._load.tasks),
+            (1, "mark", str(marks)),
         ):
-            self._publisher.publish(count, task, *args, queue=staged)
-        self._redis.rename(staged, self._queue)
-        wait_for(lambda: len(self._times()) == 2, 120.0, "the tasks are not done")
-        first, last = self._times()
+            self._publisher.publish(count, task, *args, queue=self._queue)
+        gate.touch()
+        wait_for(
+            lambda: len(_times(marks)) == 2,
+            120.0,
+            lambda: f"the tasks are not done {self.name}: {self._worker.log}",
+        )
+        first, last = _times(marks)
         return tasks / (last - first)
 
     def cpu(self) -> float:
@@ -67,47 +107,76 @@ class Contestant:
                 ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def _times(self) -> list[float]:
-        return [float(line) for line in self._marks.read_text().splitlines()]
+
+def _times(marks: Path) -> list[float]:
+    return [float(line) for line in marks.read_text().splitlines()]
 
 
-def measure(pairs: int, rounds: int, tasks: int) -> Iterator[Figure]:
-    rates: list[list[float]] = [[], []]
-    cpu = [0.0, 0.0]
-    for _ in range(pairs):
-        for i, (values, seconds) in enumerate(_pair(rounds, tasks)):
-            rates[i] += values
-            cpu[i] += seconds / (pairs * rounds * (tasks + _WARM_UP)) * 1e6
-    names = "with", "without"
-    yield ratio("throughput, with / without", *rates, limit=">= 0.97")
-    for name, values in zip(names, rates, strict=True):
-        yield median(f"throughput {name}", values, "tasks/s")
-    yield Figure("processor time, with / without", cpu[0] / cpu[1], "x")
-    for name, value in zip(names, cpu, strict=True):
-        yield Figure(f"processor time {name}", value, "µs/task")
-
-
-def _pair(rounds: int, tasks: int) -> list[tuple[list[float], float]]:
-    """The rates of a pair of workers, and their processor time (s): ours, plain."""
+def measure(trios: int, rounds: int, tasks: int, load: int) -> Iterator[Figure]:
+    """*load*: one of those that are listed, counted from 1; 0 for all."""
     with ExitStack() as stack:
-        server = stack.enter_context(RedisServer())
+        brokers: dict[str, str | None] = {"Redis": None}
+        if find_rabbitmq_server() is not None:
+            brokers["RabbitMQ"] = stack.enter_context(RabbitServer()).url
+        for given in LOADS[load - 1 : load] if load else LOADS:
+            for broker, url in brokers.items():
+                size = int(tasks * given.share)
+                yield Figure(f"{broker}, {given.name}: tasks in a round", size)
+                trio = partial(_trio, given, url, rounds, size)
+                yield from _compare(map(trio, range(trios)), rounds * size)
+
+
+def _compare(trios: Iterable[list[tuple[str, float, float]]], tasks: int) -> Iterator[Figure]:
+    rates: dict[str, list[float]] = {_WITH: [], _WITHOUT: [], _FLOOR: []}
+    cpu: dict[str, list[float]] = {_WITH: [], _WITHOUT: [], _FLOOR: []}
+    for trio in trios:
+        for name, rate, seconds in trio:
+            rates[name].append(rate)
+            cpu[name].append(seconds)
+    yield ratio("rate, with / without", rates[_WITH], rates[_WITHOUT], ">= 0.98")
+    yield ratio("rate, empty receivers / without", rates[_FLOOR], rates[_WITHOUT], "")
+    yield Figure("rate without", median_of(rates[_WITHOUT]), "tasks/s")
+    yield ratio("processor time, with / without", cpu[_WITH], cpu[_WITHOUT], "<= 1.03")
+    yield ratio("processor time, empty receivers / without", cpu[_FLOOR], cpu[_WITHOUT], "")
+    micros = median_of(cpu[_WITHOUT]) / tasks * 1e6
+    yield Figure("processor time without", micros, "µs/task")
+
+
+def _trio(
+    load: Load, broker_url: str | None, rounds: int, tasks: int, turn: int
+) -> list[tuple[str, float, float]]:
+    """Of three workers the name, the median rate, and the processor time (s) of all rounds."""
+    with ExitStack() as stack:
+        ledger = stack.enter_context(RedisServer())
         on = stack.enter_context(
             stage(
-                server.url,
+                broker_url or ledger.url,
+                ledger.url,
                 command=None,
                 process_types={"worker": 1},
                 settings={"min_workers": 1, "max_workers": 1},
             )
         )
-        ours = Contestant(on, "ours", {**on.env, "DYNO": "worker.1"}, stack)
-        plain = Contestant(on, "plain", {**on.env, "MM_OFF": "1"}, stack)
-        for contestant in (ours, plain):
-            contestant.rate(tasks)
-        before = ours.cpu(), plain.cpu()
-        rates = abba(rounds, lambda: ours.rate(tasks), lambda: plain.rate(tasks))
-        after = ours.cpu(), plain.cpu()
-    return [(r, a - b) for r, a, b in zip(rates, after, before, strict=True)]
+        them = [
+            Contestant(load, name, _environment(on, name), stack, index)
+            for index, name in enumerate((_WITH, _WITHOUT, _FLOOR))
+        ]
+        for each in them:
+            each.rate(tasks)
+        before = {each: each.cpu() for each in them}
+        rates: dict[Contestant, list[float]] = {each: [] for each in them}
+        for i in range(rounds):
+            first = (turn + i) % len(them)
+            for each in them[first:] + them[:first]:
+                rates[each].append(each.rate(tasks))
+        return [(e.name, median_of(rates[e]), e.cpu() - before[e]) for e in them]
+
+
+def _environment(on: Stage, name: str) -> dict[str, str]:
+    if name == _WITH:
+        return {**on.env, "DYNO": "worker.1"}
+    return {**on.env, "MM_OFF": "1", "RECEIVERS": "1" if name == _FLOOR else ""}
 
 
 if __name__ == "__main__":
-    command(__doc__, measure, pairs=6, rounds=2, tasks=3000)
+    command(__doc__, measure, trios=5, rounds=2, tasks=2000, load=0)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import celery
 import redis
 
 from celery_middle_management.core.cordon import Cordon
@@ -21,6 +22,9 @@ from tests.integration.apps.journal import Journal, Run
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for
 
+RELEASE = (celery.VERSION.major, celery.VERSION.minor)
+#: Celery before 5.5 cannot consume RabbitMQ's quorum queues.
+CONSUMES_QUORUM_QUEUES = RELEASE >= (5, 5)
 #: Seconds in which a wrong evaluation would have done harm.
 A_WHILE = 5.0
 PREFIX = "{middle-management:myapp}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.scenes import A_WHILE, Scene, scene
+from tests.integration.scenes import A_WHILE, CONSUMES_QUORUM_QUEUES, Scene, scene
 from tests.integration.stage import WORKER
 from tests.rabbitmq_server import RabbitServer
 
@@ -123,8 +123,12 @@ LIMITED: Callable[[int], dict[str, str]] = lambda limit: {  # noqa: E731
     "TASK_QUEUE": f"limited-{limit}",
     "QUEUE_ARGUMENTS": json.dumps({"x-queue-type": "quorum", "x-delivery-limit": limit}),
 }
+needs_quorum_queues = pytest.mark.skipif(
+    not CONSUMES_QUORUM_QUEUES, reason="Celery cannot consume quorum queues"
+)
 
 
+@needs_quorum_queues
 @pytest.mark.rabbitmq
 def test_a_worker_stays_for_a_scheduled_task_that_must_not_go_back(
     tmp_path: Path, rabbitmq: RabbitServer
@@ -141,6 +145,7 @@ def test_a_worker_stays_for_a_scheduled_task_that_must_not_go_back(
             assert not it.has_stopped("worker.1")
 
 
+@needs_quorum_queues
 @pytest.mark.rabbitmq
 def test_a_scheduled_task_survives_the_fires_of_those_that_hold_it(
     tmp_path: Path, rabbitmq: RabbitServer

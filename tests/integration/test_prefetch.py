@@ -9,10 +9,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import celery
 import pytest
 
-from tests.integration.scenes import A_WHILE, Program, Scene, scene
+from tests.integration.scenes import (
+    A_WHILE,
+    CONSUMES_QUORUM_QUEUES,
+    RELEASE,
+    Program,
+    Scene,
+    scene,
+)
 from tests.integration.stage import WORKER
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import Worker, start_worker
@@ -26,7 +32,6 @@ ALONE: dict[str, Any] = {
     "process_types": {"worker": 1},
     "settings": {"min_workers": 1, "max_workers": 1},
 }
-RELEASE = (celery.VERSION.major, celery.VERSION.minor)
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
 CONCURRENT = [pool for pool in POOLS if pool != "solo"]
 #: The arguments of the queues.
@@ -92,8 +97,8 @@ def bench_on(
     arguments: Mapping[str, object] | None = None,
 ) -> Iterator[Bench]:
     """A bench on that *broker*; *arguments* come on top of its queue's own."""
-    if broker == "quorum" and RELEASE < (5, 5):
-        pytest.skip("Celery before 5.5 cannot consume quorum queues")
+    if broker == "quorum" and not CONSUMES_QUORUM_QUEUES:
+        pytest.skip("Celery cannot consume quorum queues")
     queue = "celery" if broker == "redis" else f"{directory.parent.name}-{directory.name}"
     env = {"TASK_QUEUE": queue}
     if broker != "redis":
