@@ -11,7 +11,6 @@ from typing import Any
 
 from celery import _state
 from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
-from celery.concurrency.base import BasePool
 
 #: The method of ``app.amqp`` that makes, at its first use, the function that sends.
 CREATE_SENDER = "_create_task_sender"
@@ -47,23 +46,12 @@ def jobs(pool: Any) -> int:
     return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
 
 
-def busy_children(pool: Any) -> int | None:
-    """How many processes of a prefork pool have a job, None for any other pool.
+def busy_children(pool: Any) -> int:
+    """How many processes of a prefork pool have a job.
 
     Before Celery 5.7, those that had one when the connection was lost are not among them.
     """
-    busy = getattr(getattr(pool, "_pool", None), "_busy_workers", None)
-    return None if busy is None else len(busy)
-
-
-def given_up(request: Any, pool: Any) -> bool:
-    """Whether an active request does not run and never will.
-
-    Revoked with *terminate* while it waited, it is terminated when it is begun. A pool of threads
-    cannot do that: Celery gives it up there, and shows it as active for ever.
-    """
-    to_end = request.time_start and getattr(request, "_terminate_on_ack", None) is not None
-    return bool(to_end) and type(pool).terminate_job is BasePool.terminate_job
+    return len(getattr(getattr(pool, "_pool", None), "_busy_workers", ()))
 
 
 def asks(channel: Any) -> bool:

@@ -20,11 +20,8 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from celery_middle_management.agents.celery_internals import (
-    busy_children,
-    copied,
-    prefetch_is_reduced,
-)
+from celery_middle_management.agents.celery_internals import busy_children, prefetch_is_reduced
+from celery_middle_management.agents.pool_jobs import PoolJobs
 from celery_middle_management.agents.sources import Pulled, Pushed
 from celery_middle_management.agents.waker import Waker
 from celery_middle_management.core.prefetch import Pace, Prefetch
@@ -38,6 +35,8 @@ class Intake:
         self._consumer = consumer
         self._limits = limits
         self._waker = Waker(consumer)
+        prefork = consumer.pool.uses_semaphore
+        self._jobs = None if prefork else PoolJobs(consumer.pool, self._waker.ended)
         self._pace = Pace()
         self._source: Pulled | Pushed | None = None
         self._limited = False
@@ -72,17 +71,24 @@ class Intake:
         """Whether it takes nothing now, since no slot is free."""
         return self._source is not None and not self.free and not self._has_room
 
+    def running(self, active: Collection[Request]) -> set[Request]:
+        """Those of the *active* requests that may run: Celery keeps some for ever."""
+        if self._jobs is None:
+            return set(active)
+        ids = self._jobs.ids()
+        return {request for request in active if request.id in ids}
+
     def watch(self, active: Collection[Request]) -> bool:
         """Look at the tasks that run now: is one of them long, or have all been short lately?
 
         Returns whether the loop has to settle that.
         """
         now = time()
-        # Those that Celery before 5.7 forgot with a lost connection may stay active for ever.
-        active = [request for request in active if request in worker_state.reserved_requests]
-        longest = max((now - (request.time_start or now) for request in active), default=0.0)
+        # Those that prefork before Celery 5.7 forgot with a lost connection may stay active too.
+        running = [r for r in self.running(active) if r in worker_state.reserved_requests]
+        longest = max((now - (request.time_start or now) for request in running), default=0.0)
         before = self._pace.prefetch
-        self._pace = self._pace.after(longest, worker_state.all_total_count[0] - len(active))
+        self._pace = self._pace.after(longest, worker_state.all_total_count[0] - len(running))
         return self._pace.prefetch is not before and self._limited
 
     def wake(self) -> None:
@@ -151,7 +157,18 @@ class Intake:
 
     @property
     def _has_room(self) -> bool:
-        return _taken(self._consumer) < _slots(self._consumer)
+        return self._taken < _slots(self._consumer)
+
+    @property
+    def _taken(self) -> int:
+        """The tasks that run or wait for a slot."""
+        if self._jobs is not None:
+            return len(self._jobs)
+        reserved = len(worker_state.reserved_requests)
+        if self._consumer.restart_count <= 0:
+            return reserved
+        # With a lost connection prefork forgets what it runs, until another job begins or ends.
+        return max(reserved, busy_children(self._consumer.pool))
 
 
 def _source_of(consumer: Any) -> type[Pulled | Pushed]:
@@ -175,18 +192,6 @@ def _is_celerys(consumer: Any) -> bool:
             for queue in consumer.task_consumer.queues
         )
     )
-
-
-def _taken(consumer: Any) -> int:
-    """The tasks that run or wait for a slot."""
-    reserved = worker_state.reserved_requests
-    if consumer.restart_count <= 0:
-        return len(reserved)
-    # With a lost connection Celery before 5.7 forgets what it runs, and prefork when that ends.
-    busy = busy_children(consumer.pool)
-    if busy is not None:
-        return max(len(reserved), busy)
-    return len(copied(reserved) | copied(worker_state.active_requests))
 
 
 def _slots(consumer: Any) -> int:

@@ -35,6 +35,8 @@ RETRY = 2.0
 EXIT_TIMEOUT = 4.0
 #: ... and so long (s) where Redis or the platform is known to fail.
 FAILING_EXIT_TIMEOUT = 1.0
+#: Whether a thread has ended is looked for this often (s).
+_GLANCE = 0.01
 #: An agent that has waited in vain for its evaluation says so within this time (s).
 _LAST_WORD = 0.5
 
@@ -193,17 +195,26 @@ class Reporter:
         if self._evaluation is None:
             return True
         timeout = FAILING_EXIT_TIMEOUT if self._failing else EXIT_TIMEOUT
-        self._evaluation.join(max(began + timeout - _LAST_WORD - monotonic(), 0.0))
-        return not self._evaluation.is_alive()
+        return _ended(self._evaluation, began + timeout - _LAST_WORD)
 
 
 def see_off(thread: threading.Thread, reporter: Reporter) -> None:
     """Wait until *thread*, which has its *reporter* leave, has ended or there is no hope for it."""
     began = monotonic()
-    while thread.is_alive() and monotonic() - began < reporter.patience:
-        thread.join(LOOK)
+    while not _ended(thread, monotonic() + LOOK) and monotonic() - began < reporter.patience:
+        pass
     if reporter.left_over:
         logger.warning(
             "this process ends, and nobody may hire for what it published last until another"
             " process of the app publishes or works"
         )
+
+
+def _ended(thread: threading.Thread, until: float) -> bool:
+    """Wait for the end of a *thread*, *until* a reading of ``monotonic()``; whether it has come.
+
+    Under eventlet and Python 3.13, ``join()`` raises when its time is over.
+    """
+    while thread.is_alive() and monotonic() < until:
+        time.sleep(_GLANCE)
+    return not thread.is_alive()

@@ -39,6 +39,9 @@ class Rule(Protocol):
     def held_back(self, held: bool) -> None:
         """Whether the broker is asked for nothing, so that a free slot has to wake the loop."""
 
+    def wake(self) -> None:
+        """Have the loop turn once more."""
+
 
 class Pulled:
     """kombu asks such a broker (Redis) for each message, while ``can_consume`` allows it."""
@@ -106,7 +109,8 @@ class Pushed:
         tasks = consumer.task_consumer
         self._consume: Callable[..., Any] = tasks.consume
         tasks.consume = self._begin
-        _send_counts_by_one_thread(consumer.qos)
+        _send_counts_in_the_loop(consumer.qos)
+        _wake_when_raised(consumer.qos, rule.wake)
 
     def _begin(self, *args: Any, **kwargs: Any) -> None:
         """Celery's loop begins to consume, or a remote control command has added a queue."""
@@ -151,7 +155,7 @@ class Pushed:
         self.consumes = True
 
 
-def _send_counts_by_one_thread(qos: Any) -> None:
+def _send_counts_in_the_loop(qos: Any) -> None:
     """Leave it to the loop, which is this thread, to send a changed prefetch count.
 
     After a lost connection Celery has any thread send it in which a task begins or ends that was
@@ -164,3 +168,19 @@ def _send_counts_by_one_thread(qos: Any) -> None:
         return celerys(count) if get_ident() == loop else count
 
     qos.set = send
+
+
+def _wake_when_raised(qos: Any, wake: Callable[[], None]) -> None:
+    """Have an event loop turn at once when the prefetch count is raised, for it to be sent.
+
+    A scheduled task raises it. The loop may have read that task before it waits for events, of
+    which there is none until the count is sent: what is behind the task would wait for a timer.
+    """
+    celerys = qos.increment_eventually
+
+    def raised(n: int = 1) -> Any:
+        value = celerys(n)
+        wake()
+        return value
+
+    qos.increment_eventually = raised

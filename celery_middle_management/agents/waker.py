@@ -25,8 +25,6 @@ class Waker:
         self._woken = threading.Event()
         if self._hub is not None:
             self._readable, self._writable = os.pipe()
-        if not consumer.pool.uses_semaphore:  # else it is prefork
-            _tell_of_ends(consumer.pool, self._ended)
 
     def start(self, connection: Any, look: Callable[[], object]) -> None:
         """The loop is about to run on this *connection*; *look* says whether it is waiting."""
@@ -53,26 +51,11 @@ class Waker:
             if self._hub is not None:
                 os.write(self._writable, b"!")
 
-    def _ended(self) -> None:
+    def ended(self) -> None:
+        """A job has ended: have the loop turn if it waits for that. From any thread."""
         if self.waiting:
             self.wake()
 
     def _answer(self) -> None:
         self._woken.clear()
         os.read(self._readable, 1)
-
-
-def _tell_of_ends(pool: Any, ended: Callable[[], None]) -> None:
-    """Have *ended* called, by any thread, whenever a job of the *pool* has ended."""
-    apply_async = pool.apply_async
-
-    def apply(*args: Any, callback: Callable[..., Any] | None = None, **options: Any) -> Any:
-        def done(*result: Any, **more: Any) -> Any:
-            try:
-                return callback(*result, **more) if callback else None
-            finally:
-                ended()
-
-        return apply_async(*args, callback=done, **options)
-
-    pool.apply_async = apply

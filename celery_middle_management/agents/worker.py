@@ -21,7 +21,7 @@ from typing import Any
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import copied, given_up, jobs
+from celery_middle_management.agents.celery_internals import copied, jobs
 from celery_middle_management.agents.intake import Intake
 from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.scheduled import (
@@ -169,7 +169,7 @@ class WorkerAgent:
         limited = list(_rate_limited(self._consumer))
         reserved = copied(worker_state.reserved_requests)
         active = copied(worker_state.active_requests)
-        ended = {request for request in active if given_up(request, self._consumer.pool)}
+        ended = active - self._intake.running(active)
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in {*limited, *reserved, *active}:
             entry = counts[queue_of_request(request)]

@@ -158,6 +158,18 @@ def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
         assert on.emulator.quantities() == {"web": 1, "worker": 1, "pdf": 1}
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet", "solo"])
+def test_a_warm_shutdown_ends_well_while_the_platform_hangs(pool: str, tmp_path: Path) -> None:
+    with scene(tmp_path, command=None, process_types={"worker": 1}) as it:
+        publisher = it.program()
+        with it.on.worker("-P", pool, "-c", "2", DYNO="worker.1") as worker:
+            it.emulator.fault("hang")
+            publisher.say("note.delay()")
+            it.wait(lambda: [run for run in it.journal.runs() if run.end is not None])
+            worker.process.terminate()
+            assert worker.process.wait(60.0) == 0, worker.log
+
+
 def test_the_last_worker_hires_for_what_was_published_when_it_left(tmp_path: Path) -> None:
     """A script leaves at once while a worker watches, and so that one must look again."""
     with scene(tmp_path, command=None) as it:

@@ -137,6 +137,30 @@ def test_short_tasks_pass_the_long_ones_by(pool: str, bench: Bench) -> None:
             bench.scene.let_go("worker.1")
 
 
+@pytest.mark.parametrize("pool", ["threads", "gevent", "eventlet"])
+def test_a_task_that_exits_frees_its_slot(pool: str, bench: Bench) -> None:
+    """Celery shows it as active for ever."""
+    with worker_of(bench, pool, 2):
+        bench.publish_some(3, "leave")
+        tasks = bench.publish_some(4, "note", 1.1)
+        bench.wait(lambda: {*tasks} <= bench.ended())
+        bench.wait(lambda: not bench.scene.presence("worker.1")["busy"])
+
+
+@MARK.rabbitmq
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_no_task_waits_for_the_scheduled_ones_before_it(
+    pool: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Each of those raises the prefetch count, which takes an answer of the broker's."""
+    with bench_on("classic", request, tmp_path) as it, worker_of(it, pool, 1):
+        long = it.publish_some(1, "note", 1.5)
+        it.wait(lambda: {*long} <= it.ended())
+        it.publish_some(300, "note", countdown=600)
+        short = it.publish_some(3, "note")
+        it.wait(lambda: {*short} <= it.ended())
+
+
 def test_nothing_that_cannot_begin_is_taken(tmp_path: Path) -> None:
     """But one for each slot where the broker pushes tasks that are acknowledged before they run."""
     with scene(tmp_path, command=(*WORKER, *PREFETCH)) as it:

@@ -102,6 +102,11 @@ def suicide() -> None:
 
 
 @app.task
+def leave() -> None:
+    raise SystemExit
+
+
+@app.task
 def publish(tasks: int, countdown: float = 0.0, queue: str = "celery") -> None:
     for _ in range(tasks):
         work.apply_async(countdown=countdown or None, queue=queue)
