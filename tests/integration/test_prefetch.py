@@ -147,6 +147,7 @@ def test_a_task_that_exits_frees_its_slot(pool: str, bench: Bench) -> None:
         bench.wait(lambda: not bench.scene.presence("worker.1")["busy"])
 
 
+@MARK.slow
 @MARK.rabbitmq
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_no_task_waits_for_the_scheduled_ones_before_it(
