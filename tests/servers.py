@@ -163,6 +163,19 @@ class Worker:
         kill_group(self.process)
 
 
+def processor_time(worker: Worker) -> float:
+    """What the worker and its pool have used (s)."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) == worker.pid:  # its session
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def start_worker(
     app_path: str,

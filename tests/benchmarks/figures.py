@@ -7,9 +7,12 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ def ratio(name: str, ours: Sequence[float], plain: Sequence[float], limit: str) 
     return Figure(name, value, "x", _quartiles(pairs), limit)
 
 
-def abba(rounds: int, ours: Callable[[], float], plain: Callable[[], float]) -> list[list[float]]:
+def abba(rounds: int, ours: Callable[[], T], plain: Callable[[], T]) -> list[list[T]]:
     """Measure both in each round, in turns the one and the other first: [ours, plain]."""
-    results: list[list[float]] = [[], []]
+    results: list[list[T]] = [[], []]
     for i in range(rounds):
         for which in (0, 1) if i % 2 == 0 else (1, 0):
             results[which].append((ours, plain)[which]())

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any
 
@@ -58,20 +59,40 @@ class Publisher:
             self._process.kill()
 
     def publish(
-        self, count: int, task: str = "noop", *args: Any, queue: str = "celery", over: float = 0.0
+        self,
+        count: int,
+        task: str = "noop",
+        *args: Any,
+        queue: str = "celery",
+        over: float = 0.0,
+        due: float | None = None,
     ) -> Published:
         """Publish *count* tasks, evenly *over* some seconds or as quickly as it goes.
 
-        *task* is one's name, or that of some that are published in turns.
+        *task* is one's name, or that of some that are published in turns; *due* is when (Unix, s)
+        they may begin.
         """
-        self.begin(count, task, *args, queue=queue, over=over)
+        self.begin(count, task, *args, queue=queue, over=over, due=due)
         return self.published()
 
     def begin(
-        self, count: int, task: str = "noop", *args: Any, queue: str = "celery", over: float = 0.0
+        self,
+        count: int,
+        task: str = "noop",
+        *args: Any,
+        queue: str = "celery",
+        over: float = 0.0,
+        due: float | None = None,
     ) -> None:
         """As :meth:`publish`, without waiting for it."""
-        order = {"count": count, "task": task, "args": args, "queue": queue, "over": over}
+        order = {
+            "count": count,
+            "task": task,
+            "args": args,
+            "queue": queue,
+            "over": over,
+            "due": due,
+        }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -96,7 +117,11 @@ def _obey(order: Mapping[str, Any]) -> Published:
         if over:
             time.sleep(max(began + over * i / count - time.monotonic(), 0.0))
         at, task = time.monotonic(), tasks[i % len(tasks)]
-        if queue == "celery":
+        if order["due"]:
+            task.apply_async(
+                args, queue=queue, eta=datetime.fromtimestamp(order["due"], timezone.utc)
+            )
+        elif queue == "celery":
             task.delay(*args)
         else:
             task.apply_async(args, queue=queue)

@@ -23,7 +23,7 @@ from tests.benchmarks.figures import Figure, command, ratio
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import Stage, stage
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
-from tests.servers import start_worker, wait_for
+from tests.servers import processor_time, start_worker, wait_for
 
 _WARM_UP = 100  # tasks: more than it takes to see that they are short
 _WORKER = (
@@ -97,15 +97,7 @@ class Contestant:
 
     def cpu(self) -> float:
         """Processor time (s) that the worker and its pool have used."""
-        ticks = 0
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended
-                continue
-            if int(fields[3]) == self._worker.pid:  # its session
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return processor_time(self._worker)
 
 
 def _times(marks: Path) -> list[float]:
