@@ -75,8 +75,8 @@ class Intake:
         """Those of the *active* requests that may run: Celery keeps some for ever."""
         if self._jobs is None:
             return set(active)
-        ids = self._jobs.ids()
-        return {request for request in active if request.id in ids}
+        tasks = self._jobs.tasks()
+        return {request for request in active if request.id in tasks}
 
     def watch(self, active: Collection[Request]) -> bool:
         """Look at the tasks that run now: is one of them long, or have all been short lately?

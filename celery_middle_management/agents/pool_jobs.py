@@ -9,37 +9,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 from celery_middle_management.agents.celery_internals import copied
 
 
+class _Job:
+    """Held by nothing but what the pool calls: it goes with a job that the pool drops."""
+
+    def __init__(self, task: str) -> None:
+        #: Its id.
+        self.task = task
+
+
 class PoolJobs:
-    """Of one pool. A job is there for as long as the pool can still tell of its result."""
+    """Of one pool. A job is there until the pool has told of its result, or can no more."""
 
     def __init__(self, pool: Any, ended: Callable[[], None]) -> None:
         """*ended* is called, by any thread, whenever a job has ended."""
         self._ended = ended
         self._apply_async = pool.apply_async
-        #: By what the pool calls with the result, which goes with the job however that ends: the
-        #: id of the task.
-        self._jobs = WeakKeyDictionary[Callable[..., Any], str]()
+        self._jobs = WeakSet[_Job]()
         pool.apply_async = self._apply
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def ids(self) -> set[str]:
-        """The tasks of the jobs."""
-        return copied(self._jobs.values())
+    def tasks(self) -> set[str]:
+        """The ids of their tasks."""
+        return {job.task for job in copied(self._jobs)}
 
-    def _apply(self, *args: Any, callback: Callable[..., Any] | None = None, **options: Any) -> Any:
+    def _apply(
+        self,
+        target: Callable[..., Any],
+        *args: Any,
+        callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        job = _Job(options.get("correlation_id", ""))
+
+        def end() -> None:
+            self._jobs.discard(job)
+            self._ended()
+
         def done(*result: Any, **more: Any) -> Any:
             try:
                 return callback(*result, **more) if callback else None
             finally:
-                self._jobs.pop(done, None)
-                self._ended()
+                end()
 
-        self._jobs[done] = options.get("correlation_id", "")
-        return self._apply_async(*args, callback=done, **options)
+        self._jobs.add(job)
+        accepted = accept_callback and _or_else(accept_callback, end)
+        return self._apply_async(
+            _or_else(target, end), *args, callback=done, accept_callback=accepted, **options
+        )
+
+
+def _or_else(call: Callable[..., Any], failed: Callable[[], None]) -> Callable[..., Any]:
+    """*call*, with *failed* called if it raises: of such a job the pool tells nothing."""
+
+    def called(*args: Any, **options: Any) -> Any:
+        try:
+            return call(*args, **options)
+        except BaseException:
+            failed()
+            raise
+
+    return called
