@@ -90,7 +90,7 @@ class Contestant:
         wait_for(
             lambda: len(_times(marks)) == 2,
             120.0,
-            lambda: f"the tasks are not done {self.name}: {self._worker.log}",
+            lambda: f"not done by the worker {self.name}: {self._worker.log}",
         )
         first, last = _times(marks)
         return tasks / (last - first)
