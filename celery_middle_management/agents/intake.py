@@ -73,10 +73,8 @@ class Intake:
 
     def running(self, active: Collection[Request]) -> set[Request]:
         """Those of the *active* requests that may run: Celery keeps some for ever."""
-        if self._jobs is None:
-            return set(active)
-        tasks = self._jobs.tasks()
-        return {request for request in active if request.id in tasks}
+        over = set() if self._jobs is None else self._jobs.over()
+        return set(active) - over
 
     def watch(self, active: Collection[Request]) -> bool:
         """Look at the tasks that run now: is one of them long, or have all been short lately?

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
+from celery.worker.request import Request
+
 from celery_middle_management.agents.celery_internals import copied
 
 
 class _Job:
     """Held by nothing but what the pool calls: it goes with a job that the pool drops."""
-
-    def __init__(self, task: str) -> None:
-        #: Its id.
-        self.task = task
 
 
 class PoolJobs:
@@ -30,14 +28,15 @@ class PoolJobs:
         self._ended = ended
         self._apply_async = pool.apply_async
         self._jobs = WeakSet[_Job]()
+        self._over = WeakSet[Request]()
         pool.apply_async = self._apply
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def tasks(self) -> set[str]:
-        """The ids of their tasks."""
-        return {job.task for job in copied(self._jobs)}
+    def over(self) -> set[Request]:
+        """The requests whose jobs have ended, as far as anything still holds them."""
+        return copied(self._over)
 
     def _apply(
         self,
@@ -47,10 +46,13 @@ class PoolJobs:
         accept_callback: Callable[..., Any] | None = None,
         **options: Any,
     ) -> Any:
-        job = _Job(options.get("correlation_id", ""))
+        job = _Job()
+        request = getattr(callback, "__self__", None)
 
         def end() -> None:
             self._jobs.discard(job)
+            if isinstance(request, Request):
+                self._over.add(request)
             self._ended()
 
         def done(*result: Any, **more: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, abba, command, median, ratio
 from tests.benchmarks.publisher import Publisher
-from tests.integration.stage import stage
+from tests.integration.stage import ALONE, stage
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 from tests.servers import processor_time, start_worker, wait_for
 
@@ -55,16 +55,7 @@ def _late(broker_url: str | None, tasks: int, countdown: int, *, plain: bool) ->
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="due-")))
         ledger = stack.enter_context(RedisServer())
-        settings = {"min_workers": 1, "max_workers": 1}
-        on = stack.enter_context(
-            stage(
-                broker_url or ledger.url,
-                ledger.url,
-                command=None,
-                process_types={"worker": 1},
-                settings=settings,
-            )
-        )
+        on = stack.enter_context(stage(broker_url or ledger.url, ledger.url, **ALONE))
         env = {**on.env, **({"MM_OFF": "1"} if plain else {"DYNO": "worker.1"})}
         publisher = stack.enter_context(Publisher(env))
         worker = stack.enter_context(start_worker("tests.benchmarks.app", *_WORKER, env=env))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def command(
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options = vars(parser.parse_args())
     as_json = options.pop("json")
-    figures = list(measure(**options))
+    figures = measure(**options)
     if as_json:
         print(json.dumps([{**asdict(f), "kept": f.kept} for f in figures], indent=2))
     else:
@@ -79,12 +79,14 @@ def command(
 
 
 def _print(figures: Iterable[Figure]) -> None:
-    table = Table("", "figure", "quartiles", "limit", "", box=None)
+    """As they come: those of a benchmark that is stopped are not lost."""
+    console = Console(highlight=False, soft_wrap=True)
     for f in figures:
         spread = f"{_short(f.spread[0])} … {_short(f.spread[1])}" if f.spread else ""
         kept = {None: "", True: "[green]kept", False: "[red]missed"}[f.kept]
-        table.add_row(f.name, f"{_short(f.value)} {f.unit}".strip(), spread, f.limit, kept)
-    Console().print(table)
+        figure = f"{_short(f.value)} {f.unit}".strip()
+        name = escape(f.name)
+        console.print(f"{name:<60} {figure:<16} {spread:<18} {f.limit:<8} {kept}".rstrip())
 
 
 def _short(value: float) -> str:

@@ -19,11 +19,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tests.benchmarks.figures import Figure, command
 from tests.integration.apps.journal import Journal, Run
 from tests.integration.scenes import CONSUMES_QUORUM_QUEUES, Scene, scene
+from tests.integration.stage import ALONE
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 
 POOLS = {"prefork": 3, "threads": 4, "gevent": 4, "eventlet": 4, "solo": 1}
@@ -134,15 +134,7 @@ def _run(tasks: list[Task], url: str | None, pool: str, *, plain: bool, quorum: 
         env = {"PREFETCH": "4", "TASK_QUEUE": queues[0]}
         env |= {"MM_OFF": "1"} if plain else {}
         env |= {"QUORUM": "1"} if quorum else {}
-        settings: dict[str, Any] = {"min_workers": 1, "max_workers": 1}
-        with scene(
-            directory,
-            broker_url=url,
-            settings=settings,
-            env=env,
-            command=None,
-            process_types={"worker": 1},
-        ) as it:
+        with scene(directory, broker_url=url, env=env, **ALONE) as it:
             slots = ("-P", pool, "-c", str(POOLS[pool]))
             with it.on.worker(*slots, "-Q", ",".join(queues), DYNO="worker.1"):
                 _replay(it, directory / "plan")

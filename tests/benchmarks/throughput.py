@@ -3,8 +3,8 @@
 Three workers that live on are given the same load in turns: one with the package, one without, and
 one without that has empty receivers for the same signals, which is the least that counting costs.
 Tasks that wait for a file hold all slots until everything is published. The time counts from a
-first task to a last one, after some to warm up. Workers differ by some percent from their start on,
-with or without us, so several trios compete.
+first task to a last one, after some to warm up; the processor time, in a worker's own rounds alone.
+Workers differ by some percent from their start on, with or without us, so several trios compete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from statistics import median as median_of
 from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command, ratio
 from tests.benchmarks.publisher import Publisher
-from tests.integration.stage import Stage, stage
+from tests.integration.stage import ALONE, Stage, stage
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 from tests.servers import processor_time, start_worker, wait_for
 
@@ -72,8 +72,8 @@ class Contestant:
         )
         self.name = name
 
-    def rate(self, tasks: int) -> float:
-        """Tasks a second."""
+    def round(self, tasks: int) -> tuple[float, float]:
+        """Tasks a second, and the processor time (s) that the worker and its pool have used."""
         marks, gate = self._directory / "marks", self._directory / "gate"
         marks.write_text("")
         gate.unlink(missing_ok=True)
@@ -86,18 +86,16 @@ class Contestant:
             (1, "mark", str(marks)),
         ):
             self._publisher.publish(count, task, *args, queue=self._queue)
+        before = processor_time(self._worker)
         gate.touch()
         wait_for(
             lambda: len(_times(marks)) == 2,
             120.0,
             lambda: f"not done by the worker {self.name}: {self._worker.log}",
         )
+        used = processor_time(self._worker) - before
         first, last = _times(marks)
-        return tasks / (last - first)
-
-    def cpu(self) -> float:
-        """Processor time (s) that the worker and its pool have used."""
-        return processor_time(self._worker)
+        return tasks / (last - first), used
 
 
 def _times(marks: Path) -> list[float]:
@@ -140,28 +138,22 @@ def _trio(
     """Of three workers the name, the median rate, and the processor time (s) of all rounds."""
     with ExitStack() as stack:
         ledger = stack.enter_context(RedisServer())
-        on = stack.enter_context(
-            stage(
-                broker_url or ledger.url,
-                ledger.url,
-                command=None,
-                process_types={"worker": 1},
-                settings={"min_workers": 1, "max_workers": 1},
-            )
-        )
+        on = stack.enter_context(stage(broker_url or ledger.url, ledger.url, **ALONE))
         them = [
             Contestant(load, name, _environment(on, name), stack, index)
             for index, name in enumerate((_WITH, _WITHOUT, _FLOOR))
         ]
         for each in them:
-            each.rate(tasks)
-        before = {each: each.cpu() for each in them}
+            each.round(tasks)
         rates: dict[Contestant, list[float]] = {each: [] for each in them}
+        cpu: dict[Contestant, float] = dict.fromkeys(them, 0.0)
         for i in range(rounds):
             first = (turn + i) % len(them)
             for each in them[first:] + them[:first]:
-                rates[each].append(each.rate(tasks))
-        return [(e.name, median_of(rates[e]), e.cpu() - before[e]) for e in them]
+                rate, used = each.round(tasks)
+                rates[each].append(rate)
+                cpu[each] += used
+        return [(e.name, median_of(rates[e]), cpu[e]) for e in them]
 
 
 def _environment(on: Stage, name: str) -> dict[str, str]:

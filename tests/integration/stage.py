@@ -25,6 +25,12 @@ WORKER = (
     *("--concurrency", "1", "--loglevel", "INFO", "--hostname", "$DYNO@stage"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
+#: For one worker, the test's own, that nobody hires or fires: it ends as soon as it is told to.
+ALONE: dict[str, Any] = {
+    "command": None,
+    "process_types": {"worker": 1},
+    "settings": {"min_workers": 1, "max_workers": 1},
+}
 
 
 class Stage:
