@@ -25,7 +25,7 @@ from tests.integration.stage import ALONE, Stage, stage
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 from tests.servers import processor_time, start_worker, wait_for
 
-_WARM_UP = 100  # tasks: more than it takes to see that they are short
+_WARM_UP = 1000  # tasks: more than a worker does until it sees that they are short
 _WORKER = (
     *("--loglevel", "WARNING"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
