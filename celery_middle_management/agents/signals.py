@@ -27,7 +27,8 @@ from celery_middle_management.core.headers import COPIES, HEADER, STARTABLE
 
 #: A task that falls due within this time (s) is as good as due.
 _SOON = 1.0
-_STARTED = "_mm_started"
+#: When (``monotonic()``) a request began, and the queue that it came from.
+_BEGUN = "_mm_begun"
 #: Ends of tasks that only the worker's parent process sees, each under its own exception.
 _SEEN_BY_PARENT = (WorkerLostError, TimeLimitExceeded, Terminated)
 #: What a worker tells about, by the receiver's name. The sender is a task or a consumer: either
@@ -127,8 +128,10 @@ class SignalHandlers:
 
     def task_prerun(self, task: Any = None, **_: Any) -> None:
         request = task.request
-        setattr(request, _STARTED, monotonic())
-        queue = None if request.is_eager else self._stamped(request)
+        if request.is_eager:
+            return
+        queue = self._stamped(request)
+        setattr(request, _BEGUN, (monotonic(), queue))
         if queue:
             self._tally.add(STARTED, queue, _field(request, STARTABLE) or 0.0)
 
@@ -136,14 +139,13 @@ class SignalHandlers:
         self, task: Any = None, retval: Any = None, state: str | None = None, **_: Any
     ) -> None:
         request = task.request
-        if request.is_eager:
-            return
-        if state is None:
-            return  # a child being killed, for its time limit or a revoke: the parent tells
+        if request.is_eager or state is None:
+            return  # without a state, a child is being killed, for its time limit or a revoke
         if state == states.REJECTED and getattr(retval, "requeue", False):
             return  # back in its queue
-        started = getattr(request, _STARTED, None)
-        self._finished(request, 0.0 if started is None else monotonic() - started)
+        at, queue = getattr(request, _BEGUN, None) or (monotonic(), self._stamped(request))
+        if queue:
+            self._tally.add(FINISHED, queue, monotonic() - at)
 
     def task_failure(
         self, sender: Any = None, task_id: str = "", exception: Any = None, **_: Any
@@ -160,7 +162,7 @@ class SignalHandlers:
         self._ended_by_parent(request)
 
     def task_unknown(self, message: Any = None, **_: Any) -> None:
-        self._finished(message.headers, 0.0)
+        self._finished_at_once(message.headers)
 
     task_rejected = task_unknown
 
@@ -169,12 +171,12 @@ class SignalHandlers:
         attempt = (str(_field(request, "id")), int(_field(request, "retries") or 0))
         if attempt not in self._ended:
             self._ended.append(attempt)
-            self._finished(request, 0.0)
+            self._finished_at_once(request)
 
-    def _finished(self, request: Any, runtime: float) -> None:
+    def _finished_at_once(self, request: Any) -> None:
         queue = self._stamped(request)
         if queue:
-            self._tally.add(FINISHED, queue, runtime)
+            self._tally.add(FINISHED, queue, 0.0)
 
     def queue_of(self, request: Any) -> str:
         """The queue that a worker took this request of its from."""
@@ -187,7 +189,8 @@ class SignalHandlers:
 
     def _stamped(self, request: Any) -> str | None:
         """The queue that a message came from, as its stamp tells."""
-        return self._consumed(_field(request, COPIES) or ()) or _field(request, HEADER)
+        copies = _field(request, COPIES)
+        return self._consumed(copies) if copies else _field(request, HEADER)
 
     def _consumed(self, queues: Sequence[str]) -> str | None:
         """The one of several that this process consumes, or the first."""
@@ -256,10 +259,12 @@ def _by_reply_address(address: str | None) -> SignalHandlers | None:
 
 
 def _forward_to(name: str) -> Callable[..., None]:
+    receive = getattr(SignalHandlers, name)
+
     def receiver(sender: Any = None, **told: Any) -> None:
         handlers = handlers_of(getattr(sender, "app", None))
         if handlers is not None:
-            getattr(handlers, name)(sender=sender, **told)
+            receive(handlers, sender=sender, **told)
 
     return receiver
 
@@ -271,6 +276,6 @@ def _unstamp(headers: dict[str, Any]) -> None:
 
 
 def _field(request: Any, name: str) -> Any:
-    if isinstance(request, Mapping):
+    if isinstance(request, dict):
         return request.get(name)
     return getattr(request, name, None)
