@@ -133,9 +133,9 @@ def test_drift_heals_within_one_count(tmp_path: Path) -> None:
         time.sleep(A_WHILE)
         assert it.changes == [(0, 1)]
 
-        # Nobody told us of these.
+        # Nobody told us of these, and a count may come between them.
         stranger.say("for _ in range(2): hold.delay()")
-        it.wait(lambda: it.count["drift"] == -2)
+        it.wait(lambda: it.count["drift"] < 0)
         it.wait_at_work("worker.1", "worker.2", "worker.3")
 
         # Published, and purged before anybody could take them.
