@@ -58,7 +58,9 @@ def _late(broker_url: str | None, tasks: int, countdown: int, *, plain: bool) ->
         on = stack.enter_context(stage(broker_url or ledger.url, ledger.url, **ALONE))
         env = {**on.env, **({"MM_OFF": "1"} if plain else {"DYNO": "worker.1"})}
         publisher = stack.enter_context(Publisher(env))
-        worker = stack.enter_context(start_worker("tests.benchmarks.app", *_WORKER, env=env))
+        worker = stack.enter_context(
+            start_worker("tests.benchmarks.app", *_WORKER, env=env, ready=False)
+        )
         before = processor_time(worker)
         marks = directory / "marks"
         marks.touch()
