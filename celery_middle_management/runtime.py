@@ -25,12 +25,14 @@ from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.step import WorkerStep
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
+from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.evaluation.ports import Ledger
 from celery_middle_management.importing import importing
 from celery_middle_management.ledger.read_only import ReadOnlyLedger
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.log_to_stderr import be_seen
 from celery_middle_management.platforms import Chosen, platform_for
+from celery_middle_management.platforms.base import Identity
 from celery_middle_management.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class Runtime:
         self.app = app
         self.settings = settings
         self._ledger: RedisLedger | None = None
-        if evaluates:
+        self._said_inactive = False
+        if evaluates and not settings.inactive:
             # By now, all that it needs: in a thread that evaluates, an import may meet gevent,
             # which patches Python's own locks, and never end.
             self._platform  # noqa: B018 - it is imported
@@ -92,8 +95,20 @@ class Runtime:
         )
 
     def reporter(self) -> Reporter:
-        """The reporter of this process."""
+        """The reporter of this process; says once if it is of one that never evaluates."""
+        if self.settings.inactive and not self._said_inactive:
+            self._said_inactive = True
+            logger.info("%s", self.why_inactive)
         return Reporter(self.settings, self._tally, self.ledger, self._scaler)
+
+    @property
+    def why_inactive(self) -> str:
+        """What to tell of a process that never evaluates; empty where it does."""
+        why, heroku = self.settings.inactive, self.settings.heroku
+        return why and (
+            f"no workers are hired or fired from this process, for {why}, and not on a dyno of "
+            f"{heroku.app if heroku else None!r}; middle_management_off_platform=True has it do so"
+        )
 
     def ledger(self) -> RedisLedger:
         """The ledger, over this process's one connection."""
@@ -198,18 +213,16 @@ class Runtime:
                 return None
             from celery_middle_management.agents.worker import WorkerAgent
 
-            kind = self._platform.kind
-            agent = WorkerAgent(
-                self.app,
-                kind.identity(os.environ, consumer.hostname),
-                self.settings,
-                self.reporter(),
-                kind.traits,
-            )
+            if self.settings.inactive:
+                identity, traits = Identity(None, consumer.hostname), DOTTED
+            else:
+                kind = self._platform.kind
+                identity, traits = kind.identity(os.environ, consumer.hostname), kind.traits
+            agent = WorkerAgent(self.app, identity, self.settings, self.reporter(), traits)
             self._worker = agent
             return agent
 
-        limits = not self.settings.dry_run
+        limits = not (self.settings.dry_run or self.settings.inactive)
         return type("MiddleManagement", (WorkerStep,), {"make_agent": make_agent, "limits": limits})
 
     def publishes(self) -> None:

@@ -68,8 +68,9 @@ class Reporter:
         self._trouble = LogThrottle(logger)
         self._evaluation: threading.Thread | None = None
         #: Of the last reply: nobody may have looked yet at what was told, though it matters. Before
-        #: the first: nobody may ever have looked, and there may be a minimum to be kept.
-        self._unseen: int | None = 0
+        #: the first: nobody may ever have looked, and there may be a minimum to be kept. None where
+        #: this process does not look.
+        self._unseen: int | None = None if settings.inactive else 0
         #: Redis, or the platform, did not do lately what it was asked for.
         self._failing = False
         self._patience = EXIT_TIMEOUT

@@ -73,6 +73,7 @@ class WorkerAgent:
         self._pool = identity.pool if identity.pool in pools else None
         self._app = app
         self._settings_mark = settings.mark
+        self._inactive = bool(settings.inactive)
         self._reporter = reporter
         # Nobody fires a worker of no pool or one that was hired alone, nor anybody in a dry run.
         fired = self._pool and not self._hire and not settings.dry_run
@@ -196,6 +197,7 @@ class WorkerAgent:
             release=__version__,
             settings=self._settings_mark,
             hire=self._hire,
+            inactive=self._inactive,
             queues=tuple(self._app.amqp.queues.consume_from),
             held={queue: Held(*entry) for queue, entry in counts.items()},
             due=scheduled.due,

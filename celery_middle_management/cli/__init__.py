@@ -21,6 +21,7 @@ from celery.bin.base import CeleryCommand
 from celery_middle_management.cli.by_hand import fire, hire, pause, resume
 from celery_middle_management.cli.common import (
     CouldNot,
+    UsedWrongly,
     json_option,
     line,
     runtime_of_context,
@@ -137,6 +138,8 @@ def run(ctx: click.Context, dry_run: bool) -> None:
     from celery_middle_management.platforms import PlatformError
 
     runtime = runtime_of_context(ctx)
+    if runtime.why_inactive:
+        raise UsedWrongly(runtime.why_inactive)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
     pools = ", ".join(pool.name for pool in runtime.settings.pools)

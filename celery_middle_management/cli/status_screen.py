@@ -27,6 +27,9 @@ def status_screen(document: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_line(text) for text in _trouble(document, now)]
     if document["dry_run"]:
         parts.append(_line(Text("DRY RUN  decisions are recorded, nothing is changed", "yellow")))
+    if why := document["inactive"]:
+        text = f"INACTIVE  this process hires and fires nothing from here, for {why}"
+        parts.append(_line(Text(text, "yellow")))
     if document["pause"]:
         parts.append(_line(Text(_pause(document["pause"], now), style="yellow")))
     for pool in document["pools"]:

@@ -35,6 +35,8 @@ class Presence:
     settings: str = ""
     #: By which hire it was started, if it is a one-off dyno.
     hire: str = ""
+    #: It never evaluates, for it runs off the platform.
+    inactive: bool = False
     queues: tuple[str, ...] = ()
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.

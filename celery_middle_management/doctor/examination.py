@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     ledger_checks.redis_evicts_nothing,
     ledger_checks.connections_suffice,
     ledger_checks.clocks_agree,
+    settings_checks.workers_are_changed_from_here,
     platform_checks.heroku_answers,
     platform_checks.key_may_scale,
     platform_checks.process_types_exist,

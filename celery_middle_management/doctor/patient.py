@@ -98,8 +98,8 @@ class Patient:
 
     @property
     def heroku(self) -> HerokuPlatform | None:
-        """The app's Heroku, if it is there."""
-        if self.settings.heroku is None:
+        """The app's Heroku, if this process may call it."""
+        if self.settings.heroku is None or self.settings.inactive:
             return None
         from celery_middle_management.platforms.heroku import HerokuPlatform
 
@@ -128,7 +128,7 @@ class Patient:
     @cached_property
     def commands(self) -> dict[str, WorkerCommand]:
         """How the workers of each pool are started, as far as it can be read."""
-        if self.settings.heroku is None:
+        if self.heroku is None:
             return {pool.name: WorkerCommand(pool.queues) for pool in self.settings.pools}
         pools = {pool.name for pool in self.settings.pools}
         types = {name: each for name, each in self.process_types.items() if name in pools}

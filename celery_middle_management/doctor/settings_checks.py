@@ -49,6 +49,20 @@ def changes_are_made(patient: Patient) -> Iterator[Finding]:
         yield Finding("dry-run", OK, "decisions are carried out")
 
 
+def workers_are_changed_from_here(patient: Patient) -> Iterator[Finding]:
+    """Whether this process is on a dyno of the app; elsewhere Heroku is asked nothing."""
+    why = patient.settings.inactive
+    if why:
+        yield Finding(
+            "place",
+            WARNING,
+            f"this process hires and fires no workers, for {why}: Heroku was not asked anything",
+            "heroku run celery -A proj mm doctor",
+        )
+    else:
+        yield Finding("place", OK, "this process may hire and fire")
+
+
 def nobody_has_paused(patient: Patient) -> Iterator[Finding]:
     """Whether a person has paused hires or fires."""
     pause = patient.status["pause"]

@@ -113,6 +113,7 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
         release=told.get("release", ""),
         settings=told.get("settings", ""),
         hire=told.get("hire", ""),
+        inactive=told.get("inactive", False),
         queues=tuple(told.get("queues", ())),
         held={q: Held(*h[: len(Held._fields)]) for q, h in told.get("held", {}).items()},
         due=_buckets(told.get("due", {})),

@@ -259,6 +259,7 @@ class Ledger(ABC):
             "most_queues": MOST_QUEUES,
             "most_minutes": MOST_MINUTES,
             "counters": Totals._fields,
+            "inactive": bool(self._settings.inactive),
         }
 
     def _bounds(self, at: float) -> dict[str, int]:

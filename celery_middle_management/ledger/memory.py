@@ -222,7 +222,7 @@ class _Report:
             "held": held,
             "born": self.born,
             "sent": store.state.get("sent"),
-            "unseen": self.unseen,
+            "unseen": None if message["inactive"] else self.unseen,
             "watched": watched,
             "failing": self.failing,
             "cordon": store.state.get(message.get("cordon", "")),
@@ -338,7 +338,8 @@ class _Report:
             return
         soon = max(self.now, self.evaluated + self.message["gap"] / 2)
         if presence is not None:
-            self.store.state["ticked_at"] = _ms(self.now)
+            if not self.message["inactive"]:
+                self.store.state["ticked_at"] = _ms(self.now)
             if identity not in workers:
                 self._due_at(soon)
             workers[identity] = self.now, presence
@@ -353,13 +354,17 @@ class _Report:
             return False
         if self.unseen is not None:
             self._due_at(max(self.now, self.blocked))
-        return any(self.now - at < message["watches"] for at, _ in self.store.workers.values())
+        return any(
+            self.now - at < message["watches"] and not presence.inactive
+            for at, presence in self.store.workers.values()
+        )
 
     def _elect(self) -> bool:
         """Whether an evaluation is due and is the caller's to make."""
         # No two evaluations at one time: it tells their cordons apart.
         due = self.next_at <= self.now and self.evaluated < self.now
-        if not due or self.message["more"] or self.store.holder(self.now) is not None:
+        barred = self.message["more"] or self.message["inactive"]
+        if not due or barred or self.store.holder(self.now) is not None:
             return False
         self.store.lock = self.message["token"], self.now + self.message["lock"]
         return True
@@ -369,7 +374,7 @@ class _Report:
         message, state = self.message, self.store.state
         wait = float(message["stand_by"])
         idle = self.now - self.store.number("ticked_at") >= message["watches"]
-        if "id" in message or lease or message["leaving"] or not idle:
+        if "id" in message or lease or message["leaving"] or message["inactive"] or not idle:
             return wait
         locked = self.store.lock[1] - self.now if self.store.lock else 0.0
         due_in = max(self.next_at - self.now, locked, 0.0)

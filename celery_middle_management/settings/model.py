@@ -17,6 +17,7 @@ class Heroku:
     """Which app to scale, and how to reach Heroku's Platform API."""
 
     app: str
+    #: Empty where it is missing and nothing is called.
     api_key: Secret
     api_url: str
     #: The setting or the environment variable that named the app, ...
@@ -47,6 +48,8 @@ class Settings:
     """What ``celery -A`` takes, for local workers; None: it is found."""
     dry_run: bool = False
     """Decide and record, and change nothing."""
+    inactive: str = ""
+    """Why this process counts and reports, and never evaluates; empty where it does."""
 
     @cached_property
     def mark(self) -> str:

@@ -16,7 +16,12 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.settings import kinds, redis_url
 from celery_middle_management.settings.kinds import Kind
 from celery_middle_management.settings.model import Heroku, Settings
+from celery_middle_management.settings.place import away_from
 from celery_middle_management.settings.secret import Secret, bare
+
+
+class NotNeededHere(ImproperlyConfigured):
+    """A required setting is missing where nothing would be hired or fired: that is no fault."""
 
 
 def read_settings(app: Celery) -> Settings | None:
@@ -30,6 +35,7 @@ def read_settings(app: Celery) -> Settings | None:
     Raises:
         ImproperlyConfigured: a setting is unknown, missing or wrong. The message is one line that
             names the setting, its value (never a secret) and what is allowed.
+        NotNeededHere: a required setting is missing, off the platform.
     """
     source = _Source(app)
     source.load()
@@ -54,20 +60,32 @@ def _read(source: _Source) -> Settings | None:
     given = {name: source.get(name) for name in _TABLE}
     value = {name: one.value for name, one in given.items()}
     on_heroku = value["platform"] == "heroku"
-    # Heroku's Redis has a certificate that it signed itself.
-    url, options = _redis(given["redis_url"], source.conf, verify=not on_heroku)
-    return Settings(
-        platform=value["platform"],
-        pools=_pools(given),
-        redis_url=Secret(url),
-        redis_options=options,
-        call_interval=value["call_interval"],
-        count_interval=value["count_interval"],
-        drain_timeout=value["drain_timeout"],
-        heroku=_heroku(given) if on_heroku else None,
-        celery_app=value["celery_app"],
-        dry_run=value["dry_run"],
-    )
+    inactive = ""
+    if on_heroku and not value["off_platform"]:
+        inactive = away_from(value["heroku_app"], os.environ)
+    try:
+        # Heroku's Redis has a certificate that it signed itself.
+        url, options = _redis(given["redis_url"], source.conf, verify=not on_heroku)
+        return Settings(
+            platform=value["platform"],
+            pools=_pools(given),
+            redis_url=Secret(url),
+            redis_options=options,
+            call_interval=value["call_interval"],
+            count_interval=value["count_interval"],
+            drain_timeout=value["drain_timeout"],
+            heroku=_heroku(given, calls=not inactive) if on_heroku else None,
+            celery_app=value["celery_app"],
+            dry_run=value["dry_run"],
+            inactive=inactive,
+        )
+    except _Missing as error:
+        kind = NotNeededHere if inactive else ImproperlyConfigured
+        raise kind(str(error)) from None
+
+
+class _Missing(ImproperlyConfigured):
+    """A required setting is."""
 
 
 def hide_from_celery() -> None:
@@ -110,6 +128,7 @@ _TABLE = {
     "count_interval": _Setting(kinds.SECONDS, 60.0),
     "drain_timeout": _Setting(kinds.SECONDS_OR_NONE),
     "dry_run": _Setting(kinds.BOOLEAN, False),
+    "off_platform": _Setting(kinds.BOOLEAN, False),
 }
 #: What a pool may have of its own.
 _OWN = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")
@@ -227,17 +246,19 @@ def _refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> 
 def _require(given: _Given, name: str, why: str) -> None:
     if given.value is None:
         allowed = _TABLE[name].kind.allowed
-        raise ImproperlyConfigured(f"{given.label} is required{why}; allowed: {allowed}")
+        raise _Missing(f"{given.label} is required{why}; allowed: {allowed}")
 
 
-def _heroku(all_given: Mapping[str, _Given]) -> Heroku:
+def _heroku(all_given: Mapping[str, _Given], *, calls: bool) -> Heroku:
     app, key = all_given["heroku_app"], all_given["heroku_api_key"]
     if key.value is None and (password := all_given["heroku_password"]).value is not None:
         key = password
     _require(app, "heroku_app", " on Heroku, or the environment variable HEROKU_APP_NAME")
-    _require(key, "heroku_api_key", " on Heroku, or the environment variable HEROKU_API_KEY")
+    if calls:
+        _require(key, "heroku_api_key", " on Heroku, or the environment variable HEROKU_API_KEY")
     url = all_given["heroku_api_url"].value
-    return Heroku(app.value, Secret(key.value), url, app_from=app.label, key_from=key.label)
+    secret = Secret(key.value or "")
+    return Heroku(app.value, secret, url, app_from=app.label, key_from=key.label)
 
 
 def _redis(given: _Given, conf: Any, *, verify: bool) -> tuple[str, dict[str, Any]]:

@@ -58,6 +58,8 @@ def status_of(
             "by": pause.who,
         },
         "dry_run": settings.dry_run,
+        # Of the process that asks alone: why it evaluates nothing.
+        "inactive": settings.inactive or None,
         "trouble": list(_trouble(snapshot, pools)),
         "next_evaluation_at": _next_evaluation_at(snapshot),
         "pools": pools,

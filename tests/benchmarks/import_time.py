@@ -34,6 +34,7 @@ _HEROKU = {
     "middle_management_enabled": True,
     "middle_management_heroku_app": "myapp",
     "middle_management_heroku_api_key": "none",
+    "middle_management_off_platform": True,
     "middle_management_max_workers": 2,
 }
 

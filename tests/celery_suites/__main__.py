@@ -129,6 +129,7 @@ def servers(way: str) -> Iterator[dict[str, str]]:
                 "MIDDLE_MANAGEMENT_ENABLED": "true",
                 "MIDDLE_MANAGEMENT_MAX_WORKERS": "2",
                 "MIDDLE_MANAGEMENT_HEROKU_APP": heroku.app,
+                "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
                 "MIDDLE_MANAGEMENT_HEROKU_API_KEY": heroku.api_key,
                 "MIDDLE_MANAGEMENT_HEROKU_API_URL": heroku.url,
                 "MIDDLE_MANAGEMENT_REDIS_URL": redis.url.replace("/0", "/15"),

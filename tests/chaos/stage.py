@@ -208,6 +208,7 @@ class Stage:
             "CHAOS_QUEUES": " ".join(QUEUES[pool] for pool in self.pools),
             "CHAOS_URL": str(self.directory / "url"),
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+            "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
             "MIDDLE_MANAGEMENT_REDIS_URL": self.ledger.url,
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),

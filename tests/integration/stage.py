@@ -147,6 +147,7 @@ def stage(
         "BROKER_URL": broker_url,
         "MIDDLE_MANAGEMENT_REDIS_URL": ledger_url or broker_url,
         "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": API_KEY,
         "MIDDLE_MANAGEMENT_MAX_WORKERS": "5",
         "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "1",

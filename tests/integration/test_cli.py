@@ -34,6 +34,7 @@ def environment(redis_url: str, heroku: HerokuEmulator | None = None) -> dict[st
     return {
         "BROKER_URL": redis_url,
         "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": KEY,
         "MIDDLE_MANAGEMENT_HEROKU_API_URL": heroku.url if heroku else "http://127.0.0.1:1",
         "MIDDLE_MANAGEMENT_MAX_WORKERS": "5",

@@ -83,6 +83,7 @@ class TestHerokusFiles:
             **values_of_app_json(),
             "REDIS_URL": "rediss://:secret@example.com:6380",
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+            "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "a-key",
         }
         run = subprocess.run(
@@ -138,6 +139,7 @@ def deployed(redis_url: str, logs: Path, **settings: str) -> Iterator[Site]:
         **values_of_app_json(),
         "REDIS_URL": redis_url,
         "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
         "MIDDLE_MANAGEMENT_HEROKU_API_URL": f"http://127.0.0.1:{api_port}",
         "MIDDLE_MANAGEMENT_CALL_INTERVAL": "1",
@@ -224,6 +226,7 @@ def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redi
         **values_of_app_json(),
         "REDIS_URL": redis_url,
         "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
+        "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "a-key",
     }
     run = subprocess.run(

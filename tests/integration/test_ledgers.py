@@ -68,8 +68,10 @@ class Both(RuleBasedStateMachine):
         assert found is not None
         self.clock = Clock()
         self.store = Store(self.clock)
-        self.in_redis = [RedisLedger(found) for _ in range(PROCESSES)]
-        self.in_memory = [MemoryLedger(found, self.store) for _ in range(PROCESSES)]
+        # The last one runs off the platform.
+        each = [found] * (PROCESSES - 1) + [replace(found, inactive="elsewhere")]
+        self.in_redis = [RedisLedger(its) for its in each]
+        self.in_memory = [MemoryLedger(its, self.store) for its in each]
         self.redis = self.in_redis[0].redis
         self.keys = self.in_redis[0].keys
         self.redis.flushall()
@@ -107,7 +109,13 @@ class Both(RuleBasedStateMachine):
     @rule(process=st.integers(0, PROCESSES - 1), pool=st.sampled_from(["worker", "pdf", None]))
     def worker_reports(self, process: int, pool: str | None) -> None:
         name = f"{pool or 'stranger'}.{process + 1}"
-        presence = Presence(str(process), name, pool, since=1.0, seen=0.0, queues=("celery",))
+        presence = Presence(
+            *(str(process), name, pool),
+            since=1.0,
+            seen=0.0,
+            inactive=process == PROCESSES - 1,
+            queues=("celery",),
+        )
         self.report(process, [(FINISHED, "celery", 1.5)], str(process), presence)
 
     @rule(process=st.integers(0, PROCESSES - 1))

@@ -22,11 +22,16 @@ from celery.exceptions import ImproperlyConfigured
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.connection import connect
 from celery_middle_management.settings.model import Heroku, Settings
-from celery_middle_management.settings.reading import hide_from_celery, read_settings
+from celery_middle_management.settings.reading import (
+    NotNeededHere,
+    hide_from_celery,
+    read_settings,
+)
 from celery_middle_management.settings.secret import Secret
 from tests.discreet import assert_discreet
 
 KEY = "HRKU-01234567-89ab-cdef-0123-456789abcdef"
+APP_ID = "01234567-89ab-cdef-0123-456789abcdef"
 HUNTER = "hunter2"  # part of every other secret here
 LOCAL = {"enabled": True, "platform": "local", "max_workers": 5, "redis_url": "redis://r/1"}
 ON_HEROKU = {**LOCAL, "platform": "heroku", "heroku_app": "an-app", "heroku_api_key": KEY}
@@ -34,10 +39,11 @@ ON_HEROKU = {**LOCAL, "platform": "heroku", "heroku_app": "an-app", "heroku_api_
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment that says nothing of Celery, Redis or Heroku."""
+    """That of a dyno, which says nothing else of Celery, Redis or Heroku."""
     for name in list(os.environ):
         if name.startswith(("MIDDLE_MANAGEMENT_", "HEROKU_", "CELERY_")) or name == "REDIS_URL":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("DYNO", "web.1")
     return monkeypatch
 
 
@@ -510,6 +516,59 @@ class TestHeroku:
         given = {**LOCAL, "platform": "heroku"}
         assert "or the environment variable HEROKU_APP_NAME" in refusal(**given)
         assert "or the environment variable HEROKU_API_KEY" in refusal(**given, heroku_app="app")
+
+
+class TestPlace:
+    """Only a dyno of the app itself may change its workers."""
+
+    @pytest.mark.parametrize(
+        ("variables", "why"),
+        [
+            ({}, ""),
+            ({"HEROKU_APP_NAME": "an-app", "HEROKU_APP_ID": APP_ID}, ""),
+            ({"HEROKU_APP_NAME": "its-review"}, "on a dyno of the Heroku app 'its-review'"),
+            ({"HEROKU_TEST_RUN_ID": "1"}, "in Heroku CI"),
+            ({"DYNO": None}, "on no dyno"),
+            ({"DYNO": None, "HEROKU_APP_NAME": "an-app"}, "on no dyno"),
+        ],
+    )
+    def test_where_it_runs(
+        self, environment: pytest.MonkeyPatch, variables: dict[str, str | None], why: str
+    ) -> None:
+        for name, value in variables.items():
+            if value is None:
+                environment.delenv(name)
+            else:
+                environment.setenv(name, value)
+        inactive = settings(**ON_HEROKU).inactive
+        assert why in inactive if why else inactive == ""
+        assert settings(**ON_HEROKU, off_platform=True).inactive == ""
+        assert settings().inactive == "", "local workers are of whatever machine"
+
+    def test_an_app_that_is_given_by_its_id(self, environment: pytest.MonkeyPatch) -> None:
+        by_id = {**ON_HEROKU, "heroku_app": APP_ID}
+        environment.setenv("HEROKU_APP_NAME", "an-app")
+        assert settings(**by_id).inactive == ""
+        environment.setenv("HEROKU_APP_ID", APP_ID)
+        assert settings(**by_id).inactive == ""
+        environment.setenv("HEROKU_APP_ID", APP_ID.replace("0", "1"))
+        assert "on a dyno of the Heroku app" in settings(**by_id).inactive
+
+    def test_no_key_is_needed_elsewhere(self, environment: pytest.MonkeyPatch) -> None:
+        environment.delenv("DYNO")
+        assert settings(**{**ON_HEROKU, "heroku_api_key": None}).inactive
+        with pytest.raises(ImproperlyConfigured, match="heroku_api_key is required"):
+            settings(**{**ON_HEROKU, "heroku_api_key": None}, off_platform=True)
+
+    @pytest.mark.parametrize("missing", ["heroku_app", "max_workers", "redis_url"])
+    def test_what_is_missing_elsewhere_is_no_fault(
+        self, environment: pytest.MonkeyPatch, missing: str
+    ) -> None:
+        given = {**ON_HEROKU, missing: None}
+        assert f"{missing} is required" in refusal(**given)
+        environment.delenv("DYNO")
+        with pytest.raises(NotNeededHere, match=f"{missing} is required"):
+            read(**given)
 
 
 class TestNamespace:

@@ -197,8 +197,10 @@ local soon = math.max(now, evaluated + msg.gap / 2)
 local met = false
 if msg.id then
   if msg.presence then
-    ticked = now
-    set('ticked_at', now)
+    if not msg.inactive then
+      ticked = now
+      set('ticked_at', now)
+    end
     met = redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1
     if met then next_at = math.min(next_at, soon) end
     if met or refresh then redis.call('EXPIRE', workers, msg.expiry) end
@@ -210,7 +212,8 @@ end
 local watched = false
 if msg.leaving then
   for _, told in ipairs(redis.call('HVALS', workers)) do
-    watched = watched or now - tonumber(string.match(told, '^%d+')) < msg.watches
+    local lately = now - tonumber(string.match(told, '^%d+')) < msg.watches
+    watched = watched or lately and not string.find(told, '"inactive":true', 1, true)
   end
   if unseen then next_at = math.min(next_at, math.max(now, blocked)) end
 end
@@ -218,17 +221,18 @@ if msg.gave_up then set('hung_until', now + msg.lock) end
 
 local lease = false
 -- No two evaluations at one time: it tells their cordons apart.
-if next_at <= now and evaluated < now and not msg.more then
+if next_at <= now and evaluated < now and not (msg.more or msg.inactive) then
   lease = redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) and true
   -- A lock lasts as long as Redis' clock says, and that may have stepped back.
   if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
 if lease and unseen == now then unseen = now - 1 end -- what it reads, it reads after this
+if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
 -- One publisher comes when it is due, however many there are; should it end, the others stand by.
 local wait = msg.stand_by
-if not (msg.id or lease or msg.leaving) and now - ticked >= msg.watches then
+if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.watches then
   local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)
   local comes_in = number('comes_at') - now
   if due_in < wait and not (comes_in > 0 and comes_in <= due_in + msg.gap) then

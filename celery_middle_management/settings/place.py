@@ -1,0 +1,25 @@
+"""Whether a process runs where it may hire and fire: on a dyno of the Heroku app itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def away_from(app: str | None, environ: Mapping[str, str]) -> str:
+    """Why a process with this environment is not on a dyno of *app*, a name or an id.
+
+    Returns:
+        "" where it is, or where nothing says otherwise: Heroku tells a dyno its app's name and id
+            only where the app has the labs feature ``runtime-dyno-metadata``.
+    """
+    if "DYNO" not in environ:
+        return "it runs on no dyno (there is no DYNO in its environment)"
+    if "HEROKU_TEST_RUN_ID" in environ:
+        return "it runs in Heroku CI"
+    here = environ.get("HEROKU_APP_ID" if app and _ID.fullmatch(app) else "HEROKU_APP_NAME")
+    if app and here and here != app:
+        return f"it runs on a dyno of the Heroku app {here!r}"
+    return ""
