@@ -19,7 +19,11 @@ from celery_middle_management.agents.celery_internals import active_apps, config
 from celery_middle_management.agents.signals import handlers_of, watch_publishing
 from celery_middle_management.importing import importing
 from celery_middle_management.log_throttle import LogThrottle
-from celery_middle_management.settings.reading import hide_from_celery, read_settings
+from celery_middle_management.settings.reading import (
+    NotNeededHere,
+    hide_from_celery,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from celery_middle_management.runtime import Runtime
@@ -70,12 +74,11 @@ def watch_apps() -> None:
     be somebody else's, and not ready or not readable.
 
     Where its settings are wrong, an app works and publishes as without us, and an error is logged
-    while it publishes; its workers and our commands do not start, and Django's checks fail.
+    while it does, once a minute; our commands and Django's checks fail.
     """
     hide_from_celery()
     on_finalize(_try_to_set_up)
     watch_publishing(_set_up_late)
-    signals.celeryd_init.connect(_celeryd_init, weak=False, dispatch_uid=__name__)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
     signals.beat_init.connect(_beat_init, weak=False, dispatch_uid=__name__)
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
@@ -101,9 +104,12 @@ def _try_to_set_up(app: Celery) -> None:
         except Exception as error:
             if not configured(app):
                 return  # not ours: Celery raises it where it reads the configuration
+            if isinstance(error, NotNeededHere):
+                return
             if not isinstance(error, ImproperlyConfigured):
                 raise
             vars(app)[_WRONG] = str(error)
+            signals.task_received.connect(_received, weak=False, dispatch_uid=__name__)
 
 
 def _set_up_late() -> None:
@@ -128,14 +134,10 @@ def _tell_of_wrong(app: Any) -> None:
         )
 
 
-def _celeryd_init(instance: Any = None, **_: Any) -> None:
-    """A worker whose settings are wrong does not start: it would be one that nobody manages."""
-    try:
-        read_settings(instance.app)
-    except ImproperlyConfigured as error:
-        # Celery logs whatever else a receiver raises, and goes on.
-        sys.stderr.write(f"Error: {error}\n")
-        raise SystemExit(2) from None
+def _received(sender: Any = None, **_: Any) -> None:
+    app = getattr(sender, "app", None)
+    if app is not None:
+        _tell_of_wrong(app)
 
 
 def _found(app: Any) -> Runtime | None:

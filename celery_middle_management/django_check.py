@@ -8,7 +8,7 @@ from celery.exceptions import ImproperlyConfigured
 from django.core import checks
 
 from celery_middle_management.agents.celery_internals import active_apps, configured
-from celery_middle_management.settings.reading import read_settings
+from celery_middle_management.settings.reading import NotNeededHere, read_settings
 
 _HINT = "Where nothing is to be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
 _ID = "celery_middle_management.E001"
@@ -33,5 +33,5 @@ def _wrong(app: Any) -> str | None:
         read_settings(app)
     except Exception as error:  # noqa: BLE001 - if not ours, Celery tells where it needs it
         ours = isinstance(error, ImproperlyConfigured) and configured(app)
-        return str(error) if ours else None
+        return str(error) if ours and not isinstance(error, NotNeededHere) else None
     return None

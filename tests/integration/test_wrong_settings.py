@@ -1,146 +1,15 @@
-"""Settings that are wrong: whoever publishes goes on, and whoever can be told is told."""
+"""Settings that are wrong: publishing and workers go on, and our commands and checks fail."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 
-#: A setting is missing: the key.
-PROJECT = {
-    "proj/__init__.py": "from .celery import app\n__all__ = ['app']\n",
-    "proj/celery.py": """
-        import os
-        from celery import Celery, shared_task
-        import celery_middle_management
+from tests.integration.users_project import Project
+from tests.servers import start_worker, wait_for
 
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
-        app = Celery("proj")
-        app.config_from_object("django.conf:settings", namespace="CELERY")
-
-        @app.task
-        def one(): return 1
-
-        @app.task
-        def two(): return 2
-
-        @shared_task
-        def three(): return 3
-    """,
-    "proj/settings.py": """
-        import os
-        SECRET_KEY = "x"
-        DEBUG = True
-        INSTALLED_APPS = ["proj"]
-        DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
-        CELERY_BROKER_URL = os.environ["BROKER_URL"]
-        CELERY_TASK_ALWAYS_EAGER = bool(os.environ.get("EAGER"))
-        CELERY_MIDDLE_MANAGEMENT_ENABLED = True
-        CELERY_MIDDLE_MANAGEMENT_MAX_WORKERS = 3
-        CELERY_MIDDLE_MANAGEMENT_HEROKU_APP = "myapp"
-        CELERY_MIDDLE_MANAGEMENT_REDIS_URL = os.environ["REDIS"]
-    """,
-    "proj/tests.py": """
-        from django.test import TestCase
-        from celery.contrib.testing.worker import start_worker
-        from proj.celery import app, one, two, three
-
-        class Tasks(TestCase):
-            def test_tasks(self):
-                if app.conf.task_always_eager:
-                    assert [one.delay().get(), two.delay().get(), three.delay().get()] == [1, 2, 3]
-                else:
-                    app.conf.result_backend = "cache+memory://"
-                    with start_worker(app, perform_ping_check=False):
-                        assert one.delay().get(timeout=60) == 1
-    """,
-    "flask_tests.py": """
-        import os
-        import unittest
-        from celery import Celery, Task, shared_task
-        from celery.contrib.testing.worker import start_worker
-        from flask import Flask
-        import celery_middle_management
-
-        @shared_task
-        def add(x, y): return x + y
-
-        def create_app(eager):
-            app = Flask("proj")
-
-            class FlaskTask(Task):
-                def __call__(self, *args, **kwargs):
-                    with app.app_context():
-                        return self.run(*args, **kwargs)
-
-            celery_app = Celery(app.name, task_cls=FlaskTask)
-            celery_app.conf.update(
-                broker_url=os.environ["BROKER_URL"],
-                result_backend="cache+memory://",
-                task_always_eager=eager,
-                middle_management_enabled=True,
-                middle_management_max_workers=3,
-                middle_management_heroku_app="myapp",
-                middle_management_redis_url=os.environ["REDIS"],
-            )
-            celery_app.set_default()
-            app.extensions["celery"] = celery_app
-
-            @app.get("/")
-            def index():
-                return {"sum": add.delay(1, 2).get(timeout=60)}
-
-            return app
-
-        class Tasks(unittest.TestCase):
-            def test_page(self):
-                for eager in {True, "EAGER" in os.environ}:
-                    app = create_app(eager)
-                    if eager:
-                        self.assertEqual(app.test_client().get("/").json, {"sum": 3})
-                        continue
-                    with start_worker(app.extensions["celery"], perform_ping_check=False):
-                        self.assertEqual(app.test_client().get("/").json, {"sum": 3})
-
-        unittest.main()
-    """,
-    "manage.py": """
-        import os, sys
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
-        from django.core.management import execute_from_command_line
-        execute_from_command_line(sys.argv)
-    """,
-}
 MISSING = "CELERY_MIDDLE_MANAGEMENT_HEROKU_API_KEY is required on Heroku"
-
-
-class Project:
-    """A Django project of a user's, in a directory of its own."""
-
-    def __init__(self, directory: Path, redis_url: str) -> None:
-        self.directory = directory
-        for name, text in PROJECT.items():
-            path = directory / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(textwrap.dedent(text))
-        ours = ("MIDDLE_MANAGEMENT_", "HEROKU_", "CELERY_", "DJANGO_")
-        self.env = {n: v for n, v in os.environ.items() if not n.startswith(ours) and n != "DYNO"}
-        self.env |= {"BROKER_URL": redis_url, "REDIS": redis_url}
-
-    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.directory,
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
 
 
 @pytest.fixture
@@ -164,17 +33,25 @@ def test_publishing_goes_on_and_says_so(project: Project) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["-m", "celery", "-A", "proj", "worker", "-P", "solo"],
         ["-m", "celery", "-A", "proj", "mm", "status"],
         ["manage.py", "check"],
     ],
-    ids=["worker", "status", "check"],
+    ids=["status", "check"],
 )
-def test_whoever_can_be_told_is_told(project: Project, command: list[str]) -> None:
+def test_commands_and_checks_fail_with_the_same_words(project: Project, command: list[str]) -> None:
     done = project.run(*command)
     assert done.returncode in {1, 2}, done.stdout
     assert MISSING in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_worker_is_kept_from_working(project: Project) -> None:
+    with start_worker("proj", "-P", "solo", cwd=project.directory, env=project.env) as worker:
+        done = project.run("-c", "from proj.celery import *\none.delay(); two.delay()")
+        assert done.returncode == 0, done.stderr
+        wait_for(lambda: worker.log.count("succeeded in") == 2, message=lambda: worker.log)
+        assert worker.log.count(f"the app 'proj' is not managed: {MISSING}") == 1
+        assert "Traceback" not in worker.log
 
 
 def test_a_check_says_how_to_be_off(project: Project) -> None:
@@ -195,15 +72,28 @@ def test_switched_off_by_the_environment_all_is_as_without_us(project: Project) 
 
 
 @pytest.mark.parametrize(
-    "env", [{"EAGER": "1"}, {"BROKER_URL": "memory://"}], ids=["eager", "memory"]
+    "env", [{"EAGER": "1"}, {"BROKER_URL": "memory://"}, {}], ids=["eager", "memory", "redis"]
 )
-@pytest.mark.parametrize("key", ["", "HRKU-1"], ids=["wrong", "right"])
 @pytest.mark.parametrize(
-    "command", [["manage.py", "test"], ["flask_tests.py"]], ids=["django", "flask"]
+    "command",
+    [["manage.py", "test"], ["-m", "pytest", "-q"], ["flask_tests.py"]],
+    ids=["django", "pytest", "flask"],
 )
-def test_a_users_own_tests_are_not_failed(
-    project: Project, env: dict[str, str], key: str, command: list[str]
+def test_no_suite_of_a_user_fails_on_a_laptop(
+    project: Project, env: dict[str, str], command: list[str]
 ) -> None:
-    done = project.run(*command, MIDDLE_MANAGEMENT_HEROKU_API_KEY=key, **env)
-    assert done.returncode == 0, done.stderr
-    assert "OK" in done.stderr
+    del project.env["DYNO"]
+    done = project.run(*command, **env)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    assert "Traceback" not in done.stderr
+    assert "ERROR" not in done.stderr
+
+
+@pytest.mark.parametrize("place", [{}, {"DYNO": "run.1"}], ids=["laptop", "dyno"])
+def test_no_command_of_django_fails_but_a_check_on_a_dyno(
+    project: Project, place: dict[str, str]
+) -> None:
+    del project.env["DYNO"]
+    for command in (["check"], ["collectstatic", "--noinput"]):
+        done = project.run("manage.py", *command, **place)
+        assert (done.returncode == 0) == (command != ["check"] or not place), done.stderr
