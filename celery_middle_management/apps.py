@@ -15,7 +15,12 @@ from weakref import WeakSet
 from celery import Celery, signals
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management.agents.celery_internals import active_apps, configured, on_finalize
+from celery_middle_management.agents.celery_internals import (
+    active_apps,
+    configured,
+    itself,
+    on_finalize,
+)
 from celery_middle_management.agents.signals import handlers_of, watch_publishing
 from celery_middle_management.importing import importing
 from celery_middle_management.log_throttle import LogThrottle
@@ -48,14 +53,16 @@ def look_only() -> None:
     _evaluates = False
 
 
-def set_up(app: Celery) -> None:
+def set_up(app: Celery, *, needed: bool = True) -> None:
     """Put *app* under middle management if its settings say so.
+
+    Off the platform, most processes neither publish nor work: there, not before it is *needed*.
 
     Raises:
         ImproperlyConfigured: a setting is wrong.
     """
     settings = read_settings(app)
-    if settings is None or handlers_of(app) is not None:
+    if settings is None or handlers_of(app) is not None or (settings.inactive and not needed):
         return
     with importing():
         from celery_middle_management.runtime import Runtime
@@ -77,7 +84,7 @@ def watch_apps() -> None:
     while it does, once a minute; our commands and Django's checks fail.
     """
     hide_from_celery()
-    on_finalize(_try_to_set_up)
+    on_finalize(_finalized)
     watch_publishing(_set_up_late)
     signals.worker_init.connect(_worker_init, weak=False, dispatch_uid=__name__)
     signals.beat_init.connect(_beat_init, weak=False, dispatch_uid=__name__)
@@ -93,14 +100,18 @@ def watch_apps() -> None:
         register()
     for app in active_apps():
         if app.finalized:
-            _try_to_set_up(app)
+            _finalized(app)
 
 
-def _try_to_set_up(app: Celery) -> None:
+def _finalized(app: Celery) -> None:
+    _try_to_set_up(app, needed=False)
+
+
+def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
     """Set *app* up; an error would leave it half finalized, with some of its tasks unknown."""
     with _trouble.guard(f"setting up the app {app.main!r}"):
         try:
-            set_up(app)
+            set_up(app, needed=needed)
         except Exception as error:
             if not configured(app):
                 return  # not ours: Celery raises it where it reads the configuration
@@ -146,8 +157,10 @@ def _found(app: Any) -> Runtime | None:
 
 
 def runtime_of(app: Celery) -> Runtime | None:
-    """The runtime of *app*, None if the package is not enabled for it."""
+    """The runtime of *app*, None if the package is not enabled for it or its settings are wrong."""
+    app = itself(app)
     app.finalize()
+    _try_to_set_up(app)
     return _found(app)
 
 
@@ -175,9 +188,10 @@ def enabled_runtime_of(app: Celery) -> Runtime:
 
 def _worker_init(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
-    runtime = _found(app)
     if app is not None:
+        _try_to_set_up(app)
         _tell_of_wrong(app)
+    runtime = _found(app)
     if runtime is not None:
         runtime.worker_init()
 

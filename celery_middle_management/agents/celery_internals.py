@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import _state
 from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
+from celery.local import Proxy
 
 #: The method of ``app.amqp`` that makes, at its first use, the function that sends.
 CREATE_SENDER = "_create_task_sender"
@@ -19,6 +20,11 @@ CREATE_SENDER = "_create_task_sender"
 def active_apps() -> list[Any]:
     """Every app of the process."""
     return list(copied(_state._get_active_apps()))  # type: ignore[attr-defined]
+
+
+def itself(app: Any) -> Any:
+    """The app behind Celery's ``current_app``; of any other, the app as it is."""
+    return app._get_current_object() if isinstance(app, Proxy) else app
 
 
 def copied(weak: Iterable[Any]) -> set[Any]:

@@ -89,6 +89,7 @@ def _settings(redis_url: str) -> Iterator[Settings]:
         # No other file's: a process of theirs that still ends must not evaluate here.
         middle_management_heroku_app="leaving",
         middle_management_heroku_api_key="key",
+        middle_management_off_platform=True,
         middle_management_max_workers=5,
     )
     settings = read_settings(app)

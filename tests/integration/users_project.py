@@ -14,7 +14,9 @@ PROJECT = {
     "proj/celery.py": """
         import os
         from celery import Celery, shared_task
-        import celery_middle_management
+
+        if "WITHOUT" not in os.environ:
+            import celery_middle_management
 
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "proj.settings")
         app = Celery("proj")

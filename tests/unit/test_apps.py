@@ -27,6 +27,7 @@ ENABLED: dict[str, Any] = {
     "middle_management_max_workers": 5,
     "middle_management_heroku_app": "myapp",
     "middle_management_heroku_api_key": "no-such-key",
+    "middle_management_off_platform": True,
 }
 
 

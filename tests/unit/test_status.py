@@ -73,6 +73,7 @@ def test_nothing_is_known_yet() -> None:
         "paused": False,
         "pause": None,
         "dry_run": False,
+        "inactive": None,
         "trouble": [],
         "next_evaluation_at": None,
         "pools": [
