@@ -24,6 +24,7 @@ from .journal import Journal
 from .lines import own_url
 
 PLAIN = "MM_OFF" in os.environ
+LAPTOP = "CHAOS_LAPTOP" in os.environ
 SEVERAL = "CHAOS_SECOND_URL" in os.environ and not PLAIN
 #: The Heroku app of ``second``.
 SECOND = "secondapp"
@@ -148,6 +149,8 @@ def _announce_scaler() -> None:
     evaluate = Scaler.evaluate
 
     def announced(self: Scaler, lease: Lease) -> None:
+        if LAPTOP:
+            _write_failure("a process off the platform evaluates", None, "")
         heroku = self._settings.heroku
         if heroku and heroku.app != SECOND:
             (directory / "scaler").write_text(f"{lease.token} {os.getpid()}")

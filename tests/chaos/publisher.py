@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any
 
 from . import app as apps
-from .app import PLAIN, SEVERAL, app, directory, early, journal, late
+from .app import LAPTOP, PLAIN, SEVERAL, app, directory, early, journal, late
 
 LOAD = directory / "load"
 PROBE = directory / "probe"
@@ -51,7 +51,8 @@ class Publisher:
                 self._some_work(load)
                 time.sleep(self._random.uniform(0.05, 0.6))
             else:
-                if not PLAIN:
+                # For what a laptop publishes, others hire only when they look.
+                if not (PLAIN or LAPTOP):
                     self._probe()
                 time.sleep(0.05)
 

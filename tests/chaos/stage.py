@@ -39,9 +39,12 @@ GHOST = "ghost"
 COUNT_INTERVAL = 6.0
 JOBS_PER_WORKER = 4
 PUBLISHERS = 2  # of each sort
+#: A publisher that has all of production's settings, and is on no dyno.
+LAPTOP = {"CHAOS_LAPTOP": "1", "MIDDLE_MANAGEMENT_OFF_PLATFORM": "false"}
 # Every sort of worker of one queue, by the number of its process.
 WORKER = """
 export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"
+if [ -e "$CHAOS_CRASH" ]; then echo "it cannot be imported"; exit 1; fi
 queue=$1
 case $(($$ % 5)) in
   0) set -- -P solo ;;
@@ -122,6 +125,8 @@ class Stage:
         self.one_off = options.dynos == "one-off"
         #: Whether there are several apps in each process.
         self.several = choose.random() < 0.5 and "apps" not in options.without and not self.one_off
+        #: While it is there, workers crash when they start.
+        self.crash = directory / "crash"
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
         #: Until then (``monotonic()``) the load is to be sparse.
@@ -167,6 +172,8 @@ class Stage:
             self._publish(
                 f"plain-{self.seed}-{number}", {"MM_OFF": "1", "CHAOS_QUEUES": PLAIN_QUEUE}
             )
+        if "laptop" not in self.options.without:
+            self._publish(f"laptop-{self.seed}", LAPTOP)
 
     def _ledger(self) -> RedisServer:
         return self.clock.server() if self.clock else RedisServer()
@@ -207,6 +214,7 @@ class Stage:
             "CHAOS_TRANSPORT_OPTIONS": json.dumps(self.broker.transport_options),
             "CHAOS_QUEUES": " ".join(QUEUES[pool] for pool in self.pools),
             "CHAOS_URL": str(self.directory / "url"),
+            "CHAOS_CRASH": str(self.crash),
             "MIDDLE_MANAGEMENT_HEROKU_APP": "myapp",
             "MIDDLE_MANAGEMENT_OFF_PLATFORM": "true",
             "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "emulated-key",
@@ -238,7 +246,7 @@ class Stage:
         env = {**self._environment(), "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url, **more}
         publisher = Publisher(seed, env, self.directory / f"{seed}.log")
         self._exits.callback(publisher.stop)
-        (self.plain_publishers if more else self.publishers).append(publisher)
+        (self.plain_publishers if "MM_OFF" in more else self.publishers).append(publisher)
 
     # -- load
 

@@ -42,6 +42,28 @@ def kill(hands: Hands) -> None:
             hands.stage.ledger.restart()
 
 
+def demote(hands: Hands) -> None:
+    """A failover: what was the primary answers on, over the same connections, and may not write."""
+    client = hands.stage.ledger_client
+    with hands.fault("ledger", sort="demote"):
+        client.replicaof("127.0.0.1", "1")
+        try:
+            hands.pause(1.0, 10.0)
+        finally:
+            client.replicaof("NO", "ONE")
+
+
+def fill(hands: Hands) -> None:
+    """It has no memory left."""
+    client = hands.stage.ledger_client
+    with hands.fault("ledger", sort="fill"):
+        client.config_set("maxmemory", 1)
+        try:
+            hands.pause(1.0, 15.0)
+        finally:
+            client.config_set("maxmemory", 0)
+
+
 def step_clock(hands: Hands) -> None:
     clock = hands.stage.clock
     assert clock is not None
@@ -111,6 +133,8 @@ ACTS = (
     Act(2, "ledger", restart, _apart),
     Act(2, "ledger", flush, _apart),
     Act(2, "ledger", kill, _apart),
+    Act(2, "ledger", demote, _apart),
+    Act(2, "ledger", fill, _apart),
     Act(2, "clock", step_clock, lambda stage: stage.clock is not None),
     Act(1, "clock", step_clock_unseen, lambda stage: stage.clock is not None),
     Act(2, "line", cut_line, _apart),

@@ -10,8 +10,9 @@ from . import broker, ledger, platform, processes
 from .act import Hands
 
 ACTS = (*processes.ACTS, *platform.ACTS, *broker.ACTS, *ledger.ACTS)
-#: Kinds of trouble; several apps and a pool without a process type are a matter of the stage.
-KINDS = sorted({act.kind for act in ACTS} | {"apps", "missing"})
+#: Kinds of trouble; several apps, a laptop with production's settings and a pool without a process
+#: type are a matter of the stage.
+KINDS = sorted({act.kind for act in ACTS} | {"apps", "laptop", "missing"})
 #: Seconds from the end of one act to the next: shorter, and nobody would ever be hired.
 BETWEEN_ACTS = (1.5, 6.0)
 

@@ -61,9 +61,19 @@ def kill_scaler(hands: Hands) -> None:
     hands.write("replaced", killed_at=at, took=replaced - at if replaced != before else None)
 
 
+def crash_workers(hands: Hands) -> None:
+    """For a while no worker that starts can import the app."""
+    crash = hands.stage.crash
+    if crash.exists():
+        return
+    crash.touch()
+    hands.lasting(hands.random.uniform(5.0, 25.0), crash.unlink, "crash")
+
+
 ACTS = (
     Act(4, "kill", kill_child),
     Act(3, "kill", kill_worker),
     Act(2, "kill", kill_publisher),
     Act(2, "kill", kill_scaler),
+    Act(2, "crash", crash_workers),
 )
