@@ -64,9 +64,11 @@ def rabbitmq() -> Iterator[RabbitServer]:
 class SlowLine:
     """Carries connections to a port of this machine, everything *delay* seconds later."""
 
-    def __init__(self, port: int, delay: float) -> None:
-        self._to = port
+    def __init__(self, port: int, delay: float = 0.0) -> None:
+        self._from = port
         self._delay = delay
+        #: Where new connections lead; those that are open stay as they are.
+        self.to = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = [self._listener]
@@ -74,7 +76,7 @@ class SlowLine:
 
     def url(self, of: str) -> str:
         """The address *of* the server, by this line."""
-        return of.replace(f":{self._to}", f":{self.port}")
+        return of.replace(f":{self._from}", f":{self.port}")
 
     def __enter__(self) -> SlowLine:
         return self
@@ -88,7 +90,7 @@ class SlowLine:
     def _accept(self) -> None:
         while True:
             near, _ = self._listener.accept()
-            far = socket.create_connection(("127.0.0.1", self._to))
+            far = socket.create_connection(("127.0.0.1", self.to))
             self._ends += near, far
             for one, other in ((near, far), (far, near)):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

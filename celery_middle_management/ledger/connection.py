@@ -1,4 +1,7 @@
-"""A client for the ledger's Redis, which shows nobody the password.
+"""A client for the ledger's Redis, which follows a failover and shows nobody the password.
+
+What was the primary may keep its connections open. So a connection is closed as soon as an answer
+says that the server is not the primary: the next one goes to where the address leads by then.
 
 The password is not among the client's arguments, which some releases of redis-py print, but is
 asked for when a connection is made; and what goes wrong then does not show it either.
@@ -6,10 +9,12 @@ asked for when a connection is made; and what goes wrong then does not show it e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -19,6 +24,16 @@ from celery_middle_management.settings.secret import Secret, bare, told
 
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
+
+#: What redis-py has a class for loses its code.
+_NO_PRIMARY = (
+    exceptions.ReadOnlyError,
+    exceptions.BusyLoadingError,
+    exceptions.MasterDownError,
+    exceptions.MovedError,
+)
+#: Before Redis 7, the code of an error within a script is somewhere in its text.
+_NO_PRIMARY_CODE = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|MOVED|NOREPLICAS)\b")
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -37,7 +52,23 @@ def connect(settings: Settings) -> redis.Redis:
         **_arguments(settings.redis_url),
         **settings.redis_options,
     )
-    return redis.Redis.from_pool(pool)
+    return _Client.from_pool(pool)
+
+
+def no_primary(error: redis.RedisError) -> bool:
+    """Whether *error* is the answer of a server that is not the primary, or not yet, or alone."""
+    return isinstance(error, _NO_PRIMARY) or bool(_NO_PRIMARY_CODE.search(str(error)))
+
+
+class _Client(redis.Redis):
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
+        parse: Any = super().parse_response
+        try:
+            return parse(connection, command_name, **options)
+        except redis.RedisError as error:
+            if no_primary(error):
+                connection.disconnect()
+            raise
 
 
 class _Credentials(redis.CredentialProvider):

@@ -198,11 +198,14 @@ def scene(
     *,
     broker_url: str | None = None,
     own_ledger: bool = False,
+    ledger_url: str | None = None,
     settings: Mapping[str, object] | None = None,
     env: Mapping[str, str] | None = None,
     **emulator: Any,
 ) -> Iterator[Scene]:
-    """Set it up, with a Redis of its own for broker and ledger, or one for each."""
+    """Set it up, with a Redis of its own for broker and ledger, or one for each; or the ledger's is
+    given.
+    """
     with ExitStack() as servers:
         redis_server = servers.enter_context(RedisServer())
         broker = redis_server if broker_url is None else None
@@ -210,7 +213,7 @@ def scene(
         on = servers.enter_context(
             stage(
                 broker_url or redis_server.url,
-                ledger.url,
+                ledger_url or ledger.url,
                 log_dir=directory / "dynos",
                 settings={"call_interval": 1, "jobs_per_worker": 1, **(settings or {})},
                 boot_delay=0.1,
