@@ -36,9 +36,9 @@ class Store:
     workers: dict[str, tuple[int, Presence]] = field(default_factory=dict)
     #: And when (ms) they were told of.
     queues: dict[str, int] = field(default_factory=dict)
-    history: list[str] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
     #: The counters when each minute began, the latest first.
-    minutes: list[str] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     #: Who holds the lock, and until when (ms).
     lock: tuple[str, float] | None = None
 
@@ -61,8 +61,8 @@ class Store:
             self.due,
             self.workers,
             self.queues,
-            self.history,
-            self.minutes,
+            self.actions,
+            self.samples,
         ):
             kept.clear()
         self.lock = None
@@ -92,7 +92,7 @@ class MemoryLedger(Ledger):
         )
 
     def _minutes(self, most: int) -> Iterable[str]:
-        return self.store.minutes[:most]
+        return self.store.samples[:most]
 
     def _commit(self, token: str, message: Message) -> bool:
         store, now = self.store, self.store.now()
@@ -111,8 +111,8 @@ class MemoryLedger(Ledger):
         for queue in message["idle_queues"]:
             store.queues.pop(queue, None)
         store.queues |= dict.fromkeys(message["used_queues"], now)
-        store.history[:0] = reversed(message["history"])
-        del store.history[message["keep"] :]
+        store.actions[:0] = reversed(message["history"])
+        del store.actions[message["keep"] :]
         _put_together(store.state, message)
         store.state |= message["set"]
         if "next" in message:
@@ -127,11 +127,11 @@ class MemoryLedger(Ledger):
             store.state.pop(name, None)
         store.state |= {**message["set"], "next_at": _ms(now)}
         _add_to(store.state, {"seq": 1})
-        store.history.insert(0, message["entry"])
-        del store.history[message["keep"] :]
+        store.actions.insert(0, message["entry"])
+        del store.actions[message["keep"] :]
 
     def actions(self) -> tuple[str, ...]:
-        return tuple(self.store.history)
+        return tuple(self.store.actions)
 
 
 def _put_together(state: dict[str, str], message: Message) -> None:
@@ -188,8 +188,8 @@ class _Report:
             if pool and name in counters:
                 totals = pools.setdefault(pool, [0] * len(counters))
                 totals[counters.index(name)] = math.floor(float(value) * 10 + 0.5) / 10
-        store.minutes.insert(0, json.dumps([minute, pools]))
-        del store.minutes[message["most_minutes"] :]
+        store.samples.insert(0, json.dumps([minute, pools]))
+        del store.samples[message["most_minutes"] :]
 
     def answer(self) -> Message:
         message, store = self.message, self.store

@@ -6,9 +6,12 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
 - ``workers`` (hash): the presence of each live worker
 - ``queues`` (hash): queues published to, and when last
-- ``history`` (list): the last actions, capped
-- ``minutes`` (list): the counters when each minute began, capped
+- ``actions`` (stream): the last actions, capped
+- ``samples`` (stream): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
+
+None is a list, which others (Judoscale) take for a queue of Celery's. The releases until November
+2026 had two, ``history`` and ``minutes``: they are read for as long as they live.
 
 What a process tells (counters, due times, queues, its presence, and when that was) is written by
 every process in ``report.lua``; everything else by the holder of the lock alone, in ``commit.lua``,
@@ -21,7 +24,7 @@ scripts and in seconds outside: Redis' own, but that they go on evenly when Redi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from celery_middle_management.core.presence import Presence
@@ -29,7 +32,7 @@ from celery_middle_management.ledger.codec import by_pool, pack_presence, unpack
 from celery_middle_management.ledger.connection import connect
 from celery_middle_management.ledger.ledger import Ledger, Message
 from celery_middle_management.ledger.lua import script
-from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.ledger.model import HISTORY, Snapshot
 from celery_middle_management.settings.model import Settings
 
 
@@ -39,9 +42,9 @@ class RedisLedger(Ledger):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         tag = settings.heroku.app if settings.heroku else settings.platform
-        names = ("state", "due", "workers", "queues", "history", "minutes", "lock")
-        prefix = f"{{middle-management:{tag}}}"
-        self.keys = {name: f"{prefix}:{name}" for name in names}
+        names = ("state", "due", "workers", "queues", "actions", "samples", "lock")
+        self._prefix = f"{{middle-management:{tag}}}"
+        self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
         self._scripts = {
             name: self.redis.register_script(script("prelude", name))
@@ -55,14 +58,14 @@ class RedisLedger(Ledger):
 
     def probe(self) -> None:
         """Do as every process does, and change nothing; raises what Redis says to that."""
-        hashes, lists = ("state", "due", "workers", "queues"), ("history", "minutes")
-        self._scripts["probe"](self._keys(*hashes, *lists), [len(hashes)])
+        hashes, streams = ("state", "due", "workers", "queues"), ("actions", "samples")
+        self._scripts["probe"](self._keys(*hashes, *streams), [len(hashes)])
         self.snapshot()
 
     def _report(self, message: Message, presence: Presence | None) -> Message:
         if presence is not None:
             message = {**message, "presence": pack_presence(presence)}
-        keys = self._keys("state", "due", "workers", "queues", "lock", "minutes")
+        keys = self._keys("state", "due", "workers", "queues", "lock", "samples")
         answer: dict[str, Any] = json.loads(self._scripts["report"](keys, [json.dumps(message)]))
         return answer
 
@@ -80,17 +83,26 @@ class RedisLedger(Ledger):
         )
 
     def _minutes(self, most: int) -> Iterable[str]:
-        return map(str, self.redis.lrange(self.keys["minutes"], 0, most - 1))
+        return self._latest("samples", most, "minutes", lambda told: told[0])
 
     def _commit(self, token: str, message: Mapping[str, Any]) -> bool:
-        keys = self._keys("state", "due", "workers", "queues", "history", "lock")
+        keys = self._keys("state", "due", "workers", "queues", "actions", "lock")
         return bool(self._scripts["commit"](keys, [token, json.dumps(message)]))
 
     def _intend(self, message: Message) -> None:
-        self._scripts["intend"](self._keys("state", "history"), [json.dumps(message)])
+        self._scripts["intend"](self._keys("state", "actions"), [json.dumps(message)])
 
     def actions(self) -> tuple[str, ...]:
-        return tuple(map(str, self.redis.lrange(self.keys["history"], 0, -1)))
+        return tuple(self._latest("actions", HISTORY, "history", lambda told: told["at"]))
+
+    def _latest(self, name: str, most: int, former: str, at: Callable[[Any], Any]) -> list[str]:
+        """The last entries of a stream, and of the *former* list, the latest first."""
+        untyped: Any = self.redis
+        latest = [fields["entry"] for _, fields in untyped.xrevrange(self.keys[name], count=most)]
+        old = untyped.lrange(f"{self._prefix}:{former}", 0, most - 1)
+        if not old:
+            return latest
+        return sorted(latest + old, key=lambda told: at(json.loads(told)), reverse=True)[:most]
 
     def _keys(self, *names: str) -> list[str]:
         return [self.keys[name] for name in names]

@@ -358,7 +358,7 @@ class Stage:
         c = self.ledger_client
         for key in c.scan_iter(count=1000):
             sort, ttl = str(c.type(key)), c.ttl(key)
-            sizes = {"hash": c.hlen, "list": c.llen}
+            sizes = {"hash": c.hlen, "stream": c.xlen}
             size = sizes[sort](key) if sort in sizes else 1
             if c.exists(key):  # and not a lock that was given up since
                 self.journal.write("key", name=key, type=sort, ttl=ttl, size=size, live=live)

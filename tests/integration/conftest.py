@@ -12,7 +12,7 @@ from tests.integration.scenes import assert_keys_expire
 
 @pytest.fixture(autouse=True)
 def nothing_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No key of ours in the session's Redis is without an expiry."""
+    """No key of ours in the session's Redis is without an expiry, or taken for a queue."""
     if not {"redis_server", "redis_url"} & {*request.fixturenames}:
         yield
         return
@@ -20,3 +20,4 @@ def nothing_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         assert_keys_expire(client)
+        assert list(client.scan_iter("{middle-management:*", _type="list")) == []

@@ -22,8 +22,8 @@ WRITES = {"PATCH", "POST", "PUT", "DELETE"}
 
 def decisions(on: Stage) -> list[dict[str, Any]]:
     """What is recorded, the oldest first."""
-    told: list[str] = on.redis.lrange(f"{PREFIX}:history", 0, -1)  # type: ignore[assignment]
-    return [json.loads(entry) for entry in reversed(told)]
+    told: Any = on.redis.xrange(f"{PREFIX}:actions")
+    return [json.loads(fields["entry"]) for _, fields in told]
 
 
 def written(on: Stage) -> set[str]:

@@ -1,5 +1,5 @@
 -- Writes what a scaler did or is about to do, unless the lock is another's by now.
-local _, due, workers, queues, history, lock = unpack(KEYS)
+local _, due, workers, queues, actions, lock = unpack(KEYS)
 if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
 local at = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
@@ -31,9 +31,8 @@ local used = {}
 for _, queue in ipairs(msg.used_queues) do used[queue] = ms(now) end
 if hset(queues, used) > 0 then redis.call('EXPIRE', queues, msg.expiry) end
 if #msg.history > 0 then
-  redis.call('LPUSH', history, unpack(msg.history))
-  redis.call('LTRIM', history, 0, msg.keep - 1)
-  redis.call('EXPIRE', history, msg.expiry)
+  for _, entry in ipairs(msg.history) do append(actions, entry, msg.keep) end
+  redis.call('EXPIRE', actions, msg.expiry)
 end
 if msg.next then
   local next_at = now + msg.next

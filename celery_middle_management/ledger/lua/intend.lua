@@ -1,5 +1,5 @@
 -- Writes what a person asks for, and has it looked at at once.
-local _, history = unpack(KEYS)
+local _, actions = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 local now = clock(redis.call('HMGET', state, unpack(CLOCK)), msg)
 hdel(state, msg.unset)
@@ -7,7 +7,6 @@ msg.set.next_at = ms(now)
 hset(state, msg.set)
 redis.call('HINCRBY', state, 'seq', 1)
 redis.call('EXPIRE', state, msg.expiry)
-redis.call('LPUSH', history, msg.entry)
-redis.call('LTRIM', history, 0, msg.keep - 1)
-redis.call('EXPIRE', history, msg.expiry)
+append(actions, msg.entry, msg.keep)
+redis.call('EXPIRE', actions, msg.expiry)
 return 1

@@ -37,6 +37,9 @@ local function hset(key, fields)
   write()
   return new
 end
+local function append(stream, entry, most)
+  redis.call('XADD', stream, 'MAXLEN', most, '*', 'entry', entry)
+end
 local function hdel(key, names)
   for i = 1, #names, 4000 do
     redis.call('HDEL', key, unpack(names, i, math.min(i + 3999, #names)))

@@ -1,5 +1,5 @@
 -- Adds what a process tells, and says whether an evaluation is due and is its to make.
-local _, due, workers, queues, lock, minutes = unpack(KEYS)
+local _, due, workers, queues, lock, samples = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
 -- All that is needed of the state is read at once, and what changes is written at once.
@@ -63,9 +63,8 @@ if minute > number('minute') then
       pools[pool][COUNTERS[name]] = math.floor(tonumber(all[i + 1]) * 10 + 0.5) / 10
     end
   end
-  redis.call('LPUSH', minutes, cjson.encode({minute, pools}))
-  redis.call('LTRIM', minutes, 0, msg.most_minutes - 1)
-  redis.call('EXPIRE', minutes, msg.expiry)
+  append(samples, cjson.encode({minute, pools}), msg.most_minutes)
+  redis.call('EXPIRE', samples, msg.expiry)
 end
 
 -- What may still take effect at the platform is remembered by all who have heard of it: should Redis

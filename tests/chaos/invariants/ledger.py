@@ -43,8 +43,8 @@ def keys_bounded(story: Story) -> Verdict:
     state = 20 + STATE * len(story.settings["maxima"])
     most = {
         "due": DUE_BUCKETS,
-        "history": HISTORY,
-        "minutes": MINUTES,
+        "actions": HISTORY,
+        "samples": MINUTES,
         "queues": 4,
         "lock": 1,
         "state": state,
