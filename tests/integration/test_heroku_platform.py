@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.platforms import heroku_http
 from celery_middle_management.platforms.base import PlatformError, Refused
 from celery_middle_management.platforms.heroku import HerokuPlatform
 from celery_middle_management.settings.model import Heroku
@@ -271,12 +272,17 @@ def test_a_change_without_an_answer_is_not_sent_again(
     "fault", [{"status": 500}, {"kind": "hang"}, {"kind": "late_after", "seconds": 600}]
 )
 def test_no_call_outlasts_its_deadline(
-    platform: HerokuPlatform, emulator: HerokuEmulator, fault: dict[str, Any]
+    platform: HerokuPlatform,
+    emulator: HerokuEmulator,
+    fault: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(heroku_http, "READ_TIMEOUT", PLENTY)
+    monkeypatch.setattr(heroku_http, "WRITE_TIMEOUT", PLENTY)
     emulator.fault(**fault)
     begun = time.monotonic()
     assert not error_of(platform.scale, {"worker": 3}, begun + 0.7).settled
-    assert time.monotonic() - begun < 4.5  # a request may take 5 s, but not beyond the deadline
+    assert time.monotonic() - begun < PLENTY / 2
     assert error_of(platform.quantities, ["worker"], within(0.4)).settled, "it changes nothing"
 
 

@@ -94,9 +94,7 @@ def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
     ) as it:
         publisher = it.program()
         publisher.say(f"for _ in range(2): note.apply_async(countdown={countdown})")
-        due = time.monotonic() + countdown
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
-        assert all(run.begin < due + 5 for run in it.journal.runs())
         it.wait_for_quantity(0)
         # Once for each, and nobody fired before both have run. They may fall due apart, where a
         # bucket ends between the two.

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.integration.scenes import Scene, scene
 from tests.integration.stage import APP, WORKER
 from tests.servers import ROOT, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 #: A release that wrote the ledger before much was told that is told now.
 OLD = "7d5663f"
@@ -68,8 +69,11 @@ def test_an_old_release_and_this_one_do_the_same_apps_tasks(tmp_path: Path, old:
         for process in publishers:
             ending.callback(process.kill)
         # The old one does not tell whether a worker is full.
-        told = lambda: {"full" in presence for presence in it.on.presences()}  # noqa: E731
-        wait_for(lambda: told() == {True, False}, message="both releases at work")
+        told: set[bool] = set()
+        while any(process.poll() is None for process in publishers):
+            told |= {"full" in presence for presence in it.on.presences()}
+            time.sleep(0.1)
+        assert told == {True, False}, "both releases have worked"
         published = sum(int(process.communicate(timeout=100)[0]) for process in publishers)
         wait_for(lambda: it.on.quantity == 0, 90.0, it.told)
         runs = it.journal.runs()

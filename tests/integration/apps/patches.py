@@ -21,14 +21,16 @@ def patch(library: str) -> None:
 
 
 class Stalls:
-    """How long greenlets were held up while a thread of the system could go on.
+    """How long greenlets were held up by what blocked their thread.
 
-    On a machine that is merely busy, that thread cannot either.
+    Another thread of the system counts, and only while theirs sleeps: one that works, or waits for
+    a processor of a busy machine, is not blocked.
     """
 
     def __init__(self, library: str) -> None:
         """Call it when all is patched."""
         self._ticks = self._longest = 0
+        self._thread = f"/proc/self/task/{threading.get_native_id()}/stat"
         self._ended = False
         start, sleep = _unpatched(library)
         start(self._tick, (sleep,))
@@ -42,7 +44,11 @@ class Stalls:
     def _tick(self, sleep: Callable[[float], None]) -> None:
         while not self._ended:
             sleep(0.01)
-            self._ticks += 1
+            self._ticks += self._sleeps()
+
+    def _sleeps(self) -> bool:
+        with open(self._thread) as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "S"
 
     def _watch(self) -> None:
         while not self._ended:
