@@ -1,9 +1,8 @@
 """Prints the oldest releases that an installed distribution says it works with, for pip.
 
     python .ci/oldest.py celery-middle-management
-    python .ci/oldest.py celery kombu
 
-The second form prints the one requirement. What only extras require is left out.
+What only extras require is left out.
 """
 
 from __future__ import annotations
@@ -21,6 +20,5 @@ def oldest(distribution: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    releases = oldest(sys.argv[1])
-    for name in sys.argv[2:] or releases:
-        print(f"{name}=={releases[name]}")
+    for name, release in oldest(sys.argv[1]).items():
+        print(f"{name}=={release}")
