@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from celery_middle_management.apps import runtime_of
-from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.demo.given_redis import a_redis
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
 from celery_middle_management.platforms.local_one_off import LocalOneOffs
@@ -38,11 +38,11 @@ class Stage:
     """The demo's Redis server and workers, *one_off* ones if they are to be hired one by one.
 
     Raises:
-        RuntimeError: no Redis server could be started.
+        RuntimeError: there is no Redis for it.
     """
 
     def __init__(self, *, one_off: bool = False) -> None:
-        self._redis = RedisServer()
+        self._redis = a_redis()
         try:
             set_environment(self._redis.url)
             if one_off:
@@ -91,8 +91,8 @@ class Stage:
         # Without the ledger nobody can decide to hire.
         with self._redis as redis:
             redis.kill()
-        _join_evaluations()
-        self._workers.kill()
+            _join_evaluations()
+            self._workers.kill()
         # A worker's process that cannot find its pid file ends by itself.
         shutil.rmtree(self._directory, ignore_errors=True)
 

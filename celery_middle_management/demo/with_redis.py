@@ -1,7 +1,8 @@
 """``python -m celery_middle_management.demo.with_redis COMMAND …``: with a Redis for trying out.
 
-The command finds the address of the server in ``REDIS_URL``; when it ends, so does the server, and
-with its exit status we end.
+The command finds its address in ``REDIS_URL``; when it ends, so does the server, and with its exit
+status we end. On a machine without a redis-server, the database at ``REDIS_URL`` is taken, if it is
+empty.
 """
 
 from __future__ import annotations
@@ -10,11 +11,7 @@ import os
 import subprocess
 import sys
 
-from celery_middle_management.demo.redis_server import (
-    RedisServer,
-    find_redis_server,
-    no_redis_server,
-)
+from celery_middle_management.demo.given_redis import a_redis
 
 
 def main(command: list[str]) -> int:
@@ -22,10 +19,12 @@ def main(command: list[str]) -> int:
     if not command:
         print(f"usage: python -m {__spec__.name} COMMAND ...", file=sys.stderr)
         return 2
-    if find_redis_server() is None:
-        print(no_redis_server(), file=sys.stderr)
+    try:
+        server = a_redis()
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
         return 1
-    with RedisServer() as server:
+    with server:
         try:
             env = {**os.environ, "REDIS_URL": server.url}
             return subprocess.run(command, env=env, check=False).returncode

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import redis
 
+from celery_middle_management.demo.given_redis import GivenRedis
 from celery_middle_management.platforms.local_dyno import started_at
 from tests.servers import wait_for
 
@@ -122,21 +124,55 @@ def test_an_interrupted_demo_leaves_no_process_behind(moment: str, number: signa
         wait_for(lambda: not running.processes(), message=lambda: str(running.processes()))
 
 
-def test_a_demo_without_redis_says_what_is_missing(tmp_path: Path) -> None:
-    script = (
-        "import sys, celery_middle_management.demo.redis_server as server\n"
-        "server._falkordbs = lambda: None\n"
-        "from celery_middle_management.demo.__main__ import main\n"
-        "sys.exit(main())"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PATH": str(tmp_path)},
+#: As on a machine without a redis-server.
+ELSEWHERE = """
+import sys
+import celery_middle_management.demo.redis_server as server
+server._falkordbs = lambda: None
+from celery_middle_management.demo.__main__ import main
+sys.exit(main())
+"""
+
+
+def demo_elsewhere(tmp_path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env={**os.environ, "PATH": str(tmp_path), **env},
         capture_output=True,
         check=False,
         text=True,
         timeout=60,
     )
+
+
+def test_a_demo_without_redis_says_what_is_missing(tmp_path: Path) -> None:
+    told = demo_elsewhere(tmp_path, REDIS_URL="")
     assert told.returncode == 1
-    assert "no redis-server" in told.stderr
+    assert "no redis-server" in told.stderr.splitlines()[0]
     assert "Traceback" not in told.stderr
+
+
+def test_no_demo_takes_a_redis_that_is_in_use(tmp_path: Path, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush("celery", "another app's")
+        told = demo_elsewhere(tmp_path, REDIS_URL=redis_url)
+        assert told.returncode == 1
+        assert "is not empty" in told.stderr.splitlines()[0]
+        assert client.keys() == [b"celery"]
+
+
+def test_no_demo_shows_the_password_of_a_redis_that_fails(tmp_path: Path) -> None:
+    told = demo_elsewhere(tmp_path, REDIS_URL="redis://:hidden@127.0.0.1:1/0")
+    assert told.returncode == 1
+    assert "REDIS_URL cannot be used" in told.stderr.splitlines()[0]
+    assert "hidden" not in told.stderr
+
+
+def test_a_redis_that_is_given_is_left_as_it_was(redis_url: str) -> None:
+    with GivenRedis(redis_url) as given, redis.Redis.from_url(redis_url) as client:
+        client.lpush("celery", "a task")
+        client.sadd("_kombu.binding.celery", "")
+        given.kill()
+        assert client.exists("{middle-management:local}:lock")
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys() == []
