@@ -124,7 +124,9 @@ class Runtime:
         ledger = self.ledger()
         # One more than are told: what the counters were before.
         past = ledger.history(MINUTES + 1)
-        return status_of(self.settings, ledger.snapshot(), declared_queues(self.app), past)
+        return status_of(
+            self.settings, ledger.snapshot(), declared_queues(self.app), past, full=ledger.full
+        )
 
     def actions(self) -> tuple[datetime, list[dict[str, Any]]]:
         """The time now, and what was done and asked for, the latest first."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
+from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, due_by, end_of, reckon
 from celery_middle_management.core.intents import Pause, Wish
@@ -103,6 +104,8 @@ class PoolState:
     hire: Sent | None = None
     #: When the quantity was last raised, until the boot that followed has been measured.
     raised_at: float | None = None
+    #: A hire since which no new worker has been heard of.
+    unheard: Unheard | None = None
     boot: float = BOOT_SECONDS
     #: The longest (s) that a task of the pool has taken.
     longest: float = 0.0
@@ -124,6 +127,19 @@ class PoolState:
         """What the platform has refused, while it is not to be asked for it again."""
         last = self.last_refusal
         return last if last is not None and self.now < last.until else None
+
+    @property
+    def hires_resume_at(self) -> float | None:
+        """When (Unix, s) more may be hired, while hires have come to nothing; from zero at once."""
+        if self.unheard is None or not self.quantity or not self.hire_failed:
+            return None
+        at = self.unheard.resumes_at(self.boot)
+        return at if self.now < at else None
+
+    @property
+    def hire_failed(self) -> bool:
+        """Whether workers were hired of which something should have been heard by now."""
+        return self.unheard is not None and self.unheard.failed(self.now, self.boot)
 
     @property
     def denied(self) -> Refusal | None:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from celery_middle_management.core.backoff import pause
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.presence import Presence
@@ -34,12 +35,8 @@ SAYS_GOODBYE = 2 * ASKS_AFTER
 HANGS = 60.0
 #: Whoever has worked for this long (s) has come up well.
 WELL = 60.0
-#: So many in a row that have not, and there is a pause, ...
+#: So many in a row that have not, and there is a pause.
 CRASHES = 3
-#: ... of so long (s) at first, twice as long each time, ...
-FIRST_PAUSE = 60.0
-#: ... and so long (s) at most.
-LONGEST_PAUSE = 1800.0
 
 #: The keys of those whose hires the ledger has forgotten begin so.
 _FORGOTTEN = "forgotten/"
@@ -214,9 +211,7 @@ class Listed(NamedTuple):
 
 def crash_pause(crashes: int) -> float:
     """How long (s) nobody is hired after so many in a row that ended at once; 0 for a few."""
-    if crashes < CRASHES:
-        return 0.0
-    return float(min(FIRST_PAUSE * 2 ** (crashes - CRASHES), LONGEST_PAUSE))
+    return pause(crashes - CRASHES) if crashes >= CRASHES else 0.0
 
 
 def let_go(presence: Presence, leave: Cordon) -> bool:

@@ -73,6 +73,8 @@ class CountedPool:
         published = state.published
         state = self._writer.fall_due(state)
         self._uncounted = state.delayed and state.published > published
+        if state.unheard and any(p.since > state.unheard.since for p in presences):
+            state = self._writer.heard(state)
         if state.raised_at is not None:
             came_up = [p.since for p in presences if p.since > state.raised_at]
             if came_up:

@@ -7,6 +7,7 @@ in one step that fails if the lock has run out, so that a successor knows of it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
@@ -350,10 +351,10 @@ class Evaluation:
         self._blocked_until = self._time() + wait
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
 
-    def _meet(self, kind: str, what: str) -> None:
-        """Trouble; the first word of its *kind* is what was tried."""
-        self._ports.warn(kind, "%s", what)
-        self._met[kind] = Trouble(what, self._now)
+    def _meet(self, kind: str, what: str, like: Trouble | None = None) -> None:
+        """Trouble; the first word of its *kind* is what was tried. *like* says whose, since when."""
+        self._ports.warn(kind, "%s", f"pool {like.pool}: {what}" if like else what)
+        self._met[kind] = replace(like, what=what) if like else Trouble(what, self._now)
 
     def _write_troubles(self) -> None:
         troubles = renewed(self._troubles, self._met, self._tried)
@@ -372,15 +373,16 @@ class Evaluation:
 
     def _close(self) -> None:
         for each in self._pools:
-            for kind, what in each.one_offs.trouble if each.one_offs else ():
-                self._meet(kind, what)
+            for kind, trouble in each.trouble:
+                full = self._ports.ledger.full if kind.startswith("unheard ") else ""
+                self._meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
             refusal, pool = each.state.denied, each.pool.name
             if refusal is None:
                 continue
             self._met[f"refused {pool}"] = Trouble(refusal.why, refusal.at, pool)
             if refusal.at >= self._now:
                 self._ports.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
-        self._tried |= {"refused", "lifetime"}
+        self._tried |= {"refused", "lifetime", "unheard"}
         self._write_troubles()
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)

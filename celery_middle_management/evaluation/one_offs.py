@@ -158,6 +158,9 @@ class OneOffs:
         if state.refusal is not None and state.refusal.limit is not None:
             room = min(room, state.refusal.limit)
             self._refused_until = state.refusal.until
+        if state.hires_resume_at is not None:
+            room = min(room, self.total)
+            self._refused_until = max(self._refused_until, state.hires_resume_at)
         hands = Hands(
             now=self._now,
             members=members,

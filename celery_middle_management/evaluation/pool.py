@@ -10,11 +10,13 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from celery_middle_management.core.backoff import pause
 from celery_middle_management.core.decision import Decision, Situation, decide
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Refusal, iso
 from celery_middle_management.core.timing import LOCK_SECONDS
+from celery_middle_management.core.trouble import Trouble
 from celery_middle_management.evaluation.counted import CountedPool
 from celery_middle_management.platforms.base import Listing, OneOff, PlatformError, Refused
 
@@ -72,7 +74,7 @@ class PoolEvaluation(CountedPool):
         return decide(situation)
 
     def _situation(self, quantity: int, *, may_call: bool, blocked: bool) -> Situation:
-        state, refusal = self.state, self.state.refusal
+        state = self.state
         needed, least, most = self._share
         return Situation(
             minimum=least,
@@ -88,9 +90,36 @@ class PoolEvaluation(CountedPool):
             stopping=state.stopping,
             # Of one-off workers, a hire stops nobody.
             ceiling=None if self.pool.one_off and not quantity else state.ceiling,
-            limit=refusal.limit if refusal else None,
+            limit=self._limit,
             drain_timeout=self._settings.drain_timeout,
         )
+
+    @property
+    def _limit(self) -> int | None:
+        """Beyond which the formation is not raised now."""
+        refusal, state = self.state.refusal, self.state
+        limits = [refusal.limit if refusal else None]
+        limits.append(state.formation if state.hires_resume_at else None)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def trouble(self) -> Iterator[tuple[str, Trouble]]:
+        """What is wrong with the pool's workers: its kind, and what."""
+        state = self.state
+        if state.unheard and state.hire_failed:
+            name = next(iter(self.fleet.names(1)), "") or f"{self.pool.name}.1"
+            look = (
+                f"`heroku logs --ps {name}`" if self._settings.platform == "heroku" else "its log"
+            )
+            what = (
+                f"no worker has been heard of since {state.quantity} were there to be: more are "
+                f"hired after pauses of {pause(state.unheard.times):.0f} s and longer. Look at "
+                f"{look}: the command must start a `celery worker` of this app, and that must "
+                "reach the broker and the ledger"
+            )
+            yield f"unheard {self.pool.name}", Trouble(what, state.unheard.since, self.pool.name)
+        for kind, what in self.one_offs.trouble if self.one_offs else ():
+            yield kind, Trouble(what, state.now, self.pool.name)
 
     @property
     def _share(self) -> tuple[int, int, int]:
@@ -233,7 +262,7 @@ class PoolEvaluation(CountedPool):
             self._writer.firing(quantity, at + self.fleet.traits.stops_within, done=True)
         else:
             self._writer.hire_settled(state)
-            self._writer.raised(at)
+            self.state = state = self._writer.raised(state, at)
         self._record(action, quantity + state.one_offs, at)
         self._learn_quantity(quantity)
 
@@ -315,7 +344,7 @@ class PoolEvaluation(CountedPool):
         if refused := [e for e in outcomes.values() if isinstance(e, Refused)]:
             self._refused(refused[0], limit=self.one_offs.total)
         if self.one_offs.quantity > self.state.one_offs:
-            self._writer.raised(at)
+            self.state = self._writer.raised(self.state, at)
             self._record("hire", before + self.one_offs.quantity - self.state.one_offs, at)
         self._count_one_offs()
 
@@ -345,7 +374,10 @@ class PoolEvaluation(CountedPool):
         """
         state, decision = self.state, self.decision
         if decision is None or decision.suppressed or (decision.quantity is not None and blocked):
-            yield max(callable_at, state.refusal.until if state.refusal else 0.0) - state.now
+            refused_until = state.refusal.until if state.refusal else 0.0
+            yield max(callable_at, refused_until, state.hires_resume_at or 0.0) - state.now
+        if state.unheard and not state.hire_failed:
+            yield state.unheard.fails_at(state.boot) - state.now
         if decision is not None and decision.draining:
             yield DRAIN_INTERVAL
         if self.one_offs is not None:

@@ -14,6 +14,10 @@ from celery_middle_management.platforms.base import Platform
 class Ledger(Protocol):
     """What is known, and where it is written down; see :mod:`celery_middle_management.ledger`."""
 
+    @property
+    def full(self) -> str:
+        """What there is no more of, in words; empty where nothing lacks, or it is not known."""
+
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
 

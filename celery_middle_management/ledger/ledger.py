@@ -132,6 +132,11 @@ class Ledger(ABC):
     def actions(self) -> tuple[str, ...]:
         """What was done and asked for, the latest :data:`HISTORY` entries, packed, latest first."""
 
+    @property
+    def full(self) -> str:
+        """What there is no more of, in words; empty where nothing lacks, or it is not known."""
+        return ""
+
     # -- what is asked of it
 
     def report(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
+from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import (
     _BOOT_WEIGHT,
@@ -47,6 +48,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
     refusal = snapshot.document(name("refusal"))
     missed = snapshot.document(name("missed"))
     parked = snapshot.document(name("parked"))
+    unheard = snapshot.document(name("unheard"))
     quantity = number("quantity") if name("quantity") in snapshot.state else None
     formation = quantity if name("formation") not in snapshot.state else number("formation")
     return PoolState(
@@ -72,6 +74,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         fire=filled(Sent, fire) if fire else None,
         hire=filled(Sent, hire) if hire else None,
         raised_at=snapshot.time(name("raised_at")) or None,
+        unheard=filled(Unheard, {"since": 0.0} | dict(unheard)) if unheard else None,
         boot=snapshot.number(name("boot"), BOOT_SECONDS),
         longest=snapshot.number(name("longest")),
         last_refusal=filled(Refusal, refusal) if refusal else None,
@@ -185,9 +188,17 @@ class PoolWriter:
         else:
             self._unset("leave")
 
-    def raised(self, now: float) -> None:
+    def raised(self, state: PoolState, now: float) -> PoolState:
         """Workers were hired."""
+        unheard = state.unheard.again(now, state.boot) if state.unheard else Unheard(now)
         self._set("raised_at", str(millis(now)))
+        self._set("unheard", json.dumps(vars(unheard)))
+        return replace(state, unheard=unheard)
+
+    def heard(self, state: PoolState) -> PoolState:
+        """A worker has come up since they were."""
+        self._unset("unheard")
+        return replace(state, unheard=None)
 
     def firing(self, to: int, until: float, done: bool = False) -> None:
         """A lowering is about to be sent, or was *done*; it can take effect until *until*."""

@@ -18,6 +18,11 @@ class ReadOnlyLedger:
         self._ledger = ledger
         self._decided: dict[str, str] = {}
 
+    @property
+    def full(self) -> str:
+        """What it has no more of."""
+        return self._ledger.full
+
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         snapshot = self._ledger.snapshot()

@@ -27,6 +27,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import redis
+
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import by_pool, pack_presence, unpack_presences
 from celery_middle_management.ledger.connection import connect
@@ -61,6 +63,20 @@ class RedisLedger(Ledger):
         hashes, streams = ("state", "due", "workers", "queues"), ("actions", "samples")
         self._scripts["probe"](self._keys(*hashes, *streams), [len(hashes)])
         self.snapshot()
+
+    @property
+    def full(self) -> str:
+        try:
+            told: Any = self.redis.info("memory") | self.redis.info("clients")
+        except redis.RedisError:  # such as a user that may not ask
+            return ""
+        memory, most = int(told["used_memory"]), int(told.get("maxmemory", 0))
+        if 0 < most <= memory and told.get("maxmemory_policy") == "noeviction":
+            return f"the ledger's Redis has no memory left: {memory} of {most} bytes are in use"
+        there, limit = int(told["connected_clients"]), int(told.get("maxclients", 0))
+        if 0 < limit <= there:
+            return f"the ledger's Redis has no connection left: {there} of {limit} are in use"
+        return ""
 
     def _report(self, message: Message, presence: Presence | None) -> Message:
         if presence is not None:

@@ -33,12 +33,14 @@ def status_of(
     snapshot: Snapshot,
     app_queues: Iterable[str] = (),
     samples: Iterable[Sample] = (),
+    *,
+    full: str = "",
 ) -> Document:
     """The status of every pool at the time of *snapshot*.
 
     *app_queues* are those that the app declares; queues that are published to or consumed from
-    are in the snapshot. *samples* are the ledger's history of the last hour at least. What is not
-    known, the quantity before it was ever read, is None.
+    are in the snapshot. *samples* are the ledger's history of the last hour at least, *full* what
+    the ledger has no more of. What is not known, the quantity before it was ever read, is None.
     """
     declared = tuple(app_queues)
     pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
@@ -60,7 +62,7 @@ def status_of(
         "dry_run": settings.dry_run,
         # Of the process that asks alone: why it evaluates nothing.
         "inactive": settings.inactive or None,
-        "trouble": list(_trouble(snapshot, pools)),
+        "trouble": list(_trouble(snapshot, pools, full)),
         "next_evaluation_at": _next_evaluation_at(snapshot),
         "pools": pools,
     }
@@ -86,12 +88,14 @@ def _mean(seconds: float, tasks: int) -> float | None:
     return round(seconds / tasks, 3) if tasks else None
 
 
-def _trouble(snapshot: Snapshot, pools: Iterable[Document]) -> Iterator[Document]:
+def _trouble(snapshot: Snapshot, pools: Iterable[Document], full: str) -> Iterator[Document]:
     """What is wrong, by the pool if it is one's alone, and since when."""
 
     def told(what: str, since: str | None, pool: str | None = None) -> Document:
         return {"pool": pool, "what": what, "since": since}
 
+    if full:
+        yield told(full, snapshot.iso(snapshot.now))
     refused = {pool["name"]: pool["refused"] for pool in pools}
     for kind, trouble in unpack_troubles(snapshot.state.get("trouble")).items():
         # Written when it was met last; what is needed may be less by now.

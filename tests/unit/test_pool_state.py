@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count
 from celery_middle_management.core.pool_state import (
@@ -162,6 +163,7 @@ def test_what_is_written_is_read_again() -> None:
         cordon=Cordon(None, frozenset({"b", "a"}), NOW - 2, {"a": NOW - 3}),
         fire=Sent(1, NOW + 30, done=True),
         raised_at=NOW - 8,
+        unheard=Unheard(NOW - 8),
     )
     writer = PoolWriter(told, changes)
     writer.quantity(told)
@@ -169,7 +171,7 @@ def test_what_is_written_is_read_again() -> None:
     writer.count(told)
     writer.cordon(told.cordon)
     writer.firing(1, NOW + 30, done=True)
-    writer.raised(NOW - 8)
+    writer.raised(replace(told, unheard=None), NOW - 8)
     ledger = written(changes, snapshot(due={"worker": {11_000: 2}}))
     assert read_pool(ledger, POOL) == told
     assert ledger.time("worker/counted_at") == NOW - 1

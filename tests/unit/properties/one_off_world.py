@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from celery_middle_management.core.roster import LONGEST_PAUSE
+from celery_middle_management.core.backoff import LONGEST_PAUSE
 from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.platforms.base import (
     Listing,
