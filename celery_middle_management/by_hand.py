@@ -29,8 +29,9 @@ def pause(
     """
     snapshot = ledger.snapshot()
     until = None if lasts is None else snapshot.now + lasts
+    asked = Pause(hires, fires, until, who, snapshot.now)
     entry = _entry(snapshot, "pause", who, hires=hires, fires=fires, until=snapshot.iso(until))
-    ledger.intend({"pause": pack_intent(Pause(hires, fires, until, who))}, json.dumps(entry))
+    ledger.intend({"pause": pack_intent(asked)}, json.dumps(entry))
     return entry
 
 

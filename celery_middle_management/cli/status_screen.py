@@ -18,6 +18,9 @@ ASLEEP = (
     "worker or `celery mm run` is alive."
 )
 
+#: A change by hand is shown for so long (s).
+SHOWN_FOR = 3600.0
+
 Line = tuple[str, Text | str]
 
 
@@ -68,7 +71,8 @@ def _trouble(document: Mapping[str, Any], now: datetime) -> Iterator[Text]:
 def _pause(pause: Mapping[str, Any], now: datetime) -> str:
     which = " and ".join(what for what in ("hires", "fires") if pause[what])
     until = f"ends {ago(pause['until'], now)}" if pause["until"] else "until `mm resume`"
-    return f"PAUSED  no {which}, by {pause['by']}, {until}"
+    since = f", since {span(_seconds(pause['since'], now))}" if pause["since"] else ""
+    return f"PAUSED  no {which}, by {pause['by']}{since}, {until}"
 
 
 def _title(pool: Mapping[str, Any]) -> Text:
@@ -108,6 +112,8 @@ def _about(document: Mapping[str, Any], pool: Mapping[str, Any], now: datetime) 
     if old := pool["workers"]["old"]:
         yield "old", Text(f"{', '.join(old)}: replaced when done", style="yellow")
     yield "last", _action(pool, now)
+    if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
+        yield "by hand", Text(_by_hand(by_hand, now), style="yellow")
     yield "next", _next(document, pool, now)
     yield from _last_hour(pool["last_hour"])
 
@@ -141,6 +147,11 @@ def _action(pool: Mapping[str, Any], now: datetime) -> str:
     would = "would " if action.get("dry_run") else ""
     what = f"{would}{action['action']} {action['from']} -> {action['to']}, {ago(action['at'], now)}"
     return f"{what}: {action['reason']}"
+
+
+def _by_hand(change: Mapping[str, Any], now: datetime) -> str:
+    when = ago(change["at"], now)
+    return f"{change['from']} -> {change['to']}, {when}; `mm pause` keeps what is set by hand"
 
 
 def _next(document: Mapping[str, Any], pool: Mapping[str, Any], now: datetime) -> str:

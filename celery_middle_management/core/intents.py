@@ -17,6 +17,7 @@ class Pause:
     until: float | None = None
     #: Who asked for it: user@host.
     who: str = ""
+    since: float | None = None
 
     def held(self, needed: int, quantity: int) -> int:
         """The workers to go to, of *needed*, from *quantity*."""

@@ -352,7 +352,7 @@ class Evaluation:
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
 
     def _meet(self, kind: str, what: str, like: Trouble | None = None) -> None:
-        """Trouble; the first word of its *kind* is what was tried. *like* says whose, since when."""
+        """Trouble; the first word of its *kind* is what was tried. *like* says whose and when."""
         self._ports.warn(kind, "%s", f"pool {like.pool}: {what}" if like else what)
         self._met[kind] = replace(like, what=what) if like else Trouble(what, self._now)
 

@@ -285,7 +285,17 @@ class PoolEvaluation(CountedPool):
             self.decision = None
             self._writer.quantity_unknown()
         else:
+            self._find_by_hand(answer)
             self._learn_quantity(answer)
+
+    def _find_by_hand(self, quantity: int) -> None:
+        """Tell of a quantity that nothing of ours has led to, nor may have."""
+        before, ours = self.state.formation, self.state.hire or self.state.fire
+        if ours or before in (None, quantity):
+            return
+        told = {"at": iso(self.state.now - self._clock_offset), "from": before, "to": quantity}
+        self._writer.by_hand({"action": "by hand", **told})
+        self._log("by hand", f"from={before} to={quantity}")
 
     def _learn_quantity(self, quantity: int) -> None:
         at = self.state.now

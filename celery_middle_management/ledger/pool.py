@@ -245,6 +245,11 @@ class PoolWriter:
         self._set("last_action", json.dumps(entry))
         self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
 
+    def by_hand(self, entry: Mapping[str, Any]) -> None:
+        """Another has changed the quantity."""
+        self._set("by_hand", json.dumps(entry))
+        self._changes.history.append(json.dumps({"pool": self._pool, **entry}))
+
     def would(self, would: Would) -> None:
         """A dry run has decided this."""
         told = {**would._asdict(), "cordon": pack_cordon(would.cordon)}

@@ -119,7 +119,7 @@ _TABLE = {
     "heroku_api_url": _Setting(kinds.API_URL, "https://api.heroku.com"),
     "redis_url": _Setting(kinds.REDIS_URL),
     "min_workers": _Setting(kinds.WHOLE, 0),
-    "max_workers": _Setting(kinds.POSITIVE),
+    "max_workers": _Setting(kinds.WHOLE),
     "jobs_per_worker": _Setting(kinds.POSITIVE, 10),
     "dynos": _Setting(kinds.DYNOS, "formation"),
     "dyno_size": _Setting(kinds.DYNO_SIZE),

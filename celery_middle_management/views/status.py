@@ -7,6 +7,7 @@ from typing import Any
 
 from celery_middle_management.core.fleet import BOOT_GRACE, Fleet
 from celery_middle_management.core.history import Sample, Totals, activity
+from celery_middle_management.core.intents import Pause
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
@@ -56,13 +57,14 @@ def status_of(
         and {
             "hires": pause.hires,
             "fires": pause.fires,
+            "since": snapshot.iso(pause.since),
             "until": snapshot.iso(pause.until),
             "by": pause.who,
         },
         "dry_run": settings.dry_run,
         # Of the process that asks alone: why it evaluates nothing.
         "inactive": settings.inactive or None,
-        "trouble": list(_trouble(snapshot, pools, full)),
+        "trouble": list(_trouble(snapshot, pools, pause, full)),
         "next_evaluation_at": _next_evaluation_at(snapshot),
         "pools": pools,
     }
@@ -88,7 +90,9 @@ def _mean(seconds: float, tasks: int) -> float | None:
     return round(seconds / tasks, 3) if tasks else None
 
 
-def _trouble(snapshot: Snapshot, pools: Iterable[Document], full: str) -> Iterator[Document]:
+def _trouble(
+    snapshot: Snapshot, pools: Iterable[Document], pause: Pause | None, full: str
+) -> Iterator[Document]:
     """What is wrong, by the pool if it is one's alone, and since when."""
 
     def told(what: str, since: str | None, pool: str | None = None) -> Document:
@@ -113,6 +117,15 @@ def _trouble(snapshot: Snapshot, pools: Iterable[Document], full: str) -> Iterat
                 "is not fired. Does it hang? See its log"
             )
             yield told(what, worker["since"], pool["name"])
+    hires = not (pause and pause.hires)
+    for pool in pools:
+        waiting, workers = pool["tasks"]["waiting"], pool["workers"]
+        if waiting and not workers["current"] and not (hires and workers["max"]):
+            why = "hires are paused" if workers["max"] else "max_workers is 0"
+            tasks = "1 task waits" if waiting == 1 else f"{waiting} tasks wait"
+            since = (pause and pause.since) or snapshot.now
+            what = f"{tasks}, and no worker is hired: {why}"
+            yield told(what, snapshot.iso(since), pool["name"])
     next_at = snapshot.time("next_at")
     wanting = [p["name"] for p in pools if p["workers"]["needed"] != (p["workers"]["current"] or 0)]
     if wanting and next_at and snapshot.now - next_at > _OVERDUE:
@@ -171,6 +184,8 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "until": snapshot.iso(state.wish.until),
             "by": state.wish.who,
         },
+        # The quantity was last changed by another: a person, or another tool.
+        "by_hand": snapshot.document(f"{pool.name}/by_hand") or None,
         "drift": state.drift,
         "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,

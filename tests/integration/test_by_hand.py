@@ -52,6 +52,61 @@ def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
         assert did(on) == [("pause", None), ("resume", None), ("hire", 3)]
 
 
+def test_tasks_that_wait_in_a_pause_or_for_no_worker_are_not_called_well(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        mm(on, "pause")
+        on.script("work.delay()")
+        status = mm(on, "status", COLUMNS="200")
+        assert status.returncode == 1
+        assert "1 task waits, and no worker is hired: hires are paused" in status.stdout
+        assert "by ann@" in status.stdout
+        assert ", since " in status.stdout
+        mm(on, "resume")
+        on.wait_for_quantity(1)
+        assert mm(on, "status").returncode == 0
+    with stage(redis_url, command=None, settings={"max_workers": 0}) as on:
+        on.redis.flushall()
+        on.script("work.delay()")
+        status = mm(on, "status", COLUMNS="200")
+        assert status.returncode == 1
+        assert "1 task waits, and no worker is hired: max_workers is 0" in status.stdout
+        assert on.emulator.changes == []
+
+
+@pytest.mark.slow
+def test_no_worker_stays_where_max_workers_is_0(redis_url: str, tmp_path: Path) -> None:
+    with stage(redis_url, log_dir=tmp_path, settings={"max_workers": 0, "call_interval": 1}) as on:
+        on.emulator.scale_by_hand("worker", 2)
+        with on.program("work.delay(3)\nimport time; time.sleep(90)"):
+            on.wait_for_quantity(0)
+            assert not any(stop.sigkilled for stop in on.emulator.stops)
+            logs = "".join(path.read_text() for path in tmp_path.glob("worker*.log"))
+            assert "Traceback" not in logs
+
+
+@pytest.mark.slow
+def test_what_is_set_by_hand_is_not_taken_for_ours(redis_url: str) -> None:
+    settings = {"call_interval": 1, "jobs_per_worker": 1}
+    with (
+        stage(redis_url, command=None, settings=settings) as on,
+        on.program(
+            "work.delay(); work.delay()\nimport sys\nfor _ in sys.stdin: work.delay()"
+        ) as web,
+    ):
+        on.wait_for_quantity(2)
+        wait_for(lambda: on.number("worker/quantity") == 2)
+        on.emulator.scale_by_hand("worker", 0)
+        assert web.stdin is not None
+        web.stdin.write("\n")
+        web.stdin.flush()
+        on.wait_for_quantity(3)
+        wait_for(lambda: len(did(on)) == 3)
+        assert did(on) == [("hire", 2), ("by hand", 0), ("hire", 3)]
+        by_hand = on.status()["by_hand"]
+        assert (by_hand["from"], by_hand["to"]) == (2, 0)
+        assert "by hand  2 -> 0, " in " ".join(mm(on, "status", COLUMNS="200").stdout.split("  "))
+
+
 @pytest.mark.slow
 def test_a_pause_ends_by_itself(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:

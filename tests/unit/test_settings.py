@@ -250,11 +250,11 @@ BAD: list[tuple[str, object, str, str]] = [
     ("min_workers", True, "is True", WHOLE),
     ("min_workers", "2", "is '2'", WHOLE),
     ("min_workers", 6, "is 6", "at most middle_management_max_workers, 5"),
-    ("max_workers", 0, "is 0", POSITIVE),
-    ("max_workers", True, "is True", POSITIVE),
-    ("max_workers", "10", "is '10', a string; ", POSITIVE),
-    ("max_workers", 2.5, "is 2.5", POSITIVE),
-    ("max_workers", None, "is required for the pool 'worker'", POSITIVE),
+    ("max_workers", -1, "is -1", WHOLE),
+    ("max_workers", True, "is True", WHOLE),
+    ("max_workers", "10", "is '10', a string; ", WHOLE),
+    ("max_workers", 2.5, "is 2.5", WHOLE),
+    ("max_workers", None, "is required for the pool 'worker'", WHOLE),
     ("jobs_per_worker", 0, "is 0", POSITIVE),
     ("jobs_per_worker", "auto", "is 'auto'", POSITIVE),
     ("jobs_per_worker", False, "is False", POSITIVE),
@@ -334,7 +334,7 @@ BAD_POOLS: list[tuple[dict[str, Any], str, str]] = [
     ({"a": {"queues": ["", "b"]}}, "{}['a'].queues is ['', 'b']", QUEUES),
     ({"a": {"queues": [3]}}, "{}['a'].queues is [3]", QUEUES),
     ({"a": {"queues": {"b"}}}, "{}['a'].queues is {'b'}", QUEUES),
-    ({"a": {"max_workers": 0}}, "{}['a'].max_workers is 0", POSITIVE),
+    ({"a": {"max_workers": -1}}, "{}['a'].max_workers is -1", WHOLE),
     ({"a": {"min_workers": "1"}}, "{}['a'].min_workers is '1'", WHOLE),
     ({"a": {"jobs_per_worker": "auto"}}, "{}['a'].jobs_per_worker is 'auto'", POSITIVE),
     (
@@ -457,8 +457,8 @@ class TestEnvironment:
         ("name", "text", "allowed"),
         [
             ("ENABLED", "maybe", "True or False"),
-            ("MAX_WORKERS", "ten", POSITIVE),
-            ("MAX_WORKERS", "1.5", POSITIVE),
+            ("MAX_WORKERS", "ten", WHOLE),
+            ("MAX_WORKERS", "1.5", WHOLE),
             ("MIN_WORKERS", "-1", WHOLE),
             ("CALL_INTERVAL", "nan", SECONDS),
             ("CALL_INTERVAL", "10 s", SECONDS),
@@ -598,7 +598,7 @@ class TestNamespace:
     @pytest.mark.parametrize(
         ("name", "value", "said"),
         [
-            ("MAX_WORKERS", 0, "CELERY_MIDDLE_MANAGEMENT_MAX_WORKERS is 0; "),
+            ("MAX_WORKERS", -1, "CELERY_MIDDLE_MANAGEMENT_MAX_WORKERS is -1; "),
             ("MAX_WORKERS", None, "CELERY_MIDDLE_MANAGEMENT_MAX_WORKERS is required"),
             (
                 "MAX_WORKER",
