@@ -1,7 +1,12 @@
-"""Django's system check of our settings: ``manage.py check`` fails where they are wrong."""
+"""Django's system check of our settings: ``manage.py check`` fails where they are wrong.
+
+Every other command of Django makes the checks, too, and would not run where one fails: for those it
+is a warning.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from celery.exceptions import ImproperlyConfigured
@@ -12,6 +17,7 @@ from celery_middle_management.settings.reading import NotNeededHere, read_settin
 
 _HINT = "Where nothing is to be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
 _ID = "celery_middle_management.E001"
+_LEVELS = {True: checks.ERROR, False: checks.WARNING}
 
 
 def register() -> None:
@@ -20,9 +26,10 @@ def register() -> None:
 
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
-    """An error for each app of the process whose settings are wrong."""
+    """A message for each app of the process whose settings are wrong."""
     wrong = filter(None, map(_wrong, active_apps()))
-    return [checks.Error(message, hint=_HINT, id=_ID) for message in wrong]
+    level = _LEVELS[sys.argv[1:2] == ["check"]]
+    return [checks.CheckMessage(level, message, hint=_HINT, id=_ID) for message in wrong]
 
 
 def _wrong(app: Any) -> str | None:

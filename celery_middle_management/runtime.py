@@ -170,6 +170,8 @@ class Runtime:
                     self._driver_type,
                 )
             return True
+        if self.settings.inactive:
+            return False
         logger.warning(
             "nothing is hired for the app %r, and nothing fired: the tasks of its broker, %s, "
             "cannot be seen from elsewhere",

@@ -32,7 +32,7 @@ UNHEARD = (
     "Redis, and has it this package?"
 )
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
-FORGET_STRANGERS = 600.0
+FORGET_STRANGERS = 60.0
 
 
 class Evaluation:

@@ -15,9 +15,9 @@ def away_from(app: str | None, environ: Mapping[str, str]) -> str:
         "" where it is, or where nothing says otherwise: Heroku tells a dyno its app's name and id
             only where the app has the labs feature ``runtime-dyno-metadata``.
     """
-    if "DYNO" not in environ:
+    if not environ.get("DYNO", "").strip():
         return "it runs on no dyno (there is no DYNO in its environment)"
-    if "HEROKU_TEST_RUN_ID" in environ:
+    if environ.get("HEROKU_TEST_RUN_ID"):
         return "it runs in Heroku CI"
     here = environ.get("HEROKU_APP_ID" if app and _ID.fullmatch(app) else "HEROKU_APP_NAME")
     if app and here and here != app:

@@ -94,6 +94,6 @@ def test_no_command_of_django_fails_but_a_check_on_a_dyno(
     project: Project, place: dict[str, str]
 ) -> None:
     del project.env["DYNO"]
-    for command in (["check"], ["collectstatic", "--noinput"]):
+    for command in (["check"], ["collectstatic", "--noinput"], ["migrate"], ["test"]):
         done = project.run("manage.py", *command, **place)
         assert (done.returncode == 0) == (command != ["check"] or not place), done.stderr
