@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +16,7 @@ from weakref import WeakSet
 
 from celery import Celery
 
+from celery_middle_management import threads
 from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.publisher import PublisherAgent
 from celery_middle_management.agents.reporter import Evaluator, Reporter, see_off
@@ -138,9 +138,7 @@ class Runtime:
     def have_it_looked_at(self) -> None:
         """See to it that an evaluation is made, by this process if by no other."""
         reporter = self.reporter()
-        leaving = threading.Thread(target=reporter.leave, name="mm-by-hand", daemon=True)
-        leaving.start()
-        see_off(leaving, reporter)
+        see_off(threads.start("mm-by-hand", reporter.leave), reporter)
 
     def examine(self) -> Iterator[Finding]:
         """What is wrong in this installation, check by check."""

@@ -20,6 +20,7 @@ from multiprocessing.util import Finalize
 from time import monotonic
 from typing import Any
 
+from celery_middle_management import threads
 from celery_middle_management.agents.reporter import EXIT_TIMEOUT, LOOK, RETRY, Reporter, see_off
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.timing import EVALUATION_GAP
@@ -56,15 +57,10 @@ class PublisherAgent:
         self._closed = threading.Event()
         self._ask_at = monotonic() + GATHER
         self._reporter = self._make_reporter()
-        self._thread = threading.Thread(
-            target=_watch,
-            args=(weakref.ref(self), [self], self._closed),
-            name="mm-agent",
-            daemon=True,
-        )
         self._begun = True
+        watched = (weakref.ref(self), [self], self._closed)
         try:
-            self._thread.start()
+            self._thread = threads.start("mm-agent", _watch, *watched)
         except RuntimeError:
             self._too_late()
             return

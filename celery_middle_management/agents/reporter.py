@@ -14,6 +14,7 @@ from typing import Protocol
 
 import redis
 
+from celery_middle_management import threads
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.presence import Presence
@@ -181,15 +182,13 @@ class Reporter:
 
     def _evaluate(self, lease: Lease) -> None:
         # In a thread of its own: a platform that hangs must not stop the reports.
-        evaluation = threading.Thread(
-            target=lambda: self._evaluator().evaluate(lease), name="mm-evaluation", daemon=True
-        )
-        try:
-            evaluation.start()
-        except RuntimeError:  # the interpreter shuts down: this thread has nothing else to do
+        def evaluate() -> None:
             self._evaluator().evaluate(lease)
-        else:
-            self._evaluation = evaluation
+
+        try:
+            self._evaluation = threads.start("mm-evaluation", evaluate)
+        except RuntimeError:  # the interpreter shuts down: this thread has nothing else to do
+            evaluate()
 
     def _join(self, began: float) -> bool:
         """Wait for an evaluation of ours under way, as long as there is time; whether it ended."""

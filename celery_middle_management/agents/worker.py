@@ -21,6 +21,7 @@ from typing import Any
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
+from celery_middle_management import threads
 from celery_middle_management.agents.celery_internals import copied, jobs
 from celery_middle_management.agents.intake import Intake
 from celery_middle_management.agents.reporter import Reporter, see_off
@@ -107,9 +108,7 @@ class WorkerAgent:
                 self.report()
             # However it ends, if its process has a say in it; after kombu has given back the rest.
             self._at_exit = Finalize(None, self.close, exitpriority=0)
-            thread = threading.Thread(target=self._run, name="mm-worker", daemon=True)
-            thread.start()
-            self._thread = thread
+            self._thread = threads.start("mm-worker", self._run)
         self._gives = False  # what was asked of the last connection's loop may be lost
         self._settle()
         self._keep_awake(consumer.hub)

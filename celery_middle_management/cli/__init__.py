@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.bin.base import CeleryCommand
 
+from celery_middle_management import threads
 from celery_middle_management.cli.by_hand import fire, hire, pause, resume
 from celery_middle_management.cli.common import (
     CouldNot,
@@ -191,8 +192,7 @@ def _until_signal(
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
     stop = threading.Event()
     # In a thread, for a call of Redis that hangs must not keep us from ending in time.
-    thread = threading.Thread(target=watch, args=(stop,), name="mm-run", daemon=True)
-    thread.start()
+    thread = threads.start("mm-run", watch, stop)
     logger.info("watching %s", pools)
     signal.sigwait(ending)
     stop.set()

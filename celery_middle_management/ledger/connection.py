@@ -16,6 +16,7 @@ from typing import Any
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
+from redis.commands.core import Script
 from redis.retry import Retry
 
 from celery_middle_management.settings.model import Settings
@@ -69,6 +70,24 @@ class _Client(redis.Redis):
             if no_primary(error):
                 connection.disconnect()
             raise
+
+    def register_script(self, script: Any) -> Script:
+        return _Script(self, script)
+
+
+class _Script(Script):
+    """Is loaded before its first use; redis-py learns by an error that it has to be.
+
+    That would be in the app's traces, and among what its Redis counts as errors.
+    """
+
+    _is_loaded = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._is_loaded:
+            self.registered_client.script_load(self.script)
+            self._is_loaded = True
+        return super().__call__(*args, **kwargs)
 
 
 class _Credentials(redis.CredentialProvider):

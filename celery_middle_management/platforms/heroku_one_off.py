@@ -18,6 +18,7 @@ from urllib.parse import quote
 from heroku3.models.app import App
 from heroku3.models.dyno import Dyno
 
+from celery_middle_management import threads
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.roster import LIFETIME
 from celery_middle_management.log_throttle import LogThrottle
@@ -80,18 +81,14 @@ class HerokuOneOffs(OneOffPlatform):
                     return
                 outcomes[hire] = self._hire(pool, hire, deadline)
 
-        helpers = [
-            threading.Thread(target=work_off, name="mm-hire", daemon=True)
-            for _ in range(min(len(todo), AT_ONCE) - 1)
-        ]
+        helpers: list[threading.Thread] = []
         # None can be started while the interpreter shuts down: then it takes longer.
         with suppress(RuntimeError):
-            for helper in helpers:
-                helper.start()
+            for _ in range(min(len(todo), AT_ONCE) - 1):
+                helpers.append(threads.start("mm-hire", work_off))
         work_off()
         for helper in helpers:
-            if helper.ident is not None:
-                helper.join()
+            helper.join()
         return outcomes
 
     def stop(self, worker: str, deadline: float) -> None:

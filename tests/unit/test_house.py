@@ -27,3 +27,8 @@ def test_no_file_and_no_function_is_too_long_to_read() -> None:
         for name, lines in functions(ast.parse(text))
         if lines > LONGEST_FUNCTION
     ] == []
+
+
+def test_every_thread_is_started_in_an_empty_context() -> None:
+    starting = [p.name for p in PACKAGE.rglob("*.py") if "Thread(" in p.read_text()]
+    assert starting == ["threads.py"]
