@@ -39,7 +39,7 @@ FAILING_EXIT_TIMEOUT = 1.0
 #: Whether a thread has ended is looked for this often (s).
 _GLANCE = 0.01
 #: An agent that has waited in vain for its evaluation says so within this time (s).
-_LAST_WORD = 0.5
+_LAST_WORD = 0.3
 
 
 class Evaluator(Protocol):
@@ -82,6 +82,11 @@ class Reporter:
         return FAILING_EXIT_TIMEOUT if self._failing else self._patience
 
     @property
+    def _time_to_evaluate(self) -> float:
+        """How long (s) an evaluation may take when this process ends."""
+        return (FAILING_EXIT_TIMEOUT if self._failing else EXIT_TIMEOUT) - _LAST_WORD
+
+    @property
     def left_over(self) -> bool:
         """Whether there is something that nobody may hire for."""
         return bool(self._batch) or self._unseen is not None
@@ -116,7 +121,7 @@ class Reporter:
                 return
             if reply.lease is not None:
                 began, tried = monotonic(), True
-                self._evaluate(replace(reply.lease, ends=began + EXIT_TIMEOUT - _LAST_WORD))
+                self._evaluate(replace(reply.lease, ends=began + self._time_to_evaluate))
             elif reply.watched:
                 self._unseen = None
             elif self.left_over:
@@ -194,8 +199,7 @@ class Reporter:
         """Wait for an evaluation of ours under way, as long as there is time; whether it ended."""
         if self._evaluation is None:
             return True
-        timeout = FAILING_EXIT_TIMEOUT if self._failing else EXIT_TIMEOUT
-        return _ended(self._evaluation, began + timeout - _LAST_WORD)
+        return _ended(self._evaluation, began + self._time_to_evaluate)
 
 
 def see_off(thread: threading.Thread, reporter: Reporter) -> None:

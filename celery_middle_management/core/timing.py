@@ -21,6 +21,8 @@ STAND_BY = 9.0
 #: A worker that reported within this time (s) keeps watch. Should it die then, publishers come when
 #: the lock has run out: both together are no longer than that.
 WATCHES = 3.0
+#: A platform that failed is known to fail until it answers, or for this long (s) at most.
+KNOWN_TO_FAIL = 600.0
 #: When Redis has lost its data, a cordoned worker takes no tasks for so long (s): longer than it
 #: takes until another evaluates in the place of one that died.
 KEEPS_CORDON = 20.0

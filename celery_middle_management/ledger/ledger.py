@@ -22,6 +22,7 @@ from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import (
     EVALUATION_GAP,
+    KNOWN_TO_FAIL,
     LOCK_SECONDS,
     LONGEST_HOLD,
     STAND_BY,
@@ -261,6 +262,7 @@ class Ledger(ABC):
             "stand_by": millis(STAND_BY),
             "watches": millis(WATCHES),
             "lock": millis(LOCK_SECONDS),
+            "known_to_fail": millis(KNOWN_TO_FAIL),
             "most_queues": MOST_QUEUES,
             "most_minutes": MOST_MINUTES,
             "counters": Totals._fields,

@@ -161,11 +161,9 @@ class _Report:
             self.unseen = None
         if self.evaluated == 0:
             self.unseen = self.now
-        blocked, hung = store.number("blocked_until"), store.number("hung_until")
-        self.blocked = blocked
-        self.failing = (
-            blocked > self.evaluated and blocked + message["lock"] > self.now
-        ) or hung > self.now
+        self.blocked = store.number("blocked_until")
+        failed = max(self.blocked, store.number("gave_up_at"))
+        self.failing = failed > self.evaluated and failed + message["known_to_fail"] > self.now
         self._sample()
         last, self.called = store.number("told_at"), store.number("called_at")
         if "most" not in message and last > 0 and self.now - last > message["watches"]:
@@ -210,7 +208,7 @@ class _Report:
         self._meet()
         watched = self._leave()
         if message["gave_up"]:
-            store.state["hung_until"] = _ms(self.now + message["lock"])
+            store.state["gave_up_at"] = _ms(self.now)
         lease = self._elect()
         if lease and self.unseen == self.now:
             self.unseen -= 1  # what it reads, it reads after this

@@ -62,7 +62,7 @@ class Reply:
     unseen: int | None
     #: A worker will surely evaluate. Told to who leaves only.
     watched: bool
-    #: The platform did not do lately what it was asked for.
+    #: The platform has not answered since it failed, or since somebody gave up waiting for it.
     failing: bool
 
 

@@ -17,6 +17,7 @@ from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import KNOWN_TO_FAIL
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger import connection
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost
@@ -124,6 +125,13 @@ def _process(settings: Settings) -> Iterator[Process]:
     process.leases.clear()
     yield process
     process.ledger.close()
+
+
+def ago(process: Process, **times: float) -> None:
+    """Write *times* of the state: so many seconds ago."""
+    now = process.ledger.snapshot().now
+    written = {name: f"{(now - seconds) * 1000:.0f}" for name, seconds in times.items()}
+    process.ledger.redis.hset(process.state, mapping=written)
 
 
 # -- whole scripts
@@ -337,6 +345,48 @@ def test_a_platform_that_hangs_holds_up_one_process_only(
     script.publish()
     assert script.leave() < QUICK
     assert script.reporter.left_over
+    hung.set()
+    wait_for(lambda: not process.ledger.redis.exists(process.lock))
+
+
+@pytest.mark.parametrize("failed", ["blocked_until", "gave_up_at"])
+def test_a_platform_that_failed_a_minute_ago_is_not_waited_for(
+    failed: str, process: Process, settings: Settings
+) -> None:
+    """Else each run of a script would wait for it: one a minute, as cron starts them."""
+    ago(process, evaluated_at=100, **{failed: 60})
+    script = Process(settings)
+    script.publish()
+    script.leave()
+    [lease] = script.leases
+    assert lease.ends - lease.won < reporter.FAILING_EXIT_TIMEOUT
+    # It has answered.
+    later = Process(settings)
+    later.reporter.report()
+    assert later.reporter.patience == reporter.EXIT_TIMEOUT
+
+
+def test_a_platform_that_failed_long_ago_may_have_recovered(
+    process: Process, settings: Settings
+) -> None:
+    ago(process, evaluated_at=KNOWN_TO_FAIL + 200, blocked_until=KNOWN_TO_FAIL + 100)
+    later = Process(settings)
+    later.reporter.report()
+    assert later.reporter.patience == reporter.EXIT_TIMEOUT
+
+
+def test_who_gives_up_says_so_to_those_that_come(
+    process: Process, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "EXIT_TIMEOUT", 1.0)
+    hung = threading.Event()
+    process.work = lambda _: hung.wait(60)  # type: ignore[assignment, return-value]
+    process.publish()
+    process.leave()
+    wait_for(lambda: process.ledger.redis.hexists(process.state, "gave_up_at"))
+    later = Process(settings)
+    later.reporter.report()
+    assert later.reporter.patience == reporter.FAILING_EXIT_TIMEOUT
     hung.set()
     wait_for(lambda: not process.ledger.redis.exists(process.lock))
 

@@ -5,7 +5,7 @@ local msg = cjson.decode(ARGV[1])
 -- All that is needed of the state is read at once, and what changes is written at once.
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
-for _, name in ipairs({'next_at', 'blocked_until', 'hung_until', 'seq', 'kept_at',
+for _, name in ipairs({'next_at', 'blocked_until', 'gave_up_at', 'seq', 'kept_at',
                        'comes_at', 'born', 'sent', 'minute'}) do
   need(name)
 end
@@ -109,7 +109,8 @@ if newcomer and last > 0 and now - last > msg.watches then
 end
 
 local blocked = number('blocked_until')
-local failing = blocked > evaluated and blocked + msg.lock > now or number('hung_until') > now
+local failed = math.max(blocked, number('gave_up_at'))
+local failing = failed > evaluated and failed + msg.known_to_fail > now
 -- Since when it is that nobody may have looked at what the caller told, though it matters who does.
 local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
@@ -216,7 +217,7 @@ if msg.leaving then
   end
   if unseen then next_at = math.min(next_at, math.max(now, blocked)) end
 end
-if msg.gave_up then set('hung_until', now + msg.lock) end
+if msg.gave_up then set('gave_up_at', now) end
 
 local lease = false
 -- No two evaluations at one time: it tells their cordons apart.
