@@ -268,11 +268,14 @@ class _Report:
     def _add_pools(self) -> tuple[bool, dict[str, float]]:
         """Add the counts; returns whether a hire from zero is wanted, and what can be held back."""
         zero, held = False, {}
+        sent = json.loads(self.store.state.get("sent", "{}"))
         for pool, told in self.message["pools"].items():
             refused = self.now < self.store.number(f"{pool}/refused_until")
             quantity = self.store.number(f"{pool}/quantity")
             published = self._add_counts(pool, told)
-            if quantity == 0 and not refused and (published or told["scheduled"]):
+            fire = sent.get(f"{pool}/fire")
+            nobody = quantity == 0 or (fire and fire["to"] == 0 and not fire["done"])
+            if nobody and not refused and (published or told["scheduled"]):
                 self.unseen = self.now
             if published:
                 zero = zero or (quantity == 0 and not refused)

@@ -127,14 +127,24 @@ def _trouble(
             what = f"{tasks}, and no worker is hired: {why}"
             yield told(what, snapshot.iso(since), pool["name"])
     next_at = snapshot.time("next_at")
-    wanting = [p["name"] for p in pools if p["workers"]["needed"] != (p["workers"]["current"] or 0)]
+    wanting = [
+        p["name"]
+        for p in pools
+        if p["workers"]["needed"] != (p["workers"]["current"] or 0) or _uncertain(snapshot, p)
+    ]
     if wanting and next_at and snapshot.now - next_at > _OVERDUE:
         what = (
-            f"an evaluation is due, which would change {', '.join(wanting)}, and nobody makes it: "
+            f"an evaluation is due, which may change {', '.join(wanting)}, and nobody makes it: "
             "no process of the app is alive that publishes or works, or its evaluations fail; "
             "see its log"
         )
         yield told(what, snapshot.iso(next_at))
+
+
+def _uncertain(snapshot: Snapshot, pool: Document) -> bool:
+    """Whether it is not known if the last fire was carried out."""
+    fire = snapshot.document(f"{pool['name']}/fire")
+    return bool(fire) and not fire.get("done")
 
 
 def _next_evaluation_at(snapshot: Snapshot) -> str | None:

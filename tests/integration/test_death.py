@@ -109,6 +109,28 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
         it.wait_for_quantity(0)
 
 
+def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: Path) -> None:
+    """Their publisher has ended when it takes the last worker: who comes next is told of them."""
+    with scene(tmp_path) as it:
+        publisher = it.program()
+        publisher.say("note.delay()")
+        it.wait(lambda: [run for run in it.journal.runs() if run.end])
+        it.emulator.fault("later_reset", seconds=1.0, count=1, methods={"PATCH"})
+        it.wait(lambda: "worker/fire" in it.on.state())
+        publisher.order("note.delay(); sys.exit()")
+        it.wait(lambda: has_ended(publisher.pid) and it.emulator.stops)
+        it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
+        assert len(it.journal.runs()) == 1
+
+        # It can take effect no more, and whoever stands by would have come.
+        settle(it)
+        due = int(it.on.state()["next_at"])
+        it.redis.hset(f"{PREFIX}:state", "next_at", due - 100_000)
+        assert "which may change worker" in str(it.on.whole_status()["trouble"])
+        it.on.script("noop.apply_async(queue='elsewhere')")
+        it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
 def test_what_a_dead_worker_held_comes_back_to_an_idle_one(pool: str, tmp_path: Path) -> None:

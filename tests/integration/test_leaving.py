@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -253,6 +254,19 @@ def test_nothing_is_at_stake_where_there_are_workers(patient: None, process: Pro
     process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
+    assert not process.reporter.left_over
+
+
+def test_what_is_published_beside_a_fire_without_an_answer_is_looked_at(process: Process) -> None:
+    """There may be no worker any more, whatever the quantity was."""
+    fire = {"to": 0, "until": 9e9, "done": False}
+    written = {"worker/quantity": 1, "sent": json.dumps({"worker/fire": fire})}
+    process.ledger.redis.hset(process.state, mapping=written)
+    process.publish()
+    process.reporter.report()
+    assert process.reporter.left_over
+    assert process.leave() < QUICK
+    assert len(process.leases) == 1
     assert not process.reporter.left_over
 
 

@@ -116,6 +116,7 @@ local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
 local dirty, zero, held, furthest = restored, false, {}, nil
+local under_way = sent and cjson.decode(sent) or {}
 for pool, r in pairs(msg.pools) do
   local function of(name) return pool .. '/' .. name end
   local total, counted = 0, 0
@@ -125,7 +126,9 @@ for pool, r in pairs(msg.pools) do
     if not stepped and now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
   end
   local quantity, refused = number(of('quantity')), now < number(of('refused_until'))
-  if quantity == 0 and not refused and total + #r.scheduled > 0 then unseen = now end
+  local fire = under_way[of('fire')]
+  local nobody = quantity == 0 or (fire and fire.to == 0 and not fire.done)
+  if nobody and not refused and total + #r.scheduled > 0 then unseen = now end
   if total > 0 then
     add(of('published'), total)
     add(of('base_published'), counted)
