@@ -115,14 +115,15 @@ def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: 
         publisher = it.program()
         publisher.say("note.delay()")
         it.wait(lambda: [run for run in it.journal.runs() if run.end])
-        it.emulator.fault("later_reset", seconds=1.0, count=1, methods={"PATCH"})
+        it.emulator.fault("later_hang", seconds=1.0, count=1, methods={"PATCH"})
         it.wait(lambda: "worker/fire" in it.on.state())
         publisher.order("note.delay(); sys.exit()")
         it.wait(lambda: has_ended(publisher.pid) and it.emulator.stops)
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
         assert len(it.journal.runs()) == 1
 
-        # It can take effect no more, and whoever stands by would have come.
+        # Its lock has run out, it can take effect no more, and who stands by would have come.
+        it.redis.delete(f"{PREFIX}:lock")
         settle(it)
         due = int(it.on.state()["next_at"])
         it.redis.hset(f"{PREFIX}:state", "next_at", due - 100_000)
