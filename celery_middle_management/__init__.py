@@ -13,7 +13,28 @@ from celery_middle_management.version import __version__
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["__version__", "status"]
+__all__ = ["__version__", "flush", "status"]
+
+
+def flush(app: Celery, timeout: float = 4.0) -> bool:
+    """Hire now for what this process has published, before it is stopped.
+
+    At the end of a Python program that is done by itself. It has to be called where a signal ends
+    the process without that, as uvicorn does after a graceful shutdown: from a FastAPI lifespan,
+    ``await asyncio.to_thread(celery_middle_management.flush, app)``.
+
+    It blocks its thread until the ledger has been told and evaluated, usually for less than a
+    second, and for *timeout* seconds at most; where nothing was published, or *app* is not managed,
+    not at all. A worker tells by itself. Whatever fails is logged, and nothing is raised. More may
+    be published afterwards.
+
+    Returns:
+        Whether that was done in time. If not, the next process of the app that publishes or works
+        hires for it.
+    """
+    from celery_middle_management import apps
+
+    return apps.flush(app, timeout)
 
 
 def status(app: Celery) -> dict[str, Any]:

@@ -164,6 +164,12 @@ def runtime_of(app: Celery) -> Runtime | None:
     return _found(app)
 
 
+def flush(app: Celery, timeout: float) -> bool:
+    """Have told what *app* published in this process; True where there is nothing to be told."""
+    runtime = _found(app)
+    return runtime is None or runtime.flush(timeout)
+
+
 def enabled_runtime_of(app: Celery) -> Runtime:
     """The runtime of *app*.
 

@@ -232,6 +232,10 @@ class Runtime:
         if self.in_reach:
             self._publisher.published()
 
+    def flush(self, timeout: float) -> bool:
+        """Have what this process published told and looked at; whether that was done in time."""
+        return self._publisher.flush(timeout)
+
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""
         # Before there are threads of the worker that could meet a fork, or a patch.

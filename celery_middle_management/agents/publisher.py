@@ -14,8 +14,11 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from time import monotonic
 from typing import Any
@@ -29,6 +32,18 @@ from celery_middle_management.log_throttle import LogThrottle
 logger = logging.getLogger("celery_middle_management")
 #: A burst is gathered for this long (s), so that workers are hired for it as a whole.
 GATHER = 0.1
+
+
+#: Whether a flush is over is looked for this often (s).
+_GLANCE = 0.01
+
+
+@dataclass
+class _Flush:
+    """Somebody waits until what was published has been told and looked at."""
+
+    is_over: bool = False
+    done: bool = False
 
 
 class PublisherAgent:
@@ -45,6 +60,7 @@ class PublisherAgent:
     def reset(self) -> None:
         """Forget the thread of the parent, in a fresh child."""
         self._begun = False
+        self._flushes: deque[_Flush] = deque()
         # Never waited for: who takes it begins.
         self._first = threading.Lock()
 
@@ -57,15 +73,31 @@ class PublisherAgent:
         self._closed = threading.Event()
         self._ask_at = monotonic() + GATHER
         self._reporter = self._make_reporter()
-        self._begun = True
         watched = (weakref.ref(self), [self], self._closed)
         try:
             self._thread = threads.start("mm-agent", _watch, *watched)
         except RuntimeError:
             self._too_late()
             return
+        self._begun = True
         at_exit = Finalize(None, _close, (weakref.ref(self),), exitpriority=10)
         weakref.finalize(self, at_exit.cancel).atexit = False
+
+    def flush(self, timeout: float) -> bool:
+        """Have what was published told and looked at; returns whether that was done in time."""
+        if not self._begun:
+            return True
+        flush, until = _Flush(), monotonic() + timeout
+        self._flushes.append(flush)
+        while not flush.is_over and self._thread.is_alive() and monotonic() < until:
+            time.sleep(_GLANCE)
+        if not flush.done:
+            self._trouble.warn(
+                "flush",
+                "what this process published last may not be hired for until another process of"
+                " the app publishes or works",
+            )
+        return flush.done
 
     def close(self) -> None:
         """Flush and, where it is due, evaluate, for as long as :attr:`Reporter.patience`."""
@@ -80,6 +112,8 @@ class PublisherAgent:
         """
         rest = RETRY
         with self._trouble.guard("a publisher's report"):
+            if self._flushes:
+                self._flush()
             ready_at = min(self._reporter.urgent_at() + GATHER, self._ask_at)
             rest = min(ready_at - monotonic(), LOOK)
             if rest <= 0:
@@ -91,6 +125,15 @@ class PublisherAgent:
         """Tell of what was published last."""
         with self._trouble.guard("a publisher's last report"):
             self._reporter.leave()
+
+    def _flush(self) -> None:
+        # Those that come meanwhile may have published meanwhile.
+        flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
+        self._reporter.leave()
+        self._ask_at = monotonic()
+        for flush in flushes:
+            flush.done = not self._reporter.left_over
+            flush.is_over = True
 
     def _too_late(self) -> None:
         message = "a task published while the interpreter shuts down is not hired for"
