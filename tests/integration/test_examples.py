@@ -245,6 +245,7 @@ def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redi
 COMMAND = re.compile(r"^    python3 -m venv .* && PATH=\S+ (python .*)$", re.M)
 LOCAL = [
     "flask",
+    "fastapi",
     *(pytest.param(name, marks=pytest.mark.slow) for name in ("local", "django", "pools")),
     pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.slow)),
 ]
@@ -255,6 +256,9 @@ def test_an_example_runs_by_the_command_of_its_readme(
     example: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     directory = EXAMPLES / example
+    if example == "fastapi":
+        pytest.importorskip("fastapi")
+        pytest.importorskip("uvicorn")
     [line] = COMMAND.findall(directory.joinpath("README.md").read_text())
     env = {
         **os.environ,

@@ -68,3 +68,30 @@ def test_a_flush_does_not_wait_for_ever(redis_url: str) -> None:
         on.emulator.fault("hang")
         assert stopped(on, "work.delay()", "celery_middle_management.flush(app, 0.5)") == "False"
         assert on.number("worker/published") == 1
+
+
+#: Serves until it has published a task, and is stopped at once.
+UVICORN = """
+    import asyncio, os, signal, uvicorn
+    def publish_and_stop():
+        work.delay()
+        os.kill(os.getpid(), signal.SIGTERM)
+    async def web(scope, receive, send):
+        assert scope["type"] == "lifespan"
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        asyncio.get_running_loop().call_later(0.5, publish_and_stop)
+        await receive()
+        await asyncio.to_thread(celery_middle_management.flush, app)
+        await send({"type": "lifespan.shutdown.complete"})
+    uvicorn.run(web, port=0, log_level="warning")
+"""
+
+
+def test_uvicorn_ends_without_an_exit_handler(redis_url: str) -> None:
+    pytest.importorskip("uvicorn")
+    with stage(redis_url, command=None) as on:
+        with pytest.raises(subprocess.CalledProcessError) as ended:
+            on.script(UVICORN)
+        assert ended.value.returncode == -15, ended.value.stderr
+        assert on.quantity == 1
