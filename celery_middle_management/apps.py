@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from celery import Celery, signals
 from celery.exceptions import ImproperlyConfigured
 
+from celery_middle_management import threads
 from celery_middle_management.agents.celery_internals import (
     active_apps,
     configured,
@@ -39,6 +41,9 @@ logger = logging.getLogger("celery_middle_management")
 _ATTRIBUTE = "_middle_management"
 #: The attribute of an app whose settings are wrong: what is wrong with them.
 _WRONG = "_middle_management_wrong"
+#: A web dyno looks in so long (s) after it was started: by then, Heroku has killed those that it
+#: takes the place of, and the app is imported.
+LOOK_IN_AFTER = 31.0
 _trouble = LogThrottle(logger)
 #: Apps that were looked at when something was published; they are not looked at again.
 _looked_at: WeakSet[Celery] = WeakSet()
@@ -78,7 +83,8 @@ def watch_apps() -> None:
 
     Celery finalizes an app in a worker and for its commands; a process that only calls
     ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
-    be somebody else's, and not ready or not readable.
+    be somebody else's, and not ready or not readable. A web dyno alone reads it, when it has been
+    up for a while.
 
     Where its settings are wrong, an app works and publishes as without us, and an error is logged
     while it does, once a minute; our commands and Django's checks fail.
@@ -93,6 +99,12 @@ def watch_apps() -> None:
         # On Heroku an app most likely wants it, and would not wait for it while it publishes.
         import celery_middle_management.platforms.heroku
         import celery_middle_management.runtime  # noqa: F401
+        from celery_middle_management.platforms.base import Platform
+
+        if Platform.identity(os.environ, "").pool == "web":
+            # In vain where no thread can be started: to import us must not fail.
+            with suppress(RuntimeError):
+                threads.start("mm-look", _look_in, LOOK_IN_AFTER)
     # As in manage.py; kombu imports some of Django wherever it is installed.
     if "django.core.checks" in sys.modules:
         from celery_middle_management.django_check import register
@@ -105,6 +117,22 @@ def watch_apps() -> None:
 
 def _finalized(app: Celery) -> None:
     _try_to_set_up(app, needed=False)
+
+
+def _look_in(after: float) -> None:
+    """In a web process, look once at what waits: who published it may have been killed.
+
+    It may be quiet, and nobody else of the app alive.
+    """
+    threads.sleep(after)
+    for app in active_apps() if _evaluates else ():
+        with _trouble.guard("a look at what waits"):
+            # By now, it is ready to be read. Nobody forks meanwhile.
+            with importing():
+                _try_to_set_up(app, needed=False)
+            runtime = _found(app)
+            if runtime is not None:
+                runtime.look_in()
 
 
 def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:

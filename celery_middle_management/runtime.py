@@ -25,6 +25,7 @@ from celery_middle_management.agents.signals import SignalHandlers
 from celery_middle_management.agents.step import WorkerStep
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
+from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.evaluation.ports import Ledger
 from celery_middle_management.importing import importing
@@ -58,7 +59,7 @@ class Runtime:
     def __init__(self, app: Celery, settings: Settings, *, evaluates: bool = True) -> None:
         self.app = app
         self.settings = settings
-        self._ledger: RedisLedger | None = None
+        self._ledgers: dict[int, RedisLedger] = {}
         self._said_inactive = False
         if evaluates and not settings.inactive:
             # By now, all that it needs: in a thread that evaluates, an import may meet gevent,
@@ -112,9 +113,8 @@ class Runtime:
 
     def ledger(self) -> RedisLedger:
         """The ledger, over this process's one connection."""
-        if self._ledger is None:
-            self._ledger = RedisLedger(self.settings)
-        return self._ledger
+        # Of threads that come at once, all get the same.
+        return self._ledgers.get(0) or self._ledgers.setdefault(0, RedisLedger(self.settings))
 
     def status(self) -> dict[str, Any]:
         """The status of every pool now; raises redis.RedisError when Redis fails."""
@@ -232,6 +232,25 @@ class Runtime:
         if self.in_reach:
             self._publisher.published()
 
+    def look_in(self) -> None:
+        """Have it looked at what waits, whoever published it. Leaves no connection open.
+
+        What publishes, and a worker, look by themselves, from time to time. On RabbitMQ, the count
+        would leave one of Celery's own connections open, which a child that is forked would share.
+        """
+        looks = self._publisher.begun or self._tally.shared
+        if looks or self.settings.inactive or self._driver_type != "redis":
+            return
+        tally = Tally()
+        tally.add(UNPLACED, "", 0.0)
+        reporter = Reporter(self.settings, tally, self.ledger, self._scaler)
+        # A child forked meanwhile would find the app's parts half made.
+        with importing():
+            reporter.prepare()
+        reporter.leave()
+        if not self._publisher.begun:
+            self.ledger().rest()
+
     def flush(self, timeout: float) -> bool:
         """Have what this process published told and looked at; whether that was done in time."""
         return self._publisher.flush(timeout)
@@ -252,7 +271,7 @@ class Runtime:
     def after_fork(self) -> None:
         """This process is a fresh child."""
         # A connection, a thread and an agent are their process's alone.
-        self._ledger = None
+        self._ledgers = {}
         self._worker = None
         self._tally.after_fork()
         self._publisher.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -22,6 +23,22 @@ def start(name: str, target: Callable[..., object], *args: object) -> threading.
     thread = threading.Thread(target=_run_untraced, args=(target, *args), name=name, daemon=True)
     contextvars.Context().run(thread.start)
     return thread
+
+
+def sleep(seconds: float) -> None:
+    """As ``time.sleep()``; as a greenlet of gevent's it is not waited for by ``gevent.wait()``,
+    which else would never end.
+    """
+    if are_greenlets():
+        sys.modules["gevent"].sleep(seconds, ref=False)
+    else:
+        time.sleep(seconds)
+
+
+def are_greenlets() -> bool:
+    """Whether threads that are started now are greenlets of gevent's."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _run_untraced(target: Callable[..., object], *args: object) -> None:

@@ -12,7 +12,6 @@ from then on.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
 import weakref
@@ -21,7 +20,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from time import monotonic
-from typing import Any
 
 from celery_middle_management import threads
 from celery_middle_management.agents.reporter import EXIT_TIMEOUT, LOOK, RETRY, Reporter, see_off
@@ -99,6 +97,11 @@ class PublisherAgent:
             )
         return flush.done
 
+    @property
+    def begun(self) -> bool:
+        """Whether this process has published."""
+        return self._begun
+
     def close(self) -> None:
         """Flush and, where it is due, evaluate, for as long as :attr:`Reporter.patience`."""
         if not self._closed.is_set():
@@ -170,17 +173,12 @@ def _watch(
 
 
 def _waiter(closed: threading.Event) -> Callable[[float], bool]:
-    """What waits for *closed*, for some seconds at most, and returns whether it is.
-
-    As a greenlet of gevent's it is not waited for by ``gevent.wait()``, which else would never end.
-    """
-    gevent: Any = sys.modules.get("gevent")
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
+    """What waits for *closed*, for some seconds at most, and returns whether it is."""
+    if not threads.are_greenlets():
         return closed.wait
 
     def wait(seconds: float) -> bool:
-        gevent.sleep(seconds, ref=False)
+        threads.sleep(seconds)
         return closed.is_set()
 
     return wait

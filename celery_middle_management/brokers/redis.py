@@ -54,7 +54,6 @@ class RedisBroker(DiscreetBroker):
     ) -> None:
         super().__init__(app)
         self._client = client
-        self._count = client.register_script(_COUNT)
         self._lists = RedisLists(options)
 
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
@@ -85,7 +84,7 @@ class RedisBroker(DiscreetBroker):
 
     def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
         names = {queue: self._lists.names(queue) for queue in queues}
-        told: Any = self._count(args=[*chain(*names.values()), self._lists.unacked_index])
+        told: Any = self._client.eval(_COUNT, 0, *chain(*names.values()), self._lists.unacked_index)
         *lengths, held = told
         if isinstance(held, Exception):
             raise held

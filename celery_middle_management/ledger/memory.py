@@ -202,6 +202,7 @@ class _Report:
             self._due_at(max(self.now, self.evaluated + message["gap"]))
         if message["look"]:
             store.state["look_at"] = _ms(self.now)
+            self.unseen = self.now
         if zero:
             self._due_at(max(self.now, self.blocked))
         self._add_queues()

@@ -163,7 +163,7 @@ for pool, r in pairs(msg.pools) do
   end
 end
 if msg.look then
-  dirty = true
+  dirty, unseen = true, now
   set('look_at', now)
 end
 if dirty then
