@@ -327,5 +327,5 @@ def test_no_secret_in_a_repr(server: RedisServer) -> None:
     # In a process of its own: in this one, other tests may have left requests with the same key.
     with stage(address(server, "broker"), address(server, "ledger")) as on:
         told = on.script(REPRS).stdout
-    assert {"Runtime", "HerokuPlatform", "RedisLedger", "Redis"} <= set(told.split())
+    assert {"Runtime", "HerokuPlatform", "RedisLedger", "_Client"} <= set(told.split())
     assert_clean(told)
