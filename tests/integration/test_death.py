@@ -128,7 +128,7 @@ def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: 
         due = int(it.on.state()["next_at"])
         it.redis.hset(f"{PREFIX}:state", "next_at", due - 100_000)
         assert "which may change worker" in str(it.on.whole_status()["trouble"])
-        it.on.script("noop.apply_async(queue='elsewhere')")
+        it.program().say("noop.apply_async(queue='elsewhere')")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
 
 
