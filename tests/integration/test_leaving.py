@@ -16,7 +16,7 @@ from celery import Celery
 from celery_middle_management.agents import reporter
 from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.core.batch import PUBLISHED, Batch
+from celery_middle_management.core.batch import PUBLISHED, UNPLACED, Batch
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import KNOWN_TO_FAIL
 from celery_middle_management.demo.redis_server import RedisServer
@@ -255,6 +255,15 @@ def test_nothing_is_at_stake_where_there_are_workers(patient: None, process: Pro
     process.publish()
     assert process.leave() < QUICK
     assert not process.reporter.left_over
+
+
+def test_what_only_a_count_can_place_is_looked_at(process: Process) -> None:
+    """Whichever pool it is for, it may have no worker."""
+    process.ledger.redis.hset(process.state, "worker/quantity", 1)
+    process.ledger.redis.set(process.lock, "a dead one's", px=1000)
+    process.tally.add(UNPLACED, "", 0.0)
+    process.leave()
+    assert len(process.leases) == 1
 
 
 def test_what_is_published_beside_a_fire_without_an_answer_is_looked_at(process: Process) -> None:

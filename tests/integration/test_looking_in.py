@@ -42,7 +42,7 @@ def test_what_a_dead_process_published_is_not_left_to_chance(on: Stage) -> None:
     with on.program(LOOK + STAYS) as program:
         told(program)
         on.wait_for_quantity(1)
-        assert connected(on) == 0
+        wait_for(lambda: connected(on) == 0)
 
 
 def test_a_process_that_publishes_meanwhile_keeps_its_connection(on: Stage) -> None:
