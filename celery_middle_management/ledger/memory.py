@@ -166,8 +166,11 @@ class _Report:
         self.failing = failed > self.evaluated and failed + message["known_to_fail"] > self.now
         self._sample()
         last, self.called = store.number("told_at"), store.number("called_at")
-        if "most" not in message and last > 0 and self.now - last > message["watches"]:
+        silent = store.number("silent_at")
+        newcomer = "most" not in message and last > 0 and self.now - last > message["watches"]
+        if newcomer and (self.called > silent or silent == 0):
             self._rearm(self.now - last)
+            state["silent_at"] = _ms(max(self.now, self.called))
         state["told_at"] = _ms(self.now)
         if self.now - store.number("kept_at") >= _KEEP:
             state["kept_at"] = _ms(self.now)

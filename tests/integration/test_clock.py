@@ -173,6 +173,24 @@ def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
             assert state.now - called < LONG
 
 
+def test_what_can_take_effect_no_more_is_settled_though_scripts_alone_come(
+    it: Office, clock: RedisClock, url: str
+) -> None:
+    """Each is a newcomer, and most of the time nobody tells."""
+    lease, state, changes = it.lease(), it.state(), Changes()
+    PoolWriter(state, changes).firing(1, state.now + LONG)
+    changes.set["called_at"] = str(round(state.now * 1000))
+    it.ledger.commit(lease, changes, next_in=0.0)
+    for unsettled in (1, None):
+        clock.step(3600)
+        with office(url, call_interval=LONG) as script:
+            script.report()
+            state = script.state()
+            called = script.ledger.snapshot().time("called_at")
+            assert state.unsettled == unsettled
+            assert (state.now - called < LONG) == bool(unsettled)
+
+
 def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(
     it: Office, clock: RedisClock, url: str
 ) -> None:

@@ -204,4 +204,6 @@ def settle(it: Scene) -> None:
     """As if the time had passed in which the platform may still do what it was told."""
     fire = json.loads(it.on.state()["worker/fire"])
     if not fire["done"]:
-        it.redis.hset(f"{PREFIX}:state", "worker/fire", json.dumps({**fire, "until": 0.0}))
+        fire["until"] = 0.0
+        sent = {"worker/fire": json.dumps(fire), "sent": json.dumps({"worker/fire": fire})}
+        it.redis.hset(f"{PREFIX}:state", mapping=sent)

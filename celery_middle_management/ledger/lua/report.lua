@@ -5,7 +5,7 @@ local msg = cjson.decode(ARGV[1])
 -- All that is needed of the state is read at once, and what changes is written at once.
 local names, old, new = {unpack(CLOCK)}, {}, {}
 local function need(name) names[#names + 1] = name end
-for _, name in ipairs({'next_at', 'blocked_until', 'gave_up_at', 'seq', 'kept_at',
+for _, name in ipairs({'next_at', 'blocked_until', 'gave_up_at', 'seq', 'kept_at', 'silent_at',
                        'comes_at', 'born', 'sent', 'minute'}) do
   need(name)
 end
@@ -91,8 +91,10 @@ if msg.sent and msg.born ~= born then
 end
 
 -- What a newcomer takes for a long silence may be a step all the same: what could take effect still
--- may, for as long as before it, and the last call is as long ago.
-if newcomer and last > 0 and now - last > msg.watches then
+-- may, for as long as before it, and the last call is as long ago. Once for each call: where scripts
+-- alone come, each would be a newcomer, and nothing ever be settled.
+local silent = number('silent_at')
+if newcomer and last > 0 and now - last > msg.watches and (called > silent or silent == 0) then
   local all = sent and cjson.decode(sent) or {}
   for name, s in pairs(all) do
     s['until'] = s['until'] + (now - last) / 1000
@@ -106,6 +108,7 @@ if newcomer and last > 0 and now - last > msg.watches then
     called = called + now - last
     set('called_at', called)
   end
+  set('silent_at', math.max(now, called))
 end
 
 local blocked = number('blocked_until')
