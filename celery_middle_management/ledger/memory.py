@@ -166,11 +166,8 @@ class _Report:
         self.failing = failed > self.evaluated and failed + message["known_to_fail"] > self.now
         self._sample()
         last, self.called = store.number("told_at"), store.number("called_at")
-        silent = store.number("silent_at")
-        newcomer = "most" not in message and last > 0 and self.now - last > message["watches"]
-        if newcomer and (self.called > silent or silent == 0):
+        if "most" not in message and last > 0 and self.now - last > message["watches"]:
             self._rearm(self.now - last)
-            state["silent_at"] = _ms(max(self.now, self.called))
         state["told_at"] = _ms(self.now)
         if self.now - store.number("kept_at") >= _KEEP:
             state["kept_at"] = _ms(self.now)
@@ -238,13 +235,15 @@ class _Report:
         state = self.store.state
         sent = json.loads(state.get("sent", "{}"))
         for name, one in sent.items():
-            one["until"] += silence / 1000
-            state[name] = json.dumps(one)
+            if not one.get("again"):
+                one |= {"until": one["until"] + silence / 1000, "again": True}
+                state[name] = json.dumps(one)
         if sent:
             state["sent"] = json.dumps(sent)
-        if self.called > 0:
+        if self.called > self.store.number("silent_at"):
             self.called += silence
             state["called_at"] = _ms(self.called)
+            state["silent_at"] = _ms(max(self.now, self.called))
 
     def _restore(self) -> bool:
         """Learn from one who remembers what was under way when the data was lost."""

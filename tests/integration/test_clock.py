@@ -186,9 +186,23 @@ def test_what_can_take_effect_no_more_is_settled_though_scripts_alone_come(
         with office(url, call_interval=LONG) as script:
             script.report()
             state = script.state()
-            called = script.ledger.snapshot().time("called_at")
             assert state.unsettled == unsettled
-            assert (state.now - called < LONG) == bool(unsettled)
+            # A reading of the quantity, say.
+            script.redis.hset(script.ledger.keys["state"], "called_at", round(state.now * 1000))
+
+
+def test_the_last_call_is_not_always_just_now_though_scripts_alone_come(
+    it: Office, clock: RedisClock, url: str
+) -> None:
+    lease, now, changes = it.lease(), it.state().now, Changes()
+    changes.set["called_at"] = str(round(now * 1000))
+    it.ledger.commit(lease, changes, next_in=0.0)
+    for recent in (True, False):
+        clock.step(3600)
+        with office(url, call_interval=LONG) as script:
+            now = script.report().now
+            called = script.ledger.snapshot().time("called_at")
+            assert (now - called < LONG) == recent
 
 
 def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(

@@ -91,24 +91,25 @@ if msg.sent and msg.born ~= born then
 end
 
 -- What a newcomer takes for a long silence may be a step all the same: what could take effect still
--- may, for as long as before it, and the last call is as long ago. Once for each call: where scripts
--- alone come, each would be a newcomer, and nothing ever be settled.
-local silent = number('silent_at')
-if newcomer and last > 0 and now - last > msg.watches and (called > silent or silent == 0) then
-  local all = sent and cjson.decode(sent) or {}
+-- may, for as long as before it, and the last call is as long ago. Once for each of them: where
+-- scripts alone come, each is a newcomer, and nothing would ever be settled.
+if newcomer and last > 0 and now - last > msg.watches then
+  local all, again = sent and cjson.decode(sent) or {}, false
   for name, s in pairs(all) do
-    s['until'] = s['until'] + (now - last) / 1000
-    new[name] = cjson.encode(s)
+    if not s.again then
+      s['until'], s.again, again = s['until'] + (now - last) / 1000, true, true
+      new[name] = cjson.encode(s)
+    end
   end
-  if next(all) then
+  if again then
     sent = cjson.encode(all)
     new.sent = sent
   end
-  if called > 0 then
+  if called > number('silent_at') then
     called = called + now - last
     set('called_at', called)
+    set('silent_at', math.max(now, called))
   end
-  set('silent_at', math.max(now, called))
 end
 
 local blocked = number('blocked_until')
