@@ -30,8 +30,6 @@ from celery_middle_management.log_throttle import LogThrottle
 logger = logging.getLogger("celery_middle_management")
 #: A burst is gathered for this long (s), so that workers are hired for it as a whole.
 GATHER = 0.1
-
-
 #: Whether a flush is over is looked for this often (s).
 _GLANCE = 0.01
 
