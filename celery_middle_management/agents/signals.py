@@ -23,10 +23,8 @@ from celery_middle_management.agents.marks import MARK, Mark, mark_messages
 from celery_middle_management.agents.routing import Routes
 from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import FINISHED, PUBLISHED, STARTED, UNPLACED
-from celery_middle_management.core.headers import COPIES, HEADER, STARTABLE
+from celery_middle_management.core.headers import COPIES, HEADER, SOON, STARTABLE, eta_of
 
-#: A task that falls due within this time (s) is as good as due.
-_SOON = 1.0
 #: When (``monotonic()``) a request began, and the queue that it came from.
 _BEGUN = "_mm_begun"
 #: Ends of tasks that only the worker's parent process sees, each under its own exception.
@@ -97,6 +95,7 @@ class SignalHandlers:
         declare: Iterable[Any] | None = None,
         exchange: Any = None,
         routing_key: str | None = None,
+        body: Any = None,
         **_: Any,
     ) -> None:
         _unstamp(headers)
@@ -106,7 +105,8 @@ class SignalHandlers:
         ours = [queue for queue in queues if self._counts(queue)]
         if ours or not queues:
             headers[MARK] = str(self._mark)
-            headers[STARTABLE] = round(self._due(headers.get("eta")) or self._tally.now(), 3)
+            startable = self._due(eta_of(headers, body)) or self._tally.now()
+            headers[STARTABLE] = round(startable, 3)
         else:
             self._published()  # nothing of a pool's, but the pools' minimum is to be kept
         if ours:
@@ -114,8 +114,8 @@ class SignalHandlers:
         if len(ours) > 1:
             headers[COPIES] = ours
 
-    def after_task_publish(self, headers: Mapping[str, Any]) -> None:
-        due = self._due(headers.get("eta"))
+    def after_task_publish(self, headers: Mapping[str, Any], body: Any = None) -> None:
+        due = self._due(eta_of(headers, body))
         if HEADER in headers:
             for queue in headers.get(COPIES) or (headers[HEADER],):
                 self._tally.add(PUBLISHED, queue, due)
@@ -200,7 +200,7 @@ class SignalHandlers:
         return next((queue for queue in queues if queue in consumed), queues[0])
 
     def _due(self, eta: Any) -> float:
-        """The Unix time (s) of an ETA header, 0 for what is due as good as now."""
+        """The Unix time (s) of an ETA, 0 for what is due as good as now."""
         if not eta:
             return 0.0
         try:
@@ -208,7 +208,7 @@ class SignalHandlers:
         except (TypeError, ValueError, AttributeError):
             when = None  # the worker will refuse it; until then it waits
         due = maybe_make_aware(when, self.app.timezone).timestamp() if when else 0.0
-        return due if due > time() + _SOON else 0.0
+        return due if due > time() + SOON else 0.0
 
 
 def handlers_of(app: Any) -> SignalHandlers | None:
@@ -242,10 +242,12 @@ def watch_publishing(set_up_late: Callable[[], None]) -> None:
     signals.after_task_publish.connect(_after_task_publish, weak=False, dispatch_uid=__name__)
 
 
-def _after_task_publish(headers: Mapping[str, Any] | None = None, **_: Any) -> None:
+def _after_task_publish(
+    headers: Mapping[str, Any] | None = None, body: Any = None, **_: Any
+) -> None:
     handlers = _by_mark.get(headers.get(MARK, "")) if headers else None
     if headers and handlers is not None:
-        handlers.after_task_publish(headers)
+        handlers.after_task_publish(headers, body)
 
 
 def _by_reply_address(address: str | None) -> SignalHandlers | None:

@@ -15,7 +15,7 @@ from celery import Celery
 
 from celery_middle_management.brokers.discreet import DiscreetBroker, Read
 from celery_middle_management.core.demand import Backlog
-from celery_middle_management.core.headers import HEADER
+from celery_middle_management.core.headers import HEADER, taken_early
 
 #: So many of the oldest messages, and of the newest, are looked into for whom nobody tells of.
 _SAMPLE = 100
@@ -128,7 +128,7 @@ class RedisBroker(DiscreetBroker):
                 message, _, routing_key = json.loads(entry)
                 headers = message.get("headers") or {}
                 queue = str(headers.get(HEADER) or routing_key)
-                taken.setdefault(queue, []).append((at, bool(headers.get("eta"))))
+                taken.setdefault(queue, []).append((at, taken_early(headers, at)))
         return taken
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from time import time
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 import redis
@@ -21,12 +24,12 @@ def take(
     queue: str,
     at: float,
     *,
-    eta: str | None = None,
+    headers: Mapping[str, Any] = MappingProxyType({"eta": None}),
     prefix: str = "",
 ) -> None:
     """As kombu keeps a message that a worker has taken."""
     client.zadd(f"{prefix}unacked_index", {tag: at})
-    client.hset(f"{prefix}unacked", tag, json.dumps([{"headers": {"eta": eta}}, "", queue]))
+    client.hset(f"{prefix}unacked", tag, json.dumps([{"headers": {**headers}}, "", queue]))
 
 
 def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
@@ -57,7 +60,7 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     take(client, "2", "a", time())
     take(client, "3", "b", time())
     take(client, "4", "c", long_ago)
-    take(client, "5", "d", time(), eta="2100-01-01T00:00:00+00:00")
+    take(client, "5", "d", time(), headers={"eta": "2100-01-01T00:00:00+00:00"})
     broker = RedisBroker(client, {"visibility_timeout": 1000})
     counted = broker.backlogs(["a", "b", "c", "d"], {"c": 1})
     assert counted["a"] == Backlog(1, 0, 1, pytest.approx(400, abs=30), 0)
@@ -69,6 +72,18 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     # Of what they told of, two are back or done by now.
     told = broker.backlogs(["a", "b"], {"a": 4, "b": 1, "c": 1, "d": 1})
     assert told == dict.fromkeys("ab", Backlog(returned=2))
+
+
+@pytest.mark.parametrize(("startable", "scheduled"), [(60, True), (-1, False), (None, False)])
+def test_a_scheduled_task_of_protocol_1_does_not_wait_while_it_is_on_its_way(
+    redis_url: str, startable: int | None, scheduled: bool
+) -> None:
+    client = redis.Redis.from_url(redis_url)
+    headers = {} if startable is None else {"mm_startable": time() + startable}
+    take(client, "1", "a", time(), headers=headers)
+    [counted] = RedisBroker(client, {}).backlogs(["a"], {}).values()
+    assert isinstance(counted, Backlog)
+    assert (counted.ready, counted.scheduled) == (not scheduled, scheduled)
 
 
 def test_what_was_taken_just_now_still_waits_behind_many_that_are_held(redis_url: str) -> None:

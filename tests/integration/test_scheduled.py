@@ -112,6 +112,24 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
         assert len(it.changes) == before, it.told()
 
 
+def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
+    """Its ETA is in its body alone."""
+    with scene(tmp_path, settings={"count_interval": 0.5}, env={"PROTOCOL": "1"}) as it:
+        publisher = it.program()
+        publisher.say("note.apply_async(countdown=600)")
+        it.wait(lambda: sum(buckets(it).values()) == 1)
+        time.sleep(A_WHILE)
+        assert it.changes == [], it.told()
+        # A worker that is there for another task takes it, and is not kept by it.
+        publisher.say("note.delay()")
+        it.wait(lambda: it.emulator.stops)
+        assert it.changes == [(0, 1), (1, 0)]
+        assert sum(buckets(it).values()) == 1
+        it.wait(lambda: it.on.status()["tasks"]["scheduled"] == 1)
+        [run] = it.journal.runs()
+        assert run.end is not None
+
+
 @pytest.mark.slow
 def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
     """Nobody is there to take them, and a count finds some before their publisher tells."""

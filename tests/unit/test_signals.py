@@ -72,6 +72,17 @@ def test_published_tasks_count_now_or_when_they_are_due(told: Told) -> None:
     assert told.published == 4
 
 
+def test_a_scheduled_task_of_protocol_1_is_not_due_at_once(told: Told) -> None:
+    later = datetime.now(timezone.utc) + timedelta(hours=1)
+    headers: dict[str, Any] = {}
+    body = {"eta": later.isoformat(), "args": (), "kwargs": {}}
+    told.handlers.before_task_publish(headers, None, "", "ours", body=body)
+    told.handlers.after_task_publish(headers, body)
+    assert headers[STARTABLE] == round(later.timestamp(), 3)
+    [[due]] = [slots.values() for slots in told.batch().scheduled.values()]
+    assert due == Due(later.timestamp(), 1)
+
+
 def test_an_attempt_that_the_parent_tells_of_twice_counts_once(told: Told) -> None:
     request = Request(id="1", request_dict={"id": "1", "retries": 0, HEADER: "ours"})
     told.handlers.task_received(request)

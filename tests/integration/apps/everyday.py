@@ -29,6 +29,7 @@ app.conf.update(
     task_ignore_result=os.environ.get("BACKEND_URL") is None,
     task_default_queue=os.environ.get("TASK_QUEUE", "celery"),
     broker_transport_options=json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}")),
+    task_protocol=int(os.environ.get("PROTOCOL", "2")),
     task_queue_max_priority=10 if os.environ.get("PRIORITIES") else None,
 )
 if os.environ.get("QUORUM"):
