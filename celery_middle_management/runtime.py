@@ -224,8 +224,12 @@ class Runtime:
             self._worker = agent
             return agent
 
-        limits = not (self.settings.dry_run or self.settings.inactive)
-        return type("MiddleManagement", (WorkerStep,), {"make_agent": make_agent, "limits": limits})
+        told = {
+            "make_agent": make_agent,
+            "limits": not (self.settings.dry_run or self.settings.inactive),
+            "at_work": self._tally.at_work,
+        }
+        return type("MiddleManagement", (WorkerStep,), told)
 
     def publishes(self) -> None:
         """This process publishes, sooner or later: watch from now on."""

@@ -48,8 +48,28 @@ def configured(app: Any) -> bool:
 
 
 def jobs(pool: Any) -> int:
-    """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun."""
-    return len(getattr(getattr(pool, "_pool", None), "_cache", ()))
+    """Jobs in a prefork pool: after a lost connection Celery forgets those not yet begun.
+
+    Before Celery 5.6.3, it may forget all of them.
+    """
+    return len(_jobs(pool))
+
+
+def has_job(pool: Any, request: Any) -> bool:
+    """Whether a prefork pool knows of the job of a *request* that it has been given."""
+    find = getattr(request, "_apply_result", None)
+    job = find() if find is not None else None
+    return job is not None and _jobs(pool).get(job._job) is job
+
+
+def children(pool: Any) -> set[int]:
+    """The ids of a prefork pool's processes."""
+    return {process.pid for process in list(getattr(getattr(pool, "_pool", None), "_pool", ()))}
+
+
+def _jobs(pool: Any) -> dict[Any, Any]:
+    found: dict[Any, Any] = getattr(getattr(pool, "_pool", None), "_cache", {})
+    return found
 
 
 def busy_children(pool: Any) -> int:

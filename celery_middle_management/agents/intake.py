@@ -10,7 +10,7 @@ worker's loop does the rest.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from time import time
 from typing import Any
 
@@ -21,7 +21,7 @@ from celery.worker.request import Request
 from kombu.transport.virtual import Channel as VirtualChannel
 
 from celery_middle_management.agents.celery_internals import busy_children, prefetch_is_reduced
-from celery_middle_management.agents.pool_jobs import PoolJobs
+from celery_middle_management.agents.pool_jobs import PoolJobs, PreforkJobs
 from celery_middle_management.agents.sources import Pulled, Pushed
 from celery_middle_management.agents.waker import Waker
 from celery_middle_management.core.prefetch import Pace, Prefetch
@@ -30,13 +30,21 @@ from celery_middle_management.core.prefetch import Pace, Prefetch
 class Intake:
     """Of one worker. Made before Celery makes its strategies, which keep what the pool offers."""
 
-    def __init__(self, consumer: Any, *, limits: bool = True) -> None:
-        """*limits*: whether the worker may be kept from taking as much as Celery would."""
+    def __init__(
+        self, consumer: Any, *, limits: bool = True, at_work: Set[int] = frozenset()
+    ) -> None:
+        """*limits*: whether the worker may be kept from taking as much as Celery would.
+
+        *at_work* are the processes of a prefork pool that said that they run something.
+        """
         self._consumer = consumer
         self._limits = limits
         self._waker = Waker(consumer)
-        prefork = consumer.pool.uses_semaphore
-        self._jobs = None if prefork else PoolJobs(consumer.pool, self._waker.ended)
+        pool = consumer.pool
+        self._prefork = bool(pool.uses_semaphore)
+        self._jobs: PreforkJobs | PoolJobs = (
+            PreforkJobs(pool, at_work) if self._prefork else PoolJobs(pool, self._waker.ended)
+        )
         self._pace = Pace()
         self._source: Pulled | Pushed | None = None
         self._limited = False
@@ -71,10 +79,14 @@ class Intake:
         """Whether it takes nothing now, since no slot is free."""
         return self._source is not None and not self.free and not self._has_room
 
+    @property
+    def jobs(self) -> int:
+        """What the pool runs or is about to, whatever gave it to the pool."""
+        return len(self._jobs)
+
     def running(self, active: Collection[Request]) -> set[Request]:
         """Those of the *active* requests that may run: Celery keeps some for ever."""
-        over = set() if self._jobs is None else self._jobs.over()
-        return set(active) - over
+        return set(active) - self._jobs.over(active)
 
     def watch(self, active: Collection[Request]) -> bool:
         """Look at the tasks that run now: is one of them long, or have all been short lately?
@@ -160,7 +172,7 @@ class Intake:
     @property
     def _taken(self) -> int:
         """The tasks that run or wait for a slot."""
-        if self._jobs is not None:
+        if not self._prefork:
             return len(self._jobs)
         reserved = len(worker_state.reserved_requests)
         if self._consumer.restart_count <= 0:

@@ -1,19 +1,49 @@
-"""The jobs that a pool of threads or green threads has and has not ended.
+"""The jobs that a pool has and has not ended, whatever gave them to it.
 
-Celery's own sets do not tell: they keep for ever a task that ended by an exception such as
-``SystemExit``, which its receivers of results cannot unpack, and one that was revoked to be
-terminated while it waited for a thread. After a lost connection they lack what still runs.
+Celery's own sets do not tell. They lack the jobs of a strategy of its own. With threads and green
+threads, they keep for ever a task that ended by an exception such as ``SystemExit``, which its
+receivers of results cannot unpack, and one that was revoked to be terminated while it waited for a
+thread. After a lost connection they lack what still runs, or, with prefork before Celery 5.6.3,
+keep it for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Set
 from typing import Any
 from weakref import WeakSet
 
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import copied
+from celery_middle_management.agents.celery_internals import children, copied, has_job, jobs
+
+
+class PreforkJobs:
+    """Of a prefork pool."""
+
+    def __init__(self, pool: Any, at_work: Set[int]) -> None:
+        """*at_work* are the processes of it that said that they run something."""
+        self._pool = pool
+        self._at_work = at_work
+
+    def __len__(self) -> int:
+        return max(jobs(self._pool), len(self._busy()))
+
+    def over(self, active: Collection[Request]) -> set[Request]:
+        """Those of the *active* requests that the pool has forgotten, and none of its processes
+        runs: a process that runs something runs what it was given last.
+        """
+        forgotten = {request for request in active if not has_job(self._pool, request)}
+        if not forgotten:
+            return forgotten
+        busy = self._busy()
+        in_order: list[Any] = sorted(active, key=lambda request: request.time_start or 0.0)
+        last = {request.worker_pid: request for request in in_order}
+        return forgotten - {last[pid] for pid in busy & {*last}}
+
+    def _busy(self) -> set[int]:
+        at_work = set(self._at_work)
+        return at_work & children(self._pool) if at_work else at_work
 
 
 class _Job:
@@ -21,7 +51,7 @@ class _Job:
 
 
 class PoolJobs:
-    """Of one pool. A job is there until the pool has told of its result, or can no more."""
+    """Of any other pool. A job is there until the pool has told of its result, or can no more."""
 
     def __init__(self, pool: Any, ended: Callable[[], None]) -> None:
         """*ended* is called, by any thread, whenever a job has ended."""
@@ -34,9 +64,9 @@ class PoolJobs:
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def over(self) -> set[Request]:
-        """The requests whose jobs have ended, as far as anything still holds them."""
-        return copied(self._over)
+    def over(self, active: Collection[Request]) -> set[Request]:
+        """Those of the *active* requests whose jobs have ended."""
+        return copied(self._over) & set(active)
 
     def _apply(
         self,

@@ -91,9 +91,13 @@ class Reporter:
         """Whether there is something that nobody may hire for."""
         return bool(self._batch) or self._unseen is not None
 
+    def collect(self) -> None:
+        """Take note of all that was recorded until now, in the children of a pool too."""
+        self._tally.drain(self._batch)
+
     def urgent_at(self) -> float:
         """From when on (``monotonic()``) what was published may change a quantity."""
-        self._tally.drain(self._batch)
+        self.collect()
         pools = (*self._batch.published, *self._batch.scheduled)
         held_until = [self._held_until.get(pool, 0.0) for pool in pools]
         if self._batch.unplaced:

@@ -8,8 +8,9 @@ kills. So a cordoned worker gives them back beforehand, in its own time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import chain
 from time import monotonic, time
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -50,7 +51,7 @@ class Scheduled(NamedTuple):
     request: Request
     eta: datetime
     begins: float
-    #: The timer's own: an entry of its heap, or a green thread.
+    #: The timer's own: an entry of its heap, or a green thread. None of what is kept apart.
     item: Any
 
     def pending(self, imminent: float) -> bool:
@@ -78,6 +79,15 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
         request = entry.args[0] if entry.args else None
         if not entry.canceled and isinstance(request, Request) and request.eta is not None:
             yield Scheduled(request, request.eta, item.eta, item)
+
+
+def kept_apart(apart: Iterable[Request]) -> Iterator[Scheduled]:
+    """Those of the requests that a strategy of a task's own keeps *apart* until they are due."""
+    now, begins = time(), monotonic()
+    for request in apart:
+        wait = request.eta.timestamp() - now if request.eta else 0.0
+        if wait > 0 and request.eta is not None:
+            yield Scheduled(request, request.eta, begins + wait, None)
 
 
 def queue_of_request(request: Request) -> str:
@@ -112,8 +122,10 @@ class ScheduledScan:
         self._first_seen = WeakKeyDictionary[Request, float]()
         self._again = 0.0
 
-    def look(self, consumer: Any, ahead: float, cordoned: bool) -> ScheduledScan:
-        """Look again, unless that costs too much time.
+    def look(
+        self, consumer: Any, ahead: float, cordoned: bool, apart: Iterable[Scheduled] = ()
+    ) -> ScheduledScan:
+        """Look again, unless that costs too much time; *apart* are those that no timer has.
 
         Due times are the ledger's, which is *ahead* of our clock (s). Of a cordoned worker, which
         may be fired next, everything must be known.
@@ -123,7 +135,7 @@ class ScheduledScan:
             return self
         now, imminent, later = time(), 0, 0
         due, recent = (defaultdict[str, Counter[int]](Counter) for _ in range(2))
-        for request, eta, begins, _ in scheduled(consumer):
+        for request, eta, begins, _ in chain(scheduled(consumer), apart):
             queue = queue_of_request(request)
             returns = can_return(request.message, consumer.app.amqp.queues.get(queue))
             bucket = bucket_of(eta.timestamp() + ahead, now + ahead)

@@ -14,7 +14,7 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
-from celery import Celery, signals, states
+from celery import Celery, Task, signals, states
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from celery_middle_management.agents.celery_internals import copied
@@ -22,7 +22,14 @@ from celery_middle_management.agents.delayed import without_delay
 from celery_middle_management.agents.marks import MARK, Mark, mark_messages
 from celery_middle_management.agents.routing import Routes
 from celery_middle_management.agents.tally import Tally
-from celery_middle_management.core.batch import FINISHED, PUBLISHED, STARTED, UNPLACED
+from celery_middle_management.core.batch import (
+    BEGUN,
+    ENDED,
+    FINISHED,
+    PUBLISHED,
+    STARTED,
+    UNPLACED,
+)
 from celery_middle_management.core.headers import COPIES, HEADER, SOON, STARTABLE, eta_of
 
 #: When (``monotonic()``) a request began, and the queue that it came from.
@@ -72,6 +79,8 @@ class SignalHandlers:
         self._in_reach = in_reach
         self._routes = Routes(lambda: app.amqp.queues, fanout_waits=fanout_waits)
         self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        #: Requests of tasks with a strategy of their own, as far as anything still holds them.
+        self.apart: WeakSet[Any] = WeakSet()
         self._ended: deque[tuple[str, int]] = deque(maxlen=1000)
         _by_mark[self._mark] = self
 
@@ -125,6 +134,8 @@ class SignalHandlers:
 
     def task_received(self, request: Any = None, **_: Any) -> None:
         self._received[request.id] = request
+        if request.task.Strategy != Task.Strategy:
+            self.apart.add(request)
 
     def task_prerun(self, task: Any = None, **_: Any) -> None:
         request = task.request
@@ -134,18 +145,22 @@ class SignalHandlers:
         setattr(request, _BEGUN, (monotonic(), queue))
         if queue:
             self._tally.add(STARTED, queue, _field(request, STARTABLE) or 0.0)
+        else:
+            self._tally.add(BEGUN, "", 0.0)
 
     def task_postrun(
         self, task: Any = None, retval: Any = None, state: str | None = None, **_: Any
     ) -> None:
         request = task.request
-        if request.is_eager or state is None:
-            return  # without a state, a child is being killed, for its time limit or a revoke
-        if state == states.REJECTED and getattr(retval, "requeue", False):
-            return  # back in its queue
+        if request.is_eager:
+            return
         at, queue = getattr(request, _BEGUN, None) or (monotonic(), self._stamped(request))
-        if queue:
+        # Without a state, a child is being killed, for its time limit or a revoke.
+        requeued = state == states.REJECTED and getattr(retval, "requeue", False)
+        if queue and state is not None and not requeued:
             self._tally.add(FINISHED, queue, monotonic() - at)
+        else:
+            self._tally.add(ENDED, "", 0.0)
 
     def task_failure(
         self, sender: Any = None, task_id: str = "", exception: Any = None, **_: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from celery import bootsteps
@@ -22,6 +22,8 @@ class WorkerStep(bootsteps.StartStopStep):
     make_agent: Callable[[Any], Any]
     #: Whether the worker may be kept from taking as much as Celery would.
     limits = True
+    #: The processes of a prefork pool that said that they run something.
+    at_work: Set[int] = frozenset()
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
         super().__init__(consumer, **kwargs)
@@ -30,7 +32,8 @@ class WorkerStep(bootsteps.StartStopStep):
         with self._trouble.guard("making a worker's agent"):
             from celery_middle_management.agents.intake import Intake
 
-            self._intake = Intake(consumer, limits=type(self).limits)
+            kind = type(self)
+            self._intake = Intake(consumer, limits=kind.limits, at_work=kind.at_work)
             self._agent = type(self).make_agent(consumer)
 
     def start(self, consumer: Any) -> None:

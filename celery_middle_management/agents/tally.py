@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from itertools import chain
 from time import monotonic, time
 
-from celery_middle_management.core.batch import Batch, Record
+from celery_middle_management.core.batch import BEGUN, ENDED, FINISHED, STARTED, Batch, Record
 
-_HEAD = struct.Struct("<HBdd")
+_HEAD = struct.Struct("<HBddI")
 _PIPE_SIZE = 1 << 20
 
 
@@ -35,6 +35,8 @@ class Tally:
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
+        #: The processes of the pool that run something, as they said. Those that died stay in it.
+        self.at_work: set[int] = set()
         #: The ledger's time less that of our clock (s), as far as it has been told.
         self.ahead = 0.0
 
@@ -70,7 +72,8 @@ class Tally:
             name = queue_name.encode()
             # A full pipe means that the parent hangs: the next count heals what is lost here.
             with contextlib.suppress(OSError):
-                os.write(self._pipe[1], _HEAD.pack(len(name), kind, at, value) + name)
+                head = _HEAD.pack(len(name), kind, at, value, os.getpid())
+                os.write(self._pipe[1], head + name)
         else:
             self._records.append(Record(kind, queue_name, at, value))
 
@@ -96,10 +99,14 @@ class Tally:
         data = self._rest + (self._pipe[0].read(_PIPE_SIZE) or b"")
         start = 0
         while len(data) - start >= _HEAD.size:
-            size, kind, at, value = _HEAD.unpack_from(data, start)
+            size, kind, at, value, pid = _HEAD.unpack_from(data, start)
             end = start + _HEAD.size + size
             if end > len(data):
                 break
+            if kind in (STARTED, BEGUN):
+                self.at_work.add(pid)
+            elif kind in (FINISHED, ENDED):
+                self.at_work.discard(pid)
             yield Record(kind, data[start + _HEAD.size : end].decode(), at, value)
             start = end
         self._rest = data[start:]

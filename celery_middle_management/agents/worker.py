@@ -12,26 +12,29 @@ import threading
 import traceback
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from multiprocessing.util import Finalize
 from time import monotonic, time
 from typing import Any
+from weakref import WeakSet
 
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management import threads
-from celery_middle_management.agents.celery_internals import copied, jobs
+from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.intake import Intake
 from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.scheduled import (
     GivingBack,
     ScheduledScan,
     closing,
+    kept_apart,
     one_by_one,
     queue_of_request,
 )
+from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.brokers.discreet import broker_trouble
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
@@ -85,6 +88,9 @@ class WorkerAgent:
         self._born: str | None = None
         #: The ledger's time less that of our clock (s).
         self._ahead = 0.0
+        handlers = handlers_of(app)
+        #: Requests that a strategy of a task's own may keep to itself.
+        self._apart = handlers.apart if handlers else WeakSet[Request]()
         self._consumer: Any = None
         self._intake: Any = None
         self._stop = threading.Event()
@@ -102,6 +108,7 @@ class WorkerAgent:
         """The consumer has connected and is about to consume."""
         self._consumer = consumer
         self._intake = intake
+        self._apart.clear()  # the broker gives back what came by another connection
         if self._thread is None:
             # Heard before the first task is taken: a cordoned worker does not begin.
             with self._trouble.guard("a worker's first report"):
@@ -162,23 +169,19 @@ class WorkerAgent:
         # In this order: a task that moves on meanwhile is seen twice rather than never.
         cordon = self._orders.cordon(monotonic())
         stopped = self._intake.want(not cordon)
-        scheduled = self._scheduled.look(self._consumer, self._ahead, cordoned=bool(cordon))
+        apart = [request for request in copied(self._apart) if not request.acknowledged]
+        later = tuple(kept_apart(apart))
+        scheduled = self._scheduled.look(self._consumer, self._ahead, bool(cordon), later)
         returning = self._giving_back.look(
             scheduled.later, cordoned=bool(cordon), one_by_one=one_by_one(self._consumer)
         )
+        gathered = {*apart} - {held.request for held in later}
         limited = list(_rate_limited(self._consumer))
         reserved = copied(worker_state.reserved_requests)
         active = copied(worker_state.active_requests)
+        self._reporter.collect()
         ended = active - self._intake.running(active)
-        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-        for request in {*limited, *reserved, *active}:
-            entry = counts[queue_of_request(request)]
-            entry[1 if request in active else 0] += request not in ended
-            entry[3] += not request.acknowledged
-        for queue, buckets in scheduled.due.items():
-            held = sum(buckets.values())
-            counts[queue][2] += held
-            counts[queue][3] += held
+        taken = {*limited, *reserved, *active}
         return Presence(
             id=self.id,
             name=self.name,
@@ -189,8 +192,8 @@ class WorkerAgent:
             closing=closing(),
             full=self._intake.full or self._thread is None,
             busy=max(
-                len({*limited, *reserved, *active} - ended) + scheduled.imminent,
-                jobs(self._consumer.pool),
+                len((taken | gathered) - ended) + scheduled.imminent,
+                self._intake.jobs,
             ),
             returning=returning,
             release=__version__,
@@ -198,7 +201,7 @@ class WorkerAgent:
             hire=self._hire,
             inactive=self._inactive,
             queues=tuple(self._app.amqp.queues.consume_from),
-            held={queue: Held(*entry) for queue, entry in counts.items()},
+            held=_held(taken, active, ended, gathered, scheduled.due),
             due=scheduled.due,
             recent=scheduled.recent,
         )
@@ -278,6 +281,29 @@ class WorkerAgent:
     def _broker_failed(self, kind: str, error: BaseException) -> None:
         said = broker_trouble(self._app, error)
         self._trouble.warn(kind, "the broker failed, will be tried again: %s", said)
+
+
+def _held(
+    taken: Iterable[Request],
+    active: Set[Request],
+    ended: Set[Request],
+    gathered: Iterable[Request],
+    due: Mapping[str, Mapping[int, int]],
+) -> dict[str, Held]:
+    """What a worker holds, by queue."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for request in taken:
+        entry = counts[queue_of_request(request)]
+        entry[1 if request in active else 0] += request not in ended
+        entry[3] += not request.acknowledged
+    for request in gathered:
+        # No other worker could begin it sooner: it keeps this one, and needs none besides.
+        counts[queue_of_request(request)][3] += 1
+    for queue, buckets in due.items():
+        held = sum(buckets.values())
+        counts[queue][2] += held
+        counts[queue][3] += held
+    return {queue: Held(*entry) for queue, entry in counts.items()}
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

@@ -17,6 +17,9 @@ FINISHED = 2
 #: Published to a queue that only the broker knows.
 UNPLACED = 3
 STARTED = 4
+#: A child of a pool begins, or ends, something that is not counted.
+BEGUN = 5
+ENDED = 6
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
 SLICE = 0.001
 #: Of so many queues it is kept that they were published to, the latest ones: of more than the
@@ -116,6 +119,8 @@ class Batch:
         return any(counts)
 
     def add(self, record: Record) -> None:
+        if record.kind in (BEGUN, ENDED):
+            return
         if record.kind == UNPLACED:
             self.unplaced = True
             self.since = self.since or record.at

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery import Celery
+from celery import Celery, Task
 from kombu import Exchange, Queue
 
 from celery_middle_management.agents.signals import SignalHandlers
@@ -84,7 +84,8 @@ def test_a_scheduled_task_of_protocol_1_is_not_due_at_once(told: Told) -> None:
 
 
 def test_an_attempt_that_the_parent_tells_of_twice_counts_once(told: Told) -> None:
-    request = Request(id="1", request_dict={"id": "1", "retries": 0, HEADER: "ours"})
+    told_of = {"id": "1", "retries": 0, HEADER: "ours"}
+    request = Request(id="1", task=Task(), request_dict=told_of)
     told.handlers.task_received(request)
     sender = SimpleNamespace(request=None)
     for error in (TimeLimitExceeded(1), TimeLimitExceeded(1), WorkerLostError()):
