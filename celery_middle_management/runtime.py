@@ -221,6 +221,7 @@ class Runtime:
                 kind = self._platform.kind
                 identity, traits = kind.identity(os.environ, consumer.hostname), kind.traits
             agent = WorkerAgent(self.app, identity, self.settings, self.reporter(), traits)
+            agent.keep_from_purging(consumer.controller)
             self._worker = agent
             return agent
 

@@ -54,6 +54,14 @@ INTERVAL = 1.0
 SOON = 0.2
 #: What its children recorded is collected this often (s).
 COLLECT = 0.1
+PURGE_IGNORED = (
+    "was started with --purge, and ignores it: what waits is what it was hired for; "
+    "take --purge out of its command (Procfile)"
+)
+PURGES = (
+    "was started with --purge, which deletes what waits: only in a dry run is it left to do so; "
+    "take --purge out of its command (Procfile)"
+)
 #: Between two portions of what it gives back, a worker's main thread does its other work (s).
 PAUSE = 0.01
 
@@ -79,6 +87,9 @@ class WorkerAgent:
         self._settings_mark = settings.mark
         self._inactive = bool(settings.inactive)
         self._reporter = reporter
+        self._dry_run = settings.dry_run
+        #: What is to be told of its ``--purge``.
+        self._purges = ""
         # Nobody fires a worker of no pool or one that was hired alone, nor anybody in a dry run.
         fired = self._pool and not self._hire and not settings.dry_run
         born = monotonic() if fired else float("-inf")
@@ -103,6 +114,17 @@ class WorkerAgent:
         #: It is yet to say that it has stopped, and may leave then.
         self._soon = False
         self._trouble = LogThrottle(logger)
+
+    def keep_from_purging(self, controller: Any) -> None:
+        """Have a worker of a pool ignore ``--purge``: what waits is what it was hired for.
+
+        In a dry run it is only told of. To be called before the worker is started.
+        """
+        if self._pool is None or not getattr(controller, "purge", False):
+            return
+        self._purges = PURGES if self._dry_run else PURGE_IGNORED
+        controller.purge = self._dry_run
+        logger.error("%s %s", self.name, self._purges)
 
     def start(self, consumer: Any, intake: Intake) -> None:
         """The consumer has connected and is about to consume."""
@@ -198,6 +220,7 @@ class WorkerAgent:
             returning=returning,
             release=__version__,
             settings=self._settings_mark,
+            wrong={self._purges: self._since} if self._purges and self._since else {},
             hire=self._hire,
             inactive=self._inactive,
             queues=tuple(self._app.amqp.queues.consume_from),

@@ -33,6 +33,8 @@ class Presence:
     release: str = ""
     #: A mark of the settings that it has; those of all processes should be the same.
     settings: str = ""
+    #: What it says is wrong with itself, each in words, and since when.
+    wrong: Mapping[str, float] = field(default_factory=dict)
     #: By which hire it was started, if it is a one-off dyno.
     hire: str = ""
     #: It never evaluates, for it runs off the platform.

@@ -112,6 +112,7 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
         returning=told.get("returning", 0),
         release=told.get("release", ""),
         settings=told.get("settings", ""),
+        wrong=told.get("wrong", {}),
         hire=told.get("hire", ""),
         inactive=told.get("inactive", False),
         queues=tuple(told.get("queues", ())),

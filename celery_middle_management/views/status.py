@@ -111,6 +111,8 @@ def _trouble(
             if worker["for"] >= BOOT_GRACE:
                 what = f"{worker['name']} is up, and {UNHEARD}"
                 yield told(what, worker["since"], pool["name"])
+        for worker in pool["workers"]["wrong"]:
+            yield told(f"{worker['name']} {worker['what']}", worker["since"], pool["name"])
         for worker in pool["workers"]["silent"]:
             what = (
                 f"{worker['name']} worked, and is not heard of any more: it counts as at work and "
@@ -177,6 +179,7 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
             "unheard": _unheard(state, living, snapshot),
             "silent": _silent(living, snapshot),
+            "wrong": _wrong(living, snapshot),
         },
         # Whichever worker holds them: one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues),
@@ -249,6 +252,15 @@ def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -
             "for": round(snapshot.now - missed[name], 1),
         }
         for name in _sorted(missed)
+    ]
+
+
+def _wrong(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
+    """What workers say is wrong with themselves."""
+    return [
+        {"name": p.name, "what": what, "since": snapshot.iso(since)}
+        for p in sorted(living, key=lambda p: (dotted_number(p.name) or 0, p.name))
+        for what, since in p.wrong.items()
     ]
 
 

@@ -82,3 +82,32 @@ def test_a_batch_that_is_to_be_run_later_keeps_no_worker(tmp_path: Path) -> None
             [held] = it.presence("worker.1")["held"].values()
             assert held == [0, 0, 1, 1]
             permit()
+
+
+@pytest.mark.parametrize("task", [f"{APP}.hold_early", "hold_batch"])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_no_worker_is_kept_for_what_ended_after_a_lost_connection(
+    pool: str, task: str, tmp_path: Path
+) -> None:
+    """And none is stopped while it runs, though Celery before 5.6.3 has lost sight of it."""
+    with scene(tmp_path, own_ledger=True, **ALONE) as it:
+        permit = it.forbid_evaluations()
+        publisher = it.program()
+        with gathering(it, pool) as worker:
+            publisher.say(f"for _ in range(2): app.send_task('{task}')")
+            runs = 1 if task == "hold_batch" else 2
+            it.wait(lambda: len(it.running) == runs)
+            it.wait(lambda: it.presence("worker.1")["busy"] == runs)
+            it.broker.kill()
+            it.wait(lambda: "Cannot connect" in worker.log)
+            it.broker.restart()
+            it.wait(lambda: "Connected to" in worker.log.rpartition("Cannot connect")[2])
+            it.draw_cordon(above=0)
+            it.wait(lambda: it.presence("worker.1")["stopped"] == it.cordon["at"])
+            time.sleep(SEVERAL_REPORTS)
+            assert not it.has_stopped("worker.1"), it.told()
+            for _ in range(runs):
+                it.let_go("worker.1")
+            it.wait(lambda: it.has_stopped("worker.1"))
+            assert not [h for h in it.presence("worker.1")["held"].values() if any(h)]
+            permit()

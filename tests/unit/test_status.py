@@ -94,6 +94,7 @@ def test_nothing_is_known_yet() -> None:
                     "old": [],
                     "unheard": [],
                     "silent": [],
+                    "wrong": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -140,6 +141,7 @@ def test_nothing_is_known_yet() -> None:
                     "old": [],
                     "unheard": [],
                     "silent": [],
+                    "wrong": [],
                 },
                 "tasks": {
                     "outstanding": 0,
