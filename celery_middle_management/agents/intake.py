@@ -118,6 +118,10 @@ class Intake:
         # A count that is sent now holds from the first message on.
         consumer.qos.update()
 
+    def stop(self) -> None:
+        """The connection is lost, or the worker shuts down."""
+        self._waker.stop()
+
     def settle(self) -> None:
         """Do what is wanted.
 

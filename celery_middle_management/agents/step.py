@@ -41,3 +41,8 @@ class WorkerStep(bootsteps.StartStopStep):
             with self._trouble.guard("starting a worker's agent"):
                 self._intake.start()
                 self._agent.start(consumer, self._intake)
+
+    def stop(self, consumer: Any) -> None:
+        if self._agent is not None:
+            with self._trouble.guard("stopping a worker's agent"):
+                self._intake.stop()

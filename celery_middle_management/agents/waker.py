@@ -44,6 +44,15 @@ class Waker:
 
         connection.drain_events = drain
 
+    def stop(self) -> None:
+        """The loop has ended, with its connection.
+
+        Before kombu 5.7, what reads from a new connection to Redis before there is a loop again
+        (Celery's mingle) fails at whatever else the hub has to tell of, and the worker with it.
+        """
+        if self._hub is not None:
+            self._hub.remove_reader(self._readable)
+
     def wake(self) -> None:
         """Have the loop turn once more, from any thread."""
         if not self._woken.is_set():
