@@ -130,19 +130,29 @@ needs_quorum_queues = pytest.mark.skipif(
 
 @needs_quorum_queues
 @pytest.mark.rabbitmq
+@pytest.mark.parametrize(
+    ("limit", "pool"),
+    [
+        (0, "prefork"),
+        (1, "prefork"),
+        *(pytest.param(1, p, marks=pytest.mark.slow) for p in ("threads", "solo", "gevent")),
+    ],
+)
 def test_a_worker_stays_for_a_scheduled_task_that_must_not_go_back(
-    tmp_path: Path, rabbitmq: RabbitServer
+    limit: int, pool: str, tmp_path: Path, rabbitmq: RabbitServer
 ) -> None:
-    with scene(tmp_path, broker_url=rabbitmq.url, env=LIMITED(0), **ALONE) as it:
-        it.forbid_evaluations()
+    env = {**LIMITED(limit), "TASK_QUEUE": f"limited-{limit}-{pool}"}
+    with scene(tmp_path, broker_url=rabbitmq.url, env=env, **ALONE) as it:
+        permit = it.forbid_evaluations()
         publisher = it.program()
-        with it.on.worker("-c", "1", DYNO="worker.1"):
+        with it.on.worker("-c", "1", "-P", pool, DYNO="worker.1"):
             publisher.say("note.apply_async(countdown=60)")
             it.wait(lambda: it.presence("worker.1").get("held"))
             it.draw_cordon(above=0)
             it.wait(lambda: it.presence("worker.1")["stopped"] == it.cordon["at"])
             time.sleep(A_WHILE)
             assert not it.has_stopped("worker.1")
+            permit()
 
 
 @needs_quorum_queues
