@@ -119,15 +119,10 @@ def _trouble(
                 "is not fired. Does it hang? See its log"
             )
             yield told(what, worker["since"], pool["name"])
-    hires = not (pause and pause.hires)
     for pool in pools:
-        waiting, workers = pool["tasks"]["waiting"], pool["workers"]
-        if waiting and not workers["current"] and not (hires and workers["max"]):
-            why = "hires are paused" if workers["max"] else "max_workers is 0"
-            tasks = "1 task waits" if waiting == 1 else f"{waiting} tasks wait"
+        if why := _not_hired(pool, pause):
             since = (pause and pause.since) or snapshot.now
-            what = f"{tasks}, and no worker is hired: {why}"
-            yield told(what, snapshot.iso(since), pool["name"])
+            yield told(why, snapshot.iso(since), pool["name"])
     next_at = snapshot.time("next_at")
     wanting = [
         p["name"]
@@ -141,6 +136,17 @@ def _trouble(
             "see its log"
         )
         yield told(what, snapshot.iso(next_at))
+
+
+def _not_hired(pool: Document, pause: Pause | None) -> str:
+    """Why nothing is done about tasks that wait; empty where something is."""
+    waiting, workers = pool["tasks"]["waiting"], pool["workers"]
+    if not waiting or workers["current"]:
+        return ""
+    tasks = "1 task waits" if waiting == 1 else f"{waiting} tasks wait"
+    if not workers["max"]:
+        return f"{tasks}, and no worker is hired: max_workers is 0"
+    return f"{tasks}, and no worker is hired: hires are paused" if pause and pause.hires else ""
 
 
 def _uncertain(snapshot: Snapshot, pool: Document) -> bool:

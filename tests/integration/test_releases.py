@@ -53,7 +53,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def publisher(it: Scene, tree: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", f"from {APP} import *\n{LOAD}"],
-        env={**os.environ, **it.on.env, "PYTHONPATH": str(tree)},
+        env={**os.environ, **it.on.env, "PYTHONPATH": str(tree), "DYNO": "web.1"},
         cwd=tree,
         stdout=subprocess.PIPE,
         text=True,
@@ -65,6 +65,8 @@ def test_an_old_release_and_this_one_do_the_same_apps_tasks(tmp_path: Path, old:
     command = ("/bin/sh", "-c", MIXED, "sh", *WORKER)
     with scene(tmp_path, settings=settings, command=command) as it, ExitStack() as ending:
         it.on.env["OLD"] = str(old)
+        # The old one does not know it.
+        del it.on.env["MIDDLE_MANAGEMENT_OFF_PLATFORM"]
         publishers = [publisher(it, tree) for tree in (ROOT, old)]
         for process in publishers:
             ending.callback(process.kill)
