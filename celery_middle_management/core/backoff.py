@@ -41,3 +41,11 @@ class Unheard:
     def again(self, now: float, boot: float) -> Unheard:
         """After another hire: while the last one has not failed yet, it is part of that."""
         return Unheard(now, self.times + 1) if self.failed(now, boot) else self
+
+    def said(self, quantity: int, look: str) -> str:
+        """What to tell people, for so many workers that there are to be; *look* is where to."""
+        return (
+            f"no worker has been heard of since {quantity} were there to be: another is hired after "
+            f"a pause of {pause(self.times):.0f} s. Look at {look}: the command must start a "
+            "`celery worker` of this app, and that must reach the broker and the ledger"
+        )

@@ -129,17 +129,26 @@ class PoolState:
         return last if last is not None and self.now < last.until else None
 
     @property
+    def hire_failed(self) -> bool:
+        """Whether workers were hired of which something should have been heard by now."""
+        return self.unheard is not None and self.unheard.failed(self.now, self.boot)
+
+    @property
     def hires_resume_at(self) -> float | None:
-        """When (Unix, s) more may be hired, while hires have come to nothing; from zero at once."""
+        """When (Unix, s) another worker may be hired, while the last hire has failed."""
         if self.unheard is None or not self.quantity or not self.hire_failed:
             return None
         at = self.unheard.resumes_at(self.boot)
         return at if self.now < at else None
 
     @property
-    def hire_failed(self) -> bool:
-        """Whether workers were hired of which something should have been heard by now."""
-        return self.unheard is not None and self.unheard.failed(self.now, self.boot)
+    def more_at_most(self) -> int | None:
+        """So many workers may be hired now: after a hire that failed one, when its pause is over,
+        and from zero at once. None: as many as are needed.
+        """
+        if not self.hire_failed:
+            return None
+        return 1 if self.hires_resume_at is None else 0
 
     @property
     def denied(self) -> Refusal | None:

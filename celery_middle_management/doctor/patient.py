@@ -71,7 +71,7 @@ class Patient:
     @cached_property
     def status(self) -> dict[str, Any]:
         """What ``mm status`` tells."""
-        return status_of(self.settings, self.snapshot, self.declared)
+        return status_of(self.settings, self.snapshot, self.declared, full=self.ledger.full)
 
     @cached_property
     def declared(self) -> tuple[str, ...]:

@@ -158,9 +158,9 @@ class OneOffs:
         if state.refusal is not None and state.refusal.limit is not None:
             room = min(room, state.refusal.limit)
             self._refused_until = state.refusal.until
-        if state.hires_resume_at is not None:
-            room = min(room, self.total)
-            self._refused_until = max(self._refused_until, state.hires_resume_at)
+        if state.more_at_most is not None:
+            room = min(room, self.total + state.more_at_most)
+            self._refused_until = max(self._refused_until, state.hires_resume_at or 0.0)
         hands = Hands(
             now=self._now,
             members=members,

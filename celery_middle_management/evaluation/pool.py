@@ -10,7 +10,6 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.backoff import pause
 from celery_middle_management.core.decision import Decision, Situation, decide
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
@@ -99,7 +98,8 @@ class PoolEvaluation(CountedPool):
         """Beyond which the formation is not raised now."""
         refusal, state = self.state.refusal, self.state
         limits = [refusal.limit if refusal else None]
-        limits.append(state.formation if state.hires_resume_at else None)
+        if state.more_at_most is not None:
+            limits.append(max((state.formation or 0) + state.more_at_most, self._share[1]))
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
@@ -107,16 +107,10 @@ class PoolEvaluation(CountedPool):
         """What is wrong with the pool's workers: its kind, and what."""
         state = self.state
         if state.unheard and state.hire_failed:
-            name = next(iter(self.fleet.names(1)), "") or f"{self.pool.name}.1"
-            look = (
-                f"`heroku logs --ps {name}`" if self._settings.platform == "heroku" else "its log"
-            )
-            what = (
-                f"no worker has been heard of since {state.quantity} were there to be: more are "
-                f"hired after pauses of {pause(state.unheard.times):.0f} s and longer. Look at "
-                f"{look}: the command must start a `celery worker` of this app, and that must "
-                "reach the broker and the ledger"
-            )
+            look = "its log"
+            if self._settings.platform == "heroku":
+                look = f"`heroku logs --ps {next(iter(self.fleet.names(1)), self.pool.name)}`"
+            what = state.unheard.said(state.quantity or 0, look)
             yield f"unheard {self.pool.name}", Trouble(what, state.unheard.since, self.pool.name)
         for kind, what in self.one_offs.trouble if self.one_offs else ():
             yield kind, Trouble(what, state.now, self.pool.name)
