@@ -74,7 +74,8 @@ class Reporter:
         self._unseen: int | None = None if settings.inactive else 0
         #: Redis, or the platform, did not do lately what it was asked for.
         self._failing = False
-        self._patience = EXIT_TIMEOUT
+        # What it tells is hired for by others, sooner or later.
+        self._patience = FAILING_EXIT_TIMEOUT if settings.inactive else EXIT_TIMEOUT
 
     @property
     def patience(self) -> float:
@@ -211,7 +212,7 @@ def see_off(thread: threading.Thread, reporter: Reporter) -> None:
     began = monotonic()
     while not _ended(thread, monotonic() + LOOK) and monotonic() - began < reporter.patience:
         pass
-    if reporter.left_over:
+    if thread.is_alive() or reporter.left_over:
         logger.warning(
             "this process ends, and nobody may hire for what it published last until another"
             " process of the app publishes or works"

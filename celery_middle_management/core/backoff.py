@@ -45,7 +45,7 @@ class Unheard:
     def said(self, quantity: int, look: str) -> str:
         """What to tell people, for so many workers that there are to be; *look* is where to."""
         return (
-            f"no worker has been heard of since {quantity} were there to be: another is hired after "
-            f"a pause of {pause(self.times):.0f} s. Look at {look}: the command must start a "
+            f"no worker has been heard of since {quantity} were there to be: another is hired "
+            f"after a pause of {pause(self.times):.0f} s. Look at {look}: the command must start a "
             "`celery worker` of this app, and that must reach the broker and the ledger"
         )

@@ -12,7 +12,7 @@ HISTORY = 100
 #: A week of them.
 MINUTES = 7 * 24 * 60
 #: Of each pool.
-STATE = 34
+STATE = 36
 
 
 def scaler_replaced(story: Story) -> Verdict:
