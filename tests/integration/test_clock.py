@@ -294,6 +294,8 @@ def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
         before.report(worker())
         before.scaler.evaluate(before.lease())
         assert before.platform.quantity == {"worker": 2}
+        # As if one of them had come up.
+        before.redis.hdel(before.ledger.keys["state"], "worker/unheard")
         before.lease()  # and nobody evaluates
         move_times(before.ledger, 300, known=known)
     with office(redis_url, call_interval=1) as it:
@@ -319,7 +321,7 @@ def move_times(ledger: RedisLedger, seconds: float, *, known: bool) -> None:
             client.hset(keys["state"], name, str(int(value) + int(seconds * 1000)))
         elif value.startswith("{"):
             document = json.loads(value)
-            for field in {"at", "until", "restore_at"} & document.keys():
+            for field in {"at", "until", "since", "restore_at"} & document.keys():
                 if isinstance(document[field], float):
                     document[field] += seconds
             client.hset(keys["state"], name, json.dumps(document))
