@@ -52,6 +52,7 @@ def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
         assert did(on) == [("pause", None), ("resume", None), ("hire", 3)]
 
 
+@pytest.mark.slow
 def test_tasks_that_wait_in_a_pause_or_for_no_worker_are_not_called_well(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         mm(on, "pause")

@@ -109,6 +109,7 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
         it.wait_for_quantity(0)
 
 
+@pytest.mark.slow
 def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: Path) -> None:
     """Their publisher has ended when it takes the last worker: who comes next is told of them."""
     with scene(tmp_path) as it:

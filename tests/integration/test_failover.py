@@ -65,6 +65,7 @@ def pair() -> Iterator[Pair]:
         yield Pair(old, new, line)
 
 
+@pytest.mark.slow
 def test_no_app_is_left_without_workers_by_a_failover(tmp_path: Path, pair: Pair) -> None:
     with scene(tmp_path, ledger_url=pair.url) as it:
         publisher = it.program()

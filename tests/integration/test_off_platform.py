@@ -103,11 +103,13 @@ def test_no_process_relies_on_a_worker_elsewhere(redis_url: str) -> None:
         assert web.report(Batch(), leaving=True).watched
 
 
+@pytest.mark.slow
 def test_a_setting_allows_it(on: Stage) -> None:
     with on.program(BURST, MIDDLE_MANAGEMENT_OFF_PLATFORM="true"):
         on.wait_for_quantity(25)
 
 
+@pytest.mark.slow
 def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
     with on.program("work.delay(); import time; time.sleep(60)", **WEB):
         on.wait_for_quantity(1)

@@ -112,6 +112,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
         assert len(it.changes) == before, it.told()
 
 
+@pytest.mark.slow
 def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
     """Its ETA is in its body alone."""
     with scene(tmp_path, settings={"count_interval": 0.5}, env={"PROTOCOL": "1"}) as it:

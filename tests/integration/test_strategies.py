@@ -26,6 +26,7 @@ def gathering(it: Scene, pool: str) -> AbstractContextManager[Worker]:
     return start_worker(GATHERING, "-P", pool, "-c", "2", "--prefetch-multiplier", "4", env=env)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
 def test_no_worker_with_a_batch_says_that_it_may_be_stopped(pool: str, tmp_path: Path) -> None:
     """Neither while a batch runs, nor while a message waits in the buffer of one."""
@@ -54,6 +55,7 @@ def test_no_worker_with_a_batch_says_that_it_may_be_stopped(pool: str, tmp_path:
         it.wait(lambda: it.redis.llen("celery") == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_no_message_is_carried_from_buffer_to_buffer(pool: str, tmp_path: Path) -> None:
     """The worker that has it in a buffer is not fired: the next would begin to wait anew."""
@@ -84,6 +86,7 @@ def test_a_batch_that_is_to_be_run_later_keeps_no_worker(tmp_path: Path) -> None
             permit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [f"{APP}.hold_early", "hold_batch"])
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_no_worker_is_kept_for_what_ended_after_a_lost_connection(

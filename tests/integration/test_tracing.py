@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import redis
 
 from celery_middle_management.demo.redis_server import RedisServer
@@ -47,6 +48,7 @@ def test_no_script_fails_for_not_being_loaded() -> None:
         assert "errorstat_NOSCRIPT" not in errors(on.redis)
 
 
+@pytest.mark.slow
 def test_scripts_that_are_forgotten_are_loaded_anew() -> None:
     code = """
         import sys

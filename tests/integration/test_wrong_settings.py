@@ -71,6 +71,7 @@ def test_switched_off_by_the_environment_all_is_as_without_us(project: Project) 
     assert "not enabled" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env", [{"EAGER": "1"}, {"BROKER_URL": "memory://"}, {}], ids=["eager", "memory", "redis"]
 )
