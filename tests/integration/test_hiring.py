@@ -179,9 +179,13 @@ def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
         )
         [unheard] = on.status()["workers"]["unheard"]
         assert unheard["name"] == "worker.1"
-        wait_for(lambda: on.whole_status()["trouble"], 60)
-        [trouble] = on.whole_status()["trouble"]
-        assert trouble["what"].startswith("worker.1 is up, and nothing is heard of it")
+
+        def troubles() -> str:
+            return "; ".join(trouble["what"] for trouble in on.whole_status()["trouble"])
+
+        said = "worker.1 is up, and nothing is heard of it"
+        wait_for(lambda: said in troubles(), 90, troubles)
+        assert "no worker has been heard of since 1 were there to be" in troubles()
         assert on.quantity == 1
 
 
