@@ -26,6 +26,8 @@ NOWHERE = 10.0
 #: (s) that is watched.
 PROBES = {"twin": 11, "second": 5, "foreign": 40}
 PROBED_FOR = 12.0
+#: At rest, every pool has been counted again in this time (s).
+COUNTED_WITHIN = 40.0
 #: A load phase shorter than this (s) is not begun.
 SHORTEST = 20.0
 
@@ -115,6 +117,9 @@ class Run:
         """Let another app of the publishers publish while ours have nothing to do."""
         stage = self._stage
         stage.clear_elsewhere()
+        # What was lost or told twice in trouble is reckoned with until it has been counted.
+        before = stage.counts()
+        self._wait(lambda: before.isdisjoint(stage.counts()), COUNTED_WITHIN)
         began = time.time()
         stage.probe(app, PROBES[app])
         self._wait(lambda: False, PROBED_FOR)

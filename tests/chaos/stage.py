@@ -309,6 +309,15 @@ class Stage:
         stepped = self.clock.offset if self.clock else 0
         return (float(at) - float(ahead or 0)) / 1000 - stepped if at else 0.0
 
+    def counts(self) -> set[str]:
+        """The last count of each pool, as the ledger has it; none is like another."""
+        names = [f"{pool}/count" for pool in self.pools]
+        try:
+            told = self.ledger_client.hmget(self.key("state"), names)
+        except redis.RedisError:
+            return set()
+        return {f"{name} {count}" for name, count in zip(names, told, strict=True)}
+
     def line_pids(self) -> list[int]:
         """Every process that has a line to the ledger, but for the children of workers."""
         return sorted([*self.worker_pids(), *(publisher.pid for publisher in self.publishers)])
