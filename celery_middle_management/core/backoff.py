@@ -17,6 +17,11 @@ def pause(times: int) -> float:
     return float(min(FIRST_PAUSE * 2 ** min(times, 30), LONGEST_PAUSE))
 
 
+def heard_within(boot: float) -> float:
+    """Seconds within which a worker is heard of, where a boot has taken so long (s) of late."""
+    return 2 * boot + BOOT_TIME
+
+
 @dataclass(frozen=True)
 class Unheard:
     """Workers were hired, and since then no new worker has been heard of. Times are Redis' (s)."""
@@ -28,7 +33,7 @@ class Unheard:
 
     def fails_at(self, boot: float) -> float:
         """From when on the hire has failed, where a boot takes so long (s)."""
-        return self.since + 2 * boot + BOOT_TIME
+        return self.since + heard_within(boot)
 
     def resumes_at(self, boot: float) -> float:
         """From when on another hire may be tried."""

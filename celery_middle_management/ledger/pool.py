@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from celery_middle_management.core.backoff import Unheard
+from celery_middle_management.core.backoff import Unheard, heard_within
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import (
     _BOOT_WEIGHT,
@@ -139,7 +139,9 @@ class PoolWriter:
         """The first worker since the last hire has come up."""
         if state.raised_at is None:
             return state
-        boot = state.boot + _BOOT_WEIGHT * (first_since - state.raised_at - state.boot)
+        # After a crash loop, it took as long as that lasted.
+        took = min(first_since - state.raised_at, heard_within(state.boot))
+        boot = state.boot + _BOOT_WEIGHT * (took - state.boot)
         self._set("boot", f"{boot:.3f}")
         self._unset("raised_at")
         return replace(state, boot=boot, raised_at=None)

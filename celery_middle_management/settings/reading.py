@@ -323,7 +323,7 @@ def _pool(
     return Pool(
         name=name,
         queues=queues and queues.value,
-        min_workers=least.value,
+        min_workers=least.value if most.value else 0,
         max_workers=most.value,
         jobs_per_worker=jobs.value,
         one_off=one_off,
@@ -332,7 +332,8 @@ def _pool(
 
 
 def _refuse_crossed(least: _Given, most: _Given, where: str = "") -> None:
-    if most.value is not None and least.value > most.value:
+    # At most none is none, whatever the least is to be.
+    if most.value and least.value > most.value:
         raise ImproperlyConfigured(
             f"{least.label} is {least.value}{where}; allowed: at most {most.label}, {most.value}"
         )

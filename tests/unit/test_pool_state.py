@@ -234,6 +234,11 @@ def test_the_time_of_a_boot_is_measured_once_for_each_hire() -> None:
     assert PoolWriter(after, changes).boot_measured(after, NOW) is after
 
 
+def test_the_end_of_a_crash_loop_is_not_taken_for_a_boot() -> None:
+    told = read_pool(snapshot({"worker/raised_at": "1000000"}), POOL)
+    assert PoolWriter(told, Changes()).boot_measured(told, NOW).boot == 10.0 + 0.3 * 25.0
+
+
 def test_an_action_is_the_last_one_and_history() -> None:
     changes = Changes()
     PoolWriter(pool_state(), changes).action({"action": "hire", "from": 0, "to": 2})

@@ -150,6 +150,11 @@ def test_defaults() -> None:
     )
 
 
+def test_a_maximum_of_0_is_0_whatever_the_minimum() -> None:
+    [pool] = settings(min_workers=2, max_workers=0).pools
+    assert (pool.min_workers, pool.max_workers) == (0, 0)
+
+
 def test_local_needs_no_heroku() -> None:
     assert settings().heroku is None
 
