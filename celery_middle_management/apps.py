@@ -120,9 +120,9 @@ def _finalized(app: Celery) -> None:
 
 
 def _look_in(after: float) -> None:
-    """In a web process, look once at what waits: who published it may have been killed.
+    """In a web process, look once at what waits.
 
-    It may be quiet, and nobody else of the app alive.
+    The process that published it may have been killed, and no other one of the app may be alive.
     """
     threads.sleep(after)
     for app in active_apps() if _evaluates else ():

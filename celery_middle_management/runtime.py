@@ -104,7 +104,7 @@ class Runtime:
 
     @property
     def why_inactive(self) -> str:
-        """What to tell of a process that never evaluates; empty where it does."""
+        """The reason, in a sentence, why this process never evaluates; empty where it does."""
         why, heroku = self.settings.inactive, self.settings.heroku
         return why and (
             f"no workers are hired or fired from this process, for {why}, and not on a dyno of "

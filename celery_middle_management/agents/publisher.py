@@ -36,7 +36,7 @@ _GLANCE = 0.01
 
 @dataclass
 class _Flush:
-    """Somebody waits until what was published has been told and looked at."""
+    """A wait until what was published has been told and looked at."""
 
     is_over: bool = False
     done: bool = False

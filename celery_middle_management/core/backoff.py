@@ -48,7 +48,7 @@ class Unheard:
         return Unheard(now, self.times + 1) if self.failed(now, boot) else self
 
     def said(self, quantity: int, look: str) -> str:
-        """What to tell people, for so many workers that there are to be; *look* is where to."""
+        """Say so, of so many workers that there are to be; *look* names the log to read."""
         return (
             f"no worker has been heard of since {quantity} were there to be: another is hired "
             f"after a pause of {pause(self.times):.0f} s. Look at {look}: the command must start a "

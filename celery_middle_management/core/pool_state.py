@@ -130,21 +130,23 @@ class PoolState:
 
     @property
     def hire_failed(self) -> bool:
-        """Whether workers were hired of which something should have been heard by now."""
-        return self.unheard is not None and self.unheard.failed(self.now, self.boot)
+        """Whether there are to be workers of which something should have been heard by now."""
+        if self.unheard is None or not self.quantity:
+            return False
+        return self.unheard.failed(self.now, self.boot)
 
     @property
     def hires_resume_at(self) -> float | None:
         """When (Unix, s) another worker may be hired, while the last hire has failed."""
-        if self.unheard is None or not self.quantity or not self.hire_failed:
+        if self.unheard is None or not self.hire_failed:
             return None
         at = self.unheard.resumes_at(self.boot)
         return at if self.now < at else None
 
     @property
     def more_at_most(self) -> int | None:
-        """So many workers may be hired now: after a hire that failed one, when its pause is over,
-        and from zero at once. None: as many as are needed.
+        """So many workers may be hired now: none after a hire that failed, and one when the pause
+        is over. None: as many as are needed, as from zero.
         """
         if not self.hire_failed:
             return None

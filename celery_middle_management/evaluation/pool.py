@@ -104,7 +104,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def trouble(self) -> Iterator[tuple[str, Trouble]]:
-        """What is wrong with the pool's workers: its kind, and what."""
+        """Trouble with the pool's workers, by its kind."""
         state = self.state
         if state.unheard and state.hire_failed:
             look = "its log"

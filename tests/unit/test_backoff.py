@@ -37,7 +37,8 @@ def test_more_are_hired_until_the_first_should_have_been_heard_of_and_after_the_
     assert [state(NOW + s, hired, 1).more_at_most for s in (0, FAILS, FAILS + 120)] == [None, 0, 1]
 
 
-def test_a_hire_from_zero_never_waits_and_is_one_to_try() -> None:
-    failed = state(NOW + FAILS, Unheard(NOW, 3), 0)
-    assert failed.hires_resume_at is None
-    assert failed.more_at_most == 1
+def test_a_hire_from_zero_never_waits_and_nothing_is_wrong_where_no_worker_is_to_be() -> None:
+    for quantity in (0, None):
+        failed = state(NOW + FAILS, Unheard(NOW, 3), quantity)
+        assert not failed.hire_failed
+        assert failed.hires_resume_at is failed.more_at_most is None
