@@ -72,11 +72,16 @@ class SlowLine:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._ends: list[socket.socket] = [self._listener]
+        self._dead: set[socket.socket] = set()
         _in_background(self._accept)
 
     def url(self, of: str) -> str:
         """The address *of* the server, by this line."""
         return of.replace(f":{self._from}", f":{self.port}")
+
+    def die(self) -> None:
+        """Carry nothing any more over the connections that there are, and do not end them."""
+        self._dead.update(self._ends)
 
     def __enter__(self) -> SlowLine:
         return self
@@ -112,6 +117,8 @@ class SlowLine:
     ) -> None:
         while True:
             at, data = on_the_way.get()
+            if end in self._dead:
+                continue
             time.sleep(max(at - time.monotonic(), 0.0))
             if not data:
                 with suppress(OSError):

@@ -6,7 +6,7 @@ the oldest and the newest releases, and tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celery import _state
@@ -90,6 +90,28 @@ def idle_redis(channel: Any) -> Any:
     client = getattr(channel, "__dict__", {}).get("client")
     connection: Any = getattr(client, "connection", None)
     return None if asks(channel) or getattr(connection, "_sock", None) is None else connection
+
+
+def sockets(connection: Any) -> Iterator[Any]:
+    """Every socket of a connection to RabbitMQ or Redis, as far as it is up."""
+    made = getattr(connection, "_connection", None)
+    found = [getattr(getattr(made, "_transport", None), "sock", None)]
+    for channel in list(getattr(made, "channels", None) or ()):
+        for pool in (getattr(channel, "_pool", None), getattr(channel, "_async_pool", None)):
+            for kept in ("_available_connections", "_in_use_connections"):
+                found += [getattr(c, "_sock", None) for c in copied(getattr(pool, kept, ()))]
+    return (sock for sock in found if sock is not None)
+
+
+def heartbeat(connection: Any) -> float:
+    """The interval (s) that was agreed on with RabbitMQ, 0 if there is none."""
+    return float(getattr(getattr(connection, "_connection", None), "heartbeat", 0) or 0)
+
+
+def pooled(pool: Any, *, in_use: bool) -> list[Any]:
+    """The connections of one of kombu's pools that are free, and those *in use* if wanted."""
+    free = list(getattr(getattr(pool, "_resource", None), "queue", ()))
+    return free + ([*copied(getattr(pool, "_dirty", ()))] if in_use else [])
 
 
 def prefetch_can_change(consumer: Any) -> bool:

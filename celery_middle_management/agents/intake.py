@@ -10,8 +10,8 @@ worker's loop does the rest.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Set
-from time import time
+from collections.abc import Callable, Collection, Set
+from time import monotonic, time
 from typing import Any
 
 from celery import Task
@@ -48,6 +48,8 @@ class Intake:
         self._pace = Pace()
         self._source: Pulled | Pushed | None = None
         self._limited = False
+        self._since = monotonic()
+        consumer.create_task_handler = self._noting(consumer.create_task_handler)
         self._lock = threading.Lock()  # of these two
         self._wanted = True
         self._stopped = False
@@ -83,6 +85,16 @@ class Intake:
     def jobs(self) -> int:
         """What the pool runs or is about to, whatever gave it to the pool."""
         return len(self._jobs)
+
+    def idle(self, unacknowledged: int) -> float:
+        """For how long (s) there has been room, beside so many messages, and none has come.
+
+        0 where there is none, or where it may be that another worker alone gets what there is.
+        """
+        now = monotonic()
+        if not self._open(unacknowledged):
+            self._since = now
+        return now - self._since
 
     def running(self, active: Collection[Request]) -> set[Request]:
         """Those of the *active* requests that may run: Celery keeps some for ever."""
@@ -163,6 +175,28 @@ class Intake:
         """Whether the broker is asked for nothing, so that a free slot has to wake the loop."""
         self._waker.waiting = held
 
+    def _open(self, unacknowledged: int) -> bool:
+        source, consumer = self._source, self._consumer
+        if source is None or not self._has_room or not source.room(unacknowledged):
+            return False
+        if _for_one_alone(consumer):
+            return False
+        return isinstance(source, Pulled) or not _gathers(consumer)
+
+    def _noting(self, celerys: Callable[..., Any]) -> Callable[..., Any]:
+        """*celerys* function that makes the handler of messages, with a note of when they come."""
+
+        def create_task_handler(*args: Any, **options: Any) -> Callable[..., Any]:
+            handle = celerys(*args, **options)
+
+            def on_message(message: Any) -> Any:
+                self._since = monotonic()
+                return handle(message)
+
+            return on_message
+
+        return create_task_handler
+
     def _nothing_comes(self) -> bool:
         """Nothing is on its way: the worker has stopped, if that is wanted."""
         with self._lock:
@@ -198,13 +232,20 @@ def _is_celerys(consumer: Any) -> bool:
     It is unlimited; or a task gathers messages by a strategy of its own; or no other worker could
     take what this one does not.
     """
-    return (
-        consumer.prefetch_multiplier == 0
-        or any(task.Strategy != Task.Strategy for task in consumer.app.tasks.values())
-        or any(
-            queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})
-            for queue in consumer.task_consumer.queues
-        )
+    return consumer.prefetch_multiplier == 0 or _gathers(consumer) or _for_one_alone(consumer)
+
+
+def _gathers(consumer: Any) -> bool:
+    """Whether a task gathers messages by a strategy of its own."""
+    return any(task.Strategy != Task.Strategy for task in list(consumer.app.tasks.values()))
+
+
+def _for_one_alone(consumer: Any) -> bool:
+    """Whether a queue is handed to one of its consumers only, whoever else has room."""
+    tasks = consumer.task_consumer
+    return tasks is not None and any(
+        queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})
+        for queue in tasks.queues
     )
 
 

@@ -86,6 +86,10 @@ class Pulled:
             # BRPOP, for as long as it took.
             connection.next_health_check = float("inf")
 
+    def room(self, _: int) -> bool:
+        """Whether Celery's prefetch count has room."""
+        return self._celerys()
+
     def set_prefetch(self, prefetch: Prefetch) -> None:
         """Nothing has to be changed: the channel asks each time."""
 
@@ -118,6 +122,13 @@ class Pushed:
         self.consumes = self._rule.wanted
         if self.consumes:
             self._consume(*args, **kwargs)
+
+    def room(self, unacknowledged: int) -> bool:
+        """Whether the prefetch count surely has room beside so many messages."""
+        consumer = self._consumer
+        # A count that cannot change is the first one, whatever Celery has made of it.
+        count = consumer.qos.value if self.limitable else consumer.initial_prefetch_count
+        return not count or unacknowledged < count
 
     def set_prefetch(self, prefetch: Prefetch) -> None:
         """Change the multiplier of Celery's prefetch count, now and for later connections.

@@ -113,6 +113,7 @@ class RedisBroker(DiscreetBroker):
             old = min(len(taken), mine) - len(recent)
             untold[queue] = Backlog(
                 ready=recent.count(False),
+                untold=recent.count(False),
                 scheduled=recent.count(True),
                 orphans=old,
                 restore_in=min(taken)[0] + self._lists.visibility_timeout - now,

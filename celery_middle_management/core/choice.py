@@ -24,6 +24,8 @@ class Member:
     bearers: tuple[Presence, ...] = ()
     #: It was told to go, or has said goodbye.
     left: bool = False
+    #: It takes nothing, though it should.
+    deaf: bool = False
 
     @property
     def leaves(self) -> bool:
@@ -42,7 +44,9 @@ class Member:
         return sum(p.busy or p.silent(now) for p in self.bearers)
 
     def lost(self, now: float) -> bool:
-        """Whether it is up and has not been heard of for so long that nobody can rely on it."""
+        """Whether it is up and is deaf, or not heard of for so long that nobody can rely on it."""
+        if self.deaf:
+            return True
         heard = max((p.seen for p in self.bearers), default=self.at)
         return now - heard >= (RELIED_ON if self.bearers else BOOT_GRACE)
 

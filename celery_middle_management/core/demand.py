@@ -40,6 +40,8 @@ class Backlog:
     #: Messages of whatever queue that workers held when they last told, and that are given back or
     #: acknowledged since. None where the broker does not tell: it may be all that they held.
     returned: int | None = None
+    #: Of the ready ones, those that a worker took just now and does not tell of yet.
+    untold: int = 0
 
 
 @dataclass(frozen=True)

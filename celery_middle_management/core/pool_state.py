@@ -116,6 +116,8 @@ class PoolState:
     #: Workers that were up and not heard of when the platform was last asked, and since when.
     missed: Mapping[str, float] = field(default_factory=dict)
     missed_at: float = 0.0
+    #: The workers that live and take nothing, though they should.
+    deaf: frozenset[str] = frozenset()
 
     @property
     def quantity(self) -> int | None:
@@ -177,7 +179,7 @@ class PoolState:
     def advised(self, demand: int) -> Advice:
         """What it would say to so many tasks."""
         pool = self.pool
-        advice = backlog(demand, pool.jobs_per_worker)
+        advice = backlog(demand, pool.jobs_per_worker).beside(0 if pool.one_off else len(self.deaf))
         if self.wish is not None:
             advice = self.wish.heeded(advice)
         return advice.within(pool.min_workers, pool.max_workers)

@@ -25,6 +25,8 @@ class Presence:
     closing: bool = False
     #: It takes nothing now: it could not begin it soon, or is yet to consume.
     full: bool = False
+    #: For so long (s) it has had room for a message, and none has come; 0 while it has no room.
+    idle: float = 0.0
     #: Requests that it has begun or must finish before it may be stopped.
     busy: int = 0
     #: Scheduled tasks that it gives back to the broker before it may be stopped.
@@ -74,6 +76,14 @@ def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
     """What the workers hold of these queues, together."""
     held = [h for p in presences for q, h in p.held.items() if q in queues]
     return Held(*map(sum, zip(*held, strict=True)))
+
+
+def unacknowledged_in(presences: Iterable[Presence]) -> dict[str, int]:
+    """How many messages of each queue the workers have yet to acknowledge."""
+    total = Counter[str]()
+    for presence in presences:
+        total.update({queue: held.unacknowledged for queue, held in presence.held.items()})
+    return total
 
 
 def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:

@@ -14,6 +14,7 @@ from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
 from celery_middle_management.core.traits import DOTTED, Traits
+from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.one_offs import OneOffs
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
@@ -91,6 +92,11 @@ class CountedPool:
     def leaving(self) -> list[Presence]:
         """Workers that give back what they hold for later, or may have done so since they told."""
         return [*self.fleet.leaving, *(self.one_offs.leaving if self.one_offs else ())]
+
+    def hear_of_deaf(self, deafness: Deafness) -> None:
+        """Which workers take nothing, as far as counts tell."""
+        deaf = deafness.of(self._snapshot.crew(self.pool.name))
+        self.state = replace(self.state, deaf=deaf)
 
     # -- the count
 

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
-from celery_middle_management.core.presence import Crew, Presence
+from celery_middle_management.core.presence import Crew, Presence, unacknowledged_in
 from celery_middle_management.core.trouble import Trouble, renewed
 from celery_middle_management.evaluation.agreement import agreed
+from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
 from celery_middle_management.evaluation.one_offs import strays_leave
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
@@ -54,6 +55,7 @@ class Evaluation:
         self._troubles = unpack_troubles(self._snapshot.state.get("trouble"))
         self._met: dict[str, Trouble] = {}
         self._tried: set[str] = set()
+        self._deafness = Deafness(self._snapshot, self._changes, ports.warn)
         started_at = self._now - (self._read - ports.born)
         self._pools = [
             (DryPoolEvaluation if settings.dry_run else PoolEvaluation)(
@@ -76,7 +78,7 @@ class Evaluation:
             self._read_quantities()
             if any(each.lacks_workers for each in self._pools):
                 self._ask_running()
-        if any(each.stale for each in self._pools):
+        if self._deafness.stale or any(each.stale for each in self._pools):
             self._count()
         self._decide()
         while self._learn_more():
@@ -132,10 +134,6 @@ class Evaluation:
         What cannot be counted is unknown, and nothing is fired on it.
         """
         living = self._living()
-        unacknowledged: dict[str, int] = {}
-        for presence in living:
-            for queue, tasks in presence.held.items():
-                unacknowledged[queue] = unacknowledged.get(queue, 0) + tasks.unacknowledged
         self._tried.add("count")
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
             self._meet(
@@ -145,7 +143,7 @@ class Evaluation:
         at = self._time()
         try:
             backlogs = self._ports.broker.backlogs(
-                [q for each in self._pools for q in each.queues], unacknowledged
+                [q for each in self._pools for q in each.queues], unacknowledged_in(living)
             )
         except CountFailed as error:
             self._meet("count", f"{error}; nothing is fired until it can be")
@@ -164,6 +162,9 @@ class Evaluation:
             each.count_failed = not unread.keys().isdisjoint(each.queues)
             if not each.count_failed:
                 each.count(at, read, crew.of(each.queues), leaving)
+        self._deafness.counted(at, read, living)
+        for each in self._pools:
+            each.hear_of_deaf(self._deafness)
         used, idle = used_and_idle(self._snapshot, read, unread, living)
         self._changes.used_queues += used
         self._changes.idle_queues += idle
@@ -391,6 +392,7 @@ class Evaluation:
             for each in self._pools
             for wait in each.waits(callable_at, blocked=self._blocked())
         ]
+        waits.append(self._deafness.wait)
         if self._any_hired():
             waits.append(self._read_at + READ_INTERVAL - self._now)
         self._commit(next_in=max(min(waits), DRAIN_INTERVAL))

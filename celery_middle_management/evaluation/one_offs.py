@@ -141,14 +141,14 @@ class OneOffs:
     def decide(self, state: PoolState, work: int, *, fresh: bool, may_hire: bool) -> None:
         """Decide on what is known now; other workers of the pool have so much *work*."""
         pool, pause = self._pool, state.pause
-        members = self._members
+        members = [replace(m, deaf=m.name in state.deaf) for m in self._members]
         room, needed = pool.max_workers - (state.formation or 0), 0
         if not pool.one_off:
             retired = self.names
         elif pause is not None and pause.fires:
             retired = frozenset[str]()
         else:
-            retired = self.roster.retired(self._now, state.longest)
+            retired = self.roster.retired(self._now, state.longest) | (state.deaf & self.names)
         if pool.one_off:
             # What they have, they finish, or nobody does before they are gone.
             apart = [m for m in members if m.name in retired or m.lost(self._now)]

@@ -10,6 +10,9 @@ from celery_middle_management.brokers.base import Broker
 from celery_middle_management.ledger.model import Changes, Lease, Snapshot
 from celery_middle_management.platforms.base import Platform
 
+#: Takes a kind of trouble, a message and its arguments, as a logger does.
+Warn = Callable[..., None]
+
 
 class Ledger(Protocol):
     """What is known, and where it is written down; see :mod:`celery_middle_management.ledger`."""
@@ -53,5 +56,4 @@ class Ports:
     clock: Callable[[], float]
     #: When this process was started, by that clock.
     born: float
-    #: Takes a kind of trouble, a message and its arguments, as a logger does.
-    warn: Callable[..., None]
+    warn: Warn

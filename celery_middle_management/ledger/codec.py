@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.intents import Pause, Wish
@@ -108,6 +109,7 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
         stopped=told.get("stopped", 0.0),
         closing=told.get("closing", False),
         full=told.get("full", False),
+        idle=told.get("idle", 0.0),
         busy=told.get("busy", 0),
         returning=told.get("returning", 0),
         release=told.get("release", ""),
@@ -143,6 +145,17 @@ def unpack_troubles(document: str | None) -> dict[str, Trouble]:
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Trouble, missing | trouble) for kind, trouble in told.items()}
+
+
+def pack_suspicions(suspicions: Mapping[str, Suspicion]) -> str:
+    """As a JSON document."""
+    return _json({identity: vars(suspicion) for identity, suspicion in suspicions.items()})
+
+
+def unpack_suspicions(document: str | None) -> dict[str, Suspicion]:
+    """What was packed; without a document none."""
+    told = json.loads(document) if document else {}
+    return {identity: filled(Suspicion, suspicion) for identity, suspicion in told.items()}
 
 
 def unpack_pause(document: str | None, now: float) -> Pause | None:

@@ -350,4 +350,5 @@ def _reply(answer: Mapping[str, Any], lease: Lease | None) -> Reply:
         unseen=answer.get("unseen"),
         watched=answer["watched"],
         failing=answer["failing"],
+        untaken=answer.get("untaken") or 0.0,
     )

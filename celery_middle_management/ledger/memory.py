@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.codec import by_pool
+from celery_middle_management.ledger.codec import by_pool, unpack_suspicions
 from celery_middle_management.ledger.ledger import Clocks, Ledger, Message
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
@@ -225,6 +225,7 @@ class _Report:
             "watched": watched,
             "failing": self.failing,
             "cordon": store.state.get(message.get("cordon", "")),
+            "untaken": self._untaken(),
         }
 
     def _due_at(self, when: float) -> None:
@@ -350,6 +351,13 @@ class _Report:
         elif workers.pop(identity, None) is not None:
             self._due_at(soon)
             self.unseen = self.now
+
+    def _untaken(self) -> float | None:
+        """For how long (s) counts found messages that the worker did not take."""
+        if self.presence is None:
+            return None
+        told = unpack_suspicions(self.store.state.get("deaf")).get(self.message["id"])
+        return told.last - told.since if told else None
 
     def _leave(self) -> bool:
         """Returns whether a worker will surely evaluate for one that leaves."""

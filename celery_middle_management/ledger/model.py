@@ -64,6 +64,8 @@ class Reply:
     watched: bool
     #: The platform has not answered since it failed, or since somebody gave up waiting for it.
     failing: bool
+    #: For so long (s) counts found messages that the worker did not take.
+    untaken: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from celery_middle_management.core.backoff import Unheard, heard_within
 from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.deafness import deaf_workers
 from celery_middle_management.core.pool_state import (
     _BOOT_WEIGHT,
     BOOT_SECONDS,
@@ -28,6 +29,7 @@ from celery_middle_management.ledger.codec import (
     unpack_count,
     unpack_pause,
     unpack_roster,
+    unpack_suspicions,
     unpack_wish,
 )
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
@@ -82,7 +84,13 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         wish=unpack_wish(snapshot.state.get(name("wish")), snapshot.now),
         missed=missed.get("since", {}),
         missed_at=missed.get("at", 0.0),
+        deaf=_deaf(snapshot, pool),
     )
+
+
+def _deaf(snapshot: Snapshot, pool: Pool) -> frozenset[str]:
+    suspicions = unpack_suspicions(snapshot.state.get("deaf"))
+    return deaf_workers(suspicions, snapshot.crew(pool.name), snapshot.now)
 
 
 class Would(NamedTuple):

@@ -13,9 +13,10 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence, due_in, held_in
 from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from celery_middle_management.core.traits import dotted_number
+from celery_middle_management.evaluation.deafness import DEAF
 from celery_middle_management.evaluation.evaluation import UNHEARD
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
-from celery_middle_management.ledger.codec import unpack_pause, unpack_troubles
+from celery_middle_management.ledger.codec import unpack_pause, unpack_suspicions, unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
@@ -119,6 +120,8 @@ def _trouble(
                 "is not fired. Does it hang? See its log"
             )
             yield told(what, worker["since"], pool["name"])
+        for worker in pool["workers"]["deaf"]:
+            yield told(f"{worker['name']} {DEAF}", worker["since"], pool["name"])
     for pool in pools:
         if why := _not_hired(pool, pause):
             since = (pause and pause.since) or snapshot.now
@@ -186,6 +189,7 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
             "unheard": _unheard(state, living, snapshot),
             "silent": _silent(living, snapshot),
             "wrong": _wrong(living, snapshot),
+            "deaf": _deaf(state, living, snapshot),
         },
         # Whichever worker holds them: one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues),
@@ -279,6 +283,16 @@ def _silent(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
         {"name": name, "since": snapshot.iso(seen[name])}
         for name in _sorted(seen)
         if snapshot.now - seen[name] >= BOOT_GRACE
+    ]
+
+
+def _deaf(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
+    """Workers that take nothing, though tasks wait and they have room."""
+    suspicions = unpack_suspicions(snapshot.state.get("deaf"))
+    since = {p.name: suspicions[p.id].since for p in living if p.id in suspicions}
+    return [
+        {"name": name, "since": snapshot.iso(since[name])}
+        for name in _sorted(state.deaf & since.keys())
     ]
 
 

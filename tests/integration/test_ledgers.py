@@ -22,9 +22,10 @@ from celery_middle_management.core.batch import (
     Record,
 )
 from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
-from celery_middle_management.ledger.codec import pack_cordon
+from celery_middle_management.ledger.codec import pack_cordon, pack_suspicions
 from celery_middle_management.ledger.ledger import Clocks
 from celery_middle_management.ledger.memory import MemoryLedger, Store
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
@@ -273,6 +274,11 @@ class Both(RuleBasedStateMachine):
             changes.set["worker/cordon"] = pack_cordon(Cordon(above=2, at=now))
         if refused:
             changes.set["worker/refused_until"] = str(millis(now + 60))
+        if quantity == 1:
+            # Of one of the processes, which are called by their numbers.
+            changes.set["deaf"] = pack_suspicions({"1": Suspicion(1000.0, 1061.5)})
+        elif quantity is not None:
+            changes.unset["deaf"] = None
         if blocked:
             changes.set["blocked_until"] = str(millis(now + 15))
         if called:

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from celery_middle_management.cli.status_screen import ASLEEP, ago, span, status_screen
+from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
@@ -95,6 +97,7 @@ def test_nothing_is_known_yet() -> None:
                     "unheard": [],
                     "silent": [],
                     "wrong": [],
+                    "deaf": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -142,6 +145,7 @@ def test_nothing_is_known_yet() -> None:
                     "unheard": [],
                     "silent": [],
                     "wrong": [],
+                    "deaf": [],
                 },
                 "tasks": {
                     "outstanding": 0,
@@ -321,6 +325,21 @@ def test_a_worker_that_is_not_heard_of_any_more_is_trouble() -> None:
     assert status_of(settings(), again)["trouble"] == []
     fired = snapshot(presence("worker.1", seen=NOW - 61), quantity=0)
     assert status_of(settings(), fired)["trouble"] == []
+
+
+def test_a_worker_that_takes_nothing_is_trouble_until_it_takes_something() -> None:
+    def told(since: float) -> dict[str, Any]:
+        deaf = pack_suspicions({"worker.1": Suspicion(since, NOW)})
+        heard = snapshot(presence("worker.1"), quantity=1, published=1, app_deaf=deaf)
+        return status_of(settings(), heard)
+
+    document = told(NOW - 121)
+    assert document["pools"][0]["workers"]["deaf"] == [
+        {"name": "worker.1", "since": "2027-01-15T07:57:59.000+00:00"}
+    ]
+    assert document["pools"][0]["workers"]["needed"] == 2
+    assert "worker: worker.1 takes no task" in shown(document)
+    assert told(NOW - 90)["trouble"] == []
 
 
 def test_names_without_numbers_are_known_only_once_heard() -> None:

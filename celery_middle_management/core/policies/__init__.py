@@ -11,6 +11,12 @@ class Advice(NamedTuple):
     workers: int
     why: str
 
+    def beside(self, deaf: int) -> Advice:
+        """The same, if it needs any, beside so many workers that take nothing."""
+        if not self.workers or not deaf:
+            return self
+        return Advice(self.workers + deaf, f"{self.why}, beside {deaf} that takes nothing")
+
     def within(self, minimum: int, maximum: int) -> Advice:
         """The same within a pool's limits."""
         workers = min(max(self.workers, minimum), maximum)

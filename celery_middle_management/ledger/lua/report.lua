@@ -18,6 +18,7 @@ for pool in pairs(msg.pools) do
 end
 local function pool_of(name) return (string.match(name, '^(.*)/')) end
 if msg.cordon then need(msg.cordon) end
+if msg.presence then need('deaf') end
 for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 local read = redis.call('HMGET', state, unpack(names))
 for i, name in ipairs(names) do old[name] = read[i] end
@@ -247,8 +248,10 @@ if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.
     set('comes_at', now + wait)
   end
 end
+local suspicion = old.deaf and cjson.decode(old.deaf)[msg.id]
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
 return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
+                     untaken = suspicion and suspicion.last - suspicion.since or nil,
                      cordon = msg.cordon and (new[msg.cordon] or old[msg.cordon]) or nil})

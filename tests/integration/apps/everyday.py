@@ -13,11 +13,12 @@ if os.environ.get("PATCH"):
 import signal
 import time
 
-from celery import Celery, Task
+from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from kombu import Queue
 
 import celery_middle_management  # noqa: F401
+from celery_middle_management.core import deafness
 
 from .journal import Journal
 
@@ -32,6 +33,11 @@ app.conf.update(
     task_protocol=int(os.environ.get("PROTOCOL", "2")),
     task_queue_max_priority=10 if os.environ.get("PRIORITIES") else None,
 )
+if os.environ.get("CANCELS"):
+    app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
+if os.environ.get("NO_HEARTBEAT"):
+    # Celery 5.7's control queue is exclusive: RabbitMQ keeps it for a connection that has died.
+    app.conf.update(broker_heartbeat=0, worker_enable_remote_control=False)
 if os.environ.get("QUORUM"):
     app.conf.update(
         task_default_queue_type="quorum",
@@ -46,6 +52,16 @@ if "QUEUE_ARGUMENTS" in os.environ:
     arguments = json.loads(os.environ["QUEUE_ARGUMENTS"])
     app.conf.task_queues = [Queue(app.conf.task_default_queue, queue_arguments=arguments)]
     app.conf.broker_native_delayed_delivery_queue_type = "classic"
+
+
+deafness.AFTER = float(os.environ.get("DEAF_AFTER", deafness.AFTER))
+
+
+@signals.worker_ready.connect
+def hang(**_: object) -> None:
+    """Keep the main thread of one dyno from all that it has to do."""
+    while "HANGS" in os.environ and os.environ["HANGS"] == os.environ.get("DYNO"):
+        time.sleep(1.0)
 
 
 @app.task
