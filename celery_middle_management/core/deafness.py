@@ -78,13 +78,13 @@ def _after(
 
 def deaf_workers(
     suspicions: Mapping[str, Suspicion], presences: Iterable[Presence], now: float
-) -> frozenset[str]:
-    """The names of those that live and are deaf."""
-    return frozenset(
-        p.name
+) -> dict[str, float]:
+    """The names of those that live and are deaf, each with since when (Unix, s)."""
+    return {
+        p.name: suspicions[p.id].since
         for p in presences
         if p.id in suspicions and suspicions[p.id].deaf and not (p.closing or p.silent(now))
-    )
+    }
 
 
 @dataclass

@@ -116,8 +116,8 @@ class PoolState:
     #: Workers that were up and not heard of when the platform was last asked, and since when.
     missed: Mapping[str, float] = field(default_factory=dict)
     missed_at: float = 0.0
-    #: The workers that live and take nothing, though they should.
-    deaf: frozenset[str] = frozenset()
+    #: The workers that live and take nothing, though they should, and since when.
+    deaf: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def quantity(self) -> int | None:

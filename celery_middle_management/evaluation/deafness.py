@@ -51,9 +51,9 @@ class Deafness:
         else:
             self._changes.unset["deaf"] = None
         before = deaf_workers(known, presences, self._now)
-        for name in sorted(self.of(presences) - before):
+        for name in sorted(self.of(presences).keys() - before.keys()):
             self._warn(f"deaf {name}", "%s %s", name, DEAF)
 
-    def of(self, presences: Collection[Presence]) -> frozenset[str]:
-        """The names of those among them that are deaf."""
+    def of(self, presences: Collection[Presence]) -> Mapping[str, float]:
+        """The names of those among them that are deaf, each with since when (Unix, s)."""
         return deaf_workers(self._suspicions, presences, self._now)

@@ -387,12 +387,9 @@ class Evaluation:
         self._write_troubles()
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
-        waits = [
-            wait
-            for each in self._pools
-            for wait in each.waits(callable_at, blocked=self._blocked())
-        ]
-        waits.append(self._deafness.wait)
+        waits = [self._deafness.wait]
+        for each in self._pools:
+            waits += each.waits(callable_at, blocked=self._blocked())
         if self._any_hired():
             waits.append(self._read_at + READ_INTERVAL - self._now)
         self._commit(next_in=max(min(waits), DRAIN_INTERVAL))

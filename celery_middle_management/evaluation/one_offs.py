@@ -148,7 +148,8 @@ class OneOffs:
         elif pause is not None and pause.fires:
             retired = frozenset[str]()
         else:
-            retired = self.roster.retired(self._now, state.longest) | (state.deaf & self.names)
+            deaf = state.deaf.keys() & self.names
+            retired = self.roster.retired(self._now, state.longest) | deaf
         if pool.one_off:
             # What they have, they finish, or nobody does before they are gone.
             apart = [m for m in members if m.name in retired or m.lost(self._now)]

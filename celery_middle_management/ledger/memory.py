@@ -56,14 +56,7 @@ class Store:
 
     def flush(self) -> None:
         """Lose everything."""
-        for kept in (
-            self.state,
-            self.due,
-            self.workers,
-            self.queues,
-            self.actions,
-            self.samples,
-        ):
+        for kept in (self.state, self.due, self.workers, self.queues, self.actions, self.samples):
             kept.clear()
         self.lock = None
 

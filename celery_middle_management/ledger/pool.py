@@ -49,7 +49,6 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
     hire = snapshot.document(name("hire"))
     refusal = snapshot.document(name("refusal"))
     missed = snapshot.document(name("missed"))
-    parked = snapshot.document(name("parked"))
     unheard = snapshot.document(name("unheard"))
     quantity = number("quantity") if name("quantity") in snapshot.state else None
     formation = quantity if name("formation") not in snapshot.state else number("formation")
@@ -68,7 +67,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         buckets=snapshot.due.get(pool.name, {}),
         delayed=delayed,
         scheduled_at=snapshot.time(name("scheduled_at")),
-        parked=filled(Parked, parked),
+        parked=filled(Parked, snapshot.document(name("parked"))),
         untold_since=snapshot.time(name("untold_since")) or None,
         cordon=unpack_cordon(snapshot.state.get(name("cordon"))),
         roster=unpack_roster(snapshot.document(name("roster"))),
@@ -88,7 +87,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
     )
 
 
-def _deaf(snapshot: Snapshot, pool: Pool) -> frozenset[str]:
+def _deaf(snapshot: Snapshot, pool: Pool) -> Mapping[str, float]:
     suspicions = unpack_suspicions(snapshot.state.get("deaf"))
     return deaf_workers(suspicions, snapshot.crew(pool.name), snapshot.now)
 

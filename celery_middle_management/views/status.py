@@ -16,7 +16,7 @@ from celery_middle_management.core.traits import dotted_number
 from celery_middle_management.evaluation.deafness import DEAF
 from celery_middle_management.evaluation.evaluation import UNHEARD
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
-from celery_middle_management.ledger.codec import unpack_pause, unpack_suspicions, unpack_troubles
+from celery_middle_management.ledger.codec import unpack_pause, unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
@@ -165,10 +165,8 @@ def _next_evaluation_at(snapshot: Snapshot) -> str | None:
 
 def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable[str]) -> Document:
     state = read_pool(snapshot, pool)
-    presences = snapshot.crew(pool.name)
-    living = _living(state, presences)
+    living = _living(state, snapshot.crew(pool.name))
     queues = queues_of(pool, settings, snapshot, declared)
-    draining = _draining(state, living)
     return {
         "name": pool.name,
         "platform": settings.platform,
@@ -176,21 +174,7 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
         "queues": list(queues),
         # More were published to lately than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
-        "workers": {
-            "current": state.quantity,
-            "needed": state.needed,
-            "min": pool.min_workers,
-            "max": pool.max_workers,
-            "draining": draining,
-            "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
-            "drains": [_drain(name, state, living, snapshot) for name in draining],
-            # Of an older release than the newest, or near the end of its day: to be replaced.
-            "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
-            "unheard": _unheard(state, living, snapshot),
-            "silent": _silent(living, snapshot),
-            "wrong": _wrong(living, snapshot),
-            "deaf": _deaf(state, living, snapshot),
-        },
+        "workers": _workers(state, living, snapshot),
         # Whichever worker holds them: one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues),
         "policy": {
@@ -213,6 +197,25 @@ def _pool(settings: Settings, snapshot: Snapshot, pool: Pool, declared: Iterable
         "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
         "next_call_at": _next_call_at(settings, snapshot),
+    }
+
+
+def _workers(state: PoolState, living: tuple[Presence, ...], snapshot: Snapshot) -> Document:
+    draining = _draining(state, living)
+    return {
+        "current": state.quantity,
+        "needed": state.needed,
+        "min": state.pool.min_workers,
+        "max": state.pool.max_workers,
+        "draining": draining,
+        "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
+        "drains": [_drain(name, state, living, snapshot) for name in draining],
+        # Of an older release than the newest, or near the end of its day: to be replaced.
+        "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
+        "unheard": _unheard(state, living, snapshot),
+        "silent": _silent(living, snapshot),
+        "wrong": _wrong(living, snapshot),
+        "deaf": _deaf(state, snapshot),
     }
 
 
@@ -286,14 +289,9 @@ def _silent(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
     ]
 
 
-def _deaf(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
+def _deaf(state: PoolState, snapshot: Snapshot) -> list[Document]:
     """Workers that take nothing, though tasks wait and they have room."""
-    suspicions = unpack_suspicions(snapshot.state.get("deaf"))
-    since = {p.name: suspicions[p.id].since for p in living if p.id in suspicions}
-    return [
-        {"name": name, "since": snapshot.iso(since[name])}
-        for name in _sorted(state.deaf & since.keys())
-    ]
+    return [{"name": name, "since": snapshot.iso(state.deaf[name])} for name in _sorted(state.deaf)]
 
 
 def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:

@@ -120,10 +120,10 @@ def test_who_has_gone_is_forgotten() -> None:
 
 def test_only_who_lives_is_deaf() -> None:
     found, at = counts(WORKER), NOW + 1
-    assert deaf_workers(found, [WORKER], at) == {"worker.1"}
-    assert deaf_workers(found, [replace(WORKER, closing=True)], at) == set()
-    assert deaf_workers(found, [replace(WORKER, seen=NOW - 60)], at) == set()
-    assert deaf_workers(counts(WORKER, counts=4), [WORKER], at) == set()
+    assert deaf_workers(found, [WORKER], at) == {"worker.1": found[WORKER.id].since}
+    assert deaf_workers(found, [replace(WORKER, closing=True)], at) == {}
+    assert deaf_workers(found, [replace(WORKER, seen=NOW - 60)], at) == {}
+    assert deaf_workers(counts(WORKER, counts=4), [WORKER], at) == {}
 
 
 def test_renewals_that_do_not_help_come_ever_more_rarely() -> None:
