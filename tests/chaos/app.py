@@ -39,6 +39,7 @@ if not PLAIN:
 
     import celery_middle_management  # noqa: F401
     from celery_middle_management.agents.scaler import Scaler
+    from celery_middle_management.core import deafness
     from celery_middle_management.ledger.model import Lease
 
 
@@ -59,6 +60,10 @@ def make_app() -> Celery:
         # connection that the main thread reads: a worker hung until RabbitMQ missed its heartbeats.
         worker_enable_prefetch_count_reduction=False,
     )
+    if "CHAOS_BROKER_LINES" in os.environ:
+        # What a task publishes waits for an answer for ever if its connection dies.
+        app.conf.broker_write_url = os.environ["CHAOS_BROKER"]
+        app.conf.broker_read_url = own_url(os.environ["CHAOS_BROKER_LINES"], os.getpid())
     return app
 
 
@@ -185,5 +190,6 @@ def _write_down_failures() -> None:
 
 
 if not PLAIN:
+    deafness.AFTER = 8.0  # s, for 60
     _announce_scaler()
     _write_down_failures()

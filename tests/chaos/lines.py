@@ -1,4 +1,4 @@
-"""The lines between processes and the ledger, one for each process, so that each can be cut alone.
+"""The lines between processes and a server, one for each process, so that each can be cut alone.
 
 All of 127.0.0.0/8 is this machine: every process connects to an address that is made of its id, and
 the exchange, which listens on all of them, knows by it whose line it is.
@@ -45,6 +45,7 @@ class Exchange:
         self._cut_as_newcomers: set[str] = set()
         self._known: set[str] = set()
         self._open: dict[str, set[asyncio.Task[None]]] = {}
+        self._dead: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lines", daemon=True)
 
@@ -63,6 +64,10 @@ class Exchange:
     def cut(self, pid: int, how: Cut) -> None:
         """The line of one process, until :meth:`heal`."""
         self._loop.call_soon_threadsafe(self._cut, line_of(pid), how)
+
+    def die(self, pid: int) -> None:
+        """Carry nothing any more over the connections that a process has, and do not end them."""
+        self._loop.call_soon_threadsafe(self._die, line_of(pid))
 
     def cut_newcomers(self, how: Cut, most: int, spared: Callable[[str], bool]) -> None:
         """So many of the next lines that come to be, but for some, until :meth:`heal_newcomers`."""
@@ -84,6 +89,9 @@ class Exchange:
         if how == "refused":
             self._drop(line)
         # A silent line stays up: whoever carries for it sees that it is cut.
+
+    def _die(self, line: str) -> None:
+        self._dead.update(self._open.get(line, ()))
 
     def _heal(self, lines: Collection[str]) -> None:
         for line in lines:
@@ -113,6 +121,7 @@ class Exchange:
             pass
         finally:
             self._open[line].discard(task)
+            self._dead.discard(task)
             writer.transport.abort()
 
     async def _carry(
@@ -125,8 +134,11 @@ class Exchange:
             await writer.wait_closed()
             return
         there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        whole = asyncio.current_task()
         ways = [
-            asyncio.ensure_future(self._pass_on(line, *way))
+            asyncio.ensure_future(
+                self._pass_on(lambda: line in self._cuts or whole in self._dead, *way)
+            )
             for way in ((reader, back), (there, writer))
         ]
         try:
@@ -137,10 +149,15 @@ class Exchange:
             back.transport.abort()
 
     async def _pass_on(
-        self, line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        cut: Callable[[], bool],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
-        while data := await reader.read(65536):
-            if line in self._cuts:
+        data = b"-"
+        while data:
+            data = await reader.read(65536)
+            if cut():
                 await asyncio.Event().wait()  # until it is dropped
             writer.write(data)
             await writer.drain()

@@ -161,6 +161,9 @@ class Stage:
         self.ledger = own if isinstance(own, RedisServer) else enter(self._ledger())
         #: None where the ledger is not apart from the broker.
         self.lines = None if self.shared else enter(Exchange(self.ledger.port))
+        #: None with RabbitMQ: there, Celery notices by itself, after four minutes.
+        pulled = isinstance(self.broker.server, RedisServer)
+        self.broker_lines = enter(Exchange(self.broker.server.port)) if pulled else None
         #: The broker and the platform of other apps.
         self.elsewhere = enter(RedisServer()) if self.several else None
         self.second = enter(HerokuEmulator(app="secondapp")) if self.several else None
@@ -202,6 +205,8 @@ class Stage:
         more = {}
         if self.lines:
             more["CHAOS_LINES"] = self.lines.url
+        if self.broker_lines:
+            more["CHAOS_BROKER_LINES"] = self.broker_lines.url
         if self.second and self.elsewhere:
             more["CHAOS_SECOND_URL"] = self.second.url
             more["CHAOS_ELSEWHERE"] = self.elsewhere.url

@@ -50,6 +50,18 @@ def test_the_line_of_one_process_is_cut_and_no_other(exchange: Exchange, how: st
     wait_for(lambda: answers(exchange, ONE))
 
 
+def test_connections_die_and_new_ones_are_carried(exchange: Exchange) -> None:
+    once = Retry(NoBackoff(), 0)
+    url = own_url(exchange.url, ONE)
+    with redis.Redis.from_url(url, socket_timeout=0.3, retry=once) as connected:
+        assert connected.ping()
+        exchange.die(ONE)
+        wait_for(lambda: answers(exchange, ONE))
+        with pytest.raises(redis.TimeoutError):
+            connected.ping()
+        assert connected.ping()  # by a new one
+
+
 def test_newcomers_are_cut_from_their_first_word_on(exchange: Exchange) -> None:
     assert answers(exchange, ONE)
     exchange.cut_newcomers("refused", 1, lambda line: line.endswith(".9"))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+from tests.chaos.stage import Stage
+
 from .act import Act, Hands
+
+#: A dead connection may be handed a message for so long (s), until its last request is over.
+TAKES_FOR = 2.0
 
 
 def purge(hands: Hands) -> None:
@@ -24,8 +31,24 @@ def restart(hands: Hands) -> None:
         hands.stage.broker.server.restart()
 
 
+def die(hands: Hands) -> None:
+    """A worker's connections die, and neither end is told; new ones are carried."""
+    lines, pid = hands.stage.broker_lines, hands.some_worker()
+    assert lines is not None
+    if pid is None:
+        return
+    with hands.fault("broker", sort="dead connections", pid=pid):
+        lines.die(pid)
+        time.sleep(TAKES_FOR)
+
+
+def has_lines(stage: Stage) -> bool:
+    return stage.broker_lines is not None
+
+
 ACTS = (
     Act(1, "purge", purge),
     Act(2, "broker", pause),
     Act(1, "broker", restart),
+    Act(2, "deaf", die, has_lines),
 )
