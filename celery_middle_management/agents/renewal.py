@@ -1,17 +1,112 @@
-"""Renews a worker's connection to its broker, from whichever thread."""
+"""Renews a worker's connection to its broker when that must be dead."""
 
 from __future__ import annotations
 
+import logging
 from _socket import SHUT_RDWR
 from _socket import socket as PlainSocket
 from contextlib import suppress
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any
 
-from celery_middle_management.agents.celery_internals import pooled, sockets
+from celery.worker import state as worker_state
+
+from celery_middle_management.agents.celery_internals import copied, heartbeat, pooled, sockets
+from celery_middle_management.agents.intake import Intake
+from celery_middle_management.core.deafness import Renewals
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.timing import SILENT
+
+logger = logging.getLogger(__name__)
+
+#: An event loop turns at least this often (s).
+_TURN = 1.0
+#: A loop that polls its sockets has noticed by then (s) that they are shut down.
+_NOTICED = 3 * _TURN
 
 
-def hang_up(consumer: Any, *, idle: bool) -> bool:
+class Renewal:
+    """Of one worker, over all the connections that it makes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._renewals = Renewals()
+        self._timer: Any = None
+        #: When the loop last turned, and when it was last looked at that.
+        self._turned = self._looked_at = monotonic()
+        #: Since when the worker is to stop, and its broker owes it an answer.
+        self._unstopped_since = monotonic()
+        #: When the sockets were shut down, until there are new ones.
+        self._shut_at = inf
+
+    def start(self, hub: Any) -> None:
+        """The worker has connected: have its event loop, if it has one, turn once a second.
+
+        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads ask for.
+        """
+        self._shut_at = inf
+        self._renewals.connected(monotonic())
+        if self._timer is not None:
+            self._timer.cancel()
+        if hub is not None:
+            self._timer = hub.call_repeatedly(_TURN, self._turn)
+
+    def look(
+        self, consumer: Any, intake: Intake, presence: Presence, *, cordoned: bool, untaken: float
+    ) -> None:
+        """Renew the connection to the broker if it must be dead; from a thread of ours.
+
+        Counts found messages for so long (s) that were *untaken*; or the worker is to stop, and
+        the answer to what it last asked for does not come; or the loop of a prefork pool, which
+        runs no task itself, waits for an answer, so that it is told of no end of a task either.
+        """
+        now = monotonic()
+        if now - self._looked_at > SILENT:
+            # The whole process may have stood still, and the loop is yet to turn.
+            self._turned = self._unstopped_since = now
+        self._looked_at = now
+        if not cordoned or intake.stopped:
+            self._unstopped_since = now
+        prefork = consumer.pool.uses_semaphore
+        overdue = min(presence.idle, max(untaken, now - self._unstopped_since))
+        if prefork and consumer.hub is not None:
+            overdue = max(overdue, now - self._turned)
+        # Until it has missed two heartbeats, RabbitMQ keeps for the dead connection what is
+        # exclusive, as the worker's control queue: a new one, Celery 5.7 would not survive.
+        overdue -= 2 * heartbeat(consumer.connection)
+        if _would_cancel(consumer, intake) or not self._renewals.due(overdue, now):
+            return
+        self._shut_at = now
+        if _hang_up(consumer, idle=prefork or not presence.busy):
+            logger.warning(
+                "%s has heard nothing from the broker for %d s, though it should: it renews its"
+                " connection",
+                *(self._name, overdue),
+            )
+
+    def _turn(self) -> None:
+        self._turned = monotonic()
+        if self._turned - self._shut_at > _NOTICED:
+            self._shut_at = inf
+            # kombu before 5.7 may have stopped to poll its sockets for good.
+            raise ConnectionResetError("the connection to the broker is renewed")
+
+
+def _would_cancel(consumer: Any, intake: Intake) -> bool:
+    """Whether Celery would end a task that runs, as it does with a lost connection if told to.
+
+    Without that setting, one that is not acknowledged goes on; the broker gives it back in any
+    case, for its end cannot be told over a dead connection.
+    """
+    active = copied(worker_state.active_requests)
+    return bool(consumer.app.conf.worker_cancel_long_running_tasks_on_connection_loss) and any(
+        not request.acknowledged for request in intake.running(active)
+    )
+
+
+def _hang_up(consumer: Any, *, idle: bool) -> bool:
     """Shut down the sockets of a worker to its broker, as if that had hung up; whether any was up.
 
     Those of its consumer, of its events, and of the pool that it publishes by. What tasks publish
@@ -19,7 +114,7 @@ def hang_up(consumer: Any, *, idle: bool) -> bool:
     *idle*, so that it is the worker's own.
 
     Celery then does as after any lost connection, also where it waits for an answer that never
-    comes: the sockets stay open until it closes them, so that whoever waits for them is woken.
+    comes: the sockets stay open until it closes them, so that whatever waits for them is woken.
     """
     found = False
     events = consumer.event_dispatcher

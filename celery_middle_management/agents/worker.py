@@ -23,9 +23,9 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management import threads
-from celery_middle_management.agents.celery_internals import copied, heartbeat
+from celery_middle_management.agents.celery_internals import copied
 from celery_middle_management.agents.intake import Intake
-from celery_middle_management.agents.renewal import hang_up
+from celery_middle_management.agents.renewal import Renewal
 from celery_middle_management.agents.reporter import Reporter, see_off
 from celery_middle_management.agents.scheduled import (
     GivingBack,
@@ -38,11 +38,9 @@ from celery_middle_management.agents.scheduled import (
 from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.brokers.discreet import broker_trouble
 from celery_middle_management.core.cordon import Cordon, Orders
-from celery_middle_management.core.deafness import Renewals
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import let_go
-from celery_middle_management.core.timing import SILENT
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.log_throttle import LogThrottle
@@ -109,13 +107,9 @@ class WorkerAgent:
         self._intake: Any = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._waker: Any = None
         self._restoring = False
         self._scheduled = ScheduledScan(traits.imminent)
-        self._renewals = Renewals()
-        self._unstopped_since = monotonic()
-        #: When an event loop last turned.
-        self._turned = self._looked_at = monotonic()
+        self._renewal = Renewal(self.name)
         self._giving_back = GivingBack(traits.imminent)
         self._gives = False
         #: It is yet to say that it has stopped, and may leave then.
@@ -147,20 +141,7 @@ class WorkerAgent:
             self._thread = threads.start("mm-worker", self._run)
         self._gives = False  # what was asked of the last connection's loop may be lost
         self._settle()
-        self._keep_awake(consumer.hub)
-
-    def _keep_awake(self, hub: Any) -> None:
-        """Have an event loop turn once in :data:`INTERVAL`.
-
-        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads ask for.
-        """
-        if self._waker is not None:
-            self._waker.cancel()
-        if hub is not None:
-            self._waker = hub.call_repeatedly(INTERVAL, self._turn)
-
-    def _turn(self) -> None:
-        self._turned = monotonic()
+        self._renewal.start(consumer.hub)
 
     def close(self) -> None:
         """The worker has finished: say goodbye."""
@@ -175,7 +156,11 @@ class WorkerAgent:
         reply = self._reporter.report(self.id, presence)
         if reply is not None:
             self._hear(reply)
-            self._renew_if_deaf(presence, reply.untaken)
+            self._renewal.look(
+                *(self._consumer, self._intake, presence),
+                cordoned=bool(self._orders.cordon(monotonic())),
+                untaken=reply.untaken,
+            )
             if self._hire:
                 self._leave(presence, reply.cordon)
         elif not self._since:
@@ -196,47 +181,6 @@ class WorkerAgent:
             # It shuts down warmly, from whichever thread that is set.
             state: Any = worker_state  # celery-types know no exit status
             state.should_stop = 0
-
-    def _renew_if_deaf(self, presence: Presence, untaken: float) -> None:
-        """Renew the connection to the broker if it must be dead.
-
-        Counts found messages for so long (s) that were *untaken*; or the worker is to stop, and
-        the answer to what it last asked for does not come; or the loop of a prefork pool, which
-        runs no task itself, waits for an answer, so that it is told of no end of a task either.
-        """
-        now = monotonic()
-        if now - self._looked_at > SILENT:
-            # The whole process may have stood still, and the loop is yet to turn.
-            self._turned = self._unstopped_since = now
-        self._looked_at = now
-        if not self._orders.cordon(now) or self._intake.stopped:
-            self._unstopped_since = now
-        pool = self._consumer.pool
-        overdue = min(presence.idle, max(untaken, now - self._unstopped_since))
-        if pool.uses_semaphore and self._consumer.hub is not None:
-            overdue = max(overdue, now - self._turned)
-        # Until it has missed two heartbeats, RabbitMQ keeps for the dead connection what is
-        # exclusive, as the worker's control queue: a new one, Celery 5.7 would not survive.
-        overdue -= 2 * heartbeat(self._consumer.connection)
-        if self._would_cancel() or not self._renewals.due(overdue, now):
-            return
-        if hang_up(self._consumer, idle=pool.uses_semaphore or not presence.busy):
-            logger.warning(
-                "%s has heard nothing from the broker for %d s, though it should: it renews its"
-                " connection",
-                *(self.name, overdue),
-            )
-
-    def _would_cancel(self) -> bool:
-        """Whether Celery would end a task that runs, as it does with a lost connection if told to.
-
-        Without that setting, one that is not acknowledged goes on; the broker gives it back in any
-        case, for its end cannot be told over a dead connection.
-        """
-        active = copied(worker_state.active_requests)
-        return bool(self._app.conf.worker_cancel_long_running_tasks_on_connection_loss) and any(
-            not request.acknowledged for request in self._intake.running(active)
-        )
 
     def presence(self) -> Presence:
         """What this worker says of itself now."""

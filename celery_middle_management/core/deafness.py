@@ -97,6 +97,10 @@ class Renewals:
     _tried: int = 0
     _not_before: float = 0.0
 
+    def connected(self, now: float) -> None:
+        """There is a new connection, which has as much time as the first one."""
+        self._not_before = max(self._not_before, now + AFTER)
+
     def due(self, overdue: float, now: float) -> bool:
         """Whether to renew it now, nothing having come though it should for so long (s)."""
         if overdue < AFTER:

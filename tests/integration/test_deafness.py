@@ -104,6 +104,15 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_nor_harm_one_that_runs(
         worker.kill()
 
 
+def test_a_loop_that_polls_its_broker_no_more_does_not_leave_tasks_to_nobody(
+    tmp_path: Path,
+) -> None:
+    with worker_behind_a_line(tmp_path, FORGETS_BROKER="1") as (it, publisher, _, worker):
+        publisher.say("note.delay()")
+        wait_for_runs(it, 1, worker)
+        assert RENEWS in worker.log
+
+
 def first_has_ended(it: Scene) -> bool:
     """Let go whatever the worker runs."""
     it.journal.let_go("worker.1")

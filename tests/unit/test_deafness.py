@@ -138,6 +138,16 @@ def test_renewals_that_do_not_help_come_ever_more_rarely() -> None:
     assert renewals.due(AFTER, 100_000.0)
 
 
+def test_a_new_connection_is_not_renewed_before_its_time() -> None:
+    renewals = Renewals()
+    renewals.connected(1000.0)
+    assert not renewals.due(10 * AFTER, 1000.0 + AFTER - 1)
+    assert renewals.due(10 * AFTER, 1000.0 + AFTER)
+    renewals.connected(1000.0 + AFTER + 30)
+    assert not renewals.due(10 * AFTER, 1000.0 + 2 * AFTER + 29)
+    assert renewals.due(10 * AFTER, 1000.0 + 2 * AFTER + 30)
+
+
 def test_who_is_deaf_is_no_capacity_within_the_limits() -> None:
     state = PoolState(Pool("worker", None, 1, 3, 10), NOW, published=15)
     assert state.needed == 2

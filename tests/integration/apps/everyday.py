@@ -12,6 +12,7 @@ if os.environ.get("PATCH"):
 
 import signal
 import time
+from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
@@ -62,6 +63,14 @@ def hang(**_: object) -> None:
     """Keep the main thread of one dyno from all that it has to do."""
     while "HANGS" in os.environ and os.environ["HANGS"] == os.environ.get("DYNO"):
         time.sleep(1.0)
+
+
+@signals.worker_ready.connect
+def stop_polling(sender: Any = None, **_: object) -> None:
+    """Have the loop forget its broker, as kombu before 5.7 may after a restart of Redis."""
+    if "FORGETS_BROKER" in os.environ:
+        transports = "kombu.transport.redis"
+        sender.hub.on_tick -= {tick for tick in sender.hub.on_tick if tick.__module__ == transports}
 
 
 @app.task
