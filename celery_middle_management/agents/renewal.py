@@ -90,6 +90,7 @@ class Renewal:
         self._turned = monotonic()
         if self._turned - self._shut_at > _NOTICED:
             self._shut_at = inf
+            self._renewals.connected(self._turned)  # as good as: it takes a moment
             # kombu before 5.7 may have stopped to poll its sockets for good.
             raise ConnectionResetError("the connection to the broker is renewed")
 

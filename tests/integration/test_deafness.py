@@ -72,7 +72,7 @@ def wait_until_nobody_asks(it: Scene) -> None:
     ("pool", "task"),
     [
         ("prefork", "hold_early"),
-        ("prefork", "hold"),
+        pytest.param("prefork", "hold", marks=pytest.mark.slow),
         ("threads", "hold_early"),
         pytest.param("gevent", "hold_early", marks=pytest.mark.slow),
         pytest.param("eventlet", "hold_early", marks=pytest.mark.slow),
@@ -141,6 +141,7 @@ def test_a_dead_line_to_rabbitmq_does_not_leave_tasks_to_nobody(
         assert worker.log.count(RENEWS) == 1
 
 
+@pytest.mark.slow
 def test_a_task_that_celery_would_cancel_is_not_killed_for_a_dead_line(tmp_path: Path) -> None:
     with worker_behind_a_line(tmp_path, "-c", "2", CANCELS="1") as (it, publisher, line, worker):
         publisher.say("hold.delay()")
@@ -166,6 +167,7 @@ def test_a_dead_line_does_not_keep_a_worker_from_being_fired(tmp_path: Path) -> 
         worker.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [
@@ -192,6 +194,7 @@ def test_a_worker_that_may_take_nothing_is_not_taken_for_deaf(code: str, tmp_pat
         worker.kill()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_not_taken_for_help(tmp_path: Path) -> None:
     settings = {"count_interval": 2, "max_workers": 2}
     env = {**ENV, "HANGS": "worker.1"}

@@ -250,7 +250,6 @@ def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redi
 COMMAND = re.compile(r"^    python3 -m venv .* && PATH=\S+ (python .*)$", re.M)
 LOCAL = [
     "flask",
-    "fastapi",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in ("local", "django", "pools", "fastapi")

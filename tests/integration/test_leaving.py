@@ -176,7 +176,16 @@ def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
         assert on.emulator.quantities() == {"web": 1, "worker": 1, "pdf": 1}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet", "solo"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "prefork",
+        "threads",
+        "gevent",
+        pytest.param("eventlet", marks=pytest.mark.slow),
+        pytest.param("solo", marks=pytest.mark.slow),
+    ],
+)
 def test_a_warm_shutdown_ends_well_while_the_platform_hangs(pool: str, tmp_path: Path) -> None:
     with scene(tmp_path, command=None, process_types={"worker": 1}) as it:
         publisher = it.program()

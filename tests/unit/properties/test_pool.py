@@ -196,7 +196,7 @@ TestAnyPool = pytest.mark.slow(AnyPoolMachine.TestCase)
 TestAnyPool.settings = budget
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(seeds, st.booleans(), st.sampled_from([0, 0, 1]), evils)
 def test_days(seed: int, numbered: bool, minimum: int, evil: float) -> None:
     """Much more time than a machine's steps come to, but nothing to see what it depends on.
