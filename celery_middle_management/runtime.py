@@ -107,8 +107,9 @@ class Runtime:
         """The reason, in a sentence, why this process never evaluates; empty where it does."""
         why, heroku = self.settings.inactive, self.settings.heroku
         return why and (
-            f"no workers are hired or fired from this process, for {why}, and not on a dyno of "
-            f"{heroku.app if heroku else None!r}; middle_management_off_platform=True has it do so"
+            "no workers are hired or fired from this process, but from dynos of "
+            f"{heroku.app if heroku else None!r} alone: {why}. "
+            "middle_management_off_platform=True has it do so"
         )
 
     def ledger(self) -> RedisLedger:

@@ -64,7 +64,7 @@ def _line(text: Text) -> Text:
 def _trouble(document: Mapping[str, Any], now: datetime) -> Iterator[Text]:
     for trouble in document["trouble"]:
         whose = f"{trouble['pool']}: " if trouble["pool"] else ""
-        since = f" (for {span(_seconds(trouble['since'], now))})"
+        since = f" (for {span(_seconds(trouble['since'], now))})" if trouble["since"] else ""
         yield Text(f"WRONG  {whose}{trouble['what']}{since}", style="bold red")
 
 

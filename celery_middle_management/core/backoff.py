@@ -50,7 +50,7 @@ class Unheard:
     def said(self, quantity: int, look: str) -> str:
         """Say so, of so many workers that there are to be; *look* names the log to read."""
         return (
-            f"no worker has been heard of since {quantity} were there to be: another is hired "
-            f"after a pause of {pause(self.times):.0f} s. Look at {look}: the command must start a "
-            "`celery worker` of this app, and that must reach the broker and the ledger"
+            f"no worker has been heard of since {quantity} were there to be: if more are needed, "
+            f"one is hired after a pause of {pause(self.times):.0f} s. Look at {look}: the command "
+            "must start a `celery worker` of this app, which must reach the broker and the ledger"
         )

@@ -80,6 +80,7 @@ def nothing_goes_wrong(patient: Patient) -> Iterator[Finding]:
     troubles = patient.status["trouble"]
     for trouble in troubles:
         whose = f"{trouble['pool']}: " if trouble["pool"] else ""
-        yield Finding("trouble", FAILURE, f"{whose}{trouble['what']}", f"since {trouble['since']}")
+        since = f"since {trouble['since']}" if trouble["since"] else ""
+        yield Finding("trouble", FAILURE, f"{whose}{trouble['what']}", since)
     if not troubles:
         yield Finding("trouble", OK, "the last decisions went well")

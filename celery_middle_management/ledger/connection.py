@@ -9,6 +9,7 @@ asked for when a connection is made; and what goes wrong then does not show it e
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,14 @@ from celery_middle_management.settings.secret import Secret, bare, told
 
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
+
+#: Of a command, so many arguments go to what lends the connection: none from redis-py 5.3 on.
+_NAMED = int(
+    inspect.signature(redis.BlockingConnectionPool.get_connection)
+    .parameters["command_name"]
+    .default
+    is inspect.Parameter.empty
+)
 
 #: What redis-py has a class for loses its code.
 _NO_PRIMARY = (
@@ -62,6 +71,23 @@ def no_primary(error: redis.RedisError) -> bool:
 
 
 class _Client(redis.Redis):
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """As redis-py does it, but for what tracers put around its method.
+
+        Else each look into the ledger, one a second, would be a trace of its own.
+        """
+        pool: Any = self.connection_pool
+        connection = pool.get_connection(*args[:_NAMED])
+
+        def ask() -> Any:
+            connection.send_command(*args, **options)
+            return self.parse_response(connection, args[0], **options)
+
+        try:
+            return connection.retry.call_with_retry(ask, lambda _: connection.disconnect())
+        finally:
+            pool.release(connection)
+
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
         parse: Any = super().parse_response
         try:

@@ -94,13 +94,13 @@ def _mean(seconds: float, tasks: int) -> float | None:
 def _trouble(
     snapshot: Snapshot, pools: Iterable[Document], pause: Pause | None, full: str
 ) -> Iterator[Document]:
-    """What is wrong, by the pool if it is one's alone, and since when."""
+    """What is wrong, by the pool if it is one's alone, and since when, if that is known."""
 
     def told(what: str, since: str | None, pool: str | None = None) -> Document:
         return {"pool": pool, "what": what, "since": since}
 
     if full:
-        yield told(full, snapshot.iso(snapshot.now))
+        yield told(full, None)
     refused = {pool["name"]: pool["refused"] for pool in pools}
     for kind, trouble in unpack_troubles(snapshot.state.get("trouble")).items():
         # Written when it was met last; what is needed may be less by now.
@@ -123,9 +123,9 @@ def _trouble(
         for worker in pool["workers"]["deaf"]:
             yield told(f"{worker['name']} {DEAF}", worker["since"], pool["name"])
     for pool in pools:
-        if why := _not_hired(pool, pause):
-            since = (pause and pause.since) or snapshot.now
-            yield told(why, snapshot.iso(since), pool["name"])
+        if why := _not_hired(snapshot, pool, pause):
+            paused = pause.since if pause and pause.hires else None
+            yield told(why, snapshot.iso(paused), pool["name"])
     next_at = snapshot.time("next_at")
     wanting = [
         p["name"]
@@ -141,7 +141,7 @@ def _trouble(
         yield told(what, snapshot.iso(next_at))
 
 
-def _not_hired(pool: Document, pause: Pause | None) -> str:
+def _not_hired(snapshot: Snapshot, pool: Document, pause: Pause | None) -> str:
     """Why nothing is done about tasks that wait; empty where something is."""
     waiting, workers = pool["tasks"]["waiting"], pool["workers"]
     if not waiting or workers["current"]:
@@ -149,7 +149,15 @@ def _not_hired(pool: Document, pause: Pause | None) -> str:
     tasks = "1 task waits" if waiting == 1 else f"{waiting} tasks wait"
     if not workers["max"]:
         return f"{tasks}, and no worker is hired: max_workers is 0"
-    return f"{tasks}, and no worker is hired: hires are paused" if pause and pause.hires else ""
+    if pause and pause.hires:
+        return f"{tasks}, and no worker is hired: hires are paused"
+    if not _uncertain(snapshot, pool):
+        return ""
+    wait = max(snapshot.document(f"{pool['name']}/fire")["until"] - snapshot.now, 0.0)
+    return (
+        f"{tasks}, and no worker is hired for another {wait:.0f} s: the last fire got no answer, "
+        "and may stop workers until then"
+    )
 
 
 def _uncertain(snapshot: Snapshot, pool: Document) -> bool:

@@ -40,6 +40,28 @@ def test_no_thread_of_ours_lives_on_in_the_context_of_a_request(redis_url: str) 
     assert {one for told in ours.values() for one in told} == {None}
 
 
+#: Prints which commands about ours a tracer of redis-py sees, and of how many in all.
+TRACES_REDIS = """
+import redis, time
+execute, seen = redis.Redis.execute_command, []
+def traced(self, *args, **options):
+    seen.append(args)
+    return execute(self, *args, **options)
+redis.Redis.execute_command = traced
+noop.delay()
+time.sleep(3)
+print(len(seen), [args for args in seen if any("middle-management" in str(arg) for arg in args)])
+"""
+
+
+def test_no_look_into_the_ledger_is_a_trace_of_its_own(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        seen, ours = on.script(TRACES_REDIS).stdout.split(" ", 1)
+        on.wait_for_quantity(1)
+    assert int(seen) > 0
+    assert ours == "[]\n"
+
+
 def test_no_script_fails_for_not_being_loaded() -> None:
     with RedisServer() as server, stage(server.url, command=None) as on:
         with on.program("work.delay(); import time; time.sleep(60)"):

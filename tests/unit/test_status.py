@@ -304,6 +304,20 @@ def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> Non
     assert only_pool(snapshot(refusal=refusal | {"until": NOW}))["refused"] is None
 
 
+def test_tasks_that_wait_beside_a_fire_without_an_answer_are_told_of() -> None:
+    def told(**state: object) -> list[str]:
+        document = status_of(settings(), snapshot(published=2, fire=fire, **state))
+        return [trouble["what"] for trouble in document["trouble"]]
+
+    fire = json.dumps({"to": 0, "until": NOW + 40, "done": False})
+    assert told(quantity=0) == [
+        "2 tasks wait, and no worker is hired for another 40 s: the last fire got no answer, and "
+        "may stop workers until then"
+    ]
+    fire = json.dumps({"to": 0, "until": NOW + 40, "done": True})
+    assert told(quantity=0) == []
+
+
 def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
     refusal = {"why": "no more than 1", "at": NOW - 9, "until": NOW + 51, "limit": 1}
     known = {"refused worker": {"what": "no more than 1", "since": NOW - 9, "pool": "worker"}}
