@@ -32,7 +32,7 @@ def ledger() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.slow)])
 def test_an_app_made_twice_counts_each_task_once(
     redis_url: str, ledger: RedisServer, pool: str
 ) -> None:

@@ -73,7 +73,7 @@ def wait_until_nobody_asks(it: Scene) -> None:
     [
         ("prefork", "hold_early"),
         pytest.param("prefork", "hold", marks=pytest.mark.slow),
-        ("threads", "hold_early"),
+        pytest.param("threads", "hold_early", marks=pytest.mark.slow),
         pytest.param("gevent", "hold_early", marks=pytest.mark.slow),
         pytest.param("eventlet", "hold_early", marks=pytest.mark.slow),
     ],

@@ -26,6 +26,10 @@ MARK = pytest.mark
 #: Celery's default.
 PREFETCH = ("--prefetch-multiplier", "4")
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
+#: The others are left to the slow tests.
+FEW_QUICKLY = [
+    pool if pool in ("prefork", "gevent") else pytest.param(pool, marks=MARK.slow) for pool in POOLS
+]
 CONCURRENT = [pool for pool in POOLS if pool != "solo"]
 #: The arguments of the queues.
 ON_RABBITMQ: dict[str, dict[str, object]] = {"classic": {}, "quorum": {"x-queue-type": "quorum"}}
@@ -244,7 +248,7 @@ for i in range(6):
 """
 
 
-@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("pool", FEW_QUICKLY)
 def test_a_mixed_load_runs_once_and_to_its_end(pool: str, bench: Bench) -> None:
     other = f"other-{bench.queue}"
     with worker_of(bench, pool, 2, "-Q", f"{bench.queue},{other}"):
