@@ -103,6 +103,21 @@ def sockets(connection: Any) -> Iterator[Any]:
     return (sock for sock in found if sock is not None)
 
 
+def control_connection(consumer: Any) -> Any:
+    """The connection that a worker is controlled by: green threads have one for that alone."""
+    for step in consumer.steps:
+        node = getattr(getattr(step, "box", None), "node", None)
+        if (channel := getattr(node, "channel", None)) is not None:
+            return getattr(channel.connection, "client", None)
+    return None
+
+
+def is_loop_apart(pool: Any) -> bool:
+    """Whether a worker's loop surely runs no task itself, as that of a solo pool does."""
+    apart = pool.uses_semaphore or pool.is_green
+    return bool(apart) or type(pool).__module__ == "celery.concurrency.thread"
+
+
 def heartbeat(connection: Any) -> float:
     """The interval (s) that was agreed on with RabbitMQ, 0 if there is none."""
     return float(getattr(getattr(connection, "_connection", None), "heartbeat", 0) or 0)

@@ -141,7 +141,7 @@ class WorkerAgent:
             self._thread = threads.start("mm-worker", self._run)
         self._gives = False  # what was asked of the last connection's loop may be lost
         self._settle()
-        self._renewal.start(consumer.hub)
+        self._renewal.start(consumer)
 
     def close(self) -> None:
         """The worker has finished: say goodbye."""
@@ -156,11 +156,8 @@ class WorkerAgent:
         reply = self._reporter.report(self.id, presence)
         if reply is not None:
             self._hear(reply)
-            self._renewal.look(
-                *(self._consumer, self._intake, presence),
-                cordoned=bool(self._orders.cordon(monotonic())),
-                untaken=reply.untaken,
-            )
+            cordoned = bool(self._orders.cordon(monotonic()))
+            self._renewal.look(self._consumer, self._intake, presence, reply, cordoned=cordoned)
             if self._hire:
                 self._leave(presence, reply.cordon)
         elif not self._since:

@@ -97,8 +97,10 @@ class Roster:
     newest: int = 0
     #: When the platform last told who is there; 0 if it never did.
     listed_at: float = 0.0
-    #: So many in a row have ended without having come up well.
+    #: The workers of so many hires in a row have ended without having come up well, ...
     crashes: int = 0
+    #: ... and when the last hire was found to have.
+    crashed_at: float = 0.0
 
     def heard(self, presences: Iterable[Presence], leave: Cordon, now: float) -> Roster:
         """With what workers tell of themselves; one that is not there any more has said goodbye.
@@ -159,6 +161,17 @@ class Roster:
                 ended.append(members.pop(key))
         return Listed(replace(self, members=members, listed_at=now), ended)
 
+    def after_crashes(self, crashed: Iterable[Hired], now: float) -> Roster:
+        """With these that *crashed*: those that were hired together count as one."""
+        if all(member.at <= self.crashed_at for member in crashed):
+            return self
+        return replace(self, crashes=self.crashes + 1, crashed_at=now)
+
+    @property
+    def tries_one(self) -> bool:
+        """Whether one is hired alone, to see if it comes up well."""
+        return self.crashes >= CRASHES
+
     def hired(self, ids: Iterable[str], now: float, until: float) -> Roster:
         """With hires that are about to be sent, and may be carried out until then."""
         new = {one: Hired(now, until) for one in ids}
@@ -210,7 +223,7 @@ class Listed(NamedTuple):
 
 
 def crash_pause(crashes: int) -> float:
-    """How long (s) nobody is hired after so many in a row that ended at once; 0 for a few."""
+    """How long (s) nobody is hired after so many hires in a row that crashed; 0 for a few."""
     return pause(crashes - CRASHES) if crashes >= CRASHES else 0.0
 
 

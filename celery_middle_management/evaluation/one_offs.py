@@ -110,14 +110,15 @@ class OneOffs:
         self.roster, ended = before.listed(releases, awake, self._now)
         self._ids = {name: one.id for name, one in ours.items()}
         self._listed = True
-        crashed = [m.name for m in ended if m.crashed and m.name not in self._leave.names]
-        self.roster = replace(self.roster, crashes=self.roster.crashes + len(crashed))
+        crashed = [m for m in ended if m.crashed and m.name not in self._leave.names]
+        self.roster = self.roster.after_crashes(crashed, self._now)
         pause = crash_pause(self.roster.crashes) if crashed else 0.0
         if not pause:
             return None
         why = (
-            f"{self.roster.crashes} workers in a row have ended within a minute of their start, "
-            f"{crashed[-1]} the last: see its log. Nobody is hired for {pause:.0f} s after that"
+            f"the workers of {self.roster.crashes} hires in a row have ended within a minute of "
+            f"their start, {crashed[-1].name} the last: see its log. None is hired for "
+            f"{pause:.0f} s after that, and then one"
         )
         return Refusal(why, self._now, self._now + pause, limit=0)
 
@@ -159,6 +160,8 @@ class OneOffs:
         if state.refusal is not None and state.refusal.limit is not None:
             room = min(room, state.refusal.limit)
             self._refused_until = state.refusal.until
+        if self.roster.tries_one:
+            room = min(room, self.total + 1)
         if state.more_at_most is not None:
             room = min(room, self.total + state.more_at_most)
             self._refused_until = max(self._refused_until, state.hires_resume_at or 0.0)

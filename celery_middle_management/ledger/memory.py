@@ -218,7 +218,7 @@ class _Report:
             "watched": watched,
             "failing": self.failing,
             "cordon": store.state.get(message.get("cordon", "")),
-            "untaken": self._untaken(),
+            **self._of_worker(),
         }
 
     def _due_at(self, when: float) -> None:
@@ -322,8 +322,7 @@ class _Report:
         queues |= dict.fromkeys(message["queues"], self.now)
         left_out = message["queues_left_out"]
         if new and len(queues) > message["most_queues"] * 1.25:
-            latest = sorted(queues, key=lambda queue: -queues[queue])
-            for queue in latest[message["most_queues"] :]:
+            for queue in sorted(queues, key=lambda q: -queues[q])[message["most_queues"] :]:
                 del queues[queue]
             left_out = True
         if left_out:
@@ -345,12 +344,13 @@ class _Report:
             self._due_at(soon)
             self.unseen = self.now
 
-    def _untaken(self) -> float | None:
-        """For how long (s) counts found messages that the worker did not take."""
-        if self.presence is None:
-            return None
-        told = unpack_suspicions(self.store.state.get("deaf")).get(self.message["id"])
-        return told.last - told.since if told else None
+    def _of_worker(self) -> Message:
+        """For how long (s) the worker took nothing, and when its pool was last counted."""
+        pool = self.message.get("cordon", "").rpartition("/")[0]
+        deaf = unpack_suspicions(self.store.state.get("deaf")) if self.presence else {}
+        told = deaf.get(self.message.get("id", ""))
+        counted_at = self.store.number(f"{pool}/counted_at") if pool else None
+        return {"untaken": told.last - told.since if told else None, "counted_at": counted_at}
 
     def _leave(self) -> bool:
         """Returns whether a worker will surely evaluate for one that leaves."""

@@ -66,6 +66,8 @@ class Reply:
     failing: bool
     #: For so long (s) counts found messages that the worker did not take.
     untaken: float = 0.0
+    #: When (Unix, s) the last count of the worker's pool began, 0 before any.
+    counted_at: float = 0.0
 
 
 @dataclass(frozen=True)

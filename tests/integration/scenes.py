@@ -153,6 +153,11 @@ class Scene:
 
     # -- the cordon and the lock, as a scaler has them
 
+    def note_count(self) -> None:
+        """As if an evaluation had just counted, which says that the broker answers."""
+        seconds, _ = self.redis.time()  # type: ignore[misc]
+        self.redis.hset(f"{PREFIX}:state", "worker/counted_at", seconds * 1000)
+
     def draw_cordon(self, above: int | None) -> None:
         """Cordon the workers numbered higher; None lifts it."""
         seconds, micros = self.redis.time()  # type: ignore[misc]

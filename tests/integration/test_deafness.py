@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,64 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_nor_harm_one_that_runs(
         assert len(others) == 1 or task == "hold"
         assert worker.log.count(RENEWS) == 1
         worker.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_dead_line_does_not_leave_tasks_to_nobody_whose_worker_is_full(
+    pool: str, tmp_path: Path
+) -> None:
+    """It holds as many messages as it may, and cannot say that their tasks have ended."""
+    patch = {"PATCH": pool} if pool == "gevent" else {}
+    with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2", **patch) as stage:
+        it, publisher, line, worker = stage
+        publisher.say("for _ in range(2): hold.delay()")
+        it.wait(lambda: len(it.running) == 2)
+        wait_for_unacknowledged(it, 2)
+        line.die()
+        wait_until_nobody_asks(it)
+        publisher.say("note.delay()")
+        for _ in range(2):
+            it.let_go("worker.1")
+
+        def noted() -> bool:
+            it.journal.let_go("worker.1")  # one that is run once more
+            return any(run.end is not None for run in it.journal.runs()[2:])
+
+        wait_for(noted, 60.0, lambda: it.told() + worker.log)
+        worker.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["gevent", "eventlet"])
+def test_a_line_long_dead_does_not_leave_tasks_to_nobody(pool: str, tmp_path: Path) -> None:
+    """Longer than until green threads ask their own connection for control whether it lives."""
+    env = {"PATCH": pool, "DEAF_AFTER": "35"}
+    with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2", **env) as stage:
+        it, publisher, line, worker = stage
+        line.die()
+        wait_until_nobody_asks(it)
+        publisher.say("note.delay()")
+        wait_for(lambda: ended(it) == 1, 120.0, lambda: it.told() + worker.log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_broker_that_stands_still_does_not_have_a_healthy_worker_renew(
+    pool: str, tmp_path: Path
+) -> None:
+    with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2") as (it, publisher, _, worker):
+        publisher.say("for _ in range(2): hold.delay()")
+        it.wait(lambda: len(it.running) == 2)
+        it.broker.pause()
+        it.let_go("worker.1")
+        time.sleep(3 * float(ENV["DEAF_AFTER"]))
+        it.broker.resume()
+        it.let_go("worker.1")
+        it.wait(lambda: ended(it) == 2)
+        publisher.say("note.delay()")
+        wait_for_runs(it, 3, worker)
+        assert RENEWS not in worker.log
 
 
 def test_a_loop_that_polls_its_broker_no_more_does_not_leave_tasks_to_nobody(

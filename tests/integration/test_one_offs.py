@@ -186,7 +186,9 @@ def test_workers_that_end_at_once_are_not_hired_again_and_again(
         it.run("work.delay()")
         it.wait(lambda: '"crashes":3' in it.on.state().get("worker/roster", ""), 180)
         status = it.on.status()
-        assert re.search("3 workers in a row have ended within a minute", status["refused"]["why"])
+        assert re.search(
+            "the workers of 3 hires in a row have ended within a minute", status["refused"]["why"]
+        )
         assert it.changes == 3 * [HIRE]
 
 

@@ -107,7 +107,12 @@ def test_no_worker_is_kept_for_what_ended_after_a_lost_connection(
             it.broker.restart()
             it.wait(lambda: "Connected to" in worker.log.rpartition("Cannot connect")[2])
             it.draw_cordon(above=0)
-            it.wait(lambda: it.presence("worker.1")["stopped"] == it.cordon["at"])
+
+            def has_obeyed() -> bool:
+                it.note_count()
+                return bool(it.presence("worker.1")["stopped"] == it.cordon["at"])
+
+            it.wait(has_obeyed)
             time.sleep(SEVERAL_REPORTS)
             assert not it.has_stopped("worker.1"), it.told()
             for _ in range(runs):

@@ -146,6 +146,18 @@ def test_crashes_are_forgotten_when_somebody_has_come_up_well() -> None:
     assert crashed.heard([presence("run.1", "a", since=NOW - WELL)], NOBODY, NOW).crashes == 0
 
 
+def test_those_that_were_hired_together_crash_once() -> None:
+    first = [Hired(NOW - 20, name=f"run.{n}") for n in (1, 2, 3)]
+    once = Roster().after_crashes(first[:2], NOW)
+    assert once.crashes == 1
+    assert once.after_crashes(first[2:], NOW + 15) == once
+    assert once.after_crashes([], NOW + 15) == once
+    twice = once.after_crashes([Hired(NOW + 5, name="run.4")], NOW + 15)
+    assert twice.crashes == 2
+    assert not twice.tries_one
+    assert twice.after_crashes([Hired(NOW + 20, name="run.5")], NOW + 30).tries_one
+
+
 def test_the_pauses_grow_and_have_an_end() -> None:
     assert [crash_pause(n) for n in (0, 2, 3, 4, 5, 8, 20)] == [0, 0, 60, 120, 240, 1800, 1800]
 
