@@ -138,10 +138,11 @@ def test_a_line_long_dead_does_not_leave_tasks_to_nobody(pool: str, tmp_path: Pa
     env = {"PATCH": pool, "DEAF_AFTER": "35"}
     with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2", **env) as stage:
         it, publisher, line, worker = stage
+        it.wait(lambda: "pidbox: Connected" in worker.log)
         line.die()
         wait_until_nobody_asks(it)
         publisher.say("note.delay()")
-        wait_for(lambda: ended(it) == 1, 120.0, lambda: it.told() + worker.log)
+        wait_for(lambda: ended(it) == 1, 90.0, lambda: it.told() + worker.log)
 
 
 @pytest.mark.slow
