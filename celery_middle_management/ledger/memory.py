@@ -230,8 +230,9 @@ class _Report:
         sent = json.loads(state.get("sent", "{}"))
         for name, one in sent.items():
             if not one.get("again"):
-                one |= {"until": one["until"] + silence / 1000, "again": True}
+                one["until"] += silence / 1000
                 state[name] = json.dumps(one)
+                one["again"] = True
         if sent:
             state["sent"] = json.dumps(sent)
         if self.called > self.store.number("silent_at"):

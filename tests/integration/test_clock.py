@@ -187,6 +187,8 @@ def test_what_can_take_effect_no_more_is_settled_though_scripts_alone_come(
             script.report()
             state = script.state()
             assert state.unsettled == unsettled
+            fire = script.ledger.snapshot().document("worker/fire")
+            assert fire.keys() <= {"to", "until", "done", "on_roster"}  # what old releases know
             # A reading of the quantity, say.
             script.redis.hset(script.ledger.keys["state"], "called_at", round(state.now * 1000))
 

@@ -99,8 +99,9 @@ if newcomer and last > 0 and now - last > msg.watches then
   local all, again = sent and cjson.decode(sent) or {}, false
   for name, s in pairs(all) do
     if not s.again then
-      s['until'], s.again, again = s['until'] + (now - last) / 1000, true, true
+      s['until'] = s['until'] + (now - last) / 1000
       new[name] = cjson.encode(s)
+      s.again, again = true, true -- not there, where an old release knows no such field
     end
   end
   if again then
