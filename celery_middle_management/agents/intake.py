@@ -241,7 +241,7 @@ def _gathers(consumer: Any) -> bool:
 
 
 def _for_one_alone(consumer: Any) -> bool:
-    """Whether a queue is handed to one of its consumers only, whoever else has room."""
+    """Whether a queue is handed to one of its consumers only, though others have room."""
     tasks = consumer.task_consumer
     return tasks is not None and any(
         queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})

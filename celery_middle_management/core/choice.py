@@ -44,7 +44,7 @@ class Member:
         return sum(p.busy or p.silent(now) for p in self.bearers)
 
     def lost(self, now: float) -> bool:
-        """Whether it is up and is deaf, or not heard of for so long that nobody can rely on it."""
+        """Whether it cannot be relied on: it is up and deaf, or not heard of for too long."""
         if self.deaf:
             return True
         heard = max((p.seen for p in self.bearers), default=self.at)

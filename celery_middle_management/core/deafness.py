@@ -3,7 +3,7 @@
 A worker whose connection to the broker has died without a reset hears of no task, and of no error.
 It is told by counts: while messages lie in its queues at one count after the other, a worker with
 room takes some between two of them, however many others there are, for a broker hands on what lies
-in a queue to whoever asks next, or has room.
+in a queue to the next worker that asks, or has room.
 """
 
 from __future__ import annotations

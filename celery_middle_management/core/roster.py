@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import NamedTuple
 
 from celery_middle_management.core.backoff import pause
@@ -134,7 +135,10 @@ class Roster:
             vanished = member.since and member.name not in bearers and not member.left_at
             if vanished and now - member.seen <= SAYS_GOODBYE:
                 members[key] = replace(member, left_at=now)
-        well = any(m.seen - m.since >= WELL for m in members.values() if m.name in bearers)
+        there = [m for m in members.values() if m.name in bearers]
+        well = any(m.seen - m.since >= WELL for m in there)
+        # One that is let go has been at work and does not crash.
+        well = well or any(let_go(p, leave) for told in bearers.values() for p in told)
         return replace(self, members=members, crashes=0 if well else self.crashes)
 
     def listed(self, releases: Mapping[str, int], awake: Collection[str], now: float) -> Listed:
@@ -168,9 +172,9 @@ class Roster:
         return replace(self, crashes=self.crashes + 1, crashed_at=now)
 
     @property
-    def tries_one(self) -> bool:
-        """Whether one is hired alone, to see if it comes up well."""
-        return self.crashes >= CRASHES
+    def most(self) -> float:
+        """So many there may be: after crashes one, or as many as there are, until one is well."""
+        return max(len(self.members), 1) if self.crashes >= CRASHES else inf
 
     def hired(self, ids: Iterable[str], now: float, until: float) -> Roster:
         """With hires that are about to be sent, and may be carried out until then."""
@@ -223,7 +227,7 @@ class Listed(NamedTuple):
 
 
 def crash_pause(crashes: int) -> float:
-    """How long (s) nobody is hired after so many hires in a row that crashed; 0 for a few."""
+    """How long (s) none is hired after so many hires in a row that crashed; 0 for a few."""
     return pause(crashes - CRASHES) if crashes >= CRASHES else 0.0
 
 

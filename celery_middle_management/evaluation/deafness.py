@@ -40,7 +40,7 @@ class Deafness:
     def counted(
         self, at: float, backlogs: Mapping[str, Backlog], presences: Collection[Presence]
     ) -> None:
-        """Compare what lies in the queues with who could have taken it."""
+        """Compare what lies in the queues with the workers that could have taken it."""
         known = self._suspicions
         lying = {queue: backlog.ready - backlog.untold for queue, backlog in backlogs.items()}
         self._suspicions = suspected(known, presences, lying, at)

@@ -160,8 +160,7 @@ class OneOffs:
         if state.refusal is not None and state.refusal.limit is not None:
             room = min(room, state.refusal.limit)
             self._refused_until = state.refusal.until
-        if self.roster.tries_one:
-            room = min(room, self.total + 1)
+        room = int(min(room, self.roster.most))
         if state.more_at_most is not None:
             room = min(room, self.total + state.more_at_most)
             self._refused_until = max(self._refused_until, state.hires_resume_at or 0.0)

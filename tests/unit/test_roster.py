@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -154,8 +155,22 @@ def test_those_that_were_hired_together_crash_once() -> None:
     assert once.after_crashes([], NOW + 15) == once
     twice = once.after_crashes([Hired(NOW + 5, name="run.4")], NOW + 15)
     assert twice.crashes == 2
-    assert not twice.tries_one
-    assert twice.after_crashes([Hired(NOW + 20, name="run.5")], NOW + 30).tries_one
+    assert twice.most == inf
+
+
+def test_one_is_hired_alone_after_crashes_until_one_is_well() -> None:
+    assert Roster(crashes=3).most == 1
+    assert replace(hired("a"), crashes=3).most == 1
+    assert replace(hired("a", "b"), crashes=3).most == 2
+    assert hired("a", "b").most == inf
+
+
+def test_crashes_are_forgotten_when_a_worker_is_let_go() -> None:
+    crashed = replace(hired("a"), crashes=3)
+    leave = Cordon(names=frozenset({"run.1"}), at=NOW - 1, since={"run.1": NOW - 1})
+    idle = presence("run.1", "a", since=NOW - 5)
+    assert crashed.heard([idle], leave, NOW).crashes == 3
+    assert crashed.heard([replace(idle, stopped=leave.at)], leave, NOW).crashes == 0
 
 
 def test_the_pauses_grow_and_have_an_end() -> None:
