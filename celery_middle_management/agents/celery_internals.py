@@ -62,6 +62,13 @@ def has_job(pool: Any, request: Any) -> bool:
     return job is not None and _jobs(pool).get(job._job) is job
 
 
+def slots(pool: Any) -> int:
+    """The tasks that a pool runs at once: none once a worker that ends has shut prefork's down."""
+    if pool.uses_semaphore:
+        return int(getattr(getattr(pool, "_pool", None), "_processes", 0))
+    return int(pool.limit)
+
+
 def children(pool: Any) -> set[int]:
     """The ids of a prefork pool's processes."""
     return {process.pid for process in list(getattr(getattr(pool, "_pool", None), "_pool", ()))}

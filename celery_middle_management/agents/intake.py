@@ -20,7 +20,11 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from celery_middle_management.agents.celery_internals import busy_children, prefetch_is_reduced
+from celery_middle_management.agents.celery_internals import (
+    busy_children,
+    prefetch_is_reduced,
+    slots,
+)
 from celery_middle_management.agents.pool_jobs import PoolJobs, PreforkJobs
 from celery_middle_management.agents.sources import Pulled, Pushed
 from celery_middle_management.agents.waker import Waker
@@ -250,9 +254,6 @@ def _for_one_alone(consumer: Any) -> bool:
 
 
 def _slots(consumer: Any) -> int:
-    """The tasks that the pool runs at once."""
-    pool, autoscaler = consumer.pool, getattr(consumer.controller, "autoscaler", None)
-    if autoscaler:
-        return int(autoscaler.max_concurrency)
-    # Of gevent before Celery 5.7, num_processes is how many run now.
-    return int(pool.limit if pool.is_green else pool.num_processes)
+    """The tasks that the worker runs at once."""
+    autoscaler = getattr(consumer.controller, "autoscaler", None)
+    return int(autoscaler.max_concurrency) if autoscaler else slots(consumer.pool)

@@ -33,6 +33,19 @@ def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_
         assert on.redis.llen("celery") == 1
 
 
+def test_a_worker_reports_until_it_has_shut_down(redis_url: str) -> None:
+    with (
+        stage(redis_url, command=None) as on,
+        start_worker("tests.integration.apps.lingering", "-c", "1", env=on.env) as worker,
+    ):
+        wait_for(lambda: len(on.presences()) == 1)
+        worker.process.terminate()
+        wait_for(lambda: any(p.get("closing") for p in on.presences()), message=lambda: worker.log)
+        worker.process.wait(30)
+        assert "report failed" not in worker.log
+        assert on.presences() == []
+
+
 @pytest.mark.parametrize(
     "broken",
     [
