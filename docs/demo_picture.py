@@ -19,7 +19,7 @@ PICTURE = Path(__file__).with_name("demo.svg")
 
 
 class Photographer:
-    """A view that takes one picture: while some workers are drained and others still work."""
+    """A view that takes one picture: while some workers are drained and others finish a task."""
 
     def __init__(self) -> None:
         self._past: deque[Moment] = deque(maxlen=WIDTH)
@@ -34,7 +34,7 @@ class Photographer:
         """Take the picture, if it is the best one so far."""
         doing = list(moment.workers.values())
         drained = doing.count("drained")
-        if doing.count("working") and drained > self._most:
+        if "finishing" in doing and drained > self._most:
             self._most = drained
             console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
             for line in self._said:

@@ -1,4 +1,7 @@
-"""Run the demo: exit status 0 if every task ran and every worker is gone, 130 after Ctrl-C."""
+"""Run the demo.
+
+Exit status 0: every task ran and every worker is gone; 130: after Ctrl-C; 2: it was called wrongly.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import count
 
 import redis
 from rich.console import Console
 from rich.live import Live
 
-from celery_middle_management.demo.play import Interrupted, Outcome, Play
+from celery_middle_management.demo.enter import Enter
+from celery_middle_management.demo.outcome import Outcome
+from celery_middle_management.demo.play import Interrupted, Play
 from celery_middle_management.demo.stage import Stage
 from celery_middle_management.demo.view import Boxes, Lines, View
 from celery_middle_management.platforms.base import PlatformError
@@ -21,8 +27,9 @@ from celery_middle_management.platforms.base import PlatformError
 INTRODUCTION = """\
 Middle Management for Celery: real tasks, real workers, on this machine.
 At most {max_workers} workers, one for each task that waits or runs. Their number changes
-every {call_interval:g} s at most (10 s by default), so that this takes a minute only.
+every {call_interval:.3g} s at most (by default 10 s).
 """
+SLOWEST, FASTEST = 0.1, 5.0
 
 
 class Signals:
@@ -42,20 +49,22 @@ class Signals:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m celery_middle_management.demo")
-    parser.add_argument(
-        "--one-off",
-        action="store_true",
-        help="workers that are hired one by one and leave by themselves, as one-off dynos do",
-    )
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     interrupted = Signals()
     logging.getLogger("celery_middle_management").addHandler(logging.NullHandler())
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     try:
-        with Stage(one_off=options.one_off) as stage, _view(console) as view:
+        with (
+            Stage(one_off=options.one_off, speed=options.speed) as stage,
+            Enter() if options.step else nullcontext() as enter,
+        ):
             try:
-                outcome = _perform(stage, view, interrupted)
+                for _ in range(options.repeat) if options.repeat else count():
+                    with _view(console) as view:
+                        outcome = _perform(stage, view, interrupted, enter)
+                    console.print(f"\n{outcome}\n", markup=False, soft_wrap=True)
+                    if outcome.succeeded < outcome.tasks:
+                        return 1
             except (TimeoutError, redis.RedisError, PlatformError) as error:
                 errors.print(f"The demo failed: {error}", stage.logs(5), sep="\n", markup=False)
                 return 1
@@ -65,17 +74,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         errors.print("Interrupted; everything that was started has been stopped.")
         return 128 + interrupted.received
-    console.print(f"\n{outcome}", markup=False, soft_wrap=True)
-    return 0 if outcome.succeeded == outcome.tasks else 1
+    return 0
 
 
-def _perform(stage: Stage, view: View, interrupted: Signals) -> Outcome:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m celery_middle_management.demo",
+        usage="%(prog)s [options]",
+        description="Watch workers being hired and fired: a Redis server, a Celery app and its "
+        "workers, all real, all on this machine, and all gone afterwards. It takes a minute.",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        help=f"0.5 is half as fast, 2 twice; {SLOWEST:g} to {FASTEST:g}. How long a worker takes "
+        "to start is your machine's affair",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=_times,
+        nargs="?",
+        default=1,
+        const=0,
+        metavar="TIMES",
+        help="play it so many times; without a number, until Ctrl-C",
+    )
+    parser.add_argument(
+        "--step", action="store_true", help="wait for Enter before each of the three scenes"
+    )
+    parser.add_argument(
+        "--one-off",
+        action="store_true",
+        help="workers that are hired one by one and leave by themselves, as one-off dynos do",
+    )
+    options = parser.parse_args(arguments)
+    if options.step and not (sys.stdin and sys.stdin.isatty()):
+        parser.error("--step waits for Enter on a terminal, and standard input is none")
+    return options
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not SLOWEST <= speed <= FASTEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from {SLOWEST:g} to {FASTEST:g}")
+    return speed
+
+
+def _times(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
+
+
+def _perform(stage: Stage, view: View, interrupted: Signals, enter: Enter | None) -> Outcome:
     settings = stage.runtime.settings
     (pool,) = settings.pools
     view.say(
         INTRODUCTION.format(max_workers=pool.max_workers, call_interval=settings.call_interval)
     )
-    return Play(stage, view, interrupted).perform()
+    return Play(stage, view, interrupted, enter).perform()
 
 
 @contextmanager

@@ -8,14 +8,13 @@ from celery import Celery
 
 import celery_middle_management  # noqa: F401
 
-# Where the broker is, the environment says.
+# Where the broker is, and how far calls are apart, the environment says.
 app = Celery(__name__)
 app.conf.update(
     middle_management_enabled=True,
     middle_management_platform="local",
     middle_management_max_workers=10,
     middle_management_jobs_per_worker=1,
-    middle_management_call_interval=3,  # not 10 s as on Heroku, for the demo is to be short
     # One task at a time, in a process that starts quickly.
     worker_pool="solo",
     worker_prefetch_multiplier=1,

@@ -15,7 +15,7 @@ from celery_middle_management.demo.redis_server import (
 
 _TIMEOUT = 5.0  # s
 _LOCK = "{middle-management:local}:lock"
-#: Nobody decides again before what we started has ended (s).
+#: No process decides again before what we started has ended (s).
 _QUIET = 600
 #: What an app and its workers leave behind.
 _LEFT = ("{middle-management:local}:*", "celery", "celery-task-meta-*", "unacked*", "_kombu.*")
@@ -44,7 +44,7 @@ class GivenRedis:
             raise RuntimeError("the database at REDIS_URL is not empty: name another one")
 
     def kill(self) -> None:
-        """See to it that nobody hires any more."""
+        """See to it that no process hires any more."""
         with suppress(redis.RedisError):
             self._redis.set(_LOCK, "ended", ex=_QUIET)
 

@@ -1,81 +1,70 @@
-"""The course of the demo: some images, a night, a newsletter with films, and nobody in the end."""
+"""The course of the demo: some images, a night, a newsletter with films, and no worker left."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
-from celery import states
+from celery import Task, states
 
+from celery_middle_management.demo.enter import Enter
+from celery_middle_management.demo.outcome import NIGHT_HOURS, Outcome
 from celery_middle_management.demo.stage import Stage
-from celery_middle_management.demo.view import Moment, View, action_line, doings
+from celery_middle_management.demo.view import Moment, View, action_line, doings, rest_line
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.views.status import status_of
 
+#: How many, and how long each takes at normal speed (s).
 IMAGES, IMAGE_SECONDS = 3, 6.0
-#: The hours of a night, each shortened to a second.
-NIGHT = range(23, 32)
 EMAILS, EMAIL_SECONDS = 105, 1.0
-VIDEOS, VIDEO_SECONDS = 2, 30.0
-#: The demo fails if it takes longer (s).
-LIMIT = 180.0
+VIDEOS, VIDEO_SECONDS = 2, 20.0
+#: So many emails go before the films, so that every worker is up by then, and any may get one.
+EMAILS_BEFORE = 30
+#: The demo fails if it takes longer (s) than both, the second at normal speed.
+LIMIT, TASKS_TAKE = 120.0, 60.0
 
 _TICK = 0.2  # s
-#: What Heroku asks for a standard-1x dyno, by the second ($ a month).
-_DYNO = 25.0
 
 
 class Interrupted(Exception):
-    """Somebody wants the demo to end now."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What it came to. Times in seconds, the night left out."""
-
-    tasks: int
-    succeeded: int
-    elapsed: float
-    paid: float
-    maximum: int
-
-    @property
-    def always_on(self) -> float:
-        """Worker-seconds that the maximum would have cost."""
-        return self.elapsed * self.maximum
-
-    def __str__(self) -> str:
-        share, hours = self.paid / self.always_on, len(NIGHT) - 1
-        month = self.maximum * _DYNO
-        return (
-            f"{self.succeeded} of {self.tasks} tasks done in {self.elapsed:.0f} s, "
-            "and every worker is fired.\n"
-            f"Paid: {self.paid:.0f} worker-seconds. The maximum, always on: {self.always_on:.0f}. "
-            f"That is {share:.0%} of the price.\n\n"
-            f"On Heroku, {self.maximum} standard-1x dynos that are always on cost ${month:.0f} a "
-            f"month.\nWith days like this minute, and nights of {hours} hours at zero, it would be "
-            f"${month * share * (24 - hours) / 24:.0f}.\n\n"
-            'Next, your own app: "Getting started" in README.md.'
-        )
+    """The demo is to end now."""
 
 
 class Play:
-    """The demo on its *stage*, shown in a *view*; ends early once *interrupted* says so."""
+    """The demo on its *stage*, shown in a *view*; ends early once *interrupted* says so.
 
-    def __init__(self, stage: Stage, view: View, interrupted: Callable[[], bool]) -> None:
+    Args:
+        stage: the Redis server and the workers; its speed is the play's.
+        view: what shows it.
+        interrupted: whether the demo is to end now.
+        enter: waited for before each step; None: no waiting.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        view: View,
+        interrupted: Callable[[], bool],
+        enter: Enter | None = None,
+    ) -> None:
         self._stage = stage
         self._view = view
         self._interrupted = interrupted
+        self._enter = enter
         self._began = self._ticked = time.monotonic()
         # Not their results: these would seek the Redis server when it is gone.
         self._ids: list[str] = []
-        self._paid = self._night = 0.0
+        self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None
         self._explained = False
-        self._last_action: object = None
         (self._pool,) = stage.runtime.settings.pools
         self._seated = [""] * self._pool.max_workers
+        # An earlier play on this stage may have left some.
+        snapshot = stage.runtime.ledger().snapshot()
+        (status,) = status_of(stage.runtime.settings, snapshot)["pools"]
+        self._finished_before = read_pool(snapshot, self._pool).finished
+        self._last_action = status["last_action"]
 
     def perform(self) -> Outcome:
         """Play it to its end.
@@ -86,33 +75,52 @@ class Play:
         """
         from celery_middle_management.demo.app import email, image, video
 
-        self._view.say(f"Somebody uploads {IMAGES} images, {IMAGE_SECONDS:g} s of work each.")
-        self._ids += [image.delay(IMAGE_SECONDS).id for _ in range(IMAGES)]
+        takes = {image: IMAGE_SECONDS, video: VIDEO_SECONDS, email: EMAIL_SECONDS}
+        takes = {task: seconds / self._stage.speed for task, seconds in takes.items()}
+
+        def publish(task: Task[..., None], count: int) -> None:
+            self._ids += [task.delay(takes[task]).id for _ in range(count)]
+
+        self._step(f"{IMAGES} images are uploaded, each {takes[image]:.3g} s of work.")
+        publish(image, IMAGES)
         self._until_all_is_done()
+        self._step("Night. No worker is hired, and none is paid for.")
         self._sleep()
-        self._explained = False
-        self._view.say(
-            f"{VIDEOS} films to encode, {VIDEO_SECONDS:g} s each, and a newsletter: "
-            f"{EMAILS} emails, {EMAIL_SECONDS:g} s each."
+        self._step(
+            f"A newsletter: {EMAILS} emails of {takes[email]:.3g} s, and among them "
+            f"{VIDEOS} films of {takes[video]:.3g} s."
         )
-        self._ids += [video.delay(VIDEO_SECONDS).id for _ in range(VIDEOS)]
-        self._ids += [email.delay(EMAIL_SECONDS).id for _ in range(EMAILS)]
+        publish(email, EMAILS_BEFORE)
+        publish(video, VIDEOS)
+        publish(email, EMAILS - EMAILS_BEFORE)
         self._until_all_is_done()
-        elapsed = time.monotonic() - self._began - self._night
         return Outcome(
             tasks=len(self._ids),
             succeeded=sum(state == states.SUCCESS for state in self._states()),
-            elapsed=elapsed,
+            elapsed=time.monotonic() - self._began - self._night - self._waited,
             paid=self._paid,
             maximum=self._pool.max_workers,
         )
 
+    def _step(self, text: str) -> None:
+        """Say what comes next; if it is to wait for Enter, begin after that."""
+        self._explained = False
+        self._view.say(text)
+        if self._enter is None:
+            return
+        self._enter.forget()
+        self._view.say("         Press Enter to go on.")
+        while not self._enter.pressed():
+            began = time.monotonic()
+            self._tick()
+            time.sleep(_TICK)
+            self._waited += time.monotonic() - began
+
     def _sleep(self) -> None:
         """A night, at 3,600 times its speed."""
         began = time.monotonic()
-        self._view.say("Night. An hour passes each second; nobody is hired, and nobody is paid.")
-        for self._hour in NIGHT:
-            self._watch(1.0)
+        for self._hour in range(23, 23 + NIGHT_HOURS + 1):
+            self._watch(1.0 / self._stage.speed)
         self._hour = None
         self._night = time.monotonic() - began
 
@@ -135,12 +143,13 @@ class Play:
         return (backend.get_state(task_id) for task_id in self._ids)
 
     def _tick(self) -> bool:
-        """Show how things are; whether anybody is hired."""
+        """Show how things are; whether any worker is hired."""
         now = time.monotonic()
         if self._interrupted():
             raise Interrupted
-        if now - self._began > LIMIT:
-            raise TimeoutError(f"the demo was not over after {LIMIT:.0f} s")
+        limit = LIMIT + TASKS_TAKE / self._stage.speed
+        if now - self._began - self._waited > limit:
+            raise TimeoutError(f"the demo was not over after {limit:.0f} s")
         hired = self._stage.hired()
         self._paid += len(hired) * (now - self._ticked)
         self._ticked = now
@@ -152,7 +161,7 @@ class Play:
         return [f"{self._pool.name}.{n}" for n in range(1, self._pool.max_workers + 1)]
 
     def _seats(self, hired: frozenset[str]) -> list[str]:
-        """Each who is hired keeps the seat that was free when it came; blank names are free."""
+        """Each that is hired keeps the seat that was free when it came; blank names are free."""
         self._seated = [name if name in hired else "" for name in self._seated]
         for name in sorted(hired.difference(self._seated)):
             free = self._seated.index("") if "" in self._seated else len(self._seated)
@@ -163,18 +172,16 @@ class Play:
         runtime, pool = self._stage.runtime, self._pool
         snapshot = runtime.ledger().snapshot()
         (status,) = status_of(runtime.settings, snapshot)["pools"]
-        action = status["last_action"]
-        if action and action["at"] != self._last_action:
-            self._last_action = action["at"]
-            self._view.say(action_line(action))
         state = read_pool(snapshot, pool)
         draining = {*status["workers"]["draining"], *state.leave.names}
+        busy = {p.name for p in snapshot.presences if p.busy}
+        self._tell_of(status, busy)
         published, running = len(self._ids), status["tasks"]["running"]
-        done = min(state.finished, published - running)
-        finishing = [p.name for p in snapshot.presences if p.name in draining and p.busy]
+        done = min(state.finished - self._finished_before, published - running)
+        finishing = sorted(draining & busy & hired)
         if finishing and not self._explained and len(hired) > len(finishing):
             self._explained = True
-            self._view.say(f"         {finishing[0]} is to go, and finishes its task before.")
+            self._view.say(f"         {finishing[0]} is to go, and finishes its task first.")
         names = self._seats(hired) if pool.one_off else self._numbered
         self._view.show(
             Moment(
@@ -187,3 +194,15 @@ class Play:
                 hour=None if self._hour is None else self._hour % 24,
             )
         )
+
+    def _tell_of(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
+        """Say what was done since the last time, and why not more."""
+        action = status["last_action"]
+        if not action or action == self._last_action:
+            return
+        self._last_action = action
+        self._view.say(action_line(action))
+        if action["action"] == "fire" and action["to"] > status["workers"]["needed"]:
+            following = None if self._pool.one_off else f"{self._pool.name}.{action['to']}"
+            interval = self._stage.runtime.settings.call_interval
+            self._view.say(rest_line(following, following in busy, interval))

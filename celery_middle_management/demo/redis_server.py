@@ -56,7 +56,7 @@ def no_redis_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, and that no client is given by chance.
+    """A TCP port of 127.0.0.1 that no process listens on, and that no client is given by chance.
 
     Clients get theirs from 32768 up; while our server is down, one that knocks at a port from there
     could be given that very port, and take it.
@@ -153,7 +153,7 @@ class RedisServer:
         return self._process
 
     def _listen(self, ports: list[int]) -> None:
-        """On the first of *ports* that nobody else has taken meanwhile."""
+        """On the first of *ports* that no other process has taken meanwhile."""
         for port in ports:
             self.port = port
             if self._start():

@@ -29,22 +29,30 @@ _USERS |= {"RESULT_BACKEND"}
 
 #: What a `celery worker` would start with, and ten of them on a small machine too slowly.
 _FEATURES = ("GOSSIP", "HEARTBEAT", "MINGLE")
+#: Not 10 s as on Heroku, for the demo is to be short (s).
+CALL_INTERVAL = 3.0
 #: After the last process was killed, another may be just starting for this long (s).
 _QUIET = 0.5
 _STOP_TIMEOUT = 20.0  # s
 
 
 class Stage:
-    """The demo's Redis server and workers, *one_off* ones if they are to be hired one by one.
+    """The demo's Redis server and workers.
+
+    Args:
+        one_off: the workers are hired one by one, and leave by themselves.
+        speed: of what is played, by the normal one.
 
     Raises:
         RuntimeError: there is no Redis for it.
     """
 
-    def __init__(self, *, one_off: bool = False) -> None:
+    def __init__(self, *, one_off: bool = False, speed: float = 1.0) -> None:
+        self.speed = speed
         self._redis = a_redis()
         try:
             set_environment(self._redis.url)
+            os.environ["MIDDLE_MANAGEMENT_CALL_INTERVAL"] = str(CALL_INTERVAL / speed)
             if one_off:
                 os.environ["MIDDLE_MANAGEMENT_DYNOS"] = "one-off"
             from celery_middle_management.demo.app import app
@@ -88,7 +96,7 @@ class Stage:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Without the ledger nobody can decide to hire.
+        # Without the ledger no process can decide to hire.
         with self._redis as redis:
             redis.kill()
             _join_evaluations()
@@ -105,7 +113,7 @@ class Processes(LocalPlatform):
         return [path for path, process in self.pid_files() if process.alive]
 
     def kill(self) -> None:
-        """SIGKILL to all, and to those who were being started meanwhile."""
+        """SIGKILL to all, and to those that were being started meanwhile."""
         give_up = time.monotonic() + _STOP_TIMEOUT
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _QUIET and time.monotonic() < give_up:

@@ -93,6 +93,7 @@ class Boxes:
     def __init__(self, live: Live) -> None:
         self._live = live
         self._past: deque[Moment] = deque(maxlen=_MOST_SECONDS)
+        self._last: Moment | None = None
 
     def say(self, text: str) -> None:
         self._live.console.print(Text(text))
@@ -100,7 +101,11 @@ class Boxes:
     def show(self, moment: Moment) -> None:
         if not self._past or moment.elapsed - self._past[-1].elapsed >= 1.0:
             self._past.append(moment)
-        self._live.update(picture(moment, self._past, self._live.console.width), refresh=True)
+        last = self._last
+        # Not more often than there is something new to see: a slow terminal would flicker.
+        if last is None or _differ(moment, last) or moment.elapsed - last.elapsed >= 1.0:
+            self._last = moment
+            self._live.update(picture(moment, self._past, self._live.console.width), refresh=True)
 
 
 class Lines:
@@ -135,7 +140,12 @@ def picture(moment: Moment, past: Sequence[Moment], width: int) -> RenderableTyp
     in_a_row = next(n for n in (10, 5, 2, 1) if n * _BOX <= max(width, _BOX))
     boxes = Table.grid(padding=0)
     panels = [
-        Panel(Text(doing or "-", justify="center"), title=name, style=STYLES[doing], width=_BOX)
+        Panel(
+            Text(doing or "-", justify="center"),
+            title=name.strip() or None,
+            style=STYLES[doing],
+            width=_BOX,
+        )
         for name, doing in moment.workers.items()
     ]
     for start in range(0, len(panels), in_a_row):
@@ -166,10 +176,24 @@ def action_line(action: Mapping[str, Any]) -> str:
     return f"         {what}: {action['reason']}"
 
 
+def rest_line(following: str | None, busy: bool, interval: float) -> str:
+    """Why a fire was not of all that are to go.
+
+    Args:
+        following: the highest-numbered worker that is left; None: they leave one by one.
+        busy: it runs a task.
+        interval: seconds between two calls of the platform.
+    """
+    if following is None:
+        why = "each leaves when it is drained"
+    elif busy:
+        why = f"the highest goes first, and {following} has a task to finish"
+    else:
+        why = f"{following} was not drained yet, and calls are {interval:.3g} s apart"
+    return f"         Not all: {why}."
+
+
 def _differ(one: Moment, other: Moment) -> bool:
-    return (one.waiting, one.running, one.done, one.workers) != (
-        other.waiting,
-        other.running,
-        other.done,
-        other.workers,
-    )
+    """In anything but the time and what is paid."""
+    first, second = ((m.waiting, m.running, m.done, m.workers) for m in (one, other))
+    return first != second

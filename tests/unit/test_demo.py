@@ -1,0 +1,102 @@
+"""What the demo tells, what it takes on its command line, and that README shows what it tells."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celery_middle_management.demo.__main__ import main
+from celery_middle_management.demo.enter import Enter
+from celery_middle_management.demo.outcome import NEXT, Outcome
+from celery_middle_management.demo.view import rest_line
+from tests.servers import wait_for
+
+README = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("following", "busy", "why"),
+    [
+        ("worker.10", True, "the highest goes first, and worker.10 has a task to finish"),
+        ("worker.2", False, "worker.2 was not drained yet, and calls are 1.67 s apart"),
+        (None, False, "each leaves when it is drained"),
+    ],
+)
+def test_it_says_why_not_all_are_fired_at_once(following: str | None, busy: bool, why: str) -> None:
+    line = rest_line(following, busy, 5 / 3)
+    assert line.strip() == f"Not all: {why}."
+    assert len(line) <= 80
+
+
+def test_its_bill_is_of_days_as_busy_and_nights_at_zero() -> None:
+    told = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, paid=200.0, maximum=10))
+    assert "109 of 110 tasks done in 40 s" in told
+    assert "Paid: 200 worker-seconds. 10 workers, always on: 400. That is 50%." in told
+    # $250 x 50 % x 16 of 24 hours
+    assert "$83. You save $167." in told
+
+
+def test_the_readme_shows_a_bill_that_adds_up() -> None:
+    [bill] = re.findall(r"^Paid: .*?^With days .*?$", README, re.M | re.S)
+    paid, always_on = map(float, re.findall(r"Paid: (\d+) .* always on: (\d+)", bill)[0])
+    assert bill == Outcome(110, 110, always_on / 10, paid, 10).bill
+
+
+def test_the_next_command_is_the_readmes_first_step() -> None:
+    assert NEXT in str(Outcome(1, 1, 1.0, 1.0, 1))
+    assert f"   {NEXT}\n" in README
+
+
+@pytest.mark.parametrize(
+    ("options", "trouble"),
+    [
+        (["--speed", "fast"], "'fast' is no number from 0.1 to 5"),
+        (["--speed", "0"], "'0' is no number from 0.1 to 5"),
+        (["--speed", "nan"], "'nan' is no number from 0.1 to 5"),
+        (["--repeat", "0"], "'0' is no whole number from 1 up"),
+        (["--repeat", "x"], "'x' is no whole number from 1 up"),
+        (["--step"], "standard input is none"),
+        (["--sped"], "unrecognized arguments: --sped"),
+    ],
+)
+def test_a_wrong_option_is_refused_in_a_line(
+    options: list[str],
+    trouble: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with open(os.devnull) as no_terminal:
+        monkeypatch.setattr(sys, "stdin", no_terminal)
+        with pytest.raises(SystemExit) as ended:
+            main(options)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(trouble)
+
+
+@pytest.fixture
+def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """What is written to it, a person presses."""
+    ours, terminal = pty.openpty()
+    with os.fdopen(terminal) as stdin, os.fdopen(ours, "wb"):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield ours
+
+
+def test_enter_is_waited_for_unseen(keyboard: int) -> None:
+    with Enter() as enter:
+        os.write(keyboard, b"\n")
+        wait_for(enter.pressed)
+        assert not enter.pressed()
+        os.write(keyboard, b"\n")
+        wait_for(lambda: select.select([sys.stdin], [], [], 0)[0])
+        enter.forget()
+        assert not enter.pressed()
+    os.write(keyboard, b"seen\n")
+    assert os.read(keyboard, 100).strip() == b"seen"
