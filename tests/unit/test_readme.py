@@ -28,7 +28,7 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def test_it_is_short() -> None:
-    assert README.count("\n") < 270
+    assert README.count("\n") < 250
 
 
 def test_its_python_runs_as_it_stands() -> None:
