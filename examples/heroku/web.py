@@ -1,4 +1,4 @@
-"""A page that publishes tasks, and shows who works on them."""
+"""A page that publishes tasks, and shows what works on them."""
 
 from __future__ import annotations
 

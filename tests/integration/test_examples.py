@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.error
 import urllib.parse
@@ -290,6 +291,38 @@ def test_an_example_runs_by_the_command_of_its_readme(
         assert first != last
         assert "fire " in last
         assert "0 waiting, 0 running" in last
+    finally:
+        for left in tmp_path.glob("celery-middle-management-*/*"):
+            LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
+
+
+@pytest.mark.slow
+def test_the_readmes_app_runs_on_a_laptop_by_its_commands(tmp_path: Path) -> None:
+    readme = ROOT.joinpath("README.md").read_text()
+    [app] = re.findall(r"^ *```python\n( *import os\n.*?)```", readme, re.M | re.S)
+    tmp_path.joinpath("proj.py").write_text(textwrap.dedent(app))
+    [install, *commands] = re.findall(r"```sh\n(pip install .*?)```", readme, re.S)[0].splitlines()
+    assert "[demo]" in install
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path),
+    }
+    try:
+        done = subprocess.run(
+            ["bash", "-euc", "\n".join(commands)],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=110,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Published 20 tasks" in done.stdout
+        assert "fire " in done.stdout
+        assert "0 waiting, 0 running" in done.stdout.split(" workers, ")[-1]
     finally:
         for left in tmp_path.glob("celery-middle-management-*/*"):
             LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)

@@ -44,7 +44,8 @@ def test_its_bill_is_of_days_as_busy_and_nights_at_zero() -> None:
 
 
 def test_the_readme_shows_a_bill_that_adds_up() -> None:
-    [bill] = re.findall(r"^Paid: .*?^With days .*?$", README, re.M | re.S)
+    [shown] = re.findall(r"^ *(Paid: .*?^ *With days .*?)$", README, re.M | re.S)
+    bill = re.sub("^ *", "", shown, flags=re.M)
     paid, always_on = map(float, re.findall(r"Paid: (\d+) .* always on: (\d+)", bill)[0])
     assert bill == Outcome(110, 110, always_on / 10, paid, 10).bill
 

@@ -16,6 +16,11 @@ from celery_middle_management.settings import reading
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT.joinpath("README.md").read_text()
+RECIPES = ROOT.joinpath("docs", "recipes.md").read_text()
+#: What the example says in the function that the recipe shows.
+LIFESPANS = (
+    '    """No exit handler runs in uvicorn, so what was published last is hired for here."""\n'
+)
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
 #: Of the gem's names, one is only taken note of, and the other stands beside the key's.
 NOT_OURS = {"heroku_username", "heroku_password"}
@@ -31,12 +36,11 @@ def test_it_is_short() -> None:
     assert README.count("\n") < 250
 
 
-def test_its_python_runs_as_it_stands() -> None:
-    snippets = blocks("python")
-    assert len(snippets) == 2
+def pools_of(snippets: list[str], redis: str) -> str:
+    """The pools of the app that the snippets make, and their limits."""
     env = {
         **os.environ,
-        "REDIS_URL": "redis://localhost:1",
+        "REDIS_URL": redis,
         "MIDDLE_MANAGEMENT_ENABLED": "true",
         "MIDDLE_MANAGEMENT_HEROKU_APP": "your-app",
         "MIDDLE_MANAGEMENT_HEROKU_API_KEY": "key",
@@ -53,7 +57,52 @@ print([(p.name, p.max_workers) for p in read_settings(app).pools])
         check=False,
         timeout=60,
     )
-    assert done.stdout == "[('worker', 10), ('pdf', 3)]\n", done.stderr
+    assert not done.stderr
+    return done.stdout.strip()
+
+
+def test_its_python_runs_as_it_stands() -> None:
+    snippets = blocks("python")
+    assert len(snippets) == 2
+    assert pools_of(snippets, "redis://localhost:1") == "[('worker', 10), ('pdf', 3)]"
+
+
+def test_the_recipes_python_runs_in_the_readmes_app() -> None:
+    django, lifespan, certificate, pools = blocks("python", RECIPES)
+    names = {name.lower() for name in re.findall(r"^CELERY_MIDDLE_MANAGEMENT_(\w+)", django, re.M)}
+    assert names == {"max_workers"}
+    assert lifespan in ROOT.joinpath("examples/fastapi/web.py").read_text().replace(LIFESPANS, "")
+    told = pools_of([blocks("python")[0], certificate, pools], "rediss://localhost:1")
+    assert told == "[('worker', 10), ('films', 2)]"
+
+
+def test_its_shell_commands_are_what_a_shell_takes(tmp_path: Path) -> None:
+    """Those for Heroku, and git's: each is called with what the pages say."""
+    called = tmp_path / "called"
+    for name in ("heroku", "git"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{called}\n')
+        program.chmod(0o755)
+    scripts = [code for code in blocks("sh") if code.startswith(("heroku", "git"))]
+    assert len(scripts) == 3
+    scripts += re.findall(r"(?:^    heroku .*\n)+", RECIPES, re.M)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for script in scripts:
+        subprocess.run(["bash", "-euc", script], env={"PATH": path}, check=True, timeout=30)
+    lines = called.read_text().splitlines()
+    assert sum(line.startswith("heroku run celery -A proj mm ") for line in lines) >= 7
+    for line in lines:
+        if match := re.match(r"heroku run celery -A proj mm (\w+) ?(.*)", line):
+            command = mm.commands[match[1]]
+            command.make_context(match[1], match[2].split())
+        for variable in re.findall(r"MIDDLE_MANAGEMENT_(\w+)", line):
+            assert variable.lower() in reading._TABLE
+
+
+def test_every_variable_of_the_pages_is_a_settings() -> None:
+    for page in PAGES:
+        for name in re.findall(r"\bMIDDLE_MANAGEMENT_([A-Z][A-Z_]*)\b", page.read_text()):
+            assert name.lower() in reading._TABLE, (page, name)
 
 
 def test_its_procfile_starts_workers_of_its_pools() -> None:
