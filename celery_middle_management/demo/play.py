@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import takewhile
 from typing import Any
 
 from celery import Task, states
@@ -57,10 +58,12 @@ class Play:
         self._ids: list[str] = []
         self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None
-        self._explained = False
+        self._explained = self._said_why = False
         (self._pool,) = stage.runtime.settings.pools
         self._seated = [""] * self._pool.max_workers
         # An earlier play on this stage may have left some.
+        _, actions = stage.runtime.actions()
+        self._told = actions[0] if actions else None
         snapshot = stage.runtime.ledger().snapshot()
         (status,) = status_of(stage.runtime.settings, snapshot)["pools"]
         self._finished_before = read_pool(snapshot, self._pool).finished
@@ -104,7 +107,7 @@ class Play:
 
     def _step(self, text: str) -> None:
         """Say what comes next; if it is to wait for Enter, begin after that."""
-        self._explained = False
+        self._explained = self._said_why = False
         self._view.say(text)
         if self._enter is None:
             return
@@ -196,13 +199,19 @@ class Play:
         )
 
     def _tell_of(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
-        """Say what was done since the last time, and why not more."""
-        action = status["last_action"]
-        if not action or action == self._last_action:
+        """Say what was done since the last time, and once a scene why not more."""
+        if status["last_action"] == self._last_action:
             return
-        self._last_action = action
-        self._view.say(action_line(action))
-        if action["action"] == "fire" and action["to"] > status["workers"]["needed"]:
-            following = None if self._pool.one_off else f"{self._pool.name}.{action['to']}"
+        self._last_action = status["last_action"]
+        _, actions = self._stage.runtime.actions()
+        new = [*takewhile(lambda entry: entry != self._told, actions)]
+        for action in reversed(new):
+            self._told = action
+            if "reason" in action:  # not what others have set
+                self._view.say(action_line(action))
+        left, needed = self._last_action["to"], status["workers"]["needed"]
+        if self._last_action["action"] == "fire" and left > needed and not self._said_why:
+            self._said_why = True
+            following = None if self._pool.one_off else f"{self._pool.name}.{left}"
             interval = self._stage.runtime.settings.call_interval
             self._view.say(rest_line(following, following in busy, interval))

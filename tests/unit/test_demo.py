@@ -100,4 +100,4 @@ def test_enter_is_waited_for_unseen(keyboard: int) -> None:
         enter.forget()
         assert not enter.pressed()
     os.write(keyboard, b"seen\n")
-    assert os.read(keyboard, 100).strip() == b"seen"
+    assert os.read(keyboard, 100).startswith(b"seen")
