@@ -210,7 +210,9 @@ def _tasks(pool: Document, now: datetime) -> str:
         parts.append("never counted")
     else:
         parts.append(f"counted {ago(tasks['counted_at'], now)}")
-    if tasks["reckoned"] != tasks["outstanding"]:
+    if (untold := tasks["outstanding"] - tasks["reckoned"]) > 0:
+        parts.append(f"{untold} not told of")
+    elif untold < 0:
         parts.append(f"reckoned {tasks['reckoned']} until the next count")
     if pool["drift"]:
         parts.append(f"drift {pool['drift']:+d}")
@@ -255,13 +257,12 @@ def _next(document: Document, pool: Document, now: datetime) -> str:
     looks, calls = document["next_evaluation_at"], pool["next_call_at"]
     if looks is None:
         return "decides when the first process publishes or works"
-    late = _seconds(looks, now) >= 0
-    when = "as soon as a process of the app looks in" if late else ago(looks, now)
-    within = "" if late else ", or sooner if tasks come"
+    wait = -_seconds(looks, now)
+    when = f"within {span(wait)}" if wait > 0 else "as soon as a process of the app looks in"
     if not calls:
-        return f"decides {when}{within}"
+        return f"decides {when}"
     free = span(-_seconds(calls, now))
-    return f"decides {when}{within}; changes {pool['platform']} in {free} at the earliest"
+    return f"decides {when}; changes {pool['platform']} in {free} at the earliest"
 
 
 def _last_hour(hour: Document) -> Iterator[Line]:

@@ -27,7 +27,7 @@ def watch_status(
     full: bool,
     no_color: bool,
 ) -> bool:
-    """Show what *status* returns until Ctrl-C or *until* is true of it, many pools in *full* or not.
+    """Show what *status* returns, in *full* or not, until Ctrl-C or *until* is true of it.
 
     Also when it could not be had for a while. Returns whether all was well at the end.
     """

@@ -35,7 +35,10 @@ _FAILING = (
     "processes of the app are alive, but they run off the platform, or their evaluations fail. "
     "See their log"
 )
-_IMPORT = "is celery_middle_management imported and enabled where tasks are published?"
+_IMPORT = (
+    "import and enable celery_middle_management where tasks are published, or keep `celery mm run` "
+    "alive"
+)
 _SILENT = (
     "worked, and is not heard of any more: it counts as at work and is not fired. Does it hang? "
     "See its log"
@@ -208,7 +211,7 @@ def _unattended(facts: Facts, pool: Document, late: str) -> Told:
         of_them = f"{waiting - known} of them" if known else "it" if waiting == 1 else "them"
         what += f". No process has told of {of_them}: {_IMPORT}"
     due = [bucket for bucket in state.buckets if bucket <= snapshot.now]
-    since = max(min(due, default=next_at), told_at) if known else 0.0
+    since = max(min(due, default=next_at), told_at if late == _DEAD else 0.0) if known else 0.0
     return Told(pool["name"], what, snapshot.iso(since or None), UNATTENDED)
 
 
