@@ -53,7 +53,7 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
         for pool in document["pools"]:
             parts += [_title(pool), _labelled(_about(document, pool, now))]
     else:
-        parts.append(_overview(document))
+        parts += [_overview(document), _line(Text("\nIn full: mm status POOL …", style="dim"))]
     if asleep(document):
         parts.append(_line(Text(f"Note: {ASLEEP}", style="yellow")))
     return Group(*parts)
@@ -80,10 +80,10 @@ def _trouble(troubles: Sequence[Document], now: datetime) -> Iterator[Text]:
 
 
 def _pause(pause: Document, now: datetime) -> str:
-    which = " and ".join(what for what in ("hires", "fires") if pause[what])
+    which = " and ".join(f"no {what}" for what in ("hires", "fires") if pause[what])
     until = f"ends {ago(pause['until'], now)}" if pause["until"] else "until `mm resume`"
-    since = f", since {span(_seconds(pause['since'], now))}" if pause["since"] else ""
-    return f"PAUSED  no {which}, by {pause['by']}{since}, {until}"
+    since = f" for {span(_seconds(pause['since'], now))}" if pause["since"] else ""
+    return f"PAUSED  {which}, by {pause['by']}{since}, {until}"
 
 
 # -- many pools, a line each
@@ -104,8 +104,6 @@ def _overview(document: Document) -> Table:
         hints = "; ".join(["WRONG, see above"] * bad + [*_hints(pool)])
         style = "bold red" if bad else "green" if _at_rest(pool) else "yellow"
         table.add_row(Text(pool["name"], style), *map(str, numbers), Text(hints))
-    table.add_row("")
-    table.add_row(Text("mm status POOL … shows pools in full", "dim"))
     return table
 
 
@@ -171,7 +169,8 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     yield "why", pool["policy"]["why"]
     yield "tasks", _tasks(pool, now)
     yield "queues", _names(pool["queues"]) or "none yet"
-    if longest := workers["longest"]:
+    drained = [drain["name"] for drain in workers["drains"][:MOST_DRAINS]]
+    if (longest := workers["longest"]) and longest["worker"] not in drained:
         yield "longest", f"{longest['name']} on {longest['worker']} for {span(longest['for'])}"
     for drain in workers["drains"][:MOST_DRAINS]:
         heard = drain["name"] in workers["live"]
@@ -201,9 +200,8 @@ def _names(names: Sequence[str]) -> str:
 
 def _tasks(pool: Document, now: datetime) -> str:
     tasks = pool["tasks"]
-    parts = [f"{tasks['waiting']} waiting, {tasks['running']} running"]
-    if tasks["reserved"]:
-        parts.append(f"{tasks['reserved']} reserved by a worker")
+    reserved = f" ({tasks['reserved']} reserved)" if tasks["reserved"] else ""
+    parts = [f"{tasks['waiting']} waiting{reserved}, {tasks['running']} running"]
     if tasks["scheduled"]:
         parts.append(f"{tasks['scheduled']} scheduled")
     if tasks["counted_at"] is None:
@@ -211,11 +209,9 @@ def _tasks(pool: Document, now: datetime) -> str:
     else:
         parts.append(f"counted {ago(tasks['counted_at'], now)}")
     if (untold := tasks["outstanding"] - tasks["reckoned"]) > 0:
-        parts.append(f"{untold} not told of")
+        parts.append(f"{untold} not told of yet")
     elif untold < 0:
-        parts.append(f"reckoned {tasks['reckoned']} until the next count")
-    if pool["drift"]:
-        parts.append(f"drift {pool['drift']:+d}")
+        parts.append(f"reckoned {tasks['reckoned']}")
     return "; ".join(parts)
 
 
@@ -245,7 +241,8 @@ def _action(pool: Document, now: datetime) -> str:
         return "no hire and no fire yet"
     would = "would " if action.get("dry_run") else ""
     what = f"{would}{action['action']} {action['from']} -> {action['to']}, {ago(action['at'], now)}"
-    return f"{what}: {action['reason']}"
+    # The limits stand above.
+    return f"{what}: {action['reason'].partition(', limits ')[0]}"
 
 
 def _by_hand(change: Document, now: datetime) -> str:

@@ -46,7 +46,7 @@ def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
         assert on.quantity == 0
         told = on.whole_status()
         assert (told["paused"], told["pause"]["by"][:4]) == (True, "ann@")
-        assert "PAUSED  no hires and fires" in mm(on, "status", COLUMNS="200").stdout
+        assert "PAUSED  no hires and no fires" in mm(on, "status", COLUMNS="200").stdout
         assert mm(on, "resume").returncode == 0
         on.wait_for_quantity(3)
         assert did(on) == [("pause", None), ("resume", None), ("hire", 3)]

@@ -47,7 +47,7 @@ def test_a_task_that_no_process_has_ever_told_of() -> None:
     trouble = the_one(document)
     assert (trouble["pool"], trouble["since"], trouble["kind"]) == ("worker", None, "unattended")
     assert trouble["what"].startswith("1 task waits. No process has told of it: import and enable ")
-    assert "1 waiting, 0 running; never counted; 1 not told of" in shown(document)
+    assert "1 waiting, 0 running; never counted; 1 not told of yet" in shown(document)
     # Its publisher may be about to tell.
     assert may_pass(document)
 
@@ -160,8 +160,8 @@ def test_the_number_that_waits_is_the_brokers_and_what_workers_hold() -> None:
     tasks = document["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"], tasks["reserved"]) == (25, 22, 3)
     assert (tasks["running"], tasks["outstanding"], tasks["reckoned"]) == (1, 26, 34)
-    assert "25 waiting, 1 running" in shown(document)
-    assert "reckoned 34 until the next count" in " ".join(shown(document).split())
+    assert "25 waiting (3 reserved), 1 running" in shown(document)
+    assert "reckoned 34" in " ".join(shown(document).split())
     # What is decided is decided on that.
     assert document["pools"][0]["workers"]["needed"] == 4
 
