@@ -238,7 +238,7 @@ def _not_hired(facts: Facts, pool: Document) -> Told | None:
     else:
         return None
     what = f"{_waits(waiting)}, and {why}"
-    return Told(pool["name"], what, since, "not hired")
+    return Told(pool["name"], what, since, "not-hired")
 
 
 def _uncertain(snapshot: Snapshot, pool: Document) -> bool:

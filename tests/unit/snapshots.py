@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from celery_middle_management.settings.reading import Secret
 from celery_middle_management.views.look import look_at
 from celery_middle_management.views.status import status_of
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "status.md"
+#: What may be wrong, as the page names it.
+KINDS = {*re.findall(r"^\| `([a-z-]+)` \|", PAGE.read_text().partition("## What may be")[2], re.M)}
 NOW = 1_800_000_000.0
 WORKER = Pool("worker", None, 0, 10, 10)
 PDF = Pool("pdf", ("pdf", "urgent"), 1, 3, 1)
@@ -76,7 +80,10 @@ def looked(
     given = given or settings(*pools)
     queues = ("celery", "pdf")
     look = look_at(broker, given, told, Queues(queues))
-    return status_of(given, told, queues, look=look, **more)
+    document = status_of(given, told, queues, look=look, **more)
+    kinds = {trouble["kind"] for trouble in document["trouble"]}
+    assert kinds <= KINDS, "docs/status.md names what may be wrong"
+    return document
 
 
 def shown(document: dict[str, Any], width: int = 100, *, full: bool = False) -> str:

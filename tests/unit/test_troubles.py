@@ -149,7 +149,7 @@ def test_tasks_that_are_left_to_wait_are_told_of_once() -> None:
         {"hires": True, "fires": True, "since": NOW - 60, "until": None, "who": "me"}
     )
     told = snapshot(quantity=0, published=1, app_told_at=ms(LATE), app_pause=pause)
-    assert the_one(looked(Holds(celery=1), told))["kind"] == "not hired"
+    assert the_one(looked(Holds(celery=1), told))["kind"] == "not-hired"
 
 
 def test_the_number_that_waits_is_the_brokers_and_what_workers_hold() -> None:
