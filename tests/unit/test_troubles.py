@@ -228,3 +228,11 @@ def test_a_platform_whose_workers_are_never_heard_of(platform: str, log: str) ->
     )
     [what] = [t["what"] for t in looked(Holds(celery=30), told, given=given)["trouble"]]
     assert (what == "recorded") == (platform == "heroku")
+
+
+def test_what_evaluations_met_has_the_kind_of_what_they_tried() -> None:
+    met = ("platform", "count", "count queues", "refused pdf", "unheard pdf", "lifetime run.7")
+    told = json.dumps({kind: {"what": kind, "since": NOW - 9} for kind in met})
+    given = replace(settings(), platform="heroku")
+    document = looked(Holds(), snapshot(app_trouble=told, app_next_at=ms(NOW + 5)), given=given)
+    assert {t["what"]: t["kind"] for t in document["trouble"]} == {k: k.split()[0] for k in met}
