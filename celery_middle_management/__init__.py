@@ -40,7 +40,10 @@ def flush(app: Celery, timeout: float = 4.0) -> bool:
 def status(app: Celery) -> dict[str, Any]:
     """What ``celery mm status --json`` prints for *app*, as a document for pages and programs.
 
-    Reads Redis, over the one connection that this process has to the ledger, and nothing else.
+    Reads the ledger, over the one connection that this process has to it, and how much waits in the
+    broker. It blocks its thread for some milliseconds; for 2 s more where tasks wait of which no
+    process has told, and for some seconds where the broker does not answer, which is then told in
+    the document. Every field is named in docs/status.md.
 
     Raises:
         ImproperlyConfigured: the package is not enabled for *app*, or its settings are wrong.

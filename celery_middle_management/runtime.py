@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -49,6 +50,9 @@ _IN_PROCESS = ("memory",)
 _ON_DISK = ("filesystem", "sqlite")
 #: Those that are counted for sure, and of whose tasks in workers' hands is told.
 _SUPPORTED = ("redis", "amqp", *_ON_DISK)
+
+#: A process that has published a task tells of it within this time (s), however busy it is.
+_PUBLISHER_TELLS = 2.0
 
 _runtimes: WeakSet[Runtime] = WeakSet()
 
@@ -118,16 +122,32 @@ class Runtime:
         return self._ledgers.get(0) or self._ledgers.setdefault(0, RedisLedger(self.settings))
 
     def status(self) -> dict[str, Any]:
-        """The status of every pool now; raises redis.RedisError when Redis fails."""
+        """The status of every pool now; raises redis.RedisError when the ledger cannot be read.
+
+        Where the broker cannot be, the status tells that.
+        """
+        from celery_middle_management.views.troubles import may_pass
+
+        document = self._status()
+        if not may_pass(document):
+            return document
+        time.sleep(_PUBLISHER_TELLS)
+        return self._status()
+
+    def _status(self) -> dict[str, Any]:
         from celery_middle_management.agents.declared import declared_queues
+        from celery_middle_management.agents.delayed import delayed_natively
+        from celery_middle_management.evaluation.ports import Queues
+        from celery_middle_management.views.look import look_at
         from celery_middle_management.views.status import MINUTES, status_of
 
-        ledger = self.ledger()
+        ledger, declared = self.ledger(), declared_queues(self.app)
         # One more than are told: what the counters were before.
-        past = ledger.history(MINUTES + 1)
-        return status_of(
-            self.settings, ledger.snapshot(), declared_queues(self.app), past, full=ledger.full
-        )
+        past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
+        broker = broker_of(self.app, self.settings, ledger.redis)
+        queues = Queues(declared, delayed_natively(self.app))
+        look = look_at(broker, self.settings, snapshot, queues)
+        return status_of(self.settings, snapshot, declared, past, look=look, full=ledger.full)
 
     def actions(self) -> tuple[datetime, list[dict[str, Any]]]:
         """The time now, and what was done and asked for, the latest first."""

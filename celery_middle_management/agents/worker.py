@@ -39,7 +39,7 @@ from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.brokers.discreet import broker_trouble
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
-from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.presence import Presence, Run, longest_runs
 from celery_middle_management.core.roster import let_go
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.ledger.model import Reply
@@ -195,7 +195,8 @@ class WorkerAgent:
         reserved = copied(worker_state.reserved_requests)
         active = copied(worker_state.active_requests)
         self._reporter.collect()
-        ended = active - self._intake.running(active)
+        running = self._intake.running(active)
+        ended = active - running
         taken = {*limited, *reserved, *active}
         held = _held(taken, active, ended, gathered, scheduled.due)
         return Presence(
@@ -222,6 +223,7 @@ class WorkerAgent:
             held=held,
             due=scheduled.due,
             recent=scheduled.recent,
+            runs=longest_runs(_runs(running, self._ahead)),
         )
 
     def _run(self) -> None:
@@ -322,6 +324,13 @@ def _held(
         counts[queue][2] += held
         counts[queue][3] += held
     return {queue: Held(*entry) for queue, entry in counts.items()}
+
+
+def _runs(running: Iterable[Request], ahead: float) -> Iterator[Run]:
+    """The tasks that run, by the ledger's time, which is *ahead* of our clock (s)."""
+    now = time()
+    for request in running:
+        yield Run(str(request.task.name), (request.time_start or now) + ahead)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

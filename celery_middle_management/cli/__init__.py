@@ -55,13 +55,17 @@ def mm(**preload_options: Any) -> None:
 @click.option(
     "--until-idle",
     is_flag=True,
-    help="... or until no task waits or runs, and nobody is hired beyond min_workers.",
+    help="... or until no task waits or runs, and no worker is hired beyond min_workers.",
 )
+@click.argument("pools", nargs=-1, metavar="[POOL]...")
 @click.pass_context
-def status(ctx: click.Context, as_json: bool, watch: bool, until_idle: bool) -> None:
-    """Show workers, tasks and decisions of every pool, and what is wrong.
+def status(
+    ctx: click.Context, as_json: bool, watch: bool, until_idle: bool, pools: tuple[str, ...]
+) -> None:
+    """Show workers, tasks and decisions of every pool or of each POOL, and what is wrong.
 
-    Exit status 1 says that something is wrong.
+    Of more than two pools, each has one line, unless it is named. Exit status 1 says that something
+    is wrong.
     """
     from celery_middle_management.apps import look_only
 
@@ -70,31 +74,48 @@ def status(ctx: click.Context, as_json: bool, watch: bool, until_idle: bool) -> 
     watch = watch or until_idle
     if watch and as_json:
         raise click.UsageError("--watch, --until-idle and --json exclude each other", ctx)
+    _check_pools(runtime, pools)
     if watch:
         from celery_middle_management.cli.watch import watch_status
         from celery_middle_management.views.status import idle
 
         until = idle if until_idle else lambda _: False
-        watch_status(lambda: _status(runtime), until, no_color=ctx.obj.no_color)
-        return
-    document = _status(runtime)
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
+        calm = watch_status(
+            lambda: _status(runtime, pools),
+            until,
+            full=bool(pools),
+            no_color=ctx.obj.no_color,
+        )
     else:
-        from rich.console import Console
+        document = _status(runtime, pools)
+        calm = not document["trouble"]
+        if as_json:
+            click.echo(json.dumps(document, indent=2))
+        else:
+            from rich.console import Console
 
-        from celery_middle_management.cli.status_screen import status_screen
+            from celery_middle_management.cli.status_screen import status_screen
 
-        Console(no_color=ctx.obj.no_color or None).print(status_screen(document), end="")
-    if document["trouble"]:
+            screen = status_screen(document, full=bool(pools))
+            Console(no_color=ctx.obj.no_color or None).print(screen, end="")
+    if not calm:
         ctx.exit(1)
 
 
-def _status(runtime: Runtime) -> dict[str, Any]:
+def _check_pools(runtime: Runtime, pools: tuple[str, ...]) -> None:
+    known = [pool.name for pool in runtime.settings.pools]
+    for pool in pools:
+        if pool not in known:
+            raise UsedWrongly(f"There is no pool {pool!r}. Allowed: {', '.join(known)}.")
+
+
+def _status(runtime: Runtime, pools: tuple[str, ...]) -> dict[str, Any]:
     import redis
 
+    from celery_middle_management.views.status import of_pools
+
     try:
-        return runtime.status()
+        return of_pools(runtime.status(), pools)
     except (redis.RedisError, OSError) as error:
         raise CouldNot(f"Redis could not be read: {line(error)}") from None
 

@@ -1,8 +1,11 @@
-"""The document of ``celery mm status``, for people: a screen, with colour and without."""
+"""The document of ``celery mm status``, for people: a screen, with colour and without.
+
+Whatever a colour says is also said in words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +15,7 @@ from rich.text import Text
 
 from celery_middle_management.views.sparkline import sparkline
 from celery_middle_management.views.status import asleep
+from celery_middle_management.views.words import counted, span
 
 ASLEEP = (
     "Scheduled tasks wake the pool only while a process that has published, beat, another pool's "
@@ -20,14 +24,24 @@ ASLEEP = (
 
 #: A change by hand is shown for so long (s).
 SHOWN_FOR = 3600.0
+#: So many pools are shown in full; of more, each has one line.
+IN_FULL = 2
+#: The lines for what is wrong, and for workers that drain, so many at most.
+MOST_TROUBLES, MOST_DRAINS = 8, 3
+#: Names in a line, so many characters at most.
+_NAMES = 50
 
+Document = Mapping[str, Any]
 Line = tuple[str, Text | str]
 
 
-def status_screen(document: Mapping[str, Any]) -> RenderableType:
-    """What is wrong, if anything; then each pool's workers, tasks, last hour, and why."""
+def status_screen(document: Document, *, full: bool = False) -> RenderableType:
+    """What is wrong, if anything; then each pool's workers, tasks, last hour, and why.
+
+    Of many pools, each has a line, unless they are to be shown in *full*.
+    """
     now = datetime.fromisoformat(document["at"])
-    parts: list[RenderableType] = [_line(text) for text in _trouble(document, now)]
+    parts: list[RenderableType] = [_line(text) for text in _trouble(document["trouble"], now)]
     if document["dry_run"]:
         parts.append(_line(Text("DRY RUN  decisions are recorded, nothing is changed", "yellow")))
     if why := document["inactive"]:
@@ -35,8 +49,11 @@ def status_screen(document: Mapping[str, Any]) -> RenderableType:
         parts.append(_line(Text(text, "yellow")))
     if document["pause"]:
         parts.append(_line(Text(_pause(document["pause"], now), style="yellow")))
-    for pool in document["pools"]:
-        parts += [_title(pool), _labelled(_about(document, pool, now))]
+    if full or len(document["pools"]) <= IN_FULL:
+        for pool in document["pools"]:
+            parts += [_title(pool), _labelled(_about(document, pool, now))]
+    else:
+        parts += [_overview(document), _line(Text("\nIn full: mm status POOL …", style="dim"))]
     if asleep(document):
         parts.append(_line(Text(f"Note: {ASLEEP}", style="yellow")))
     return Group(*parts)
@@ -48,47 +65,91 @@ def ago(at: str, now: datetime) -> str:
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
 
-def span(seconds: float) -> str:
-    """A duration in words: ``12 s``, ``3 min``, ``2 h``, ``5 days``."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _line(text: Text) -> Text:
     text.append("\n")
     return text
 
 
-def _trouble(document: Mapping[str, Any], now: datetime) -> Iterator[Text]:
-    for trouble in document["trouble"]:
+def _trouble(troubles: Sequence[Document], now: datetime) -> Iterator[Text]:
+    for trouble in troubles[:MOST_TROUBLES]:
         whose = f"{trouble['pool']}: " if trouble["pool"] else ""
         since = f" (for {span(_seconds(trouble['since'], now))})" if trouble["since"] else ""
         yield Text(f"WRONG  {whose}{trouble['what']}{since}", style="bold red")
+    if more := len(troubles[MOST_TROUBLES:]):
+        yield Text(f"WRONG  and {more} more: see --json", style="bold red")
 
 
-def _pause(pause: Mapping[str, Any], now: datetime) -> str:
-    which = " and ".join(what for what in ("hires", "fires") if pause[what])
+def _pause(pause: Document, now: datetime) -> str:
+    which = " and ".join(f"no {what}" for what in ("hires", "fires") if pause[what])
     until = f"ends {ago(pause['until'], now)}" if pause["until"] else "until `mm resume`"
-    since = f", since {span(_seconds(pause['since'], now))}" if pause["since"] else ""
-    return f"PAUSED  no {which}, by {pause['by']}{since}, {until}"
+    since = f" for {span(_seconds(pause['since'], now))}" if pause["since"] else ""
+    return f"PAUSED  {which}, by {pause['by']}{since}, {until}"
 
 
-def _title(pool: Mapping[str, Any]) -> Text:
+# -- many pools, a line each
+
+
+def _overview(document: Document) -> Table:
+    wrong = {trouble["pool"] for trouble in document["trouble"]}
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("pool", overflow="fold")
+    for name in ("workers", "needed", "waiting", "running"):
+        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    # What is wrong comes first.
+    for pool in sorted(document["pools"], key=lambda pool: pool["name"] not in wrong):
+        workers, tasks, bad = pool["workers"], pool["tasks"], pool["name"] in wrong
+        current = "?" if workers["current"] is None else str(workers["current"])
+        numbers = (current, workers["needed"], tasks["waiting"], tasks["running"])
+        hints = "; ".join(["WRONG, see above"] * bad + [*_hints(pool)])
+        style = "bold red" if bad else "green" if _at_rest(pool) else "yellow"
+        table.add_row(Text(pool["name"], style), *map(str, numbers), Text(hints))
+    return table
+
+
+def _hints(pool: Document) -> Iterator[str]:
+    workers = pool["workers"]
+    if unheard := _unheard(pool):
+        yield unheard
+    if draining := len(workers["draining"]):
+        yield f"{draining} draining"
+    if longest := workers["longest"]:
+        yield f"{longest['name']} for {span(longest['for'])}"
+    if scheduled := pool["tasks"]["scheduled"]:
+        yield f"{scheduled} scheduled"
+
+
+# -- a pool in full
+
+
+def _title(pool: Document) -> Text:
     workers = pool["workers"]
     current, needed = workers["current"], workers["needed"]
-    there = "? workers" if current is None else f"{current} worker{'' if current == 1 else 's'}"
+    there = "? workers" if current is None else counted(current, "worker", "workers")
+    heard = f", {unheard}" if (unheard := _unheard(pool)) else ""
     # Never markup: the names of queues are the user's.
     return Text.assemble(
         (pool["name"], "bold"),
         "  ",
-        (f"{there}, {needed} needed", "green" if current == needed else "yellow"),
+        (f"{there}, {needed} needed{heard}", "green" if _at_rest(pool) else "yellow"),
         (f"  (limits {workers['min']} to {workers['max']}, {_where(pool)})", "dim"),
     )
 
 
-def _where(pool: Mapping[str, Any]) -> str:
+def _unheard(pool: Document) -> str:
+    """That fewer workers are heard of than there are to be; empty where all are."""
+    current, live = pool["workers"]["current"] or 0, len(pool["workers"]["live"])
+    return f"{live} heard of" if live < current else ""
+
+
+def _at_rest(pool: Document) -> bool:
+    """Whether there are as many workers as are needed, and all are heard of."""
+    workers, tasks = pool["workers"], pool["tasks"]
+    known = workers["live"] or not tasks["waiting"]
+    return workers["current"] == workers["needed"] and not _unheard(pool) and known
+
+
+def _where(pool: Document) -> str:
     one_off = " one-off dynos" if pool["dynos"] == "one-off" else ""
     return f"{pool['platform']}{one_off}"
 
@@ -103,14 +164,22 @@ def _labelled(lines: Iterator[Line]) -> Table:
     return table
 
 
-def _about(document: Mapping[str, Any], pool: Mapping[str, Any], now: datetime) -> Iterator[Line]:
+def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
+    workers = pool["workers"]
     yield "why", pool["policy"]["why"]
     yield "tasks", _tasks(pool, now)
-    yield "queues", ", ".join(pool["queues"]) or "none yet"
-    for drain in pool["workers"]["drains"]:
-        yield "drains", Text(_drain(drain, now), style="yellow")
-    if old := pool["workers"]["old"]:
-        yield "old", Text(f"{', '.join(old)}: replaced when done", style="yellow")
+    yield "queues", _names(pool["queues"]) or "none yet"
+    drained = [drain["name"] for drain in workers["drains"][:MOST_DRAINS]]
+    if (longest := workers["longest"]) and longest["worker"] not in drained:
+        yield "longest", f"{longest['name']} on {longest['worker']} for {span(longest['for'])}"
+    for drain in workers["drains"][:MOST_DRAINS]:
+        heard = drain["name"] in workers["live"]
+        yield "drains", Text(_drain(drain, now, heard=heard), style="yellow")
+    if more := workers["drains"][MOST_DRAINS:]:
+        names = _names([drain["name"] for drain in more])
+        yield "", Text(f"and {names}", style="yellow")
+    if old := workers["old"]:
+        yield "old", Text(f"{_names(old)}: replaced when done", style="yellow")
     yield "last", _action(pool, now)
     if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
         yield "by hand", Text(_by_hand(by_hand, now), style="yellow")
@@ -118,53 +187,82 @@ def _about(document: Mapping[str, Any], pool: Mapping[str, Any], now: datetime) 
     yield from _last_hour(pool["last_hour"])
 
 
-def _tasks(pool: Mapping[str, Any], now: datetime) -> str:
+def _names(names: Sequence[str]) -> str:
+    """As many of the *names* as a line holds, and how many more there are."""
+    shown: list[str] = []
+    for name in names:
+        if shown and len(", ".join([*shown, name])) > _NAMES:
+            break
+        shown.append(name)
+    rest = len(names) - len(shown)
+    return f"{', '.join(shown)} and {rest} more" if rest else ", ".join(shown)
+
+
+def _tasks(pool: Document, now: datetime) -> str:
     tasks = pool["tasks"]
-    parts = [f"{tasks['waiting']} waiting, {tasks['running']} running"]
-    if tasks["reserved"]:
-        parts.append(f"{tasks['reserved']} reserved by a worker")
+    reserved = f" ({tasks['reserved']} reserved)" if tasks["reserved"] else ""
+    parts = [f"{tasks['waiting']} waiting{reserved}, {tasks['running']} running"]
     if tasks["scheduled"]:
         parts.append(f"{tasks['scheduled']} scheduled")
     if tasks["counted_at"] is None:
         parts.append("never counted")
     else:
         parts.append(f"counted {ago(tasks['counted_at'], now)}")
-    if pool["drift"]:
-        parts.append(f"drift {pool['drift']:+d}")
+    if (untold := tasks["outstanding"] - tasks["reckoned"]) > 0:
+        parts.append(f"{untold} not told of yet")
+    elif untold < 0:
+        parts.append(f"reckoned {tasks['reckoned']}")
     return "; ".join(parts)
 
 
-def _drain(drain: Mapping[str, Any], now: datetime) -> str:
+def _drain(drain: Document, now: datetime, *, heard: bool) -> str:
     since = f" for {span(_seconds(drain['since'], now))}" if drain["since"] else ""
-    back = f", {drain['returning']} scheduled to give back" if drain["returning"] else ""
-    return f"{drain['name']}{since}: {drain['running']} running, {drain['waiting']} waiting{back}"
+    left = ", ".join(_left(drain)) or ("nothing left to do" if heard else "not heard of")
+    return f"{drain['name']}{since}: {left}"
 
 
-def _action(pool: Mapping[str, Any], now: datetime) -> str:
+def _left(drain: Document) -> Iterator[str]:
+    """What a worker that drains still has to do."""
+    tasks, running = drain["tasks"], max(drain["running"], len(drain["tasks"]))
+    yield from (f"{task['name']} for {span(task['for'])}" for task in tasks)
+    if running > len(tasks):
+        yield f"{running - len(tasks)} {'more ' if tasks else ''}running"
+    if drain["waiting"]:
+        yield f"{drain['waiting']} waiting"
+    if (other := drain["busy"] - running - drain["waiting"]) > 0:
+        yield f"{other} to be finished"
+    if drain["returning"]:
+        yield f"{drain['returning']} scheduled to give back"
+
+
+def _action(pool: Document, now: datetime) -> str:
     action = pool["last_action"]
     if action is None:
-        return "nobody hired or fired yet"
+        return "no hire and no fire yet"
     would = "would " if action.get("dry_run") else ""
     what = f"{would}{action['action']} {action['from']} -> {action['to']}, {ago(action['at'], now)}"
-    return f"{what}: {action['reason']}"
+    # The limits stand above.
+    return f"{what}: {action['reason'].partition(', limits ')[0]}"
 
 
-def _by_hand(change: Mapping[str, Any], now: datetime) -> str:
+def _by_hand(change: Document, now: datetime) -> str:
     when = ago(change["at"], now)
     return f"{change['from']} -> {change['to']}, {when}; `mm pause` keeps what is set by hand"
 
 
-def _next(document: Mapping[str, Any], pool: Mapping[str, Any], now: datetime) -> str:
+def _next(document: Document, pool: Document, now: datetime) -> str:
     looks, calls = document["next_evaluation_at"], pool["next_call_at"]
     if looks is None:
         return "decides when the first process publishes or works"
-    late = _seconds(looks, now) >= 0
-    when = "as soon as a process of the app looks in" if late else ago(looks, now)
-    interval = f"; may change {pool['platform']} again {ago(calls, now)}" if calls else ""
-    return f"decides {when}{interval}"
+    wait = -_seconds(looks, now)
+    when = f"within {span(wait)}" if wait > 0 else "as soon as a process of the app looks in"
+    if not calls:
+        return f"decides {when}"
+    free = span(-_seconds(calls, now))
+    return f"decides {when}; changes {pool['platform']} in {free} at the earliest"
 
 
-def _last_hour(hour: Mapping[str, Any]) -> Iterator[Line]:
+def _last_hour(hour: Document) -> Iterator[Line]:
     arrivals, workers = hour["arrivals"], hour["workers"]
     if not any(arrivals) and not any(workers):
         return

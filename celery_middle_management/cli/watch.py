@@ -21,27 +21,33 @@ Document = Mapping[str, Any]
 
 
 def watch_status(
-    status: Callable[[], Document], until: Callable[[Document], bool], *, no_color: bool
-) -> None:
-    """Show what *status* returns until Ctrl-C or *until* is true of it.
+    status: Callable[[], Document],
+    until: Callable[[Document], bool],
+    *,
+    full: bool,
+    no_color: bool,
+) -> bool:
+    """Show what *status* returns, in *full* or not, until Ctrl-C or *until* is true of it.
 
-    Also when it could not be had for a while.
+    Also when it could not be had for a while. Returns whether all was well at the end.
     """
     console = Console(no_color=no_color or None)
     last: RenderableType = ""
+    calm = True
     # Noted, that it interrupts nothing at a bad moment, where it may be lost.
     interrupts: list[int] = []
 
     def shown(show: Callable[[RenderableType], None]) -> None:
-        nonlocal last
+        nonlocal last, calm
         over = False
         while not (over or interrupts):
             try:
                 document = status()
             except ClickException as error:
-                last = Text(f"WRONG  {error.message}\n", style="bold red")
+                last, calm = Text(f"WRONG  {error.message}\n", style="bold red"), False
             else:
-                last, over = status_screen(document), until(document)
+                last, over = status_screen(document, full=full), until(document)
+                calm = not document["trouble"]
             show(last)
             again = time.monotonic() + INTERVAL
             while not (over or interrupts) and time.monotonic() < again:
@@ -51,10 +57,11 @@ def watch_status(
     try:
         if not console.is_terminal:
             shown(lambda picture: console.print(picture, end=""))
-            return
+            return calm
         with Live(console=console, auto_refresh=False, screen=True) as live:
             shown(lambda picture: live.update(picture, refresh=True))
         # The screen that it was on is gone.
         console.print(last, end="")
+        return calm
     finally:
         signal.signal(signal.SIGINT, before)

@@ -5,9 +5,23 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import NamedTuple
 
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.timing import SILENT
+
+#: A worker tells of so many of the tasks that it runs, the longest-running ones, ...
+MOST_RUNS = 5
+#: ... each by no more than so many characters of its name.
+LONGEST_NAME = 80
+
+
+class Run(NamedTuple):
+    """A task that a worker runs, and since when (the ledger's time, Unix, s)."""
+
+    name: str
+    since: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,8 @@ class Presence:
     due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     #: Those of them that it has held for so short a time that their publisher may yet tell of them.
     recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    #: Of the tasks that it runs, those that have run the longest, the oldest first.
+    runs: tuple[Run, ...] = ()
 
     def takes(self, queues: Collection[str], now: float) -> bool:
         """Whether it takes tasks of some of these queues."""
@@ -70,6 +86,20 @@ class Crew:
     def of(self, queues: Collection[str]) -> Collection[Presence]:
         """Those that have to do with any of these queues."""
         return {p.id: p for q in queues for p in self._by_queue.get(q, ())}.values()
+
+
+def longest_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """Those that a worker tells of: what it says of itself stays short, whatever it runs."""
+    oldest = nsmallest(MOST_RUNS, runs, key=lambda run: run.since)
+    return tuple(Run(shortened(run.name), round(run.since, 3)) for run in oldest)
+
+
+def shortened(name: str) -> str:
+    """A task's name, with its middle left out where it is too long."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = (LONGEST_NAME - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
 
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:

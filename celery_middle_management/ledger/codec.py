@@ -17,7 +17,7 @@ from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.intents import Pause, Wish
-from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.roster import Hired, Roster
 from celery_middle_management.core.trouble import Trouble
 
@@ -121,6 +121,7 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
         held={q: Held(*h[: len(Held._fields)]) for q, h in told.get("held", {}).items()},
         due=_buckets(told.get("due", {})),
         recent=_buckets(told.get("recent", {})),
+        runs=tuple(Run(*run[: len(Run._fields)]) for run in told.get("runs", ())),
     )
 
 

@@ -137,7 +137,7 @@ class LocalPlatform(Platform):
 
     def log(self, worker: str) -> Path:
         """What the *worker* of that name, ``worker.1``, prints."""
-        return self.directory / f"{worker}.log"
+        return self.directory / _log_name(worker)
 
     def _scale_pool(self, pool: Pool, quantity: int, lock: int, deadline: float) -> None:
         self._remember(pool.name, max(quantity, self._quantity(pool.name)))
@@ -312,14 +312,27 @@ def default_directory(redis_url: Secret) -> Path:
     Raises:
         PlatformError: it cannot be made, or is not the user's own.
     """
-    parent = Path(tempfile.gettempdir()) / f"celery-middle-management-{os.getuid()}"
-    directory = parent / _digest(redis_url)
+    directory = _directory(redis_url)
     try:
-        _make_private(parent)
+        _make_private(directory.parent)
         _make_private(directory)
     except OSError as error:
         raise PlatformError(f"no directory for the workers: {error}", settled=True) from error
     return directory
+
+
+def log_path(redis_url: Secret, worker: str) -> Path:
+    """What the current user's *worker* of that name prints, there or not."""
+    return _directory(redis_url) / _log_name(worker)
+
+
+def _directory(redis_url: Secret) -> Path:
+    parent = Path(tempfile.gettempdir()) / f"celery-middle-management-{os.getuid()}"
+    return parent / _digest(redis_url)
+
+
+def _log_name(worker: str) -> str:
+    return f"{worker}.log"
 
 
 def _digest(redis_url: Secret) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -46,7 +47,7 @@ def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
         assert on.quantity == 0
         told = on.whole_status()
         assert (told["paused"], told["pause"]["by"][:4]) == (True, "ann@")
-        assert "PAUSED  no hires and fires" in mm(on, "status", COLUMNS="200").stdout
+        assert "PAUSED  no hires and no fires" in mm(on, "status", COLUMNS="200").stdout
         assert mm(on, "resume").returncode == 0
         on.wait_for_quantity(3)
         assert did(on) == [("pause", None), ("resume", None), ("hire", 3)]
@@ -60,8 +61,7 @@ def test_tasks_that_wait_in_a_pause_or_for_no_worker_are_not_called_well(redis_u
         status = mm(on, "status", COLUMNS="200")
         assert status.returncode == 1
         assert "1 task waits, and no worker is hired: hires are paused" in status.stdout
-        assert "by ann@" in status.stdout
-        assert ", since " in status.stdout
+        assert re.search(r"PAUSED  no hires and no fires, by ann@\S+ for \d+ s", status.stdout)
         mm(on, "resume")
         on.wait_for_quantity(1)
         assert mm(on, "status").returncode == 0

@@ -98,6 +98,10 @@ def test_status_of_a_worker_at_work(redis_url: str, heroku: HerokuEmulator) -> N
         assert told["workers"]["live"] == ["worker.1"]
         assert (told["workers"]["current"], told["workers"]["needed"]) == (1, 1)
         assert told["tasks"]["outstanding"] == 1
+        longest = told["workers"]["longest"]
+        assert (longest["name"], longest["worker"]) == (f"{APP}.work", "worker.1")
+        assert 0 <= float(longest["for"]) < 600
+        assert "600" not in json.dumps(longest), "its arguments are nobody's business"
         worker.kill()  # it would work for ten minutes
 
 
@@ -117,7 +121,7 @@ def test_watch_follows_until_ctrl_c(redis_url: str, tmp_path: Path) -> None:
         # Nothing is wrong but the platform's address.
         wait_for(lambda: "1 waiting" in log.read_text() and "WRONG" in log.read_text(), 60)
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(30) == 0
+        assert watch.wait(30) == 1
     finally:
         watch.kill()
         watch.wait()
@@ -245,6 +249,7 @@ IN_PROCESS = {
     ("arguments", "extra", "expected"),
     [
         (["status"], {"MM_OFF": "1"}, "not enabled for the app 'everyday'"),
+        (["status", "--json", "pdf"], {}, "There is no pool 'pdf'. Allowed: worker."),
         (["run"], {"MM_OFF": "1"}, "not enabled"),
         (["run"], IN_PROCESS, "nobody can be hired"),
         (["slack", "1", "1"], {"MM_OFF": "1"}, "not enabled"),

@@ -22,7 +22,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import PlatformError
-from celery_middle_management.platforms.local import LocalPlatform, default_directory
+from celery_middle_management.platforms.local import LocalPlatform, default_directory, log_path
 from celery_middle_management.settings.secret import Secret
 from tests.integration.apps import plain
 from tests.integration.local_workers import LocalWorkers
@@ -473,6 +473,8 @@ def test_the_default_directory_is_the_users_own_for_each_ledger(
     assert directory.parent == tmp_path / f"celery-middle-management-{os.getuid()}"
     assert default_directory(Secret("redis://:changed@localhost:6379/0")) == directory
     assert default_directory(Secret("redis://localhost:6379/1")) != directory
+    log = LocalPlatform(plain.app, POOLS, directory).log("worker.1")
+    assert log_path(Secret("redis://localhost:6379/0"), "worker.1") == log
     for made in directory, directory.parent:
         assert stat.S_IMODE(made.stat().st_mode) == 0o700
     directory.parent.chmod(0o777)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.demo.redis_server import RedisServer
 from tests.emulator import HerokuEmulator
 from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.servers import wait_for
@@ -126,3 +127,65 @@ def test_it_is_over_when_the_platform_answers(redis_url: str) -> None:
             wait_for(lambda: not trouble(on), 60)
             shown = mm_status(on)
     assert (shown.returncode, "WRONG" in shown.stdout) == (0, False)
+
+
+def test_a_task_whose_publisher_lacks_the_package(redis_url: str) -> None:
+    """Nothing of ours has ever run, and the screen is not calm."""
+    plain = "import os; from celery import Celery; Celery(broker=os.environ['BROKER_URL'])"
+    with stage(redis_url, command=None) as on:
+        subprocess.run(
+            [sys.executable, "-c", f"{plain}.send_task('work')"],
+            env=on._environment({}),
+            check=True,
+            timeout=60,
+        )
+        shown = mm_status(on)
+        assert on.redis.keys("*middle-management*") == []
+    assert shown.returncode == 1
+    assert shown.stdout.startswith("WRONG  worker: 1 task waits. No process has told of it")
+    assert "1 waiting, 0 running; never counted; 1 not told of yet" in shown.stdout
+
+
+def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
+    """Though the broker has it before the ledger knows of it, and none was alive for days."""
+    code = """
+        import celery_middle_management
+        from celery_middle_management.agents.publisher import PublisherAgent
+        tell = PublisherAgent.published
+        PublisherAgent.published = lambda self: None  # has yet to look
+        work.delay()
+        import threading
+        runtime = celery_middle_management.apps.enabled_runtime_of(app)
+        seen = []
+        look = runtime._status
+        runtime._status = lambda: seen.append(look()) or (tell(runtime._publisher), seen[-1])[1]
+        print([len(told["trouble"]) for told in (runtime.status(), *seen)])
+    """
+    with stage(redis_url, command=None) as on:
+        assert on.script(code).stdout == "[0, 1, 0]\n"
+
+
+@pytest.mark.slow
+def test_a_scheduled_task_that_is_overdue_with_nothing_alive(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        on.script("work.apply_async(countdown=20)")
+        shown = mm_status(on)
+        assert (shown.returncode, "1 scheduled" in shown.stdout) == (0, True)
+        wait_for(lambda: trouble(on), 120)
+        [told] = trouble(on)
+        assert told["kind"] == "unattended"
+        assert "1 task waits, and no worker is hired: nothing that evaluates is" in told["what"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("down", [RedisServer.pause, RedisServer.stop])
+def test_a_broker_that_does_not_answer(redis_url: str, down: Callable[[RedisServer], None]) -> None:
+    with RedisServer() as broker, stage(broker.url, redis_url, command=None) as on:
+        on.script("work.delay()")
+        down(broker)
+        shown = mm_status(on)
+        assert shown.returncode == 1
+        assert shown.stdout.startswith("WRONG  the broker redis://127.0.0.1")
+        assert "1 waiting, 0 running" in shown.stdout
+        if down is RedisServer.pause:
+            broker.resume()

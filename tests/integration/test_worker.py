@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.integration.stage import stage
+from tests.integration.scenes import scene
+from tests.integration.stage import ALONE, APP, stage
 from tests.servers import start_worker, wait_for
 
 
@@ -77,3 +80,35 @@ def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
         on.redis.delete(*on.redis.keys("*workers*"))
         with on.worker("-c", "1"):
             wait_for(lambda: told() == [False], message=lambda: str(on.presences()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo", "gevent"])
+def test_a_worker_names_the_tasks_that_it_runs(pool: str, tmp_path: Path) -> None:
+    if pool == "gevent":
+        pytest.importorskip("gevent")
+    # A dry run leaves it to Celery how many more are reserved, which do not run.
+    alone = ALONE | {"settings": ALONE["settings"] | {"dry_run": True}}
+    with scene(tmp_path, **alone) as it:
+        permit = it.forbid_evaluations()
+        publisher = it.program()
+        patch = {"PATCH": "gevent"} if pool == "gevent" else {}
+        more = ("--prefetch-multiplier", "4")
+        with it.on.worker("-P", pool, "-c", "2", *more, DYNO="worker.1", **patch):
+            before = time.time()
+            publisher.say("for _ in range(5): hold_early.delay()")
+            slots = 1 if pool == "solo" else 2
+
+            def runs() -> list[list[object]]:
+                return list(it.presence("worker.1").get("runs", ()))
+
+            it.wait(lambda: len(it.running) == slots and len(runs()) == slots)
+            assert {name for name, _ in runs()} == {f"{APP}.hold_early"}
+            for _, since in runs():
+                assert isinstance(since, float)
+                assert before - 1 <= since <= time.time() + 1
+            for _ in range(5):
+                it.wait(lambda: it.running)
+                it.let_go("worker.1")
+            it.wait(lambda: it.presence("worker.1") and runs() == [])
+            permit()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.pool_state import Parked, Refusal, Sent
-from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.ledger.codec import (
     filled,
     pack_cordon,
@@ -60,6 +61,8 @@ def test_what_the_release_after_adds_is_left_alone() -> None:
     later = json.loads(OLD_PRESENCE) | more
     later["held"] = {"celery": [1, 1, 2, 4, 9]}
     assert unpack_presence(later, "a", 20.0) == PRESENCE
+    runs = unpack_presence(later | {"runs": [["app.encode", 12.5, "more"]]}, "a", 20.0).runs
+    assert runs == (Run("app.encode", 12.5),)
     assert unpack_cordon(json.dumps(json.loads(OLD_CORDON) | more)) == CORDON
     assert unpack_count(json.loads(OLD_COUNT) | more) == COUNT
     assert filled(Sent, {"to": 1, "until": 2.0} | more) == Sent(1, 2.0)
@@ -82,3 +85,8 @@ def test_what_is_missing_has_a_default() -> None:
 @pytest.mark.parametrize("cordon", [Cordon(), Cordon(0), CORDON])
 def test_a_cordon_is_read_as_it_was_written(cordon: Cordon) -> None:
     assert unpack_cordon(pack_cordon(cordon)) == cordon
+
+
+def test_a_presence_is_read_as_it_was_written() -> None:
+    presence = replace(PRESENCE, runs=(Run("app.encode", 12.5), Run("app.thumb", 13.0)))
+    assert unpack_presence(json.loads(pack_presence(presence)), "a", 20.0) == presence

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.demand import Held
-from celery_middle_management.core.presence import due_in, held_in, recent_in
+from celery_middle_management.core.presence import (
+    LONGEST_NAME,
+    Run,
+    due_in,
+    held_in,
+    longest_runs,
+    recent_in,
+)
 from celery_middle_management.core.timing import SILENT
 from celery_middle_management.ledger.codec import pack_presence, unpack_presence
 
@@ -68,3 +75,12 @@ def test_it_is_read_as_an_older_release_wrote_it() -> None:
     document = json.loads(pack_presence(told))
     del document["full"]
     assert unpack_presence(document, told.id, told.seen) == told
+
+
+def test_a_worker_tells_of_few_tasks_and_of_short_names() -> None:
+    running = [Run(f"app.task{n}", 1000.0 - n) for n in range(50)]
+    told = longest_runs(running)
+    assert [run.name for run in told] == [f"app.task{n}" for n in range(49, 44, -1)]
+    [run] = longest_runs([Run("a" * 500 + "b" * 500, 1.23456)])
+    assert len(run.name) <= LONGEST_NAME
+    assert (run.name[0], run.name[-1], run.since) == ("a", "b", 1.235)

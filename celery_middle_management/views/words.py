@@ -1,0 +1,16 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+
+def span(seconds: float) -> str:
+    """A duration: ``12 s``, ``3 min``, ``2 h``, ``5 days``."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """``1 task waits``, ``2 tasks wait``: the *number*, and what follows it."""
+    return f"{number} {one if number == 1 else more}"

@@ -1,0 +1,135 @@
+"""The screen of `mm status`: short, and the same without colour."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from celery_middle_management.cli.status_screen import status_screen
+from celery_middle_management.core.history import Sample, Totals
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.presence import Run
+from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.views.status import of_pools
+from tests.unit.snapshots import NOW, PDF, WORKER, Holds, looked, presence, shown, snapshot
+
+PAUSE = '{"hires": true, "fires": true, "since": 1, "until": null, "who": "me"}'
+MANY = tuple(Pool(f"pool{n}", (f"q{n}",), 0, 5, 1) for n in range(40))
+
+
+def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
+    """As much as two pools have to say when all is well."""
+    runs = (Run("app.encode", NOW - 840), Run("app.thumb", NOW - 2))
+    cordon = {"above": 1, "names": [], "at": NOW - 300, "since": {"worker.2": NOW - 300}}
+    why = "412 tasks at 10 per worker need 42, limits 0 to 10"
+    action = {
+        "at": "2027-01-15T07:59:48+00:00",
+        "action": "hire",
+        "from": 3,
+        "to": 4,
+        "reason": why,
+    }
+    told = snapshot(
+        presence("worker.1", running=1, waiting=2),
+        replace(presence("worker.2", running=2, waiting=1), runs=runs, busy=3),
+        *(presence(f"worker.{n}", running=1) for n in (3, 4)),
+        due={int(NOW) + 500: 4},
+        count={"at": NOW - 12, "waiting": 400, "running": 9, "scheduled": 4, "drift": 5},
+        quantity=4,
+        cordon=cordon,
+        last_action=action,
+        app_called_at=(NOW - 1) * 1000,
+        app_next_at=(NOW + 3) * 1000,
+    )
+    told = replace(told, queues={f"queue{n}": NOW for n in range(queues)})
+    samples = [Sample(NOW // 60 * 60 - 60, {"worker": Totals(published=400, quantity=2)})]
+    return looked(Holds(celery=403), told, *(pools or (WORKER,)), samples=samples)
+
+
+def test_what_drains_names_its_tasks_with_their_ages() -> None:
+    document = busy()
+    drain = document["pools"][0]["workers"]["drains"][0]
+    assert [task["name"] for task in drain["tasks"]] == ["app.encode", "app.thumb"]
+    assert drain["tasks"][0]["for"] == 840.0
+    text = shown(document)
+    assert "worker.2 for 5 min: app.encode for 14 min, app.thumb for 2 s, 1 waiting" in text
+    # Once is enough.
+    assert "longest" not in text
+
+
+def test_what_drains_says_what_is_not_named() -> None:
+    def drains(**fields: Any) -> str:
+        cordon = {"above": 0, "names": [], "at": 1.0, "since": {}}
+        held = presence("worker.1", running=fields.pop("running", 0))
+        document = looked(Holds(), snapshot(replace(held, **fields), quantity=1, cordon=cordon))
+        return next(line for line in shown(document).splitlines() if "drains" in line).strip()
+
+    # One of an older release names none.
+    assert drains(running=2) == "drains   worker.1: 2 running"
+    run = (Run("app.encode", NOW - 9),)
+    assert drains(running=2, runs=run) == "drains   worker.1: app.encode for 9 s, 1 more running"
+    # A batch is in none of Celery's sets.
+    assert drains(busy=1) == "drains   worker.1: 1 to be finished"
+    assert drains() == "drains   worker.1: nothing left to do"
+    assert drains(seen=NOW - 30) == "drains   worker.1: not heard of"
+
+
+@pytest.mark.parametrize("pools", [(WORKER,), (WORKER, PDF)])
+@pytest.mark.parametrize("queues", [3, 1000])
+def test_one_and_two_pools_fit_a_terminal(pools: tuple[Pool, ...], queues: int) -> None:
+    text = shown(busy(*pools, queues=queues), width=80)
+    assert text.count("\n") <= 24
+    assert max(map(len, text.splitlines())) <= 80
+    if queues == 1000:
+        assert re.search(r"queues +celery, .* and 99\d more +\n", text)
+
+
+def test_of_many_pools_each_has_a_line_and_what_is_wrong_comes_first() -> None:
+    told = Snapshot(NOW, {"told_at": str(NOW * 1000), "next_at": str((NOW + 5) * 1000)}, {}, (), {})
+    held = replace(presence("pool7.1", queue="q7", running=1), runs=(Run("app.encode", NOW - 840),))
+    state = {**told.state, "pool9/published": "3", "pool9/quantity": "0", "pause": PAUSE}
+    document = looked(Holds(q9=3), replace(told, state=state, presences=(held,)), *MANY)
+    text = shown(document, width=80)
+    lines = [line.split() for line in text.splitlines()]
+    assert len(lines) < len(MANY) + 12
+    rows = [words for words in lines if words and words[0].startswith("pool")]
+    assert rows[0][:1] == ["pool"]
+    assert rows[1][:5] == ["pool9", "0", "3", "3", "0"]
+    assert rows[1][5:] == ["WRONG,", "see", "above"]
+    assert [row[0] for row in rows[2:5]] == ["pool0", "pool1", "pool2"]
+    assert "app.encode for 14 min" in text
+    chosen = shown(of_pools(document, ["pool7", "pool9", "pool1"]), width=80, full=True)
+    assert "pool7  ? workers, 0 needed" in chosen
+    assert "longest  app.encode on pool7.1 for 14 min" in chosen
+    assert "pool2" not in chosen
+
+
+def test_many_troubles_are_counted() -> None:
+    missed = {"at": NOW, "since": {f"worker.{n}": NOW - 90 for n in range(1, 31)}}
+    text = shown(looked(Holds(), snapshot(quantity=30, missed=missed)))
+    assert text.count("WRONG") == 9
+    assert "WRONG  and 22 more: see --json" in text
+
+
+def test_workers_that_are_not_heard_of_are_said_in_words_and_never_green() -> None:
+    def title(*names: str) -> tuple[str, str]:
+        told = snapshot(*map(presence, names), quantity=3, published=30)
+        console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
+        document = looked(Holds(celery=30), told)
+        console.print(status_screen(document))
+        assert isinstance(console.file, io.StringIO)
+        return shown(document).splitlines()[0], console.file.getvalue().splitlines()[0]
+
+    green = "\x1b[32m"
+    words, colours = title("worker.1", "worker.2", "worker.3")
+    assert words == "worker  3 workers, 3 needed  (limits 0 to 10, local)"
+    assert green in colours
+    for names, heard in (((), 0), (("worker.1",), 1)):
+        words, colours = title(*names)
+        assert words == f"worker  3 workers, 3 needed, {heard} heard of  (limits 0 to 10, local)"
+        assert green not in colours
