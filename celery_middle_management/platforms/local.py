@@ -123,6 +123,8 @@ class LocalPlatform(Platform):
         """
         if unknown := quantities.keys() - self.pools.keys():
             raise PlatformError(f"there is no pool {', '.join(sorted(unknown))}", settled=True)
+        if any(self._missing(pool, quantity) for pool, quantity in quantities.items()):
+            self._find_app()  # where that fails, nothing has been changed
         with self.locked(deadline) as lock:
             for pool, quantity in quantities.items():
                 self._scale_pool(self.pools[pool], quantity, lock, deadline)
@@ -132,7 +134,7 @@ class LocalPlatform(Platform):
         """The command line of the *worker* of that name."""
         queues = [] if pool.queues is None else ["-Q", ",".join(pool.queues)]
         worker_options = ["worker", "--loglevel", "INFO", "--hostname", f"{worker}@%h"]
-        app = ["-A", str(self._app_path)]
+        app = ["-A", str(self._find_app())]
         return [sys.executable, "-m", "celery", *app, *worker_options, *queues]
 
     def log(self, worker: str) -> Path:
@@ -192,11 +194,10 @@ class LocalPlatform(Platform):
 
     def _environment(self) -> dict[str, str]:
         """Ours, but for what tells who we are: a one-off worker may be who hires."""
-        ours = self._app_path.environment()
+        ours = self._find_app().environment()
         return {n: v for n, v in ours.items() if n not in (POOL_VARIABLE, HIRE_VARIABLE)}
 
-    @property
-    def _app_path(self) -> AppPath:
+    def _find_app(self) -> AppPath:
         try:
             return named_path(self.app_name) if self.app_name else app_path(self.celery_app)
         except LookupError as error:

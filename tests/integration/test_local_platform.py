@@ -493,9 +493,11 @@ def test_celery_runs_the_app_from_the_module_that_it_is_in(directory: Path) -> N
 
 def test_an_app_that_a_worker_could_not_import_is_an_error(directory: Path) -> None:
     app = Celery("nowhere", broker="memory://")
+    platform = LocalPlatform(app, POOLS, directory)
     with pytest.raises(PlatformError, match="could not import the Celery app 'nowhere'") as caught:
-        LocalPlatform(app, POOLS, directory).scale({"worker": 1}, soon())
+        platform.scale({"worker": 1}, soon())
     assert caught.value.settled
+    assert platform.quantities(["worker"], soon()) == {"worker": 0}
 
 
 @pytest.mark.parametrize("name", ["make_celery", "tests.integration.apps.plain:app"])
