@@ -6,7 +6,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
 - ``workers`` (hash): the presence of each live worker
 - ``queues`` (hash): queues published to, and when last
-- ``actions`` (stream): the last actions, capped
+- ``actions`` (stream): the last changes, troubles and wishes, capped
 - ``samples`` (stream): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
 

@@ -14,8 +14,8 @@ from celery_middle_management.core.presence import Presence, due_in, held_in
 from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from celery_middle_management.core.traits import dotted_number
 from celery_middle_management.evaluation.deafness import DEAF
-from celery_middle_management.evaluation.evaluation import UNHEARD
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
+from celery_middle_management.evaluation.troubles import UNHEARD
 from celery_middle_management.ledger.codec import unpack_pause, unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
