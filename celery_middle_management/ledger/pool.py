@@ -170,10 +170,10 @@ class PoolWriter:
         self._set("base_published", str(state.base_published))
         self._set("base_finished", str(state.base_finished))
 
-    def cordon(self, cordon: Cordon) -> None:
-        """A cordon was drawn, or with an empty one, lifted."""
+    def cordon(self, cordon: Cordon, why: str = "") -> None:
+        """A cordon was drawn, and why; or with an empty one, lifted."""
         if cordon:
-            self._set("cordon", pack_cordon(cordon))
+            self._set("cordon", pack_cordon(replace(cordon, why=why)))
         else:
             self._unset("cordon")
 
