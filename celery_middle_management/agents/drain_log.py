@@ -24,7 +24,7 @@ class DrainLog:
     def look(self, cordon: Cordon, presence: Presence) -> None:
         """Under *cordon*, an empty one if none holds it, the worker has said this *presence*."""
         running = sum(held.running for held in presence.held.values())
-        # At 0 it was drawn by nobody: the worker has yet to hear of one.
+        # At 0 no scaler drew it: the worker has yet to hear of one.
         if not cordon or not cordon.at:
             if self._since is not None:
                 self._log("undrain", f"running={running} {self._after()}")

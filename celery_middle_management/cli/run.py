@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
-#: It looks at the ledger at least this often (s), whoever else does.
+#: It looks at the ledger at least this often (s), whatever else does.
 LOOK_INTERVAL = 5.0
-#: In a dry run nobody tells it when to look (s).
+#: In a dry run nothing tells it when to look (s).
 DRY_INTERVAL = 10.0
 
 

@@ -1,4 +1,4 @@
-"""What is wrong, and since when: kept in the ledger, for who looks is another process."""
+"""What is wrong, and since when: kept in the ledger, since another process shows it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def renewed(
     """What is wrong by kind, after some things were *tried* and some trouble was *met* in that.
 
     The first word of a kind is what was tried. Trouble that was known goes on since it was first
-    met; it is over when it was not met in a try, and as it was where nobody tried.
+    met; it is over when it was not met in a try, and as it was where that was not tried.
     """
     kept = {kind: trouble for kind, trouble in known.items() if kind.split()[0] not in tried}
     return kept | {
