@@ -67,7 +67,10 @@ def told(entry: Mapping[str, Any], width: int | None = None) -> str:
         parts.append(f"after {spoken(entry['lasted'])}")
     if "by" in entry:
         parts.append(f"by {entry['by']}")
-    text = "  ".join([at, *parts, *([entry["reason"]] if "reason" in entry else [])])
+    if "reason" in entry:
+        # What was wrong was told when it began: its first sentence tells which it was.
+        parts.append(entry["reason"].partition(". ")[0] if "lasted" in entry else entry["reason"])
+    text = "  ".join([at, *parts])
     if width is None:
         return text
     return textwrap.fill(

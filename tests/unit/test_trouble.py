@@ -132,7 +132,7 @@ def written(state: dict[str, str], now: float, *met: str) -> tuple[list[dict[str
 
 def test_it_is_written_together_with_the_history() -> None:
     state: dict[str, str] = {}
-    begun, changes = written(state, 1000.0, "the key is refused")
+    begun, changes = written(state, 1000.0, "the key is refused. Set another")
     assert {"trouble", "told"} == changes.set.keys()
     assert [(e["action"], e["kind"], e["pool"]) for e in begun] == [
         ("trouble", "platform", None),
@@ -144,7 +144,10 @@ def test_it_is_written_together_with_the_history() -> None:
         ("trouble over", 42.0),
         ("trouble over", 102.0),
     ]
-    # What it says can be read by every release, and by people.
+    # `mm log` of the release before reads these, and no `to` where there is none.
+    for entry in begun + over:
+        assert {"pool", "at", "action", "reason"} <= entry.keys()
+        assert "to" not in entry
     assert told(over[0]) == (
         "1970-01-01 00:17:22  all pools  trouble over  after 42 s  the key is refused"
     )
