@@ -21,8 +21,11 @@ class DrainLog:
         self._since: float | None = None
         self._drained = False
 
-    def look(self, cordon: Cordon, presence: Presence) -> None:
-        """Under *cordon*, an empty one if none holds it, the worker has said this *presence*."""
+    def look(self, cordon: Cordon, presence: Presence, why: str = "") -> None:
+        """Under *cordon*, an empty one if none holds it, the worker has said this *presence*.
+
+        *why* it was drawn, in words.
+        """
         running = sum(held.running for held in presence.held.values())
         # At 0 no scaler drew it: the worker has yet to hear of one.
         if not cordon or not cordon.at:
@@ -31,8 +34,8 @@ class DrainLog:
                 self._since = None
         elif self._since is None:
             self._since, self._drained = monotonic(), False
-            why = f" reason={json.dumps(cordon.why)}" if cordon.why else ""
-            self._log("drain", f"running={running}{why}")
+            reason = f" reason={json.dumps(why)}" if why else ""
+            self._log("drain", f"running={running}{reason}")
         elif not self._drained and presence.stopped == cordon.at:
             self._drained = not (presence.busy or presence.returning)
             if self._drained:

@@ -159,7 +159,7 @@ class WorkerAgent:
         if reply is not None:
             self._hear(reply)
             cordon = self._orders.cordon(monotonic())
-            self._drain_log.look(cordon, presence)
+            self._drain_log.look(cordon, presence, reply.why)
             self._renewal.look(self._consumer, self._intake, presence, reply, cordoned=bool(cordon))
             if self._hire:
                 self._leave(presence, reply.cordon)

@@ -22,8 +22,6 @@ class Cordon:
     names: frozenset[str] = frozenset()
     at: float = 0.0
     since: Mapping[str, float] = field(default_factory=dict)
-    #: In words, for who is behind it: it makes no other cordon of it.
-    why: str = field(default="", compare=False)
 
     def __bool__(self) -> bool:
         return self.above is not None or bool(self.names)

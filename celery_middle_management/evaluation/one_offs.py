@@ -188,16 +188,15 @@ class OneOffs:
         before, after = ({*cordon.since} for cordon in (self._leave, self.choice.leave))
         new = after - before
         why = REPLACED if new <= self._retired else self._why
-        leave = replace(self.choice.leave, why=why) if new else self.choice.leave
         for what, names in (("uncordon", before - after), ("cordon", new)):
             if there := sorted(names & self.names):
                 logger.info("%s pool=%s workers=%s", what, self._pool.name, ",".join(there))
-        self._leave = leave
-        self._write()
+        self._leave = self.choice.leave
+        self._write(why if new else "")
 
-    def _write(self) -> None:
+    def _write(self, why: str = "") -> None:
         if (self.roster, self._leave) != self._written:
-            self._writer.roster(self.roster, self._leave)
+            self._writer.roster(self.roster, self._leave, why)
             self._written = self.roster, self._leave
 
     # -- hires

@@ -39,9 +39,7 @@ def _names(kind: Any) -> frozenset[str]:
 
 def pack_cordon(cordon: Cordon) -> str:
     """As a JSON document."""
-    why = {"why": cordon.why} if cordon.why else {}
-    known = {name: value for name, value in vars(cordon).items() if name != "why"}
-    return _json({**known, "names": sorted(cordon.names), **why})
+    return _json({**vars(cordon), "names": sorted(cordon.names)})
 
 
 # A worker hears of the same one every second.

@@ -356,4 +356,5 @@ def _reply(answer: Mapping[str, Any], lease: Lease | None) -> Reply:
         failing=answer["failing"],
         untaken=answer.get("untaken") or 0.0,
         counted_at=(answer.get("counted_at") or 0.0) / 1000,
+        why=answer.get("why") or "",
     )

@@ -69,6 +69,8 @@ class Reply:
     untaken: float = 0.0
     #: When (Unix, s) the last count of the worker's pool began, 0 before any.
     counted_at: float = 0.0
+    #: Why that cordon was drawn, in words; empty where it was not told.
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from celery_middle_management.core.demand import Held
 
 from .crew import DRAWN, cordon, presence
 
-WHY = Cordon(0, at=DRAWN, why='1 task needs 1, "limits" 0 to 5')
+WHY = '1 task needs 1, "limits" 0 to 5'
 RUNS = presence("worker.2", held={"celery": Held(0, 2)}, busy=2)
 STOPPED = presence("worker.2", stopped=DRAWN)
 
@@ -24,7 +24,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def test_a_drain_and_its_end_are_logged_once(log: pytest.LogCaptureFixture) -> None:
     drains = DrainLog("worker.2")
     for seen in (RUNS, RUNS, presence("worker.2", stopped=DRAWN, busy=1), STOPPED, STOPPED):
-        drains.look(WHY, seen)
+        drains.look(cordon(0), seen, WHY)
     assert log.messages == [
         r'drain worker=worker.2 running=2 reason="1 task needs 1, \"limits\" 0 to 5"',
         "drained worker=worker.2 after=0s",
@@ -41,8 +41,8 @@ def test_tasks_to_give_back_are_waited_for(log: pytest.LogCaptureFixture) -> Non
 
 def test_a_fire_that_is_taken_back_is_logged(log: pytest.LogCaptureFixture) -> None:
     drains = DrainLog("worker.2")
-    for drawn in (WHY, cordon(1, at=DRAWN + 5), Cordon(), Cordon(), WHY):
-        drains.look(drawn, RUNS)
+    for drawn in (cordon(0), cordon(1, at=DRAWN + 5), Cordon(), Cordon(), cordon(0)):
+        drains.look(drawn, RUNS, WHY)
     assert [line.partition(" reason")[0] for line in log.messages] == [
         "drain worker=worker.2 running=2",
         "undrain worker=worker.2 running=2 after=0s",
