@@ -64,7 +64,7 @@ class Runtime:
         self.app = app
         self.settings = settings
         self._ledgers: dict[int, RedisLedger] = {}
-        self._said_inactive = False
+        self._introduced = False
         if evaluates and not settings.inactive:
             # By now, all that it needs: in a thread that evaluates, an import may meet gevent,
             # which patches Python's own locks, and never end.
@@ -100,11 +100,21 @@ class Runtime:
         )
 
     def reporter(self) -> Reporter:
-        """The reporter of this process; says once if it is of one that never evaluates."""
-        if self.settings.inactive and not self._said_inactive:
-            self._said_inactive = True
-            logger.info("%s", self.why_inactive)
+        """The reporter of this process, which is managed from now on: that is logged once."""
+        self._introduce(self.settings)
+        return self._reporter()
+
+    def _reporter(self) -> Reporter:
         return Reporter(self.settings, self._tally, self.ledger, self._scaler)
+
+    def _introduce(self, settings: Settings) -> None:
+        """Log what is managed from here, or that nothing is. A child says nothing after its parent.
+
+        Not when the app is set up: most processes that import it neither publish nor work.
+        """
+        if not self._introduced:
+            self._introduced = True
+            logger.info("%s", self.why_inactive or settings.said)
 
     @property
     def why_inactive(self) -> str:
@@ -158,7 +168,7 @@ class Runtime:
 
     def have_it_looked_at(self) -> None:
         """See to it that an evaluation is made, by this process if by no other."""
-        reporter = self.reporter()
+        reporter = self._reporter()
         see_off(threads.start("mm-by-hand", reporter.leave), reporter)
 
     def examine(self) -> Iterator[Finding]:
@@ -216,7 +226,9 @@ class Runtime:
 
         Needs no lock: any lease will do.
         """
-        return self._scaler_of(replace(self.settings, dry_run=True), ReadOnlyLedger(self.ledger()))
+        settings = replace(self.settings, dry_run=True)
+        self._introduce(settings)
+        return self._scaler_of(settings, ReadOnlyLedger(self.ledger()))
 
     def _scaler_of(self, settings: Settings, ledger: Ledger) -> Scaler:
         return Scaler(

@@ -24,6 +24,7 @@ from celery.worker.request import Request
 
 from celery_middle_management import threads
 from celery_middle_management.agents.celery_internals import copied
+from celery_middle_management.agents.drain_log import DrainLog
 from celery_middle_management.agents.intake import Intake
 from celery_middle_management.agents.renewal import Renewal
 from celery_middle_management.agents.reporter import Reporter, see_off
@@ -96,6 +97,7 @@ class WorkerAgent:
         born = monotonic() if fired else float("-inf")
         self._orders = Orders(self.name, born, traits)
         self._traits = traits
+        self._drain_log = DrainLog(self.name)
         self._since = 0.0
         self._born: str | None = None
         #: The ledger's time less that of our clock (s).
@@ -156,8 +158,9 @@ class WorkerAgent:
         reply = self._reporter.report(self.id, presence)
         if reply is not None:
             self._hear(reply)
-            cordoned = bool(self._orders.cordon(monotonic()))
-            self._renewal.look(self._consumer, self._intake, presence, reply, cordoned=cordoned)
+            cordon = self._orders.cordon(monotonic())
+            self._drain_log.look(cordon, presence, reply.why)
+            self._renewal.look(self._consumer, self._intake, presence, reply, cordoned=bool(cordon))
             if self._hire:
                 self._leave(presence, reply.cordon)
         elif not self._since:

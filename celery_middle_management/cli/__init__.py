@@ -7,41 +7,26 @@ Errors go to standard error; the exit status is 1 for "could not", 2 for "used w
 from __future__ import annotations
 
 import json
-import logging
-import signal
-import sys
-import threading
-from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management import threads
 from celery_middle_management.cli.by_hand import fire, hire, pause, resume
 from celery_middle_management.cli.common import (
     CouldNot,
-    UsedWrongly,
     json_option,
     line,
     runtime_of_context,
 )
 from celery_middle_management.cli.log import log
+from celery_middle_management.cli.run import run
 
 # Here, so that whatever worker runs knows its task.
 from celery_middle_management.slacker import slack as publish_slack
 
 if TYPE_CHECKING:
-    from celery_middle_management.agents.reporter import Evaluator, Reporter
     from celery_middle_management.runtime import Runtime
-
-logger = logging.getLogger("celery_middle_management")
-
-#: `mm run` looks at the ledger at least this often (s), whoever else does.
-LOOK_INTERVAL = 5.0
-#: In a dry run nobody tells it when to look (s).
-DRY_INTERVAL = 10.0
 
 
 @click.group()
@@ -145,39 +130,6 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
 
 @mm.command(cls=CeleryCommand)
-@click.option(
-    "--dry-run",
-    is_flag=True,
-    help="Decide and log, and change nothing, whatever other processes of the app do.",
-)
-@click.pass_context
-def run(ctx: click.Context, dry_run: bool) -> None:
-    """Keep watch, hire and fire, until SIGTERM or Ctrl-C.
-
-    Needed only where scheduled tasks shall wake a pool of 0 workers while no process of the app
-    is alive. Logs its hires and fires to standard error.
-    """
-    from celery_middle_management.platforms import PlatformError
-
-    runtime = runtime_of_context(ctx)
-    if runtime.why_inactive:
-        raise UsedWrongly(runtime.why_inactive)
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    logger.setLevel(logging.INFO)
-    pools = ", ".join(pool.name for pool in runtime.settings.pools)
-    try:
-        if dry_run:
-            scaler = runtime.dry_scaler()
-            _until_signal(lambda stop: _watch_dry(scaler, stop), f"{pools}, in a dry run")
-            return
-        reporter = runtime.reporter()
-        reporter.prepare()
-    except PlatformError as error:
-        raise CouldNot(line(error)) from None
-    _until_signal(lambda stop: _watch(reporter, stop), pools, reporter)
-
-
-@mm.command(cls=CeleryCommand)
 @click.argument("count", type=click.IntRange(min=0))
 @click.argument("seconds", type=click.FloatRange(min=0))
 @json_option
@@ -203,50 +155,5 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
         click.echo(f"Published {tasks} {seconds:g} s{'' if count == 1 else ' each'}.")
 
 
-def _until_signal(
-    watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
-) -> None:
-    """Have a thread *watch* until SIGTERM or SIGINT, and its *reporter* leave in time."""
-    from celery_middle_management.agents.reporter import see_off
-
-    ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
-    stop = threading.Event()
-    # In a thread, for a call of Redis that hangs must not keep us from ending in time.
-    thread = threads.start("mm-run", watch, stop)
-    logger.info("watching %s", pools)
-    signal.sigwait(ending)
-    stop.set()
-    if reporter is not None:
-        see_off(thread, reporter)
-    logger.info("stopped watching %s", pools)
-
-
-def _watch_dry(scaler: Evaluator, stop: threading.Event) -> None:
-    from celery_middle_management.ledger.model import Lease
-
-    while not stop.is_set():
-        scaler.evaluate(Lease("", monotonic()))
-        stop.wait(DRY_INTERVAL)
-
-
-def _watch(reporter: Reporter, stop: threading.Event) -> None:
-    from celery_middle_management.agents.reporter import RETRY
-    from celery_middle_management.core.timing import EVALUATION_GAP
-
-    while not stop.is_set():
-        wait = RETRY
-        try:
-            reply = reporter.report()
-            if reply is not None:
-                # With a lease, it only says how long our lock lasts.
-                wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
-        except Exception:
-            logger.exception("the watch goes on after an error")
-        stop.wait(wait)
-    reporter.leave()
-
-
-mm.add_command(log)
-for command in (pause, resume, hire, fire):
+for command in (run, log, pause, resume, hire, fire):
     mm.add_command(command)

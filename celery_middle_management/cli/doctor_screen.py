@@ -18,15 +18,18 @@ def doctor_screen(findings: Collection[Finding]) -> RenderableType:
     """A row for each finding, how to mend it beneath it, and how many there are of each level."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(min_width=7)
-    table.add_column(overflow="fold")
+    table.add_column()
     for level in (OK, WARNING, FAILURE):
         for finding in findings:
             if finding.level == level:
                 sign, style = _SIGNS[level]
-                text = Text(finding.what)
+                told: list[RenderableType] = [Text(finding.what)]
                 if finding.mend:
-                    text.append(f"\n-> {finding.mend}", style="cyan")
-                table.add_row(Text(sign, style=style), text)
+                    # What can be pasted has a line of its own.
+                    mend = Table.grid(padding=(0, 1, 0, 0))
+                    mend.add_row(Text("->", style="cyan"), Text(finding.mend, style="cyan"))
+                    told.append(mend)
+                table.add_row(Text(sign, style=style), Group(*told))
     of = Counter(finding.level for finding in findings)
     parts = [_many(of[FAILURE], "failure"), _many(of[WARNING], "warning"), f"{of[OK]} ok"]
     return Group(table, Text(", ".join(parts)))

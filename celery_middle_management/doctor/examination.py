@@ -21,6 +21,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     ledger_checks.redis_answers,
     ledger_checks.redis_is_new_enough,
     ledger_checks.redis_evicts_nothing,
+    ledger_checks.redis_has_room,
     ledger_checks.connections_suffice,
     ledger_checks.clocks_agree,
     settings_checks.workers_are_changed_from_here,
@@ -28,9 +29,11 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     platform_checks.key_may_scale,
     platform_checks.process_types_exist,
     platform_checks.dynos_can_be_many,
+    worker_checks.pools_run_workers,
+    platform_checks.we_alone_scale,
     settings_checks.tasks_are_published,
     settings_checks.changes_are_made,
-    settings_checks.nobody_has_paused,
+    settings_checks.nothing_is_paused,
     settings_checks.draining_has_no_end,
     settings_checks.nothing_goes_wrong,
     queue_checks.queues_can_be_counted,
@@ -39,7 +42,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     queue_checks.publishers_have_the_package,
     queue_checks.redeliveries_wait_for_etas,
     worker_checks.minimum_is_kept,
-    worker_checks.somebody_wakes_the_pool,
+    worker_checks.pools_are_woken,
     worker_checks.beat_stays,
     worker_checks.processes_agree,
     worker_checks.workers_are_of_a_pool,
@@ -47,6 +50,8 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     worker_checks.long_tasks_survive_deploys,
     worker_checks.processes_are_fixed,
     worker_checks.prefetch_is_bounded,
+    worker_checks.nothing_is_purged,
+    worker_checks.versions_are_sound,
 )
 
 

@@ -18,6 +18,8 @@ from celery_middle_management.platforms import PlatformError
 _LEAST, _FOR_GOSSIP, _FOR_HEARTBEAT, _FOR_REMOTE_CONTROL = 3, 4, 2, 2
 #: This process's clock may differ from Redis' by so much (s).
 _APART = 5.0
+#: With so much of its memory in use, Redis is nearly full.
+_NEARLY_FULL = 0.9
 
 
 def redis_answers(patient: Patient) -> Iterator[Finding]:
@@ -30,8 +32,8 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             "redis",
             FAILURE,
             f"Redis refuses what the ledger needs: {error}",
-            "allow its user the ledger's keys and the commands of its scripts: "
-            "ACL SETUSER … ~{middle-management:*}:* +@all -@dangerous +info",
+            "allow its user the ledger's keys and the commands of its scripts:\n"
+            "ACL SETUSER name ~{middle-management:*}:* +@all -@dangerous +info",
         )
     except redis.ResponseError as error:
         patient.redis_trouble = error
@@ -39,8 +41,8 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             "redis",
             FAILURE,
             f"Redis cannot do what the ledger needs: {error}",
-            "check the address's database, and that nobody else writes keys that begin with "
-            "{middle-management:",
+            "check the database of middle_management_redis_url, and what else writes keys that "
+            "begin so:\nredis-cli --scan --pattern '{middle-management:*'",
         )
     except (redis.RedisError, OSError) as error:
         patient.redis_trouble = error
@@ -48,8 +50,8 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             "redis",
             FAILURE,
             f"Redis cannot be reached: {error}",
-            "check middle_management_redis_url, or the broker's address, and that the process "
-            "that asks may connect to it",
+            "check middle_management_redis_url, or the broker's address, and that this process "
+            f"may connect to it:\nheroku config{patient.on_heroku}",
         )
     else:
         yield Finding("redis", OK, "Redis answers, and lets the ledger in")
@@ -66,8 +68,28 @@ def redis_evicts_nothing(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"Redis evicts keys when its memory is full (maxmemory-policy {policy}): the ledger's, "
             "and where it is the broker, tasks",
-            "heroku redis:maxmemory --policy noeviction, or CONFIG SET maxmemory-policy noeviction",
+            "have it refuse writes instead, on Heroku or in any other Redis:\n"
+            f"heroku redis:maxmemory --policy noeviction{patient.on_heroku}\n"
+            "redis-cli CONFIG SET maxmemory-policy noeviction",
         )
+
+
+def redis_has_room(patient: Patient) -> Iterator[Finding]:
+    """Whether Redis, which evicts nothing, has memory left."""
+    used = int(patient.info.get("used_memory", 0))
+    most = int(patient.info.get("maxmemory", 0))
+    if not most or used < most * _NEARLY_FULL:
+        yield Finding("memory", OK, "Redis has memory left")
+        return
+    full = used >= most
+    yield Finding(
+        "memory",
+        FAILURE if full else WARNING,
+        f"{used / most:.0%} of Redis' memory is in use ({used / 2**20:.0f} of {most / 2**20:.0f} "
+        f"MB): {'it refuses' if full else 'when it is full, it refuses'} tasks, and what we count",
+        "see what takes it, delete that (results: result_expires), or take a larger plan:\n"
+        "redis-cli --bigkeys",
+    )
 
 
 def connections_suffice(patient: Patient) -> Iterator[Finding]:
@@ -86,9 +108,9 @@ def connections_suffice(patient: Patient) -> Iterator[Finding]:
             "connections",
             FAILURE,
             said,
-            "take a plan with more connections, lower max_workers, or start workers with "
-            "--without-gossip --without-heartbeat and set worker_enable_remote_control=False and "
-            "broker_pool_limit=1: each needs three then",
+            "take a plan with more connections, or lower middle_management_max_workers, or have "
+            "workers need three each by worker_enable_remote_control=False, broker_pool_limit=1 "
+            f"and the command\n{patient.celery} worker --without-gossip --without-heartbeat",
         )
     else:
         yield Finding("connections", OK, said)
@@ -114,7 +136,12 @@ def redis_is_new_enough(patient: Patient) -> Iterator[Finding]:
     """Whether Redis has what the scripts use."""
     version = str(patient.info.get("redis_version", ""))
     if version.split(".", maxsplit=1)[0].isdecimal() and int(version.split(".", maxsplit=1)[0]) < 5:
-        yield Finding("redis-version", FAILURE, f"Redis is {version}", "5 or newer is needed")
+        yield Finding(
+            "redis-version",
+            FAILURE,
+            f"Redis is {version}, and cannot run what the ledger does",
+            f"take Redis 5 or newer:\nheroku redis:upgrade{patient.on_heroku}",
+        )
     else:
         yield Finding("redis-version", OK, f"Redis is {version}")
 
@@ -129,7 +156,7 @@ def clocks_agree(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"this machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} "
             "Redis': an ETA is then due as much too early or too late",
-            "set both by NTP",
+            "set both clocks by NTP:\nsudo timedatectl set-ntp true",
         )
     else:
         yield Finding("clocks", OK, "this machine's clock and Redis' agree")

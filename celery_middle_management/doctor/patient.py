@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
+from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,7 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agents.declared import declared_queues
+from celery_middle_management.app_path import app_path
 from celery_middle_management.brokers import broker_of, shares_ledger
 from celery_middle_management.brokers.base import Broker
 from celery_middle_management.core.traits import Traits
@@ -92,6 +97,11 @@ class Patient:
         return broker_of(self.app, self.settings, self.redis)
 
     @cached_property
+    def broker_kind(self) -> str:
+        """The kind of the broker, as kombu names it: ``redis``, ``amqp``. Opens no connection."""
+        return str(self.app.connection_for_read().transport.driver_type)
+
+    @cached_property
     def in_ledgers_redis(self) -> bool:
         """Whether the queues are where the ledger is."""
         return shares_ledger(self.app, self.settings)
@@ -125,12 +135,50 @@ class Patient:
             self.platform_trouble = error
             raise
 
+    @property
+    def written(self) -> dict[str, str]:
+        """The command of each pool as the Procfile has it; of any other platform none."""
+        pools = {pool.name for pool in self.settings.pools}
+        return {name: each.command for name, each in self.process_types.items() if name in pools}
+
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """What was done, went wrong and was asked for, the latest first."""
+        return [json.loads(entry) for entry in self.ledger.actions()]
+
+    @cached_property
+    def versions(self) -> dict[str, tuple[int, ...]]:
+        """Of the packages that this one rests on."""
+        return {
+            name: tuple(int(part) for part in re.findall(r"\d+", version(name))[:3])
+            for name in ("celery", "kombu")
+        }
+
+    # -- commands to paste
+
+    @property
+    def celery(self) -> str:
+        """The ``celery`` command of the app."""
+        named = self.settings.celery_app
+        with suppress(LookupError):
+            # Celery looks for an `app` by itself.
+            named = named or str(app_path(self.app)).removesuffix(":app")
+        return f"celery -A {named or 'proj'}"
+
+    def queues_option(self, pool: str) -> str:
+        """What the worker command of *pool* needs to serve its queues."""
+        names = {each.name: each.queues for each in self.settings.pools}[pool]
+        return f" -Q {','.join(names)}" if names else ""
+
+    @property
+    def on_heroku(self) -> str:
+        """The option of ``heroku`` that names the app; empty where it is not known."""
+        return f" -a {self.settings.heroku.app}" if self.settings.heroku else ""
+
     @cached_property
     def commands(self) -> dict[str, WorkerCommand]:
         """How the workers of each pool are started, as far as it can be read."""
         if self.heroku is None:
             return {pool.name: WorkerCommand(pool.queues) for pool in self.settings.pools}
-        pools = {pool.name for pool in self.settings.pools}
-        types = {name: each for name, each in self.process_types.items() if name in pools}
-        read = {pool: worker_command(each.command) for pool, each in types.items()}
+        read = {pool: worker_command(command) for pool, command in self.written.items()}
         return {pool: command for pool, command in read.items() if command is not None}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
 
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
@@ -13,6 +16,10 @@ from celery_middle_management.platforms.sizes import most_one_offs
 #: Of an app, and of one type of the larger sizes: Heroku's "Dyno Scaling and Process Limits".
 MOST_OF_AN_APP, MOST_OF_LARGE = 100, 10
 _LARGE = ("performance", "private", "shield")
+#: Another than us that changes a quantity so often within so many seconds is a scaler.
+_OFTEN, _LATELY = 3, 86400.0
+#: What others set in the environment of an app that they scale.
+_SCALERS = ("HIREFIRE_TOKEN", "JUDOSCALE_URL")
 _SINGLE = ("eco", "basic", "free", "hobby")
 
 
@@ -59,8 +66,8 @@ def process_types_exist(patient: Patient) -> Iterator[Finding]:
             "process-types",
             FAILURE,
             f"the app has no process type {pool!r}; it has {', '.join(sorted(types)) or 'none'}",
-            "add a line for it to the Procfile and deploy, or name an existing type in "
-            "middle_management_pools",
+            "name an existing type in middle_management_pools, or deploy a Procfile with the "
+            f"line\n{pool}: {patient.celery} worker{patient.queues_option(pool)}",
         )
     if not missing:
         yield Finding("process-types", OK, "each pool is a process type of the app")
@@ -74,7 +81,8 @@ def dynos_can_be_many(patient: Patient) -> Iterator[Finding]:
     for pool in patient.settings.pools:
         if pool.name in patient.process_types:
             size = patient.process_types[pool.name].size
-            for finding in _one_off(pool, size) if pool.one_off else _size(pool, size):
+            one_off = _one_off(pool, size)
+            for finding in one_off if pool.one_off else _size(pool, size, patient.on_heroku):
                 found = True
                 yield finding
     total = sum(pool.max_workers for pool in patient.settings.pools if not pool.one_off)
@@ -84,7 +92,8 @@ def dynos_can_be_many(patient: Patient) -> Iterator[Finding]:
             "dynos",
             WARNING,
             f"max_workers are {total} in all; an app may have {MOST_OF_AN_APP} dynos",
-            "lower them, or ask Heroku for a higher limit",
+            f"lower middle_management_max_workers to {MOST_OF_AN_APP} in all, or ask Heroku for a "
+            "higher limit: https://help.heroku.com",
         )
     if not found:
         yield Finding("dynos", OK, "the dynos' sizes allow as many as max_workers")
@@ -99,11 +108,12 @@ def _one_off(pool: Pool, size: str) -> Iterator[Finding]:
             WARNING,
             f"{pool.name} is to have {size} one-off dynos, of which an app can have {most}; its "
             f"max_workers is {pool.max_workers}",
-            "lower it, or set middle_management_dyno_size to another size",
+            f"lower middle_management_max_workers to {most}, or set middle_management_dyno_size to "
+            "another size",
         )
 
 
-def _size(pool: Pool, size: str) -> Iterator[Finding]:
+def _size(pool: Pool, size: str, on_heroku: str) -> Iterator[Finding]:
     kind = size.lower()
     if kind.startswith(_SINGLE) and pool.max_workers > 1:
         yield Finding(
@@ -111,7 +121,8 @@ def _size(pool: Pool, size: str) -> Iterator[Finding]:
             FAILURE,
             f"{pool.name} has {size} dynos, of which a process type can have one; its max_workers "
             f"is {pool.max_workers}",
-            f"heroku ps:type {pool.name}=standard-1x, or middle_management_dynos = 'one-off'",
+            "set middle_management_dynos to 'one-off', or take another size:\n"
+            f"heroku ps:type {pool.name}=standard-1x{on_heroku}",
         )
     if kind.startswith(_LARGE) and pool.max_workers > MOST_OF_LARGE:
         yield Finding(
@@ -119,5 +130,35 @@ def _size(pool: Pool, size: str) -> Iterator[Finding]:
             WARNING,
             f"{pool.name} has {size} dynos, of which a process type can have {MOST_OF_LARGE}; its "
             f"max_workers is {pool.max_workers}",
-            "lower it, or ask Heroku for a higher limit",
+            f"lower middle_management_max_workers to {MOST_OF_LARGE}, or ask Heroku for a higher "
+            "limit: https://help.heroku.com",
         )
+
+
+def we_alone_scale(patient: Patient) -> Iterator[Finding]:
+    """Whether another changes the number of workers, again and again."""
+    by_hand = changed_by_others(patient.history, patient.snapshot.now)
+    for pool, times in by_hand.items():
+        known = ", ".join(name for name in _SCALERS if name in patient.environ)
+        yield Finding(
+            "other-scaler",
+            WARNING,
+            f"the number of {pool} workers was changed {times} times within a day by another than "
+            "us: a person, Heroku's autoscaling, HireFire, Judoscale"
+            f"{f' ({known} is set)' if known else ''}. What the two want is set by turns",
+            f"take {pool} out of the other scaler, on its own page; Heroku's own is ended by\n"
+            f"heroku ps:autoscale:disable{patient.on_heroku}",
+        )
+    if not by_hand:
+        yield Finding("other-scaler", OK, "no other scaler changes the number of workers")
+
+
+def changed_by_others(history: Iterable[Mapping[str, Any]], now: float) -> dict[str, int]:
+    """By pool, how often another has changed its number of workers lately, where that is often."""
+    times = Counter(
+        str(entry["pool"])
+        for entry in history
+        if entry["action"] == "by hand"
+        and now - datetime.fromisoformat(entry["at"]).timestamp() < _LATELY
+    )
+    return {pool: often for pool, often in sorted(times.items()) if often >= _OFTEN}

@@ -1,4 +1,4 @@
-"""The broker's queues, and who serves them."""
+"""The broker's queues, and what serves them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from celery_middle_management.doctor.patient import Patient
 
 #: So many messages of each list are looked at.
 _SAMPLE = 50
+_BROKER = "see that the broker is up, and that its user may read the queue"
 
 
 def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
@@ -21,11 +22,12 @@ def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
     try:
         counted = patient.broker.backlogs(queues, {})
     except CountFailed as error:
-        yield Finding("count", FAILURE, str(error), "nothing is fired until the broker answers")
+        yield Finding("count", FAILURE, f"{error}; nothing is fired until it answers", _BROKER)
         return
     failed = {q: found for q, found in counted.items() if isinstance(found, CountFailed)}
     for why in failed.values():
-        yield Finding("count", FAILURE, str(why), "nobody of its pool is fired until it can be")
+        what = f"{why}; no worker of its pool is fired until it can be"
+        yield Finding("count", FAILURE, what, _BROKER)
     if not failed:
         yield Finding("count", OK, "every queue can be counted")
 
@@ -38,9 +40,9 @@ def queues_are_served(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "queues",
             FAILURE,
-            f"no pool serves {_list(stray)}: nobody is hired for their tasks",
-            "name them in middle_management_pools, or have a pool without queues, which serves "
-            "all that no other names",
+            f"no pool serves {_list(stray)}: no worker is hired for their tasks",
+            "name them in middle_management_pools, or have a pool there without queues, which "
+            "serves all that no other names",
         )
     else:
         yield Finding("queues", OK, "every queue has a pool")
@@ -62,8 +64,9 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 FAILURE,
                 f"workers of {pool.name} do not consume {_list(missing)}, which the pool serves: "
                 "they are hired for tasks that they never take",
-                f"start them with -Q {','.join(sorted(patient.queues[pool.name]))}, or give these "
-                "queues to another pool in middle_management_pools",
+                "give these queues to another pool in middle_management_pools, or start the "
+                f"workers with\n{patient.celery} worker "
+                f"-Q {','.join(sorted(patient.queues[pool.name]))}",
             )
         if foreign:
             found = True
@@ -71,7 +74,8 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 "consumers",
                 WARNING,
                 f"workers of {pool.name} consume {_list(foreign)}, for which it is not hired",
-                "name these queues in the pool's `queues`, or leave them out of its -Q",
+                "name these queues in middle_management_pools, or leave them out of the command:\n"
+                f"{patient.celery} worker -Q {','.join(sorted(patient.queues[pool.name]))}",
             )
     if not found:
         yield Finding("consumers", OK, "workers consume the queues of their pools")
@@ -90,7 +94,7 @@ def _consumed(patient: Patient, pool: str) -> set[str] | None:
 
 
 def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
-    """Whether tasks wait that nobody told of, for their publisher lacks the package."""
+    """Whether tasks wait that were not told of, since their publisher lacks the package."""
     if not isinstance(patient.broker, RedisBroker):
         return
     unstamped = []
@@ -103,7 +107,8 @@ def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"in {_list(unstamped)} wait tasks whose publisher does not have this package, or has "
             "it switched off: they are found by counts alone, up to a minute late",
-            "import celery_middle_management wherever tasks are published, and enable it there",
+            "in the module that makes the Celery app of whatever publishes them, add\n"
+            "import celery_middle_management",
         )
     else:
         yield Finding("publishers", OK, "the tasks that wait were all told of by their publishers")
@@ -132,12 +137,18 @@ def redeliveries_wait_for_etas(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"a task is scheduled {furthest / 3600:.1f} h ahead, and Redis gives every task that "
             f"is unacknowledged for {timeout / 3600:.1f} h to another worker, too: it runs twice",
-            "set broker_transport_options={'visibility_timeout': …} above the longest countdown",
+            "set it above the longest countdown:\n"
+            f"broker_transport_options = {{'visibility_timeout': {_days(furthest)}}}",
         )
     else:
         yield Finding(
             "visibility-timeout", OK, "no task is scheduled beyond the visibility timeout"
         )
+
+
+def _days(seconds: float) -> int:
+    """As many whole days as are above that."""
+    return (int(seconds) // 86400 + 1) * 86400
 
 
 def _list(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.patient import Patient
@@ -14,8 +15,8 @@ def tasks_are_published(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "eager",
             FAILURE,
-            "task_always_eager is on: tasks run where they are called, and nobody is hired",
-            "set it in tests alone",
+            "task_always_eager is on: tasks run where they are called, and no worker is hired",
+            "leave it out of the settings, but for those of tests:\ntask_always_eager = False",
         )
     else:
         yield Finding("eager", OK, "tasks go to the broker")
@@ -30,7 +31,7 @@ def draining_has_no_end(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"middle_management_drain_timeout is {timeout:g} s: a task that takes longer may be "
             "killed by a fire",
-            "leave it out, unless tasks may hang for ever",
+            "leave it out, unless tasks may hang for ever:\nmiddle_management_drain_timeout = None",
         )
     else:
         yield Finding("drain-timeout", OK, "no running task is killed by a fire")
@@ -42,8 +43,8 @@ def changes_are_made(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "dry-run",
             WARNING,
-            "middle_management_dry_run is on: nobody is hired or fired",
-            "leave it out when you trust what `mm status` shows",
+            "middle_management_dry_run is on: no worker is hired or fired",
+            f"leave it out when you trust what is decided:\n{patient.celery} mm log",
         )
     else:
         yield Finding("dry-run", OK, "decisions are carried out")
@@ -57,20 +58,21 @@ def workers_are_changed_from_here(patient: Patient) -> Iterator[Finding]:
             "place",
             WARNING,
             f"this process hires and fires no workers, for {why}: Heroku was not asked anything",
-            "heroku run celery -A proj mm doctor",
+            "have a dyno of the app examined:\n"
+            f"heroku run{patient.on_heroku} {patient.celery} mm doctor",
         )
     else:
         yield Finding("place", OK, "this process may hire and fire")
 
 
-def nobody_has_paused(patient: Patient) -> Iterator[Finding]:
+def nothing_is_paused(patient: Patient) -> Iterator[Finding]:
     """Whether a person has paused hires or fires."""
     pause = patient.status["pause"]
     if pause:
         which = " and ".join(what for what in ("hires", "fires") if pause[what])
         until = pause["until"] or "`mm resume`"
         what = f"{which} are paused by {pause['by']} until {until}"
-        yield Finding("pause", WARNING, what, "celery -A proj mm resume")
+        yield Finding("pause", WARNING, what, f"when that is to end:\n{patient.celery} mm resume")
     else:
         yield Finding("pause", OK, "nothing is paused")
 
@@ -80,7 +82,16 @@ def nothing_goes_wrong(patient: Patient) -> Iterator[Finding]:
     troubles = patient.status["trouble"]
     for trouble in troubles:
         whose = f"{trouble['pool']}: " if trouble["pool"] else ""
-        since = f"since {trouble['since']}" if trouble["since"] else ""
-        yield Finding("trouble", FAILURE, f"{whose}{trouble['what']}", since)
+        since = f" (since {_minute(trouble['since'])})" if trouble["since"] else ""
+        yield Finding(
+            "trouble",
+            FAILURE,
+            f"{whose}{trouble['what']}{since}",
+            f"it is shown as long as it lasts, and its course by\n{patient.celery} mm log",
+        )
     if not troubles:
         yield Finding("trouble", OK, "the last decisions went well")
+
+
+def _minute(told: str) -> str:
+    return f"{datetime.fromisoformat(told):%Y-%m-%d %H:%M}"

@@ -1,9 +1,10 @@
-"""Workers: what a deploy does to their tasks, who wakes them, and whether they agree."""
+"""Workers: what a deploy does to their tasks, what wakes them, and whether they agree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from celery_middle_management.doctor.command import starts_no_worker
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.patient import Patient
 from celery_middle_management.ledger.pool import read_pool
@@ -19,8 +20,8 @@ def sigterm_is_warm(patient: Patient) -> Iterator[Finding]:
             "sigterm",
             WARNING,
             f"REMAP_SIGTERM={remapped}: a deploy or restart ends running tasks at once",
-            "heroku config:unset REMAP_SIGTERM; to stop within 30 s, set "
-            "worker_soft_shutdown_timeout",
+            "unset it; worker_soft_shutdown_timeout has tasks given back within the 30 s:\n"
+            f"heroku config:unset REMAP_SIGTERM{patient.on_heroku}",
         )
     else:
         yield Finding("sigterm", OK, "SIGTERM lets running tasks finish")
@@ -47,8 +48,8 @@ def long_tasks_survive_deploys(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"tasks take longer ({pools}) than the {kills_after:.0f} s that a deploy leaves them, "
             "and are lost then",
-            "make them idempotent and set task_acks_late=True, or set "
-            "worker_soft_shutdown_timeout=25 with task_acks_late",
+            "make them idempotent, and have them given back:\n"
+            "task_acks_late = True\nworker_soft_shutdown_timeout = 20",
         )
     else:
         yield Finding("long-tasks", OK, "no pool's tasks are known to be lost by a deploy")
@@ -68,10 +69,74 @@ def beat_stays(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"workers of {pool} have an embedded beat (-B), and none may be left of them: nothing "
             "is scheduled then",
-            "give beat a dyno of its own (`celery -A proj beat`), or set min_workers to 1",
+            "set middle_management_min_workers to 1, or give beat a dyno of its own by a line of "
+            f"the Procfile:\nbeat: {patient.celery} beat",
         )
     if not gone:
         yield Finding("beat", OK, "no pool that may be empty has an embedded beat")
+
+
+def pools_run_workers(patient: Patient) -> Iterator[Finding]:
+    """Whether the process type of each pool starts a Celery worker at all."""
+    without = {p: command for p, command in patient.written.items() if starts_no_worker(command)}
+    for pool, command in without.items():
+        yield Finding(
+            "worker-command",
+            FAILURE,
+            f"the process type {pool} starts no Celery worker: {_shortened(command)}. Its dynos "
+            "are hired, and paid for, and run no task",
+            "name another type in middle_management_pools, or deploy a Procfile with the line\n"
+            f"{pool}: {patient.celery} worker{patient.queues_option(pool)}",
+        )
+    if not without:
+        yield Finding("worker-command", OK, "no pool's command is known to start no worker")
+
+
+def nothing_is_purged(patient: Patient) -> Iterator[Finding]:
+    """Whether a worker is started that would delete what it was hired for."""
+    purging = [pool for pool, command in patient.commands.items() if command.purge]
+    for pool in purging:
+        done = (
+            "in this dry run, each that starts deletes what waits"
+            if patient.settings.dry_run
+            else "they ignore it, for what waits is what they are hired for"
+        )
+        yield Finding(
+            "purge",
+            WARNING,
+            f"workers of {pool} are started with --purge: {done}",
+            f"take it out of the Procfile; to delete what waits, once:\n{patient.celery} purge",
+        )
+    if not purging:
+        yield Finding("purge", OK, "no worker is started with --purge")
+
+
+def versions_are_sound(patient: Patient) -> Iterator[Finding]:
+    """Whether the releases of Celery and kombu are known to lose tasks or workers."""
+    found = list(known_faults(patient.versions, on_redis=patient.broker_kind == "redis"))
+    for what, mend in found:
+        yield Finding("versions", WARNING, what, mend)
+    if not found:
+        yield Finding("versions", OK, "Celery and kombu have no fault that is known to matter here")
+
+
+def known_faults(
+    versions: Mapping[str, tuple[int, ...]], *, on_redis: bool
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with these releases of celery and kombu, and how to mend it."""
+    said = {name: ".".join(map(str, version)) for name, version in versions.items()}
+    if versions["celery"] < (5, 6, 3):
+        yield (
+            f"Celery {said['celery']}: after a lost connection to the broker, a prefork worker "
+            "forgets the tasks that it runs, and may take more than it has slots for",
+            "pip install 'celery>=5.6.3'",
+        )
+    if on_redis and versions["kombu"] < (5, 7):
+        yield (
+            f"kombu {said['kombu']}: after a restart of Redis, a prefork worker may take no task "
+            "any more, until it renews its connection a minute later",
+            "pip install 'kombu[redis]>=5.7'",
+        )
 
 
 def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
@@ -83,7 +148,7 @@ def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"workers of {pool} are started with --autoscale: a dyno has the same memory with few "
             "children as with many, and is paid for in either case",
-            "use --concurrency",
+            f"give them a fixed number:\n{patient.celery} worker --concurrency 4",
         )
     if not scaling:
         yield Finding("autoscale", OK, "workers have a fixed concurrency")
@@ -97,21 +162,22 @@ def prefetch_is_bounded(patient: Patient) -> Iterator[Finding]:
             WARNING,
             "worker_prefetch_multiplier is 0: one worker may take all short tasks that there are, "
             "and others are hired to idle",
-            "set it to 1, or leave it at 4",
+            "leave it out, or set\nworker_prefetch_multiplier = 1",
         )
     else:
         yield Finding("prefetch", OK, "workers take a bounded number of tasks")
 
 
-def somebody_wakes_the_pool(patient: Patient) -> Iterator[Finding]:
-    """Whether scheduled tasks wait for workers that nobody would hire."""
+def pools_are_woken(patient: Patient) -> Iterator[Finding]:
+    """Whether scheduled tasks wait for workers that no process would hire."""
     if asleep(patient.status):
         yield Finding(
             "wake",
             WARNING,
             "tasks are scheduled, and no worker lives: only a process that has published, and "
             "still lives, wakes the pool in time",
-            "run `celery mm run` or beat in a dyno of its own, or set min_workers to 1",
+            "set middle_management_min_workers to 1, or have one process watch by a line of the "
+            f"Procfile:\nwatch: {patient.celery} mm run",
         )
     else:
         yield Finding("wake", OK, "no scheduled task waits for a sleeping pool")
@@ -129,9 +195,12 @@ def minimum_is_kept(patient: Patient) -> Iterator[Finding]:
                 WARNING,
                 f"{pool.name} has {quantity or 0} workers, and min_workers is {pool.min_workers}: "
                 "no process that publishes or works has hired them yet",
-                "publish a task, or run `celery mm run`"
-                if pool.one_off
-                else f"heroku ps:scale {pool.name}={pool.min_workers} once, or publish a task",
+                "publish a task, or have them hired once:\n"
+                + (
+                    f"{patient.celery} mm run"
+                    if pool.one_off or not patient.on_heroku
+                    else f"heroku ps:scale {pool.name}={pool.min_workers}{patient.on_heroku}"
+                ),
             )
     if not short:
         yield Finding("minimum", OK, "each pool has its min_workers")
@@ -150,7 +219,8 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             "releases",
             WARNING,
             f"workers run release {', '.join(others)}, this process {__version__}",
-            "a deploy ends that within minutes; otherwise deploy the same release everywhere",
+            "a deploy ends that within minutes; otherwise have all processes restarted:\n"
+            f"heroku ps:restart{patient.on_heroku}",
         )
     apart = sorted({p.name for p in live if p.settings and p.settings != patient.settings.mark})
     if apart:
@@ -159,8 +229,8 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
             "Middle Management than this process: each decides by its own",
-            "give all processes the same settings, in the app or by config vars; after a change, "
-            "wait until the deploy is over",
+            "give all processes the same settings, in the app or by config vars, and wait until "
+            f"the deploy is over, or have them restarted:\nheroku ps:restart{patient.on_heroku}",
         )
     if not others and not apart:
         yield Finding("settings", OK, "workers have the release and the settings of this process")
@@ -185,3 +255,7 @@ def workers_are_of_a_pool(patient: Patient) -> Iterator[Finding]:
         )
     else:
         yield Finding("strangers", OK, "every worker is of a pool")
+
+
+def _shortened(command: str) -> str:
+    return command if len(command) <= 60 else f"{command[:59]}…"

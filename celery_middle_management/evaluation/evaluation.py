@@ -7,12 +7,10 @@ in one step that fails if the lock has run out, so that a successor knows of it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.presence import Crew, Presence, unacknowledged_in
-from celery_middle_management.core.trouble import Trouble, renewed
 from celery_middle_management.evaluation.agreement import agreed
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
@@ -20,18 +18,13 @@ from celery_middle_management.evaluation.one_offs import strays_leave
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
 from celery_middle_management.evaluation.queues import leaves_out, used_and_idle
-from celery_middle_management.ledger.codec import pack_troubles, unpack_troubles
+from celery_middle_management.evaluation.troubles import UNHEARD, Troubles
 from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, millis
 from celery_middle_management.platforms.base import OneOff, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
 
 #: The quantity is read again after this time (s), for somebody may have scaled by hand.
 READ_INTERVAL = 60.0
-#: What is to be known of a worker that the platform says is up, and that is not heard of.
-UNHEARD = (
-    "nothing is heard of it: it counts as at work and is not fired. Does it reach the ledger's "
-    "Redis, and has it this package?"
-)
 #: A worker without a pool of ours is forgotten when it has been silent for this long (s).
 FORGET_STRANGERS = 60.0
 
@@ -52,9 +45,7 @@ class Evaluation:
         self._read_at = self._snapshot.time("read_at")
         self._gone: set[str] = set()
         self._quantities_fresh = False
-        self._troubles = unpack_troubles(self._snapshot.state.get("trouble"))
-        self._met: dict[str, Trouble] = {}
-        self._tried: set[str] = set()
+        self._troubles = Troubles(self._snapshot, self._changes, ports.warn)
         self._deafness = Deafness(self._snapshot, self._changes, ports.warn)
         started_at = self._now - (self._read - ports.born)
         self._pools = [
@@ -134,9 +125,9 @@ class Evaluation:
         What cannot be counted is unknown, and nothing is fired on it.
         """
         living = self._living()
-        self._tried.add("count")
+        self._troubles.tried("count")
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
-            self._meet(
+            self._troubles.meet(
                 "count queues",
                 f"more than {MOST_QUEUES} queues are in use: only the latest are counted",
             )
@@ -146,15 +137,15 @@ class Evaluation:
                 [q for each in self._pools for q in each.queues], unacknowledged_in(living)
             )
         except CountFailed as error:
-            self._meet("count", f"{error}; nothing is fired until it can be")
+            self._troubles.meet("count", f"{error}; nothing is fired until it can be")
             for each in self._pools:
                 each.count_failed = True
             return False
         read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
         unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
         for queue, failed in unread.items():
-            self._meet(
-                f"count queue {queue}", f"{failed}; nobody of its pool is fired until it can be"
+            self._troubles.meet(
+                f"count queue {queue}", f"{failed}; no worker of its pool is fired until it can be"
             )
         leaving = [p for each in self._pools for p in each.leaving]
         crew = Crew(living)
@@ -341,30 +332,16 @@ class Evaluation:
 
     def _will_call(self) -> None:
         """Write down, and renew the lock, before the platform is called."""
-        self._tried.add("platform")
+        self._troubles.tried("platform")
         self._called_at = self._time()
         self._changes.set["called_at"] = str(millis(self._called_at))
         self._commit()
 
     def _failed(self, error: PlatformError) -> None:
-        self._meet("platform", str(error))
+        self._troubles.meet("platform", str(error))
         wait = max(error.retry_after or 0.0, self._settings.call_interval)
         self._blocked_until = self._time() + wait
         self._changes.set["blocked_until"] = str(millis(self._blocked_until))
-
-    def _meet(self, kind: str, what: str, like: Trouble | None = None) -> None:
-        """Trouble; the first word of its *kind* is what was tried. *like* says whose and when."""
-        self._ports.warn(kind, "%s", f"pool {like.pool}: {what}" if like else what)
-        self._met[kind] = replace(like, what=what) if like else Trouble(what, self._now)
-
-    def _write_troubles(self) -> None:
-        troubles = renewed(self._troubles, self._met, self._tried)
-        if troubles == self._troubles:
-            return
-        if troubles:
-            self._changes.set["trouble"] = pack_troubles(troubles)
-        else:
-            self._changes.unset["trouble"] = None
 
     def _commit(self, next_in: float | None = None) -> None:
         self._lease = self._ports.ledger.commit(
@@ -376,15 +353,11 @@ class Evaluation:
         for each in self._pools:
             for kind, trouble in each.trouble:
                 full = self._ports.ledger.full if kind.startswith("unheard ") else ""
-                self._meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
-            refusal, pool = each.state.denied, each.pool.name
-            if refusal is None:
-                continue
-            self._met[f"refused {pool}"] = Trouble(refusal.why, refusal.at, pool)
-            if refusal.at >= self._now:
-                self._ports.warn(f"refused {pool}", "pool %s: %s", pool, refusal.why)
-        self._tried |= {"refused", "lifetime", "unheard"}
-        self._write_troubles()
+                self._troubles.meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
+            if each.state.denied is not None:
+                self._troubles.refused(each.pool.name, each.state.denied)
+        self._troubles.tried("refused", "lifetime", "unheard")
+        self._troubles.write(each.state for each in self._pools)
         self._changes.set["evaluated_at"] = str(millis(self._now))
         callable_at = max(self._called_at + self._settings.call_interval, self._blocked_until)
         waits = [self._deafness.wait]

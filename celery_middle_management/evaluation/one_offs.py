@@ -26,6 +26,9 @@ from celery_middle_management.platforms.base import Listing, OneOff, PlatformErr
 
 logger = logging.getLogger("celery_middle_management")
 
+#: Why a worker is to go that others take the place of.
+REPLACED = "it is replaced: of an older release, near the end of its day, or deaf"
+
 
 class OneOffs:
     """The roster, brought up to date as the evaluation learns of it."""
@@ -42,6 +45,8 @@ class OneOffs:
         self._ids: Mapping[str, str] = {}
         self._listed = False
         self._refused_until = 0.0
+        self._retired = frozenset[str]()
+        self._why = ""
         self.roster = state.roster.heard(presences, state.leave, state.now)
         self.choice = Choice(state.leave)
 
@@ -164,6 +169,7 @@ class OneOffs:
         if state.more_at_most is not None:
             room = min(room, self.total + state.more_at_most)
             self._refused_until = max(self._refused_until, state.hires_resume_at or 0.0)
+        self._retired, self._why = frozenset(retired), state.advice.why
         hands = Hands(
             now=self._now,
             members=members,
@@ -180,15 +186,17 @@ class OneOffs:
     def write_choice(self) -> None:
         """Write down who is there, and who is to go, before anything is done."""
         before, after = ({*cordon.since} for cordon in (self._leave, self.choice.leave))
-        for what, names in (("uncordon", before - after), ("cordon", after - before)):
+        new = after - before
+        why = REPLACED if new <= self._retired else self._why
+        for what, names in (("uncordon", before - after), ("cordon", new)):
             if there := sorted(names & self.names):
                 logger.info("%s pool=%s workers=%s", what, self._pool.name, ",".join(there))
         self._leave = self.choice.leave
-        self._write()
+        self._write(why if new else "")
 
-    def _write(self) -> None:
+    def _write(self, why: str = "") -> None:
         if (self.roster, self._leave) != self._written:
-            self._writer.roster(self.roster, self._leave)
+            self._writer.roster(self.roster, self._leave, why)
             self._written = self.roster, self._leave
 
     # -- hires

@@ -162,7 +162,7 @@ class PoolEvaluation(CountedPool):
                 self._record("fire", after, self.state.now)
             self._count_one_offs()
         if self.decision is not None and self.decision.cordon != self.state.cordon:
-            self._writer.cordon(self.decision.cordon)
+            self._writer.cordon(self.decision.cordon, self.state.advice.why)
             held, holds = ({*c.since} for c in (self.state.cordon, self.decision.cordon))
             for what, names in (("uncordon", held - holds), ("cordon", holds - held)):
                 if names:
@@ -197,7 +197,7 @@ class PoolEvaluation(CountedPool):
             fleet = self.fleet
             crew = fleet.names(quantity)
             drawn = cordon.redrawn(quantity, cordon.names, crew, fleet.now, fleet.traits)
-            self._writer.cordon(drawn)
+            self._writer.cordon(drawn, self.state.advice.why)
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""
@@ -205,7 +205,7 @@ class PoolEvaluation(CountedPool):
             self._sent(quantity, at + self.fleet.traits.settles_within)
             return None
         if self.decision is not None:
-            self._writer.cordon(self.decision.cordon)
+            self._writer.cordon(self.decision.cordon, self.state.advice.why)
         if not isinstance(outcome, PlatformError):
             self._done(quantity, outcome, at)
             if self._search is not None:

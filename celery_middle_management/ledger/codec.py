@@ -19,7 +19,7 @@ from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.intents import Pause, Wish
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.roster import Hired, Roster
-from celery_middle_management.core.trouble import Trouble
+from celery_middle_management.core.trouble import Told, Trouble
 
 Document = Mapping[str, Any]
 T = TypeVar("T")
@@ -146,6 +146,18 @@ def unpack_troubles(document: str | None) -> dict[str, Trouble]:
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Trouble, missing | trouble) for kind, trouble in told.items()}
+
+
+def pack_told(told: Mapping[str, Told]) -> str:
+    """As a JSON document."""
+    return _json({kind: vars(one) for kind, one in told.items()})
+
+
+def unpack_told(document: str | None) -> dict[str, Told]:
+    """What was packed; without a document none."""
+    told = json.loads(document) if document else {}
+    missing = {"what": "", "since": 0.0}
+    return {kind: filled(Told, missing | one) for kind, one in told.items()}
 
 
 def pack_suspicions(suspicions: Mapping[str, Suspicion]) -> str:

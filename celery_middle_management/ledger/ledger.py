@@ -11,6 +11,7 @@ import json
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -106,6 +107,8 @@ class Ledger(ABC):
         self._born: str | None = None
         #: What may still take effect at the platform: `<pool>/fire`, `<pool>/hire` of the state.
         self._sent: Mapping[str, dict[str, Any]] = {}
+        #: What this process wrote into the history last.
+        self._own = deque[str](maxlen=100)
 
     # -- what keeps it
 
@@ -213,6 +216,7 @@ class Ledger(ABC):
         won = self._clocks.monotonic()
         # What was answered we know, written or not; what is announced is sent only then.
         self._remember(changes, announced=False)
+        self._own += changes.history
         message = {
             **vars(changes),
             "unset": [*changes.unset],
@@ -352,4 +356,5 @@ def _reply(answer: Mapping[str, Any], lease: Lease | None) -> Reply:
         failing=answer["failing"],
         untaken=answer.get("untaken") or 0.0,
         counted_at=(answer.get("counted_at") or 0.0) / 1000,
+        why=answer.get("why") or "",
     )

@@ -218,6 +218,7 @@ class _Report:
             "watched": watched,
             "failing": self.failing,
             "cordon": store.state.get(message.get("cordon", "")),
+            "why": store.state.get(f"{message.get('cordon', '')}_why"),
             **self._of_worker(),
         }
 
@@ -355,13 +356,12 @@ class _Report:
 
     def _leave(self) -> bool:
         """Returns whether a worker will surely evaluate for one that leaves."""
-        message = self.message
-        if not message["leaving"]:
+        if not self.message["leaving"]:
             return False
         if self.unseen is not None:
             self._due_at(max(self.now, self.blocked))
         return any(
-            self.now - at < message["watches"] and not presence.inactive
+            self.now - at < self.message["watches"] and not presence.inactive
             for at, presence in self.store.workers.values()
         )
 

@@ -20,7 +20,8 @@ MOST_QUEUES = 1000
 TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
-HISTORY = 100
+#: Entries of the history that are kept: with 140 a day, a week of them.
+HISTORY = 1000
 #: Samples of the counters that are kept, a week of minutes.
 MOST_MINUTES = 7 * 24 * 60
 
@@ -68,6 +69,8 @@ class Reply:
     untaken: float = 0.0
     #: When (Unix, s) the last count of the worker's pool began, 0 before any.
     counted_at: float = 0.0
+    #: Why that cordon was drawn, in words; empty where it was not told.
+    why: str = ""
 
 
 @dataclass(frozen=True)

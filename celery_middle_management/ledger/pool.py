@@ -170,12 +170,15 @@ class PoolWriter:
         self._set("base_published", str(state.base_published))
         self._set("base_finished", str(state.base_finished))
 
-    def cordon(self, cordon: Cordon) -> None:
-        """A cordon was drawn, or with an empty one, lifted."""
+    def cordon(self, cordon: Cordon, why: str = "") -> None:
+        """A cordon was drawn, and why; or with an empty one, lifted."""
         if cordon:
             self._set("cordon", pack_cordon(cordon))
+            # Not in the document, in which the first releases know every field.
+            self._set("cordon_why", why)
         else:
             self._unset("cordon")
+            self._unset("cordon_why")
 
     def quantity(self, state: PoolState) -> None:
         """The platform said how many workers there are to be, or one-off ones came or went."""
@@ -186,16 +189,19 @@ class PoolWriter:
         else:
             self._unset("formation")
 
-    def roster(self, roster: Roster, leave: Cordon) -> None:
-        """One-off workers came or went, or are to go."""
+    def roster(self, roster: Roster, leave: Cordon, why: str = "") -> None:
+        """One-off workers came or went, or are to go, and *why* if others are than before."""
         if roster == Roster():
             self._unset("roster")
         else:
             self._set("roster", pack_roster(roster))
         if leave:
             self._set("leave", pack_cordon(leave))
+            if why:
+                self._set("leave_why", why)
         else:
             self._unset("leave")
+            self._unset("leave_why")
 
     def raised(self, state: PoolState, now: float) -> PoolState:
         """Workers were hired."""

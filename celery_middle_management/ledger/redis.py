@@ -6,7 +6,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
 - ``workers`` (hash): the presence of each live worker
 - ``queues`` (hash): queues published to, and when last
-- ``actions`` (stream): the last actions, capped
+- ``actions`` (stream): the last changes, troubles and wishes, capped
 - ``samples`` (stream): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
 
@@ -48,6 +48,8 @@ class RedisLedger(Ledger):
         self._prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
+        #: How far the history has been read by :meth:`news`.
+        self._place: str | None = None
         self._scripts = {
             name: self.redis.register_script(script("prelude", name))
             for name in ("report", "snapshot", "commit", "intend", "probe")
@@ -116,6 +118,21 @@ class RedisLedger(Ledger):
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self._latest("actions", HISTORY, "history", lambda told: told["at"]))
+
+    def news(self) -> list[str]:
+        """What others have written into the history since the last call, packed, the oldest first;
+        nothing the first time.
+        """
+        untyped: Any = self.redis
+        actions = self.keys["actions"]
+        if self._place is None:
+            last = untyped.xrevrange(actions, count=1)
+            self._place = last[0][0] if last else "0-0"
+            return []
+        told = untyped.xrevrange(actions, min=self._place, count=HISTORY)
+        new = [fields["entry"] for place, fields in reversed(told) if place != self._place]
+        self._place = told[0][0] if told else self._place
+        return [entry for entry in new if entry not in self._own]
 
     def _latest(self, name: str, most: int, former: str, at: Callable[[Any], Any]) -> list[str]:
         """The last entries of a stream, and of the *former* list, the latest first."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.settings.secret import Secret
+from celery_middle_management.version import __version__
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ class Settings:
             *(self.call_interval, self.count_interval, self.drain_timeout),
         )
         return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
+
+    @property
+    def said(self) -> str:
+        """What is managed, as one line with keys and values that a log search can use."""
+        pools = ",".join(f"{p.name}:{p.min_workers}-{p.max_workers}" for p in self.pools)
+        app = f" app={self.heroku.app}" if self.heroku else ""
+        dry_run = "yes" if self.dry_run else "no"
+        return (
+            f"managed pools={pools} platform={self.platform}{app} dry_run={dry_run} "
+            f"version={__version__}"
+        )
 
     def pool_for(self, queue: str) -> Pool | None:
         """The pool that serves *queue*: the one that names it, else the one for all others."""

@@ -12,7 +12,7 @@ from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from celery_middle_management.core.trouble import Trouble
 from celery_middle_management.evaluation.deafness import DEAF
-from celery_middle_management.evaluation.evaluation import UNHEARD
+from celery_middle_management.evaluation.troubles import UNHEARD
 from celery_middle_management.ledger.codec import unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings

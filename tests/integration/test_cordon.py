@@ -60,16 +60,18 @@ def test_a_worker_consumes_what_it_did_before(
     with scene(tmp_path, broker_url=broker_url, env={"TASK_QUEUE": queue}, **ALONE) as it:
         it.forbid_evaluations()
         publisher = it.program()
-        with it.on.worker("-P", pool, "-c", "1", *PREFETCH, "-Q", queue, DYNO="worker.1"):
+        with it.on.worker("-P", pool, "-c", "1", *PREFETCH, "-Q", queue, DYNO="worker.1") as worker:
             publisher.say(f"publish.delay(1, 0, {other!r})")
             publisher.say(f"app.control.broadcast('add_consumer', {{'queue': 'added-{pool}'}})")
             cordon(it)
+            it.wait(lambda: "drained worker=worker.1 after=" in worker.log)
             publisher.say("note.delay()")
             publisher.say(f"note.apply_async(queue='added-{pool}')")
             publisher.say(f"note.apply_async(queue={other!r})")
             time.sleep(A_WHILE)
             assert not ended(it)
             lift(it)
+            it.wait(lambda: "undrain worker=worker.1" in worker.log)
             it.wait(lambda: len(ended(it)) == 2)
             time.sleep(A_WHILE)
             assert len(ended(it)) == 2

@@ -128,6 +128,7 @@ def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -
         on.emulator.scale_by_hand("worker", 0)
         on.redis.hset(f"{PREFIX}:state", "worker/quantity", 0)
         requests, keys = len(on.emulator.requests), contents(on)
+        on.emulator.fault("status", status=503)
         log = tmp_path / "log"
         with log.open("wb") as output:
             run = subprocess.Popen(
@@ -137,6 +138,9 @@ def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -
                 stderr=output,
             )
         try:
+            # What it meets is in its own log alone.
+            wait_for(lambda: "503" in log.read_text(), message=log.read_text)
+            on.emulator.clear_faults()
             said = 'would hire pool=worker from=0 to=3 reason="3 tasks at 1 per worker need 3'
             wait_for(lambda: said in log.read_text(), message=log.read_text)
             time.sleep(12)  # it looks again
@@ -154,7 +158,8 @@ def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -
 
 def contents(on: Stage) -> dict[str, object]:
     state = on.state()
-    return {"keys": sorted(on.redis.keys("*middle*")), "state": state}  # type: ignore[arg-type]
+    keys = sorted(on.redis.keys("*middle*"))  # type: ignore[arg-type]
+    return {"keys": keys, "state": state, "history": decisions(on)}
 
 
 def test_every_process_that_decides_says_so(redis_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.ledger.model import Changes
+from celery_middle_management.ledger.model import HISTORY, Changes
 from celery_middle_management.views.status import MINUTES
 from tests.integration.office import Office, office
 
@@ -65,8 +65,8 @@ def test_no_minute_of_another_release_is_lost(it: Office) -> None:
 
 
 def test_no_latest_action_is_lost(it: Office) -> None:
-    act(it, *(f"2026-11-28T10:{n // 60:02}:{n % 60:02}" for n in range(130)))
+    act(it, *(f"2026-11-28T10:{n // 60:02}:{n % 60:02}" for n in range(HISTORY + 30)))
     told = [json.loads(entry)["at"] for entry in it.ledger.actions()]
     assert told == sorted(told, reverse=True)
-    assert len(told) == 100
-    assert told[0] == "2026-11-28T10:02:09"
+    assert len(told) == HISTORY
+    assert told[0] == "2026-11-28T10:17:09"

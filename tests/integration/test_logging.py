@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.integration.stage import Stage, stage
+from celery_middle_management.ledger.model import Changes
+from celery_middle_management.version import __version__
+from tests.integration.office import office
+from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.servers import wait_for
 
+MANAGED = "pools=worker:0-5 platform=heroku app=myapp dry_run=no"
+DRAINS = (
+    r'drain worker=worker\.1 running=0 reason="0 tasks at 1 .*drained worker=worker\.1 after=\ds'
+)
 HIRE = 'hire pool=worker from=0 to=1 reason="1 task at 1 per worker needs 1, limits 0 to 5"'
 
 
@@ -39,18 +49,80 @@ def test_a_process_that_only_publishes_logs_its_hire(
 ) -> None:
     done = on.script(f"{configured}\nwork.delay()")
     assert on.quantity == 1
-    assert [line for line in done.stderr.splitlines() if "hire" in line] == logged
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if "hire" in line] == logged
+    # And that it is managed, if it logs such things.
+    assert [line.partition("managed ")[2] for line in lines if "managed " in line] == [
+        f"pools=worker:0-5 platform=heroku app=myapp dry_run=no version={__version__}"
+        for _ in logged
+    ]
 
 
 @pytest.mark.slow
-def test_a_worker_logs_what_it_decides(on: Stage) -> None:
+def test_it_is_said_once_of_a_process_and_not_of_its_child(on: Stage) -> None:
+    fork = "import os\nif not os.fork():\n    work.delay()\n    os._exit(0)\nos.wait()"
+    assert on.script(f"work.delay()\nwork.delay()\n{fork}").stderr.count("managed pools=") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("conf", "env"),
+    [
+        ("app.conf.task_always_eager = True", {}),
+        ("", {"BROKER_URL": "memory://"}),
+        ("app.finalize(); work.delay = print", {}),
+    ],
+    ids=["eager", "in memory", "imported alone"],
+)
+def test_nothing_is_said_where_nothing_is_managed(
+    on: Stage, conf: str, env: dict[str, str]
+) -> None:
+    assert "managed pools=" not in on.script(f"{conf}\nwork.delay()", **env).stderr
+
+
+@pytest.mark.slow
+def test_a_worker_logs_what_it_decides_and_that_it_drains(on: Stage) -> None:
     on.script("work.delay()")
-    with on.worker("-c", "1", DYNO="worker.1") as worker:
+    with on.worker("-c", "2", DYNO="worker.1") as worker:
         on.wait_for_quantity(0)
         wait_for(
             lambda: (
                 re.search(r"cordon pool=worker workers=worker\.1\b", worker.log)
                 and re.search(r"fire pool=worker from=1 to=0 reason=", worker.log)
+                and re.search(DRAINS, worker.log, re.DOTALL)
             ),
             message=lambda: worker.log,
         )
+        assert worker.log.count("managed pools=worker:0-5") == 1
+
+
+@pytest.mark.slow
+def test_run_logs_what_others_do(on: Stage, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", APP, "mm", "run"],
+            env=on._environment({}),
+            cwd=ROOT,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "watching worker" in log.read_text(), message=log.read_text)
+        on.script("app.start(['mm', 'pause', '--fires'])")
+        wait_for(lambda: "pause hires=False fires=True by=" in log.read_text(), 45, log.read_text)
+    finally:
+        run.kill()
+        run.wait()
+
+
+def test_the_news_are_what_others_wrote(redis_url: str) -> None:
+    with office(redis_url) as mine, office(redis_url) as others:
+        mine.publish()
+        mine.ledger.commit(mine.lease(), Changes(history=["before"]), next_in=0.0)
+        assert others.ledger.news() == []
+        assert mine.ledger.news() == []
+        mine.publish()
+        mine.ledger.commit(mine.lease(), Changes(history=["first", "second"]), next_in=0.0)
+        assert mine.ledger.news() == []
+        assert others.ledger.news() == ["first", "second"]
+        assert others.ledger.news() == []

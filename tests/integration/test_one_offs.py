@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.evaluation.one_offs import REPLACED
 from tests.emulator import DynoInfo
 from tests.integration.scenes import PREFIX
 from tests.integration.stage import WORKER, Stage, stage
@@ -87,6 +88,8 @@ def test_who_is_hired_works_and_leaves_by_himself(
         assert it.changes == 3 * [HIRE]
         assert it.on.quantity == 0
         assert it.on.number("worker/quantity") == 0
+        for log in tmp_path.glob("*.log"):
+            assert re.search(r'drain worker=\S+ running=0 reason="\d tasks? at ', log.read_text())
 
 
 @pytest.mark.slow
@@ -125,6 +128,7 @@ def test_who_drains_is_called_back(redis_url: str, tmp_path: Path) -> None:
         it.wait(lambda: not any(told["stopped"] for told in it.on.presences()))
         [log] = tmp_path.glob(f"{drains}.*")
         it.wait(lambda: log.read_text().count("succeeded in") > 1)
+        assert re.search(rf"undrain worker={re.escape(drains)} running=1 after=", log.read_text())
         it.wait(lambda: not it.there)
         assert it.changes == 2 * [HIRE]
 
@@ -142,6 +146,10 @@ def test_a_deploy_replaces_the_idle_and_kills_no_task(redis_url: str, tmp_path: 
         it.wait(lambda: [d.release for d in it.there] == [2])
         assert old.id not in {d.id for d in it.there}
         assert it.changes == 2 * [HIRE]
+        [log] = tmp_path.glob(f"{old.name}.*")
+        assert re.search(
+            rf'drain worker={old.name} running=\d reason="{REPLACED}"', log.read_text()
+        )
 
 
 @pytest.mark.slow

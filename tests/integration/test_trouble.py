@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
 
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.platforms.base import PlatformError, Refused
 from tests.emulator import HerokuEmulator
+from tests.integration.office import Remembering, office
+from tests.integration.scenes import PREFIX
 from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.servers import wait_for
 
@@ -110,6 +114,47 @@ def test_a_queue_that_cannot_be_counted(redis_url: str) -> None:
             assert "pdf" in told["what"]
             on.redis.delete("pdf")
             wait_for(lambda: not trouble(on), 60)
+        entries: Any = on.redis.xrange(f"{PREFIX}:actions")
+        told = [json.loads(fields["entry"]) for _, fields in entries]
+        begun, over = [entry for entry in told if "trouble" in entry["action"]]
+        assert (begun["action"], over["action"]) == ("trouble", "trouble over")
+        assert begun["kind"] == over["kind"] == "count queue pdf"
+        assert "pdf" in over["reason"]
+        assert over["lasted"] > 0
+
+
+class Away(Remembering):
+    """Answers nothing."""
+
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
+        raise PlatformError("Heroku is away")
+
+
+def test_who_dies_before_the_end_has_told_nothing_of_it(redis_url: str) -> None:
+    with office(redis_url) as it:
+        it.scaler._platform = Dying(lambda: it.redis.delete(it.ledger.keys["lock"]))
+        it.publish()
+        it.scaler.evaluate(it.lease())
+        assert it.ledger.actions() == ()
+        assert "trouble" not in it.ledger.snapshot().state
+        it.scaler._platform = Away()
+        it.publish()
+        it.scaler.evaluate(it.lease())
+        [entry] = map(json.loads, it.ledger.actions())
+        assert (entry["action"], entry["reason"]) == ("trouble", "Heroku is away")
+        assert "Heroku is away" in it.ledger.snapshot().state["trouble"]
+
+
+class Dying(Away):
+    """Whoever asks it has lost the lock, as who dies has, when it comes to write of it."""
+
+    def __init__(self, lose: Callable[[], object]) -> None:
+        super().__init__()
+        self._lose = lose
+
+    def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
+        self._lose()
+        return super().quantities(pools, deadline)
 
 
 @pytest.mark.slow

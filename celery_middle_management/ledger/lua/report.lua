@@ -18,7 +18,8 @@ for pool in pairs(msg.pools) do
 end
 local function pool_of(name) return (string.match(name, '^(.*)/')) end
 local counted_at = msg.cordon and pool_of(msg.cordon) .. '/counted_at'
-if msg.cordon then need(msg.cordon) need(counted_at) end
+local why = msg.cordon and msg.cordon .. '_why'
+if msg.cordon then need(msg.cordon) need(counted_at) need(why) end
 if msg.presence then need('deaf') end
 for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 local read = redis.call('HMGET', state, unpack(names))
@@ -257,4 +258,5 @@ return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
                      born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
                      untaken = suspicion and suspicion.last - suspicion.since or nil,
                      counted_at = counted_at and number(counted_at) or nil,
-                     cordon = msg.cordon and (new[msg.cordon] or old[msg.cordon]) or nil})
+                     cordon = msg.cordon and (new[msg.cordon] or old[msg.cordon]) or nil,
+                     why = why and old[why] or nil})

@@ -8,7 +8,7 @@ REPLACED = 15.0  # s
 #: Workers that may be in the ledger though they have gone, for it learns of that by and by.
 GHOSTS = 24
 DUE_BUCKETS = 100
-HISTORY = 100
+HISTORY = 1000
 #: A week of them.
 MINUTES = 7 * 24 * 60
 #: Of each pool.

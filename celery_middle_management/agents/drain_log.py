@@ -1,0 +1,48 @@
+"""What a worker logs of its own end: that it stops taking tasks, why, and when it has none left."""
+
+from __future__ import annotations
+
+import json
+import logging
+from time import monotonic
+
+from celery_middle_management.core.cordon import Cordon
+from celery_middle_management.core.presence import Presence
+
+logger = logging.getLogger("celery_middle_management")
+
+
+class DrainLog:
+    """Of one worker. Each line has keys and values that a log search can use."""
+
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
+        #: Since when it drains (``monotonic()``), if it does.
+        self._since: float | None = None
+        self._drained = False
+
+    def look(self, cordon: Cordon, presence: Presence, why: str = "") -> None:
+        """Under *cordon*, an empty one if none holds it, the worker has said this *presence*.
+
+        *why* it was drawn, in words.
+        """
+        running = sum(held.running for held in presence.held.values())
+        # At 0 no scaler drew it: the worker has yet to hear of one.
+        if not cordon or not cordon.at:
+            if self._since is not None:
+                self._log("undrain", f"running={running} {self._after()}")
+                self._since = None
+        elif self._since is None:
+            self._since, self._drained = monotonic(), False
+            reason = f" reason={json.dumps(why)}" if why else ""
+            self._log("drain", f"running={running}{reason}")
+        elif not self._drained and presence.stopped == cordon.at:
+            self._drained = not (presence.busy or presence.returning)
+            if self._drained:
+                self._log("drained", self._after())
+
+    def _after(self) -> str:
+        return f"after={monotonic() - (self._since or 0.0):.0f}s"
+
+    def _log(self, what: str, how: str) -> None:
+        logger.info("%s worker=%s %s", what, self._worker, how)
