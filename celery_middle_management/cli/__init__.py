@@ -15,6 +15,7 @@ from celery.bin.base import CeleryCommand
 from celery_middle_management.cli.by_hand import fire, hire, pause, resume
 from celery_middle_management.cli.common import (
     CouldNot,
+    UsedWrongly,
     json_option,
     line,
     runtime_of_context,
