@@ -177,6 +177,7 @@ def test_every_worker_knows_what_slack_publishes(redis_url: str, heroku: HerokuE
         wait_for(lambda: "slack_for" in worker.log and "succeeded" in worker.log)
 
 
+@pytest.mark.slow
 def test_run_wakes_a_pool_for_scheduled_tasks_and_survives_redis(
     tmp_path: Path, heroku: HerokuEmulator
 ) -> None:

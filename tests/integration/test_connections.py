@@ -102,6 +102,7 @@ def test_a_worker_adds_one_to_its_broker(broker: RedisServer) -> None:
     assert ours[1] <= plain[1] + 1
 
 
+@pytest.mark.slow
 def test_a_worker_has_one_to_the_ledger_and_its_children_none(
     broker: RedisServer, ledger: RedisServer
 ) -> None:

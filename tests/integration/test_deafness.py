@@ -164,6 +164,7 @@ def test_a_broker_that_stands_still_does_not_have_a_healthy_worker_renew(
         assert RENEWS not in worker.log
 
 
+@pytest.mark.slow
 def test_a_loop_that_polls_its_broker_no_more_does_not_leave_tasks_to_nobody(
     tmp_path: Path,
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_publisher_killed_before_it_could_tell(tmp_path: Path) -> None:
         assert it.on.number("worker/published") == 1
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_before_it_could_tell_a_pool_at_rest(tmp_path: Path) -> None:
     """Found by the next count, which a publisher that has nothing to tell makes as well."""
     with scene(tmp_path, settings={"count_interval": 2}) as it:

@@ -70,6 +70,7 @@ def test_nobody_is_hired_one_by_one(redis_url: str) -> None:
         assert not {"worker/roster", "worker/dynos"} & on.state().keys()
 
 
+@pytest.mark.slow
 def test_nobody_is_cordoned_or_fired(redis_url: str, tmp_path: Path) -> None:
     settings = {"dry_run": True, "call_interval": 1, "count_interval": 2}
     with (

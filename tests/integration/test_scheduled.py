@@ -97,6 +97,7 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5, "min_workers": 1}) as it:
