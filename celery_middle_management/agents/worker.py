@@ -318,7 +318,9 @@ def _held(
     for request in taken:
         entry = counts[queue_of_request(request)]
         entry[1 if request in active else 0] += request not in ended
-        entry[3] += not request.acknowledged
+        # Not the request, which Celery calls acknowledged before its loop has sent that: while the
+        # loop runs the task itself (solo), the broker keeps the message.
+        entry[3] += not request.message.acknowledged
     for request in gathered:
         # No other worker could begin it sooner: it keeps this one, and needs none besides.
         counts[queue_of_request(request)][3] += 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from celery_middle_management.core.demand import Held
 from tests.integration.scenes import scene
 from tests.integration.stage import ALONE, APP, stage
 from tests.servers import start_worker, wait_for
@@ -107,6 +108,9 @@ def test_a_worker_names_the_tasks_that_it_runs(pool: str, tmp_path: Path) -> Non
             for _, since in runs():
                 assert isinstance(since, float)
                 assert before - 1 <= since <= time.time() + 1
+            held = it.presence("worker.1")["held"]["celery"]
+            # Of whatever more the broker keeps, a count would think that no worker has it.
+            assert Held(*held).unacknowledged == it.redis.zcard("unacked_index")
             for _ in range(5):
                 it.wait(lambda: it.running)
                 it.let_go("worker.1")
