@@ -163,6 +163,8 @@ class Runtime:
         """The time now, and what was done and asked for, the latest first."""
         ledger = self.ledger()
         entries = [json.loads(entry) for entry in ledger.actions()]
+        # They are written together, at the end of an evaluation, but each tells its own time.
+        entries.sort(key=lambda entry: datetime.fromisoformat(entry["at"]), reverse=True)
         snapshot = ledger.snapshot()
         return datetime.fromisoformat(snapshot.iso(snapshot.now)), entries
 

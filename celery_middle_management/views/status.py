@@ -162,7 +162,7 @@ def _pool(
         "drift": state.drift,
         "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
-        "next_call_at": _next_call_at(settings, snapshot),
+        "next_call_at": _next_call_at(settings, state, snapshot),
     }
 
 
@@ -204,9 +204,9 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
     }
 
 
-def _next_call_at(settings: Settings, snapshot: Snapshot) -> str | None:
-    """When the platform may be called again; None if it may be now."""
+def _next_call_at(settings: Settings, state: PoolState, snapshot: Snapshot) -> str | None:
+    """When the pool may be changed again; None if it may be now, as from zero it always may."""
     called = snapshot.time("called_at")
-    free = called + settings.call_interval if called else 0.0
+    free = called + settings.call_interval if called and state.quantity != 0 else 0.0
     at = max(free, snapshot.time("blocked_until"))
     return snapshot.iso(at) if at > snapshot.now else None

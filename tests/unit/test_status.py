@@ -329,17 +329,21 @@ def test_names_without_numbers_are_known_only_once_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("called", "blocked", "expected"),
+    ("called", "blocked", "quantity", "expected"),
     [
-        (NOW - 4, 0, "2027-01-15T08:00:06.000+00:00"),
-        (NOW - 4, NOW + 20, "2027-01-15T08:00:20.000+00:00"),
-        (NOW - 11, NOW - 1, None),
+        (NOW - 4, 0, 2, "2027-01-15T08:00:06.000+00:00"),
+        (NOW - 4, NOW + 20, 2, "2027-01-15T08:00:20.000+00:00"),
+        (NOW - 11, NOW - 1, 2, None),
+        # From zero, workers are hired at once.
+        (NOW - 4, 0, 0, None),
+        (NOW - 4, NOW + 20, 0, "2027-01-15T08:00:20.000+00:00"),
     ],
 )
-def test_when_the_platform_may_be_called_again(
-    called: float, blocked: float, expected: str | None
+def test_when_the_pool_may_be_changed_again(
+    called: float, blocked: float, quantity: int, expected: str | None
 ) -> None:
-    pool = only_pool(snapshot(app_called_at=called * 1000, app_blocked_until=blocked * 1000))
+    app = {"app_called_at": called * 1000, "app_blocked_until": blocked * 1000}
+    pool = only_pool(snapshot(quantity=quantity, **app))
     assert pool["next_call_at"] == expected
 
 
