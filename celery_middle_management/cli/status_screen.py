@@ -183,6 +183,8 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     yield "last", _action(pool, now)
     if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
         yield "by hand", Text(_by_hand(by_hand, now), style="yellow")
+    if wish := pool["wish"]:
+        yield "asked", Text(_wish(wish, now), style="yellow")
     yield "next", _next(document, pool, now)
     yield from _last_hour(pool["last_hour"])
 
@@ -248,6 +250,12 @@ def _action(pool: Document, now: datetime) -> str:
 def _by_hand(change: Document, now: datetime) -> str:
     when = ago(change["at"], now)
     return f"{change['from']} -> {change['to']}, {when}; `mm pause` keeps what is set by hand"
+
+
+def _wish(wish: Document, now: datetime) -> str:
+    bounds = {"at least": wish["least"], "at most": wish["most"]}
+    asked = ", ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+    return f"{asked} workers, by {wish['by']}, ends {ago(wish['until'], now)}"
 
 
 def _next(document: Document, pool: Document, now: datetime) -> str:

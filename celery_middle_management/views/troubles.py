@@ -17,7 +17,7 @@ from celery_middle_management.ledger.codec import unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.views.look import Look
-from celery_middle_management.views.words import counted
+from celery_middle_management.views.words import counted, span
 
 Document = Mapping[str, Any]
 
@@ -229,6 +229,9 @@ def _not_hired(facts: Facts, pool: Document) -> Told | None:
         why = "no worker is hired: max_workers is 0"
     elif state.pause and state.pause.hires:
         why, since = "no worker is hired: hires are paused", snapshot.iso(state.pause.since)
+    elif state.wish and state.wish.most == 0:
+        left = span(state.wish.until - snapshot.now)
+        why = f"no worker is hired for another {left}: `mm fire` asked for that; see `mm resume`"
     elif _uncertain(snapshot, pool):
         wait = max(snapshot.document(f"{pool['name']}/fire")["until"] - snapshot.now, 0.0)
         why = (

@@ -152,6 +152,16 @@ def test_tasks_that_are_left_to_wait_are_told_of_once() -> None:
     assert the_one(looked(Holds(celery=1), told))["kind"] == "not-hired"
 
 
+def test_tasks_wait_for_a_fire_by_hand_to_end() -> None:
+    wish = json.dumps({"until": NOW + 300, "most": 0, "who": "me"})
+    told = snapshot(quantity=0, published=1, app_told_at=ms(NOW), wish=wish)
+    document = looked(Holds(celery=1), told)
+    trouble = the_one(document)
+    assert trouble["kind"] == "not-hired"
+    assert "another 5 min: `mm fire` asked for that" in trouble["what"]
+    assert "at most 0 workers, by me, ends in 5 min" in shown(document)
+
+
 def test_the_number_that_waits_is_the_brokers_and_what_workers_hold() -> None:
     count = {"at": NOW - 12, "waiting": 34, "running": 0, "scheduled": 0}
     worker = presence("worker.1", running=1, waiting=3)
