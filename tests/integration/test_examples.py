@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -323,6 +324,36 @@ def test_the_readmes_app_runs_on_a_laptop_by_its_commands(tmp_path: Path) -> Non
         assert "Published 20 tasks" in done.stdout
         assert "fire " in done.stdout
         assert "0 waiting, 0 running" in done.stdout.split(" workers, ")[-1]
+    finally:
+        for left in tmp_path.glob("celery-middle-management-*/*"):
+            LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_the_redis_that_it_was_hired_by(tmp_path: Path) -> None:
+    """Though the command is interrupted before its tasks are done."""
+    script = tmp_path / "publish.py"
+    script.write_text(
+        "import time\nfrom tasks import rotate\nrotate.delay('one')\ntime.sleep(100)\n"
+    )
+    source = EXAMPLES.joinpath("local", "tasks.py").read_text()
+    tmp_path.joinpath("tasks.py").write_text(source)
+    run = [sys.executable, "-m", "celery_middle_management.demo.with_redis", sys.executable]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+
+    def workers() -> list[str]:
+        written = tmp_path.glob("celery-middle-management-*/*/*.json")
+        pids = [json.loads(path.read_text())["pid"] for path in written]
+        return [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
+
+    try:
+        with subprocess.Popen([*run, str(script)], cwd=tmp_path, env=env, stderr=-1) as process:
+            wait_for(workers, 60.0)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM, said
+        assert b"Stopped 1 worker." in said
+        wait_for(lambda: not workers(), 60.0)
     finally:
         for left in tmp_path.glob("celery-middle-management-*/*"):
             LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
