@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Task, states
 
+from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NIGHT_HOURS, Outcome
 from celery_middle_management.demo.stage import Stage
@@ -59,6 +60,8 @@ class Play:
         self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None
         self._explained = self._said_why = False
+        # Since when each worker is hired (the ledger's time).
+        self._hired: dict[str, float] = {}
         (self._pool,) = stage.runtime.settings.pools
         self._seated = [""] * self._pool.max_workers
         # An earlier play on this stage may have left some.
@@ -101,6 +104,7 @@ class Play:
             tasks=len(self._ids),
             succeeded=sum(state == states.SUCCESS for state in self._states()),
             elapsed=time.monotonic() - self._began - self._night - self._waited,
+            night=self._night,
             paid=self._paid,
             maximum=self._pool.max_workers,
         )
@@ -176,19 +180,20 @@ class Play:
         snapshot = runtime.ledger().snapshot()
         (status,) = status_of(runtime.settings, snapshot)["pools"]
         state = read_pool(snapshot, pool)
-        draining = {*status["workers"]["draining"], *state.leave.names}
+        self._hired = {name: self._hired.get(name, snapshot.now) for name in hired}
+        draining = self._draining(state.cordon) | self._draining(state.leave)
         busy = {p.name for p in snapshot.presences if p.busy}
         self._tell_of(status, busy)
         published, running = len(self._ids), status["tasks"]["running"]
         done = min(state.finished - self._finished_before, published - running)
         names = self._seats(hired) if pool.one_off else self._numbered
-        finishing = [name for name in names if name in draining & busy & hired]
+        finishing = [name for name in names if name in draining & busy]
         if finishing and not self._explained and len(hired) > len(finishing):
             self._explained = True
             self._view.say(f"         {finishing[-1]} is to go, and finishes its task first.")
         self._view.show(
             Moment(
-                elapsed=self._ticked - self._began,
+                elapsed=self._ticked - self._began - self._waited,
                 waiting=published - running - done,
                 running=running,
                 done=done,
@@ -197,6 +202,10 @@ class Play:
                 hour=None if self._hour is None else self._hour % 24,
             )
         )
+
+    def _draining(self, cordon: Cordon) -> set[str]:
+        """Those behind a *cordon* that is newer than they are; an older one is soon lifted."""
+        return {name for name in cordon.since if cordon.at > self._hired.get(name, cordon.at)}
 
     def _tell_of(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
         """Say what was done since the last time, and once a scene why not more."""
