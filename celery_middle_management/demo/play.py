@@ -9,11 +9,17 @@ from typing import Any
 
 from celery import Task, states
 
-from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NIGHT_HOURS, Outcome
 from celery_middle_management.demo.stage import Stage
-from celery_middle_management.demo.view import Moment, View, action_line, doings, rest_line
+from celery_middle_management.demo.view import (
+    Moment,
+    View,
+    action_line,
+    doings,
+    drained,
+    rest_line,
+)
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.views.status import status_of
 
@@ -181,7 +187,7 @@ class Play:
         (status,) = status_of(runtime.settings, snapshot)["pools"]
         state = read_pool(snapshot, pool)
         self._hired = {name: self._hired.get(name, snapshot.now) for name in hired}
-        draining = self._draining(state.cordon) | self._draining(state.leave)
+        draining = drained(state.cordon, self._hired) | drained(state.leave, self._hired)
         busy = {p.name for p in snapshot.presences if p.busy}
         self._tell_of(status, busy)
         published, running = len(self._ids), status["tasks"]["running"]
@@ -202,10 +208,6 @@ class Play:
                 hour=None if self._hour is None else self._hour % 24,
             )
         )
-
-    def _draining(self, cordon: Cordon) -> set[str]:
-        """Those behind a *cordon* that is newer than they are; an older one is soon lifted."""
-        return {name for name in cordon.since if cordon.at > self._hired.get(name, cordon.at)}
 
     def _tell_of(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
         """Say what was done since the last time, and once a scene why not more."""

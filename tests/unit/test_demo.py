@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.demo.__main__ import main
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NEXT, Outcome
-from celery_middle_management.demo.view import rest_line
+from celery_middle_management.demo.view import drained, rest_line
 from tests.servers import wait_for
 
 README = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
@@ -33,6 +34,12 @@ def test_it_says_why_not_all_are_fired_at_once(following: str | None, busy: bool
     line = rest_line(following, busy, 5 / 3)
     assert line.strip() == f"Not all: {why}."
     assert len(line) <= 80
+
+
+def test_a_cordon_drains_no_worker_that_was_hired_after_it() -> None:
+    cordon = Cordon(above=0, at=5.0, since={"worker.1": 3.0, "worker.2": 7.0, "worker.3": 5.0})
+    assert drained(cordon, {"worker.1": 2.0, "worker.2": 6.0}) == {"worker.1"}
+    assert drained(Cordon(), {"worker.1": 2.0}) == set()
 
 
 def test_its_bill_is_of_days_as_busy_and_nights_at_zero() -> None:
