@@ -113,6 +113,8 @@ def test_a_setting_allows_it(on: Stage) -> None:
 def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
     with on.program("work.delay(); import time; time.sleep(60)", **WEB):
         on.wait_for_quantity(1)
+        # Killed before it has written that down, the next hire waits until it is known.
+        wait_for(lambda: on.number("worker/quantity") == 1)
     # The commands may take longer than a worker has to be heard of, and there is none here.
     on.redis.hset("{middle-management:myapp}:state", "worker/boot", 60)
     asked = len(on.emulator.requests)
