@@ -149,7 +149,7 @@ def test_it_is_written_together_with_the_history() -> None:
         assert {"pool", "at", "action", "reason"} <= entry.keys()
         assert "to" not in entry
     assert told(over[0]) == (
-        "1970-01-01 00:17:22  all pools  trouble over  after 42 s  the key is refused"
+        "1970-01-01 00:17:22Z  all pools  trouble over  after 42 s  the key is refused"
     )
 
 
@@ -158,5 +158,5 @@ def test_the_log_fits_a_narrow_screen() -> None:
     lines = told(begun[0], 80).splitlines()
     assert len(lines) > 1
     assert max(map(len, lines)) <= 80
-    assert all(line.startswith(" " * 21) for line in lines[1:])
-    assert told(begun[1], 80).replace("\n" + " " * 21, " ") == told(begun[1])
+    assert all(line.startswith(" " * 22) for line in lines[1:])
+    assert told(begun[1], 80).replace("\n" + " " * 22, " ") == told(begun[1])
