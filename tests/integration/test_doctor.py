@@ -445,9 +445,10 @@ def test_a_publisher_without_the_package(on: Stage) -> None:
     assert (
         "nothing finds them: nothing that evaluates is alive" in findings["publishers"][0]["what"]
     )
-    with on.program("work.delay(); sys.stdin.read()"):
+    none = {"MIDDLE_MANAGEMENT_MAX_WORKERS": "0"}
+    with on.program("work.delay(); __import__('sys').stdin.read()", **none):
         wait_for(lambda: on.state().get("worker/count"), 60.0)
-        findings, _ = doctor(on)
+        findings, _ = doctor(on, **none)
     assert findings["publishers"][0]["level"] == "warning"
 
 
