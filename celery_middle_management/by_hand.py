@@ -57,15 +57,18 @@ def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> di
             "has read it yet"
         )
     to = min(max(quantity + more, pool.min_workers), pool.max_workers)
+    limit = (
+        f"max_workers is {pool.max_workers}" if more > 0 else f"min_workers is {pool.min_workers}"
+    )
     if (to - quantity) * more <= 0:
-        limit = "max_workers" if more > 0 else "min_workers"
-        value = pool.max_workers if more > 0 else pool.min_workers
         there = f"{quantity} worker{'' if quantity == 1 else 's'}"
-        raise NotDone(f"{pool.name} has {there}, and its {limit} is {value}")
+        raise NotDone(f"{pool.name} has {there}, and its {limit}")
     until = snapshot.now + lasts
     bounds = {"least": to} if more > 0 else {"most": to}
     action = "ask to hire" if more > 0 else "ask to fire"
     told = {"pool": pool.name, "from": quantity, "to": to, "until": snapshot.iso(until)}
+    if to != quantity + more:
+        told["reason"] = f"not {quantity + more}: {limit}"
     entry = _entry(snapshot, action, who, **told)
     wish = Wish(until=until, who=who, **bounds)
     ledger.intend({f"{pool.name}/wish": pack_intent(wish)}, json.dumps(entry))

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import chain
-from time import monotonic, time
+from time import monotonic, thread_time, time
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -130,7 +130,7 @@ class ScheduledScan:
         Due times are the ledger's, which is *ahead* of our clock (s). Of a cordoned worker, which
         may be fired next, everything must be known.
         """
-        began = monotonic()
+        began, spent = monotonic(), thread_time()
         if not cordoned and began < self._again:
             return self
         now, imminent, later = time(), 0, 0
@@ -149,7 +149,8 @@ class ScheduledScan:
                 later += 1
         self.due, self.recent = dict(due), dict(recent)
         self.imminent, self.later = imminent, later
-        self._again = began + (monotonic() - began) / _SCAN_SHARE
+        # What others have taken of it meanwhile is no cost of ours.
+        self._again = began + (thread_time() - spent) / _SCAN_SHARE
         return self
 
 

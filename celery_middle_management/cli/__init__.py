@@ -18,7 +18,10 @@ from celery_middle_management.cli.common import (
     UsedWrongly,
     json_option,
     line,
+    no_such_pool,
+    redis_failed,
     runtime_of_context,
+    show,
 )
 from celery_middle_management.cli.log import log
 from celery_middle_management.cli.run import run
@@ -83,7 +86,7 @@ def status(
             from celery_middle_management.cli.status_screen import status_screen
 
             screen = status_screen(document, full=bool(pools))
-            Console(no_color=ctx.obj.no_color or None).print(screen, end="")
+            show(screen, Console(no_color=ctx.obj.no_color or None))
     if not calm:
         ctx.exit(1)
 
@@ -92,7 +95,7 @@ def _check_pools(runtime: Runtime, pools: tuple[str, ...]) -> None:
     known = [pool.name for pool in runtime.settings.pools]
     for pool in pools:
         if pool not in known:
-            raise UsedWrongly(f"There is no pool {pool!r}. Allowed: {', '.join(known)}.")
+            raise UsedWrongly(no_such_pool(pool, known))
 
 
 def _status(runtime: Runtime, pools: tuple[str, ...]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def _status(runtime: Runtime, pools: tuple[str, ...]) -> dict[str, Any]:
     try:
         return of_pools(runtime.status(), pools)
     except (redis.RedisError, OSError) as error:
-        raise CouldNot(f"Redis could not be read: {line(error)}") from None
+        raise redis_failed("read", error, runtime) from None
 
 
 @mm.command(cls=CeleryCommand)
@@ -125,7 +128,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
         from celery_middle_management.cli.doctor_screen import doctor_screen
 
-        Console(no_color=ctx.obj.no_color or None).print(doctor_screen(findings))
+        show(doctor_screen(findings), Console(no_color=ctx.obj.no_color or None))
     if any(finding.level == FAILURE for finding in findings):
         ctx.exit(1)
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management.cli.common import CouldNot, json_option, line, runtime_of_context
+from celery_middle_management.cli.common import (
+    CouldNot,
+    json_option,
+    line,
+    no_such_pool,
+    redis_failed,
+    runtime_of_context,
+)
 from celery_middle_management.cli.duration import Duration
 
 if TYPE_CHECKING:
@@ -88,8 +95,7 @@ def _named(ctx: click.Context, runtime: Runtime, name: str | None) -> Pool:
     if name is None and len(pools) == 1:
         return next(iter(pools.values()))
     if name not in pools:
-        what = "the pool is missing" if name is None else f"there is no pool {name!r}"
-        raise click.UsageError(f"{what}; allowed: {', '.join(map(repr, pools))}", ctx)
+        raise click.UsageError(no_such_pool(name, pools), ctx)
     return pools[name]
 
 
@@ -106,6 +112,6 @@ def _done(ctx: click.Context, as_json: bool, ask: Callable[[Runtime], dict[str, 
     except NotDone as error:
         raise CouldNot(line(error)) from None
     except (redis.RedisError, OSError) as error:
-        raise CouldNot(f"Redis could not be written: {line(error)}") from None
+        raise redis_failed("written", error, runtime) from None
     click.echo(json.dumps(entry, indent=2) if as_json else told(entry))
     runtime.have_it_looked_at()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 from celery.exceptions import ImproperlyConfigured
 
+from celery_middle_management.settings.secret import shown
+
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from celery_middle_management.runtime import Runtime
 
 
@@ -39,6 +44,32 @@ def runtime_of_context(ctx: click.Context) -> Runtime:
             "nobody can be hired: the tasks of the app's broker cannot be seen from elsewhere."
         )
     return runtime
+
+
+def show(screen: RenderableType, console: Console) -> None:
+    """Print it; into a file or a pipe without the blanks that fill lines up."""
+    if console.is_terminal:
+        console.print(screen, end="")
+        return
+    with console.capture() as captured:
+        console.print(screen, end="")
+    for text in captured.get().splitlines():
+        click.echo(text.rstrip())
+
+
+def redis_failed(done: str, error: Exception, runtime: Runtime) -> CouldNot:
+    """The ledger's Redis could not be *done*: read, or written."""
+    where, why = shown(runtime.settings.redis_url.reveal()), line(error).rstrip(".")
+    return CouldNot(
+        f"Redis could not be {done} ({where}): {why}. Is it up, does this process reach it, and is "
+        "middle_management_redis_url, or the broker's address, right?"
+    )
+
+
+def no_such_pool(name: str | None, known: Iterable[str]) -> str:
+    """That the pool *name* is not among the *known* ones, or that none was named."""
+    what = "the pool is missing" if name is None else f"there is no pool {name!r}"
+    return f"{what}; allowed: {', '.join(map(repr, known))}"
 
 
 def line(error: BaseException) -> str:

@@ -22,11 +22,3 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         if match is None or int(match[1]) == 0:
             self.fail(f"{value!r} is no duration; allowed: such as 90s, 10m, 2h, 1d", param, ctx)
         return float(int(match[1]) * _UNITS[match[2]])
-
-
-def spoken(seconds: float) -> str:
-    """A duration (s) in words: ``12 s``, ``3 min``, ``2 h``, ``5 days``."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

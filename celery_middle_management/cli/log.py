@@ -13,8 +13,9 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management.cli.common import CouldNot, line, runtime_of_context
-from celery_middle_management.cli.duration import Duration, spoken
+from celery_middle_management.cli.common import redis_failed, runtime_of_context
+from celery_middle_management.cli.duration import Duration
+from celery_middle_management.views.words import span
 
 #: So many entries are shown where it is not said since when.
 LATEST = 100
@@ -40,7 +41,7 @@ def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
     try:
         now, entries = runtime.actions()
     except (redis.RedisError, OSError) as error:
-        raise CouldNot(f"Redis could not be read: {line(error)}") from None
+        raise redis_failed("read", error, runtime) from None
     shown = entries[:LATEST] if since is None else _later(entries, now - timedelta(seconds=since))
     # A program gets a line for each entry, a person what fits the screen.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -64,7 +65,7 @@ def told(entry: Mapping[str, Any], width: int | None = None) -> str:
     if entry.get("until"):
         parts.append(f"until {_time(entry['until'])}")
     if "lasted" in entry:
-        parts.append(f"after {spoken(entry['lasted'])}")
+        parts.append(f"after {span(entry['lasted'])}")
     if "by" in entry:
         parts.append(f"by {entry['by']}")
     if "reason" in entry:
@@ -83,7 +84,7 @@ def told(entry: Mapping[str, Any], width: int | None = None) -> str:
 
 
 def _time(told: str) -> str:
-    return f"{datetime.fromisoformat(told):%Y-%m-%d %H:%M:%S}"
+    return f"{datetime.fromisoformat(told):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _later(entries: Iterable[dict[str, Any]], than: datetime) -> list[dict[str, Any]]:

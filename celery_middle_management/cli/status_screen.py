@@ -267,7 +267,7 @@ def _next(document: Document, pool: Document, now: datetime) -> str:
     if not calls:
         return f"decides {when}"
     free = span(-_seconds(calls, now))
-    return f"decides {when}; changes {pool['platform']} in {free} at the earliest"
+    return f"decides {when}; hires and fires in {free} at the earliest"
 
 
 def _last_hour(hour: Document) -> Iterator[Line]:

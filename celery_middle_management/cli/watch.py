@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from celery_middle_management.cli.common import show
 from celery_middle_management.cli.status_screen import status_screen
 
 #: Seconds between two looks.
@@ -37,7 +38,7 @@ def watch_status(
     # Noted, that it interrupts nothing at a bad moment, where it may be lost.
     interrupts: list[int] = []
 
-    def shown(show: Callable[[RenderableType], None]) -> None:
+    def each(picture: Callable[[RenderableType], None]) -> None:
         nonlocal last, calm
         over = False
         while not (over or interrupts):
@@ -48,7 +49,7 @@ def watch_status(
             else:
                 last, over = status_screen(document, full=full), until(document)
                 calm = not document["trouble"]
-            show(last)
+            picture(last)
             again = time.monotonic() + INTERVAL
             while not (over or interrupts) and time.monotonic() < again:
                 time.sleep(0.1)
@@ -56,10 +57,10 @@ def watch_status(
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
         if not console.is_terminal:
-            shown(lambda picture: console.print(picture, end=""))
+            each(lambda screen: show(screen, console))
             return calm
         with Live(console=console, auto_refresh=False, screen=True) as live:
-            shown(lambda picture: live.update(picture, refresh=True))
+            each(lambda screen: live.update(screen, refresh=True))
         # The screen that it was on is gone.
         console.print(last, end="")
         return calm

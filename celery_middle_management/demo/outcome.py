@@ -14,11 +14,12 @@ NEXT = "python3 -m pip wheel --no-deps --wheel-dir /path/to/your-app/vendor ."
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it came to. Times in seconds, the night left out."""
+    """What it came to. Times in seconds; *elapsed* is without the night."""
 
     tasks: int
     succeeded: int
     elapsed: float
+    night: float
     paid: float
     maximum: int
 
@@ -29,22 +30,23 @@ class Outcome:
 
     @property
     def bill(self) -> str:
-        """The price of a month, beside that of the maximum, always on."""
-        share, month = self.paid / self.always_on, self.maximum * DYNO
-        price = month * share * (24 - NIGHT_HOURS) / 24
+        """What was paid, beside the maximum, always on; and what a month like that would cost."""
+        share, month = round(self.paid / self.always_on, 2), self.maximum * DYNO
+        day = 24 - NIGHT_HOURS
         return (
-            f"Paid: {self.paid:.0f} worker-seconds. "
+            f"Paid: {self.paid:.0f} worker-seconds in these {self.elapsed:.0f} s; "
             f"{self.maximum} workers, always on: {self.always_on:.0f}. That is {share:.0%}.\n"
-            f"On Heroku, {self.maximum} standard-1x dynos, always on, cost ${month:.0f} a month.\n"
-            f"With days as busy as this and {NIGHT_HOURS} hours a night at zero: ${price:.0f}. "
-            f"You save ${month - price:.0f}."
+            f"On Heroku, {self.maximum} standard-1x dynos, always on, cost ${month:.0f} a month. "
+            "With days like\n"
+            f"this script, and {NIGHT_HOURS} hours a night at zero: "
+            f"${month:.0f} x {share:.0%} x {day}/24 = ${month * share * day / 24:.0f}."
         )
 
     def __str__(self) -> str:
         return (
-            f"{self.succeeded} of {self.tasks} tasks done in {self.elapsed:.0f} s, "
-            f"and every worker is fired.\n{self.bill}\n\n"
+            f"{self.succeeded} of {self.tasks} tasks done in {self.elapsed:.0f} s and "
+            f"{self.night:.0f} s of night, and every worker is fired.\n{self.bill}\n\n"
             "Next, build it for your own app, in this clone:\n\n"
             f"    {NEXT}\n\n"
-            'Then go on with step 1 of "Getting started" in README.md.'
+            'Then do the rest of step 1 of "Getting started" in README.md.'
         )

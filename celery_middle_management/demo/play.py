@@ -12,7 +12,14 @@ from celery import Task, states
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NIGHT_HOURS, Outcome
 from celery_middle_management.demo.stage import Stage
-from celery_middle_management.demo.view import Moment, View, action_line, doings, rest_line
+from celery_middle_management.demo.view import (
+    Moment,
+    View,
+    action_line,
+    doings,
+    drained,
+    rest_line,
+)
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.views.status import status_of
 
@@ -59,6 +66,8 @@ class Play:
         self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None
         self._explained = self._said_why = False
+        # Since when each worker is hired (the ledger's time).
+        self._hired: dict[str, float] = {}
         (self._pool,) = stage.runtime.settings.pools
         self._seated = [""] * self._pool.max_workers
         # An earlier play on this stage may have left some.
@@ -101,6 +110,7 @@ class Play:
             tasks=len(self._ids),
             succeeded=sum(state == states.SUCCESS for state in self._states()),
             elapsed=time.monotonic() - self._began - self._night - self._waited,
+            night=self._night,
             paid=self._paid,
             maximum=self._pool.max_workers,
         )
@@ -176,19 +186,20 @@ class Play:
         snapshot = runtime.ledger().snapshot()
         (status,) = status_of(runtime.settings, snapshot)["pools"]
         state = read_pool(snapshot, pool)
-        draining = {*status["workers"]["draining"], *state.leave.names}
+        self._hired = {name: self._hired.get(name, snapshot.now) for name in hired}
+        draining = drained(state.cordon, self._hired) | drained(state.leave, self._hired)
         busy = {p.name for p in snapshot.presences if p.busy}
         self._tell_of(status, busy)
         published, running = len(self._ids), status["tasks"]["running"]
         done = min(state.finished - self._finished_before, published - running)
         names = self._seats(hired) if pool.one_off else self._numbered
-        finishing = [name for name in names if name in draining & busy & hired]
+        finishing = [name for name in names if name in draining & busy]
         if finishing and not self._explained and len(hired) > len(finishing):
             self._explained = True
             self._view.say(f"         {finishing[-1]} is to go, and finishes its task first.")
         self._view.show(
             Moment(
-                elapsed=self._ticked - self._began,
+                elapsed=self._ticked - self._began - self._waited,
                 waiting=published - running - done,
                 running=running,
                 done=done,

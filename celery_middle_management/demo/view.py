@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.views.sparkline import sparkline
 
@@ -62,6 +63,14 @@ class View(Protocol):
 
     def show(self, moment: Moment) -> None:
         """Show how things are."""
+
+
+def drained(cordon: Cordon, hired: Mapping[str, float]) -> set[str]:
+    """Those that a *cordon* drains, of workers *hired* at these times (the ledger's).
+
+    Where others of the same names were drained before, their cordon is soon lifted.
+    """
+    return {name for name in cordon.since if cordon.at > hired.get(name, cordon.at)}
 
 
 def doings(

@@ -69,4 +69,6 @@ def examine(patient: Patient) -> Iterator[Finding]:
                 continue
             if not isinstance(error, PlatformError):
                 patient.redis_trouble = error
-            yield Finding(check.__name__.replace("_", "-"), FAILURE, str(error))
+            mend = "if this lasts, see what it says, and have this looked at again:\n"
+            mend += f"{patient.celery} mm doctor"
+            yield Finding(check.__name__.replace("_", "-"), FAILURE, str(error), mend)

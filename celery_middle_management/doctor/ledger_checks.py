@@ -42,7 +42,7 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"Redis cannot do what the ledger needs: {error}",
             "check the database of middle_management_redis_url, and what else writes keys that "
-            "begin so:\nredis-cli --scan --pattern '{middle-management:*'",
+            "begin so:\nredis-cli -u \"$REDIS_URL\" --scan --pattern '{middle-management:*'",
         )
     except (redis.RedisError, OSError) as error:
         patient.redis_trouble = error
@@ -51,7 +51,7 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"Redis cannot be reached: {error}",
             "check middle_management_redis_url, or the broker's address, and that this process "
-            f"may connect to it:\nheroku config{patient.on_heroku}",
+            f"may connect to it{patient.on_heroku_by('config')}",
         )
     else:
         yield Finding("redis", OK, "Redis answers, and lets the ledger in")
@@ -68,9 +68,9 @@ def redis_evicts_nothing(patient: Patient) -> Iterator[Finding]:
             FAILURE,
             f"Redis evicts keys when its memory is full (maxmemory-policy {policy}): the ledger's, "
             "and where it is the broker, tasks",
-            "have it refuse writes instead, on Heroku or in any other Redis:\n"
-            f"heroku redis:maxmemory --policy noeviction{patient.on_heroku}\n"
-            "redis-cli CONFIG SET maxmemory-policy noeviction",
+            "have it refuse writes instead, by your provider's command or Redis' own:"
+            f"{patient.on_heroku_by('redis:maxmemory --policy noeviction')}\n"
+            'redis-cli -u "$REDIS_URL" CONFIG SET maxmemory-policy noeviction',
         )
 
 
@@ -88,7 +88,7 @@ def redis_has_room(patient: Patient) -> Iterator[Finding]:
         f"{used / most:.0%} of Redis' memory is in use ({used / 2**20:.0f} of {most / 2**20:.0f} "
         f"MB): {'it refuses' if full else 'when it is full, it refuses'} tasks, and what we count",
         "see what takes it, delete that (results: result_expires), or take a larger plan:\n"
-        "redis-cli --bigkeys",
+        'redis-cli -u "$REDIS_URL" --bigkeys',
     )
 
 
@@ -110,7 +110,7 @@ def connections_suffice(patient: Patient) -> Iterator[Finding]:
             said,
             "take a plan with more connections, or lower middle_management_max_workers, or have "
             "workers need three each by worker_enable_remote_control=False, broker_pool_limit=1 "
-            f"and the command\n{patient.celery} worker --without-gossip --without-heartbeat",
+            "and, in their command,\n--without-gossip --without-heartbeat",
         )
     else:
         yield Finding("connections", OK, said)
@@ -140,7 +140,7 @@ def redis_is_new_enough(patient: Patient) -> Iterator[Finding]:
             "redis-version",
             FAILURE,
             f"Redis is {version}, and cannot run what the ledger does",
-            f"take Redis 5 or newer:\nheroku redis:upgrade{patient.on_heroku}",
+            f"take Redis 5 or newer{patient.on_heroku_by('redis:upgrade')}",
         )
     else:
         yield Finding("redis-version", OK, f"Redis is {version}")

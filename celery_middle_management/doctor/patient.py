@@ -175,6 +175,10 @@ class Patient:
         """The option of ``heroku`` that names the app; empty where it is not known."""
         return f" -a {self.settings.heroku.app}" if self.settings.heroku else ""
 
+    def on_heroku_by(self, command: str) -> str:
+        """A line with a ``heroku`` *command* for the app; empty on any other platform."""
+        return f"\nheroku {command}{self.on_heroku}" if self.on_heroku else ""
+
     @cached_property
     def commands(self) -> dict[str, WorkerCommand]:
         """How the workers of each pool are started, as far as it can be read."""

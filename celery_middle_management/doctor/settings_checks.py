@@ -47,7 +47,7 @@ def changes_are_made(patient: Patient) -> Iterator[Finding]:
             f"leave it out when you trust what is decided:\n{patient.celery} mm log",
         )
     else:
-        yield Finding("dry-run", OK, "decisions are carried out")
+        yield Finding("dry-run", OK, "middle_management_dry_run is off")
 
 
 def workers_are_changed_from_here(patient: Patient) -> Iterator[Finding]:

@@ -148,7 +148,7 @@ def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"workers of {pool} are started with --autoscale: a dyno has the same memory with few "
             "children as with many, and is paid for in either case",
-            f"give them a fixed number:\n{patient.celery} worker --concurrency 4",
+            "give them a fixed number, in place of it:\n--concurrency 4",
         )
     if not scaling:
         yield Finding("autoscale", OK, "workers have a fixed concurrency")
@@ -219,8 +219,8 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             "releases",
             WARNING,
             f"workers run release {', '.join(others)}, this process {__version__}",
-            "a deploy ends that within minutes; otherwise have all processes restarted:\n"
-            f"heroku ps:restart{patient.on_heroku}",
+            "a deploy ends that within minutes; otherwise have all processes restarted"
+            f"{patient.on_heroku_by('ps:restart')}",
         )
     apart = sorted({p.name for p in live if p.settings and p.settings != patient.settings.mark})
     if apart:
@@ -230,7 +230,7 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
             "Middle Management than this process: each decides by its own",
             "give all processes the same settings, in the app or by config vars, and wait until "
-            f"the deploy is over, or have them restarted:\nheroku ps:restart{patient.on_heroku}",
+            f"the deploy is over, or have them restarted{patient.on_heroku_by('ps:restart')}",
         )
     if not others and not apart:
         yield Finding("settings", OK, "workers have the release and the settings of this process")

@@ -166,12 +166,22 @@ class CountedPool:
         # What was given back just now may be on its way into another presence. Where nobody is, a
         # task that was told of before is in a queue, or it is gone.
         nobody = state.quantity == 0 and not living and not leaving and not state.scheduling
-        # And what was told of just now may be with a worker that has not reported since.
-        reported = all(p.seen > state.scheduled_at for p in living)
-        empty = (consuming or nobody) and reported and not giving.scheduled and not state.delayed
+        told = consuming and _all_told(self.state, living)
+        empty = (nobody or told) and not giving.scheduled and not state.delayed
         empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
         due, recent = due_in(living, self.queues), recent_in(living, self.queues)
         corrections = corrected(state.buckets, due, recent, at, empty)
         self.state = self._writer.correct_due(state, corrections)
         self._writer.count(self.state)
         self._fresh = True
+
+
+def _all_told(before: PoolState, living: Collection[Presence]) -> bool:
+    """Whether the *living* workers have told of all that they took, by the state *before* a count.
+
+    What one took since it told was in a queue at the last count, or was published later.
+    """
+    last = before.count
+    if last is None or last.waiting or last.parked or before.untold_since:
+        return False
+    return all(p.seen > max(before.scheduled_at, last.at) for p in living)

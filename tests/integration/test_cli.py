@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def test_status_before_anything_has_happened(redis_url: str) -> None:
     assert (pool["name"], pool["platform"], pool["queues"]) == ("worker", "heroku", ["celery"])
     assert pool["workers"]["current"] is None
     table = mm({**env, "COLUMNS": "100"}, "status")
+    assert not re.search(r" $", table.stdout, re.M), "a file needs no blanks that fill lines up"
     assert (table.returncode, table.stderr) == (0, "")
     assert "? workers, 0 needed  (limits 0 to 5, heroku)" in table.stdout
     assert "\x1b" not in table.stdout
@@ -250,7 +252,7 @@ IN_PROCESS = {
     ("arguments", "extra", "expected"),
     [
         (["status"], {"MM_OFF": "1"}, "not enabled for the app 'everyday'"),
-        (["status", "--json", "pdf"], {}, "There is no pool 'pdf'. Allowed: worker."),
+        (["status", "--json", "pdf"], {}, "there is no pool 'pdf'; allowed: 'worker'"),
         (["run"], {"MM_OFF": "1"}, "not enabled"),
         (["run"], IN_PROCESS, "nobody can be hired"),
         (["slack", "1", "1"], {"MM_OFF": "1"}, "not enabled"),

@@ -127,6 +127,10 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
         output = running.output()
     assert output.count("110 of 110 tasks done") == 2
     assert output.count("hire 0 -> 10") == 2
+    # A worker that was just hired is not one that drains, though its number was before.
+    waiting = re.findall(r"tasks: [1-9]\d* waiting, 0 running, .*", output)
+    assert waiting
+    assert not [told for told in waiting if re.search("stopping|drained|finishing", told)]
     # Each time it begins anew.
     assert all("3 waiting, 0 running, 0 done" in play for play in output.split("3 images")[1:])
     assert "every 0.6 s at most" in output

@@ -113,6 +113,8 @@ def test_a_setting_allows_it(on: Stage) -> None:
 def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
     with on.program("work.delay(); import time; time.sleep(60)", **WEB):
         on.wait_for_quantity(1)
+    # The commands may take longer than a worker has to be heard of, and there is none here.
+    on.redis.hset("{middle-management:myapp}:state", "worker/boot", 60)
     asked = len(on.emulator.requests)
     run = mm(on, "run")
     assert (run.returncode, run.stdout) == (2, "")

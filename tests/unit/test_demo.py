@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.demo.__main__ import main
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NEXT, Outcome
-from celery_middle_management.demo.view import rest_line
+from celery_middle_management.demo.view import drained, rest_line
 from tests.servers import wait_for
 
 README = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
@@ -35,23 +36,31 @@ def test_it_says_why_not_all_are_fired_at_once(following: str | None, busy: bool
     assert len(line) <= 80
 
 
+def test_a_cordon_drains_no_worker_that_was_hired_after_it() -> None:
+    cordon = Cordon(above=0, at=5.0, since={"worker.1": 3.0, "worker.2": 7.0, "worker.3": 5.0})
+    assert drained(cordon, {"worker.1": 2.0, "worker.2": 6.0}) == {"worker.1"}
+    assert drained(Cordon(), {"worker.1": 2.0}) == set()
+
+
 def test_its_bill_is_of_days_as_busy_and_nights_at_zero() -> None:
-    told = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, paid=200.0, maximum=10))
-    assert "109 of 110 tasks done in 40 s" in told
-    assert "Paid: 200 worker-seconds. 10 workers, always on: 400. That is 50%." in told
-    # $250 x 50 % x 16 of 24 hours
-    assert "$83. You save $167." in told
+    told = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, night=8.6, paid=200.6, maximum=10))
+    assert "109 of 110 tasks done in 40 s and 9 s of night" in told
+    assert "Paid: 201 worker-seconds in these 40 s; 10 workers, always on: 400." in told
+    # It adds up as it is shown: the share is rounded before.
+    assert "That is 50%." in told
+    assert "8 hours a night at zero: $250 x 50% x 16/24 = $83." in told
+    assert max(map(len, told.splitlines())) <= 80
 
 
 def test_the_readme_shows_a_bill_that_adds_up() -> None:
-    [shown] = re.findall(r"^ *(Paid: .*?^ *With days .*?)$", README, re.M | re.S)
+    [shown] = re.findall(r"^ *(Paid: .*? = \$\d+\.)$", README, re.M | re.S)
     bill = re.sub("^ *", "", shown, flags=re.M)
     paid, always_on = map(float, re.findall(r"Paid: (\d+) .* always on: (\d+)", bill)[0])
-    assert bill == Outcome(110, 110, always_on / 10, paid, 10).bill
+    assert bill == Outcome(110, 110, always_on / 10, 0.0, paid, 10).bill
 
 
 def test_the_next_command_is_the_readmes_first_step() -> None:
-    assert NEXT in str(Outcome(1, 1, 1.0, 1.0, 1))
+    assert NEXT in str(Outcome(1, 1, 1.0, 0.0, 1.0, 1))
     assert f"   {NEXT}\n" in README
 
 

@@ -368,7 +368,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
         "12 tasks at 10 per worker need 2",
         "11 waiting (2 reserved), 1 running; 4 scheduled; counted 12 s ago",
         "hire 0 -> 3, 12 s ago: [red]because",
-        "decides within 3 s; changes local in 9 s at the earliest",
+        "decides within 3 s; hires and fires in 9 s at the earliest",
         "worker.3 for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
     ):
         assert part in text
