@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -82,6 +83,14 @@ def app_path(app: Celery) -> AppPath:
 
     nearest = min(found, key=distance)
     return AppPath(nearest, found[nearest])
+
+
+def celery_command(app: Celery, named: str | None) -> str:
+    """``celery -A proj``, of the app's real name: as it is *named*, or where it can be found."""
+    with suppress(LookupError):
+        # Celery looks for an `app` by itself.
+        named = named or str(app_path(app)).removesuffix(":app")
+    return f"celery -A {named or 'proj'}"
 
 
 def _attribute(module: ModuleType | None, app: Celery) -> str | None:

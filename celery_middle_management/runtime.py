@@ -145,19 +145,27 @@ class Runtime:
         return self._status()
 
     def _status(self) -> dict[str, Any]:
-        from celery_middle_management.agents.declared import declared_queues
+        from celery_middle_management.agents.declared import named_queues
         from celery_middle_management.agents.delayed import delayed_natively
         from celery_middle_management.evaluation.ports import Queues
         from celery_middle_management.views.look import look_at
         from celery_middle_management.views.status import MINUTES, status_of
 
-        ledger, declared = self.ledger(), declared_queues(self.app)
+        ledger, declared = self.ledger(), named_queues(self.app)
         # One more than are told: what the counters were before.
         past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
         broker = broker_of(self.app, self.settings, ledger.redis)
         queues = Queues(declared, delayed_natively(self.app))
         look = look_at(broker, self.settings, snapshot, queues)
-        return status_of(self.settings, snapshot, declared, past, look=look, full=ledger.full)
+        told = self.settings, snapshot, declared, past
+        return status_of(*told, look=look, full=ledger.full, celery=self._celery)
+
+    @cached_property
+    def _celery(self) -> str:
+        """The ``celery`` command of the app, for people to paste."""
+        from celery_middle_management.app_path import celery_command
+
+        return celery_command(self.app, self.settings.celery_app)
 
     def actions(self) -> tuple[datetime, list[dict[str, Any]]]:
         """The time now, and what was done and asked for, the latest first."""

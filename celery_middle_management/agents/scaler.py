@@ -8,7 +8,7 @@ from time import monotonic
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.declared import declared_queues
+from celery_middle_management.agents.declared import named_queues
 from celery_middle_management.agents.delayed import delayed_natively
 from celery_middle_management.brokers.base import Broker
 from celery_middle_management.evaluation.evaluation import Evaluation
@@ -40,7 +40,7 @@ class Scaler:
         self._ledger = ledger
         self._broker = broker
         self._platform = platform
-        self._declared = declared_queues(app)
+        self._declared = named_queues(app)
         self._trouble = LogThrottle(logger)
 
     def evaluate(self, lease: Lease) -> None:

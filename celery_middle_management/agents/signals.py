@@ -29,6 +29,7 @@ from celery_middle_management.core.batch import (
     PUBLISHED,
     STARTED,
     UNPLACED,
+    UNSERVED,
 )
 from celery_middle_management.core.headers import COPIES, HEADER, SOON, STARTABLE, eta_of
 
@@ -118,6 +119,9 @@ class SignalHandlers:
             headers[STARTABLE] = round(startable, 3)
         else:
             self._published()  # nothing of a pool's, but the pools' minimum is to be kept
+        for queue in queues:
+            if queue not in ours:
+                self._tally.add(UNSERVED, queue, 0.0)
         if ours:
             headers[HEADER] = ours[0]
         if len(ours) > 1:

@@ -20,6 +20,8 @@ STARTED = 4
 #: A child of a pool begins, or ends, something that is not counted.
 BEGUN = 5
 ENDED = 6
+#: Published to a queue that no pool serves.
+UNSERVED = 7
 #: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
 SLICE = 0.001
 #: Of so many queues it is kept that they were published to, the latest ones: of more than the
@@ -115,8 +117,8 @@ class Batch:
     since: float = 0.0
 
     def __bool__(self) -> bool:
-        counts = self.published, self.scheduled, self.started, self.finished, self.unplaced
-        return any(counts)
+        counts = self.published, self.scheduled, self.started, self.finished
+        return any((*counts, self.queues, self.unplaced))
 
     def add(self, record: Record) -> None:
         if record.kind in (BEGUN, ENDED):
@@ -124,6 +126,9 @@ class Batch:
         if record.kind == UNPLACED:
             self.unplaced = True
             self.since = self.since or record.at
+            return
+        if record.kind == UNSERVED:
+            self._keep((record.queue,))
             return
         pool = self.pool_of(record.queue)
         if pool is None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
+from celery_middle_management.agents.declared import named_queues
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.brokers.redis import RedisBroker
+from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.evaluation.queues import unserved
+from celery_middle_management.views.troubles import none_evaluates
 
 #: So many messages of each list are looked at.
 _SAMPLE = 50
+#: Of the last minutes, so many tell what was alive.
+_MINUTES = 10
 _BROKER = "see that the broker is up, and that its user may read the queue"
 
 
@@ -34,13 +41,17 @@ def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
 
 def queues_are_served(patient: Patient) -> Iterator[Finding]:
     """Whether each queue that is used has a pool."""
-    used = {*patient.declared, *patient.snapshot.queues}
-    stray = sorted(queue for queue in used if patient.settings.pool_for(queue) is None)
+    used = (*named_queues(patient.app), *patient.snapshot.queues)
+    stray = list(unserved(patient.settings, used))
     if stray:
+        waiting = ""
+        with suppress(CountFailed):  # which another check tells
+            counted = patient.broker.backlogs(stray, {}).values()
+            waiting = f" ({sum(b.ready for b in counted if isinstance(b, Backlog))} wait now)"
         yield Finding(
             "queues",
             FAILURE,
-            f"no pool serves {_list(stray)}: no worker is hired for their tasks",
+            f"no pool serves {_list(stray)}: no worker is hired for their tasks{waiting}",
             "name them in middle_management_pools, or have a pool there without queues, which "
             "serves all that no other names",
         )
@@ -55,7 +66,8 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
         consumed = _consumed(patient, pool.name)
         if consumed is None:
             continue
-        missing = sorted({*patient.queues[pool.name]} - consumed)
+        queues = _queues(patient, pool.name)
+        missing = sorted({*queues} - consumed)
         foreign = sorted(q for q in consumed if patient.settings.pool_name(q) != pool.name)
         if missing:
             found = True
@@ -66,7 +78,7 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 "they are hired for tasks that they never take",
                 "give these queues to another pool in middle_management_pools, or start the "
                 f"workers with\n{patient.celery} worker "
-                f"-Q {','.join(sorted(patient.queues[pool.name]))}",
+                f"-Q {','.join(queues)}",
             )
         if foreign:
             found = True
@@ -75,10 +87,16 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 WARNING,
                 f"workers of {pool.name} consume {_list(foreign)}, for which it is not hired",
                 "name these queues in middle_management_pools, or leave them out of the command:\n"
-                f"{patient.celery} worker -Q {','.join(sorted(patient.queues[pool.name]))}",
+                f"{patient.celery} worker -Q {','.join(queues)}",
             )
     if not found:
         yield Finding("consumers", OK, "workers consume the queues of their pools")
+
+
+def _queues(patient: Patient, pool: str) -> list[str]:
+    """Those of the *pool* that are known, and those that the app's routes name."""
+    routed = (q for q in named_queues(patient.app) if patient.settings.pool_name(q) == pool)
+    return sorted({*patient.queues[pool], *routed})
 
 
 def _consumed(patient: Patient, pool: str) -> set[str] | None:
@@ -102,11 +120,14 @@ def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
         if any(not _stamped(text) for text in patient.broker.sample(queue, _SAMPLE)):
             unstamped.append(queue)
     if unstamped:
+        samples = patient.ledger.history(_MINUTES)
+        late = none_evaluates(patient.snapshot, samples, patient.celery)
+        found = f"nothing finds them: {late}" if late else "counts find them, up to a minute late"
         yield Finding(
             "publishers",
-            WARNING,
+            FAILURE if late else WARNING,
             f"in {_list(unstamped)} wait tasks whose publisher does not have this package, or has "
-            "it switched off: they are found by counts alone, up to a minute late",
+            f"it switched off: {found}",
             "in the module that makes the Celery app of whatever publishes them, add\n"
             "import celery_middle_management",
         )

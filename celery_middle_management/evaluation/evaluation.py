@@ -17,8 +17,8 @@ from celery_middle_management.evaluation.dry import DryPoolEvaluation
 from celery_middle_management.evaluation.one_offs import strays_leave
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
-from celery_middle_management.evaluation.queues import leaves_out, used_and_idle
-from celery_middle_management.evaluation.troubles import UNHEARD, Troubles
+from celery_middle_management.evaluation.queues import leaves_out, unserved, used_and_idle
+from celery_middle_management.evaluation.troubles import BROKER, UNHEARD, Troubles
 from celery_middle_management.ledger.model import MOST_QUEUES, Changes, Lease, millis
 from celery_middle_management.platforms.base import OneOff, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
@@ -129,23 +129,30 @@ class Evaluation:
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
             self._troubles.meet(
                 "count queues",
-                f"more than {MOST_QUEUES} queues are in use: only the latest are counted",
+                f"more than {MOST_QUEUES} queues are in use: only the latest are counted. "
+                "Have fewer, such as one for many users",
             )
         at = self._time()
         try:
+            # As long as tasks lie in queues that no pool serves, those are remembered.
+            others = unserved(self._settings, self._snapshot.queues)
             backlogs = self._ports.broker.backlogs(
-                [q for each in self._pools for q in each.queues], unacknowledged_in(living)
+                [*(q for each in self._pools for q in each.queues), *others],
+                unacknowledged_in(living),
             )
         except CountFailed as error:
-            self._troubles.meet("count", f"{error}; nothing is fired until it can be")
+            self._troubles.meet("count", f"{error}; nothing is fired until it can be{BROKER}")
             for each in self._pools:
                 each.count_failed = True
             return False
         read = {q: b for q, b in backlogs.items() if isinstance(b, Backlog)}
         unread = {q: b for q, b in backlogs.items() if isinstance(b, CountFailed)}
         for queue, failed in unread.items():
+            if queue in others:
+                continue
             self._troubles.meet(
-                f"count queue {queue}", f"{failed}; no worker of its pool is fired until it can be"
+                f"count queue {queue}",
+                f"{failed}; no worker of its pool is fired until it can be{BROKER}",
             )
         leaving = [p for each in self._pools for p in each.leaving]
         crew = Crew(living)

@@ -109,7 +109,8 @@ class PoolEvaluation(CountedPool):
         if state.unheard and state.hire_failed:
             look = "its log"
             if self._settings.platform == "heroku":
-                look = f"`heroku logs --ps {next(iter(self.fleet.names(1)), self.pool.name)}`"
+                app = f" -a {self._settings.heroku.app}" if self._settings.heroku else ""
+                look = f"`heroku logs --ps {next(iter(self.fleet.names(1)), self.pool.name)}{app}`"
             what = state.unheard.said(state.quantity or 0, look)
             yield f"unheard {self.pool.name}", Trouble(what, state.unheard.since, self.pool.name)
         for kind, what in self.one_offs.trouble if self.one_offs else ():

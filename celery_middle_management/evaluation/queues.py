@@ -27,6 +27,11 @@ def queues_of(
     return tuple(sorted(q for q in known if settings.pool_name(q) == pool.name))
 
 
+def unserved(settings: Settings, known: Iterable[str]) -> tuple[str, ...]:
+    """Those of the *known* queues that no pool serves."""
+    return tuple(sorted({queue for queue in known if settings.pool_for(queue) is None}))
+
+
 def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
     """Whether more queues of *pool* were published to lately than it counts."""
     dropped = snapshot.time("queues_dropped_at")

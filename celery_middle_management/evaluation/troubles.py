@@ -24,6 +24,8 @@ UNHEARD = (
     "nothing is heard of it: it counts as at work and is not fired. Does it reach the ledger's "
     "Redis, and has it this package?"
 )
+#: What to do where the broker, or a queue, cannot be read.
+BROKER = ". See that it is up, and that its user may read the queues"
 
 
 class Troubles:

@@ -312,9 +312,9 @@ class Ledger(ABC):
         return [q for q in batch.queues if q not in self._known_queues and self._unnamed(q)]
 
     def _unnamed(self, queue: str) -> bool:
-        """Whether nobody but who publishes to it knows that it is the pool's."""
+        """Whether it is known to what publishes to it alone: no pool names it."""
         pool = self._settings.pool_for(queue)
-        return pool is not None and pool.queues is None
+        return pool is None or pool.queues is None
 
     def _by_pool(self, batch: Batch) -> dict[str, dict[str, Any]]:
         if not batch:

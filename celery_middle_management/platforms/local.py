@@ -327,6 +327,12 @@ def log_path(redis_url: Secret, worker: str) -> Path:
     return _directory(redis_url) / _log_name(worker)
 
 
+def pid_of(redis_url: Secret, worker: str) -> int | None:
+    """The process of the current user's *worker* of that name; None where none is alive."""
+    process = _read(_directory(redis_url) / f"{worker}.json")
+    return process.pid if process is not None and process.alive else None
+
+
 def _directory(redis_url: Secret) -> Path:
     parent = Path(tempfile.gettempdir()) / f"celery-middle-management-{os.getuid()}"
     return parent / _digest(redis_url)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.pool_state import PoolState
-from celery_middle_management.core.presence import Crew, unacknowledged_in
+from celery_middle_management.core.presence import Crew, Presence, held_in, unacknowledged_in
 from celery_middle_management.evaluation.counted import CountedPool
 from celery_middle_management.evaluation.ports import Queues
+from celery_middle_management.evaluation.queues import unserved
 from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.settings.model import Settings
 
@@ -22,6 +23,8 @@ class Seen(NamedTuple):
     state: PoolState
     #: Messages that wait for a worker and that no worker holds.
     in_broker: int
+    #: Tasks in the hands of workers that live and are silent: whether they run is not known.
+    unheard: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Look:
 
     #: Each pool whose queues could be counted.
     pools: Mapping[str, Seen] = field(default_factory=dict)
+    #: Messages that lie in each queue, of a pool or not, and that no worker holds.
+    lying: Mapping[str, int] = field(default_factory=dict)
     #: What could not be counted, by the kind of trouble that an evaluation makes of it.
     failed: Mapping[str, CountFailed] = field(default_factory=dict)
 
@@ -45,23 +50,25 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
     living = [p for p in snapshot.presences if p.id not in gone]
     leaving = [p for each in pools for p in each.leaving]
     asked = [queue for each in pools for queue in each.queues]
+    asked += unserved(settings, (*queues.declared, *snapshot.queues))
     try:
         told = broker.backlogs(asked, unacknowledged_in(living))
     except CountFailed as error:
         return Look(failed={"count": error})
     backlogs = {queue: b for queue, b in told.items() if isinstance(b, Backlog)}
-    crew = Crew(living)
+    crew, silent = Crew(living), [p for p in living if p.silent(snapshot.now)]
     counted = [each for each in pools if backlogs.keys() >= {*each.queues}]
     for each in counted:
         each.count(snapshot.now, backlogs, crew.of(each.queues), leaving)
     return Look(
-        {each.pool.name: _seen(each, backlogs) for each in counted},
+        {each.pool.name: _seen(each, living, silent) for each in counted},
+        {queue: b.ready - b.untold for queue, b in backlogs.items()},
         {f"count queue {q}": b for q, b in told.items() if isinstance(b, CountFailed)},
     )
 
 
-def _seen(pool: CountedPool, backlogs: Mapping[str, Backlog]) -> Seen:
-    mine, state = [backlogs[queue] for queue in pool.queues], pool.state
-    later = (state.count.parked if state.count else 0) + state.aside
-    returning = sum(b.orphans for b in mine if b.restore_in <= 0)
-    return Seen(state, max(sum(b.ready for b in mine) - later, 0) + returning)
+def _seen(pool: CountedPool, living: Sequence[Presence], silent: Sequence[Presence]) -> Seen:
+    held, unheard = (held_in(workers, pool.queues) for workers in (living, silent))
+    in_hands = held.waiting + held.running
+    in_broker = max(pool.state.outstanding - in_hands, 0)
+    return Seen(pool.state, in_broker, unheard.waiting + unheard.running)

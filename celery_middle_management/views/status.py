@@ -17,8 +17,9 @@ from celery_middle_management.ledger.codec import unpack_pause
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
+from celery_middle_management.views.facts import Facts
 from celery_middle_management.views.look import Look
-from celery_middle_management.views.troubles import Facts, troubles_of
+from celery_middle_management.views.troubles import UNATTENDED, troubles_of
 from celery_middle_management.views.workers import workers_of
 
 Document = dict[str, Any]
@@ -35,13 +36,14 @@ def status_of(
     *,
     look: Look | None = None,
     full: str = "",
+    celery: str = "celery -A proj",
 ) -> Document:
     """The status of every pool at the time of *snapshot*.
 
     *app_queues* are those that the app declares; queues that are published to or consumed from
     are in the snapshot. *samples* are the ledger's history of the last hour at least, *look* is
-    what the broker has told, if it was asked, *full* what the ledger has no more of. What is not
-    known, the quantity before it was ever read, is None.
+    what the broker has told, if it was asked, *full* what the ledger has no more of, *celery* the
+    app's command. What is not known, the quantity before it was ever read, is None.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
     pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
@@ -54,7 +56,7 @@ def status_of(
         }
         for pool in settings.pools
     ]
-    facts = Facts(settings, snapshot, states, look, samples, full)
+    facts = Facts(settings, snapshot, states, look, samples, full, celery)
     return {
         "at": snapshot.iso(snapshot.now),
         "paused": pause is not None,
@@ -83,11 +85,21 @@ def of_pools(document: Document, names: Iterable[str]) -> Document:
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
-    """Whether scheduled tasks wait for workers while no worker lives that would hire them."""
+    """Whether scheduled tasks wait for workers while no worker lives that would hire them.
+
+    Those that have just fallen due do, too, until they are seen to or that is told as trouble.
+    """
     pools = document["pools"]
     watched = any(pool["workers"]["live"] for pool in pools)
-    waiting = any(pool["tasks"]["scheduled"] and not pool["workers"]["min"] for pool in pools)
-    return waiting and not watched
+    told = any(trouble["kind"] == UNATTENDED for trouble in document["trouble"])
+    next_at = document["next_evaluation_at"]
+    overdue = next_at is not None and next_at < document["at"] and not told
+    return not watched and any(
+        pool["tasks"]["scheduled"]
+        or (overdue and pool["tasks"]["waiting"] and not pool["workers"]["current"])
+        for pool in pools
+        if not pool["workers"]["min"]
+    )
 
 
 def idle(document: Mapping[str, Any]) -> bool:
@@ -183,23 +195,27 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
     seen = look.pools.get(state.pool.name)
     live = tuple(p for p in snapshot.presences if not p.silent(state.now))
     work = held_in(live, queues)
-    waiting = max((seen.state if seen else state).outstanding - work.running, 0)
-    scheduled, held = (
-        sum(n for due, n in buckets.items() if due > state.now)
-        for buckets in (state.buckets, due_in(live, queues))
+    reserved = work.waiting + (seen.unheard if seen else 0)
+    reckoned = max(state.outstanding, work.running)
+    waiting = seen.in_broker + reserved if seen else reckoned - work.running
+    held = due_in(live, queues)
+    scheduled, in_hands = (
+        sum(n for due, n in buckets.items() if due > state.now) for buckets in (state.buckets, held)
     )
+    # Reckoned as due from their bucket's begin on, but a count leaves them out until they are.
+    imminent = sum(n for due, n in held.items() if due <= state.now) if seen else 0
     return {
         # What workers say they run is sure, even where dead reckoning has drifted below it.
         "outstanding": waiting + work.running,
         "waiting": waiting,
         "running": work.running,
-        # Of those that wait: only the workers that hold them can begin them.
-        "reserved": work.waiting,
+        # Of those that wait: only the workers that hold them can begin them, or have.
+        "reserved": reserved,
         # Of those that wait: in its queues, by the broker itself.
         "in_broker": seen.in_broker if seen else None,
         # By the ledger alone: what is decided on until the next count.
-        "reckoned": max(state.outstanding, work.running),
-        "scheduled": max(scheduled, held),
+        "reckoned": reckoned,
+        "scheduled": max(scheduled, in_hands) + imminent,
         "counted_at": snapshot.iso(state.count.at if state.count else None),
     }
 

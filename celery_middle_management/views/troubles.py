@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.history import MINUTE, Sample
@@ -12,14 +10,13 @@ from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.timing import LOCK_SECONDS, STAND_BY
 from celery_middle_management.core.trouble import Trouble
 from celery_middle_management.evaluation.deafness import DEAF
-from celery_middle_management.evaluation.troubles import UNHEARD
+from celery_middle_management.evaluation.troubles import BROKER, UNHEARD
 from celery_middle_management.ledger.codec import unpack_troubles
 from celery_middle_management.ledger.model import Snapshot
-from celery_middle_management.settings.model import Settings
-from celery_middle_management.views.look import Look
+from celery_middle_management.views.facts import Document, Facts, Told
+from celery_middle_management.views.remedies import end_of, log_of
+from celery_middle_management.views.untaken import UNSERVED, untaken
 from celery_middle_management.views.words import counted, span
-
-Document = Mapping[str, Any]
 
 #: An evaluation that is late by this time (s) will not come by itself, and a process that has told
 #: nothing for so long looks after nothing: whatever died in an evaluation has been replaced by
@@ -29,51 +26,20 @@ OVERDUE = LOCK_SECONDS + 2 * STAND_BY
 UNATTENDED = "unattended"
 _DEAD = (
     "nothing that evaluates is alive. Start any process of the app that publishes or works, or "
-    "`celery mm run`"
+    "`{celery} mm run`"
 )
 _FAILING = (
     "processes of the app are alive, but they run off the platform, or their evaluations fail. "
     "See their log"
 )
 _IMPORT = (
-    "import and enable celery_middle_management where tasks are published, or keep `celery mm run` "
-    "alive"
+    "import and enable celery_middle_management where tasks are published, or keep "
+    "`{celery} mm run` alive"
 )
 _SILENT = (
     "worked, and is not heard of any more: it counts as at work and is not fired. Does it hang? "
-    "See its log"
+    "See its log, {log}, and end it{end}"
 )
-
-
-class Told(NamedTuple):
-    """One thing that is wrong, of the whole app or of one *pool*."""
-
-    pool: str | None
-    what: str
-    #: ISO 8601; None where that is not known.
-    since: str | None
-    #: A word for programs, the same for as long as it is the same trouble.
-    kind: str
-
-
-@dataclass(frozen=True)
-class Facts:
-    """All that is known."""
-
-    settings: Settings
-    snapshot: Snapshot
-    #: Each pool by the ledger, ...
-    states: Mapping[str, PoolState]
-    #: ... and by the broker.
-    look: Look
-    samples: Sequence[Sample]
-    #: What the ledger has no more of.
-    full: str
-
-    def truth(self, pool: str) -> PoolState:
-        """The pool by a count of now, or as the ledger reckons it."""
-        seen = self.look.pools.get(pool)
-        return seen.state if seen else self.states[pool]
 
 
 def troubles_of(facts: Facts, pools: Sequence[Document]) -> Iterator[Told]:
@@ -85,20 +51,22 @@ def troubles_of(facts: Facts, pools: Sequence[Document]) -> Iterator[Told]:
         if kind not in recorded:
             queue = kind.removeprefix("count queue ")
             whose = None if kind == "count" else facts.settings.pool_name(queue)
-            what = f"{error}; what waits there is not known, and nothing is fired meanwhile"
+            what = f"{error}; what waits there is not known, and nothing is fired meanwhile{BROKER}"
             yield Told(whose, what, None, "count")
     yield from _recorded(facts, recorded)
     yield from _hire_failed(facts, recorded)
     yield from _not_done(facts, pools)
+    yield from untaken(facts, pools)
     for pool in pools:
-        yield from _of_workers(pool)
+        yield from _of_workers(facts, pool)
 
 
 def may_pass(document: Document) -> bool:
     """Whether what is wrong may be so for a moment only, until a publisher has told of its tasks:
     a second look shows.
     """
-    return any(t["kind"] == UNATTENDED and not t["since"] for t in document["trouble"])
+    kinds = (UNATTENDED, UNSERVED)
+    return any(t["kind"] in kinds and not t["since"] for t in document["trouble"])
 
 
 def _recorded(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[Told]:
@@ -125,61 +93,67 @@ def _hire_failed(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[Told
             continue
         if f"unheard {name}" in recorded and not local:
             continue
-        log = f"`heroku logs --ps {name}`"
-        if local:
-            from celery_middle_management.platforms.local import log_path
-
-            log = str(log_path(facts.settings.redis_url, f"{name}.1"))
-        what = state.unheard.said(state.quantity or 0, log)
+        what = state.unheard.said(
+            state.quantity or 0, log_of(facts, f"{name}.1" if local else name)
+        )
         yield Told(name, what, facts.snapshot.iso(state.unheard.since), "unheard")
 
 
-def _of_workers(pool: Document) -> Iterator[Told]:
+def _of_workers(facts: Facts, pool: Document) -> Iterator[Told]:
     """What is wrong with single workers."""
     workers, name = pool["workers"], pool["name"]
     for worker in workers["unheard"]:
-        if worker["for"] >= BOOT_GRACE:
+        # Where none is heard of any more, that is told of the pool, once.
+        if worker["for"] >= BOOT_GRACE and not facts.states[name].hire_failed:
             what = f"{worker['name']} is up, and {UNHEARD}"
             yield Told(name, what, worker["since"], "unheard")
     for worker in workers["wrong"]:
         yield Told(name, f"{worker['name']} {worker['what']}", worker["since"], "wrong")
     for worker in workers["silent"]:
-        yield Told(name, f"{worker['name']} {_SILENT}", worker["since"], "silent")
+        silent = _SILENT.format(
+            log=log_of(facts, worker["name"]), end=end_of(facts, worker["name"])
+        )
+        yield Told(name, f"{worker['name']} {silent}", worker["since"], "silent")
     for worker in workers["deaf"]:
-        yield Told(name, f"{worker['name']} {DEAF}", worker["since"], "deaf")
+        what = f"{worker['name']} {DEAF}{end_of(facts, worker['name'])}"
+        yield Told(name, what, worker["since"], "deaf")
 
 
 def _not_done(facts: Facts, pools: Iterable[Document]) -> Iterator[Told]:
     """Tasks that wait for nothing, and changes that are due and are not made."""
-    late, without_work = _late(facts), []
+    late, without_work = none_evaluates(facts.snapshot, facts.samples, facts.celery), []
+    next_at = facts.snapshot.time("next_at")
+    overdue = late and next_at and facts.snapshot.now - next_at > OVERDUE
     for pool in pools:
         if told := _not_hired(facts, pool):
             yield told
         elif late and pool["tasks"]["waiting"] and not _seen_to(facts, pool):
             yield _unattended(facts, pool, late)
-        elif late and facts.snapshot.time("next_at") and _changes(facts, pool):
+        elif overdue and _changes(facts, pool):
             without_work.append(pool["name"])
-    if without_work and late:
+    if without_work:
         what = f"an evaluation is due, which may change {', '.join(without_work)}, and none comes: "
-        since = facts.snapshot.iso(facts.snapshot.time("next_at"))
-        yield Told(None, what + late, since, "evaluation")
+        yield Told(None, what + late, facts.snapshot.iso(next_at), "evaluation")
 
 
-def _late(facts: Facts) -> str:
-    """Why no evaluation comes that is due, and what to do; empty where one comes."""
-    snapshot = facts.snapshot
+def none_evaluates(snapshot: Snapshot, samples: Iterable[Sample], celery: str) -> str:
+    """Why no evaluation comes that is due, and what to do; empty where one comes.
+
+    *samples* are the ledger's history of the last minutes, *celery* is the app's command.
+    """
     next_at, told_at = snapshot.time("next_at"), snapshot.time("told_at")
+    if snapshot.now - told_at > OVERDUE:
+        # Nothing has looked in for so long: nor will it when the next one is due.
+        return _DEAD.format(celery=celery)
     if next_at and snapshot.now - next_at <= OVERDUE:
         return ""
-    if snapshot.now - told_at > OVERDUE:
-        return _DEAD
     # What has been alive for so long has had the time to make it.
     before = snapshot.now - OVERDUE
     at_work = any(
         p.since <= before and not p.inactive and not p.silent(snapshot.now)
         for p in snapshot.presences
     )
-    told = any(next_at <= sample.at <= before - MINUTE for sample in facts.samples)
+    told = any(next_at <= sample.at <= before - MINUTE for sample in samples)
     return _FAILING if at_work or told else ""
 
 
@@ -190,12 +164,16 @@ def _changes(facts: Facts, pool: Document) -> bool:
 
 
 def _seen_to(facts: Facts, pool: Document) -> bool:
-    """Whether as many workers as are needed are there, and one takes what waits."""
+    """Whether as many workers as are needed are there, and one takes what waits, or boots.
+
+    That none of those hired is heard of is told when they have had their time.
+    """
     now, queues = facts.snapshot.now, {*pool["queues"]}
+    hired = facts.states[pool["name"]].unheard is not None
     served = any(
         not (p.silent(now) or queues.isdisjoint(p.queues)) for p in facts.snapshot.presences
     )
-    return served and not _changes(facts, pool)
+    return (served or hired) and not _changes(facts, pool)
 
 
 def _unattended(facts: Facts, pool: Document, late: str) -> Told:
@@ -206,13 +184,19 @@ def _unattended(facts: Facts, pool: Document, late: str) -> Told:
     known = max(state.outstanding - pool["tasks"]["running"], 0)
     what = _waits(waiting)
     if told_at or known:
-        what += f", and no worker is hired: {late}"
+        there = "that is heard of takes more" if pool["workers"]["current"] else "is hired"
+        what += f", and no worker {there}: {late}"
     if waiting > known:
         of_them = f"{waiting - known} of them" if known else "it" if waiting == 1 else "them"
-        what += f". No process has told of {of_them}: {_IMPORT}"
-    due = [bucket for bucket in state.buckets if bucket <= snapshot.now]
-    since = max(min(due, default=next_at), told_at if late == _DEAD else 0.0) if known else 0.0
-    return Told(pool["name"], what, snapshot.iso(since or None), UNATTENDED)
+        what += f". No process has told of {of_them}: {_IMPORT.format(celery=facts.celery)}"
+    due = min(_overdue(state), default=next_at if next_at <= snapshot.now else 0.0)
+    since = max(due, told_at) if snapshot.now - told_at > OVERDUE else due
+    return Told(pool["name"], what, snapshot.iso(since or None if known else None), UNATTENDED)
+
+
+def _overdue(state: PoolState) -> list[int]:
+    """When (Unix, s) scheduled tasks fell due that no evaluation has seen since."""
+    return [bucket for bucket in state.buckets if bucket <= state.now]
 
 
 def _waits(tasks: int) -> str:
@@ -224,14 +208,20 @@ def _not_hired(facts: Facts, pool: Document) -> Told | None:
     waiting, workers, snapshot = pool["tasks"]["waiting"], pool["workers"], facts.snapshot
     if not waiting or workers["current"]:
         return None
-    state, since = facts.states[pool["name"]], None
+    state, mm = facts.states[pool["name"]], f"{facts.celery} mm"
     if not workers["max"]:
-        why = "no worker is hired: max_workers is 0"
+        why = (
+            "no worker is hired: max_workers is 0. Raise middle_management_max_workers, or that of "
+            "the pool in middle_management_pools"
+        )
     elif state.pause and state.pause.hires:
-        why, since = "no worker is hired: hires are paused", snapshot.iso(state.pause.since)
+        why = f"no worker is hired: hires are paused. When that is to end: `{mm} resume`"
     elif state.wish and state.wish.most == 0:
         left = span(state.wish.until - snapshot.now)
-        why = f"no worker is hired for another {left}: `mm fire` asked for that; see `mm resume`"
+        why = (
+            f"no worker is hired for another {left}: `mm fire` asked for that. When it is to "
+            f"end: `{mm} resume`"
+        )
     elif _uncertain(snapshot, pool):
         wait = max(snapshot.document(f"{pool['name']}/fire")["until"] - snapshot.now, 0.0)
         why = (
@@ -241,6 +231,8 @@ def _not_hired(facts: Facts, pool: Document) -> Told | None:
     else:
         return None
     what = f"{_waits(waiting)}, and {why}"
+    # Since when others wait is not known.
+    since = snapshot.iso(min(_overdue(state), default=None))
     return Told(pool["name"], what, since, "not-hired")
 
 

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from celery_middle_management.agents.declared import declared_queues
+from celery_middle_management.agents.scaler import Scaler
+from celery_middle_management.brokers import broker_of
+from celery_middle_management.core.batch import UNSERVED
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.evaluation.queues import FORGET_QUEUES, queues_of
@@ -126,6 +129,28 @@ def test_what_is_counted_in_any_case_is_not_told_of(redis_url: str) -> None:
         it.report(served)
         assert set(told(it)) == {"mine"}
         assert counted(it) == ("celery", "mine", "served")
+
+
+def test_a_queue_that_no_pool_serves_is_remembered_while_tasks_lie_there(redis_url: str) -> None:
+    with office(redis_url, pools={"worker": {"queues": ["celery"]}}, count_interval=1) as it:
+        for queue in ("stray", "other"):
+            it.redis.lpush(queue, "{}")
+            it.tally.add(UNSERVED, queue, 0.0)
+        it.report()
+        assert set(told(it)) == {"stray", "other"}
+        it.redis.delete("other")
+        age(it, "stray", "other")
+        it.scaler.evaluate(it.lease())
+        assert set(told(it)) == {"stray"}
+        assert it.platform.quantity == {}
+
+
+def test_a_queue_that_routes_name_is_counted_before_anything_is_told_of_it(it: Office) -> None:
+    it.app.conf.task_routes = {"app.mail": {"queue": "mail"}}
+    it.redis.lpush("mail", "{}")
+    broker = broker_of(it.app, it.settings, it.redis)
+    Scaler(it.app, it.settings, it.ledger, broker, it.platform).evaluate(it.lease())
+    assert it.platform.quantity == {"worker": 1}
 
 
 def test_all_that_an_app_has_published_to_is_not_what_it_declares(it: Office) -> None:

@@ -56,6 +56,10 @@ def test_only_messages_of_our_queues_are_stamped(told: Told) -> None:
     headers: dict[str, Any] = {HEADER: "of an earlier attempt", COPIES: ["of an earlier attempt"]}
     told.handlers.before_task_publish(headers, None, "", "theirs")
     assert headers == {}
+    # That such a queue is in use is told, and no more of it.
+    batch = told.batch()
+    assert (list(batch.queues), batch.published, batch.unplaced) == (["theirs"], {}, False)
+    assert batch
     told.handlers.before_task_publish(headers, None, "", "ours")
     assert headers[HEADER] == "ours"
     assert COPIES not in headers

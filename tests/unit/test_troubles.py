@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
-from celery_middle_management.views.status import idle
+from celery_middle_management.platforms import local, local_dyno
+from celery_middle_management.settings.model import Heroku
+from celery_middle_management.settings.secret import Secret
+from celery_middle_management.views.status import asleep, idle
 from celery_middle_management.views.troubles import OVERDUE, may_pass
 from tests.unit.snapshots import (
     NOW,
@@ -114,7 +121,7 @@ def test_a_scheduled_task_that_is_overdue_while_nothing_is_alive() -> None:
     assert trouble["what"].startswith("1 task waits, and no worker is hired: nothing that eval")
     assert "told of" not in trouble["what"]
     assert trouble["since"] == "2027-01-15T07:51:00.000+00:00"
-    assert "celery mm run" in trouble["what"]
+    assert "`celery -A proj mm run`" in trouble["what"]
     assert "(for 9 min)" in " ".join(shown(document).split())
     assert not may_pass(document)
     # Until then it is only a note.
@@ -122,6 +129,26 @@ def test_a_scheduled_task_that_is_overdue_while_nothing_is_alive() -> None:
     assert ahead["trouble"] == []
     assert ahead["pools"][0]["tasks"]["in_broker"] == 0
     assert ahead["pools"][0]["tasks"]["scheduled"] == 1
+
+
+def test_between_due_and_overdue_it_is_said_that_nothing_wakes_the_pool() -> None:
+    def told(told_at: float, next_at: float) -> dict[str, Any]:
+        due = {int(NOW) - 2: 1}
+        state = {"app_told_at": ms(told_at), "app_next_at": ms(next_at)}
+        return looked(Holds(celery=1), snapshot(due=due, quantity=0, **state))
+
+    just_due = told(NOW - 20, NOW - 2)
+    assert just_due["trouble"] == []
+    assert asleep(just_due)
+    # What was alive when it was scheduled has had its time.
+    late = told(NOW - OVERDUE - 1, NOW - 2)
+    assert the_one(late)["kind"] == "unattended"
+    assert not asleep(late)
+    # Nothing that is alive is about to look.
+    assert the_one(told(NOW - OVERDUE - 1, NOW + 40))["kind"] == "unattended"
+    waits = snapshot(quantity=0, published=1, app_told_at=ms(LATE), app_next_at=ms(NOW + 40))
+    assert the_one(looked(Holds(celery=1), waits))["since"] == "2027-01-15T07:59:29.000+00:00"
+    assert not asleep(told(NOW - 1, NOW + 1))
 
 
 def test_workers_that_take_what_waits_are_enough() -> None:
@@ -134,6 +161,22 @@ def test_workers_that_take_what_waits_are_enough() -> None:
     assert wrong(LATE) == ["unattended"]
 
 
+def test_a_worker_that_boots_is_waited_for_while_nothing_else_is_alive() -> None:
+    def wrong(hired_at: float, quantity: int = 1, published: int = 1) -> list[tuple[str, str]]:
+        unheard = {"since": hired_at, "times": 0}
+        state = {"quantity": quantity, "published": published, "unheard": unheard}
+        told = snapshot(app_told_at=ms(LATE), app_next_at=ms(NOW + 5), **state)
+        document = looked(Holds(celery=published), told)
+        return [(t["kind"], t["what"]) for t in document["trouble"]]
+
+    assert wrong(NOW - 31) == []
+    [(kind, _)] = wrong(NOW - 90)
+    assert kind == "unheard"
+    # Others would have to be hired besides.
+    [(kind, what)] = wrong(NOW - 31, published=30)
+    assert (kind, "and no worker that is heard of takes more: " in what) == ("unattended", True)
+
+
 def test_a_change_without_tasks_that_is_not_made() -> None:
     def wrong(quantity: int, told_at: float = LATE) -> list[str]:
         told = snapshot(quantity=quantity, app_told_at=ms(told_at), app_next_at=ms(LATE))
@@ -141,6 +184,9 @@ def test_a_change_without_tasks_that_is_not_made() -> None:
 
     assert wrong(2) == ["evaluation"]
     assert wrong(2, told_at=NOW) == []
+    # It is not due yet.
+    told = snapshot(quantity=2, app_told_at=ms(LATE), app_next_at=ms(NOW + 5))
+    assert looked(Holds(), told)["trouble"] == []
     assert wrong(0) == []
 
 
@@ -150,6 +196,51 @@ def test_tasks_that_are_left_to_wait_are_told_of_once() -> None:
     )
     told = snapshot(quantity=0, published=1, app_told_at=ms(LATE), app_pause=pause)
     assert the_one(looked(Holds(celery=1), told))["kind"] == "not-hired"
+
+
+def test_a_pool_that_may_have_no_worker() -> None:
+    told = snapshot(quantity=0, published=1, app_next_at=ms(NOW + 5))
+    trouble = the_one(looked(Holds(celery=1), told, replace(WORKER, max_workers=0)))
+    assert "max_workers is 0. Raise middle_management_max_workers" in trouble["what"]
+
+
+@pytest.mark.parametrize(
+    ("hire", "end"),
+    [("", "`heroku ps:restart worker.1 -a shop`"), ("a", "`heroku ps:stop worker.1 -a shop`")],
+)
+def test_how_a_worker_that_hangs_is_ended(hire: str, end: str) -> None:
+    heroku = Heroku("shop", Secret("key"), "https://api.heroku.com")
+    given = replace(settings(), platform="heroku", heroku=heroku)
+    hung = replace(presence("worker.1", seen=NOW - 61), hire=hire)
+    trouble = the_one(looked(Holds(), snapshot(hung, quantity=1), given=given))
+    assert trouble["kind"] == "silent"
+    assert trouble["what"].endswith(
+        f"See its log, `heroku logs --ps worker.1 -a shop`, and end it: {end}"
+    )
+    deaf = pack_suspicions({"worker.1": Suspicion(NOW - 121, NOW)})
+    told = snapshot(replace(hung, seen=NOW), quantity=1, app_deaf=deaf)
+    assert the_one(looked(Holds(), told, given=given))["what"].endswith(f"stays so: {end}")
+
+
+def test_how_a_local_worker_that_hangs_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_directory", lambda _: tmp_path)
+    told = snapshot(presence("worker.1", seen=NOW - 61), quantity=1)
+    assert the_one(looked(Holds(), told))["what"].endswith(
+        f"See its log, {tmp_path}/worker.1.log, and end it"
+    )
+    process = {"pid": os.getpid(), "started_at": local_dyno.started_at(os.getpid())}
+    (tmp_path / "worker.1.json").write_text(json.dumps(process))
+    assert the_one(looked(Holds(), told))["what"].endswith(f"and end it: `kill {os.getpid()}`")
+
+
+def test_a_command_that_starts_no_worker_is_told_of_once() -> None:
+    missed = {"at": NOW - 5, "since": {"worker.1": NOW - 95, "worker.2": NOW - 95}}
+    unheard = {"since": NOW - 100, "times": 0}
+    told = snapshot(quantity=2, unheard=unheard, missed=missed, app_next_at=ms(NOW + 5))
+    trouble = the_one(looked(Holds(celery=30), told))
+    assert trouble["what"].startswith("no worker has been heard of since 2 were there to be")
 
 
 def test_tasks_wait_for_a_fire_by_hand_to_end() -> None:
@@ -176,12 +267,39 @@ def test_the_number_that_waits_is_the_brokers_and_what_workers_hold() -> None:
     assert document["pools"][0]["workers"]["needed"] == 4
 
 
+def test_what_waits_is_in_the_broker_or_in_the_hands_of_a_worker() -> None:
+    hung = presence("worker.1", seen=NOW - 20, running=1, waiting=2)
+    count = {"at": NOW - 12, "waiting": 2, "running": 2, "scheduled": 0}
+    told = snapshot(hung, presence("worker.2", running=1), quantity=2, count=count)
+    tasks = looked(Holds(celery=4), told)["pools"][0]["tasks"]
+    assert (tasks["waiting"], tasks["in_broker"], tasks["reserved"]) == (7, 4, 3)
+    assert (tasks["running"], tasks["outstanding"]) == (1, 8)
+    # Where the platform says that it is gone, the broker gives back what it had.
+    gone = snapshot(replace(hung, seen=NOW - 700), presence("worker.1"), quantity=1)
+    tasks = looked(Holds(celery=4), gone)["pools"][0]["tasks"]
+    assert (tasks["waiting"], tasks["in_broker"], tasks["reserved"]) == (4, 4, 0)
+
+
+def test_a_scheduled_task_is_one_until_it_is_due() -> None:
+    begun, ahead = int(NOW) - 3, int(NOW) + 50
+    holder = replace(
+        presence("worker.1", scheduled=2), due={"celery": {begun: 1, ahead: 1}}, seen=NOW
+    )
+    told = snapshot(holder, due={begun: 1, ahead: 1}, quantity=1)
+    tasks = looked(Holds(), told)["pools"][0]["tasks"]
+    assert (tasks["scheduled"], tasks["outstanding"]) == (2, 0)
+    # By the ledger alone it is reckoned as due.
+    tasks = looked(Holds("broker"), told)["pools"][0]["tasks"]
+    assert (tasks["scheduled"], tasks["outstanding"]) == (1, 1)
+
+
 def test_a_broker_that_cannot_be_read() -> None:
     told = snapshot(quantity=0, published=3, app_next_at=ms(NOW + 5))
     document = looked(Holds("broker"), told)
     trouble = the_one(document)
     assert (trouble["pool"], trouble["kind"]) == (None, "count")
     assert "the broker could not be read" in trouble["what"]
+    assert trouble["what"].endswith("See that it is up, and that its user may read the queues")
     # The ledger is all that is known then.
     tasks = document["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"]) == (3, None)
