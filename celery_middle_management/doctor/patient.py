@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import version
 from time import monotonic
@@ -16,7 +15,7 @@ import redis
 from celery import Celery
 
 from celery_middle_management.agents.declared import declared_queues
-from celery_middle_management.app_path import app_path
+from celery_middle_management.app_path import celery_command
 from celery_middle_management.brokers import broker_of, shares_ledger
 from celery_middle_management.brokers.base import Broker
 from celery_middle_management.core.traits import Traits
@@ -76,7 +75,9 @@ class Patient:
     @cached_property
     def status(self) -> dict[str, Any]:
         """What ``mm status`` tells."""
-        return status_of(self.settings, self.snapshot, self.declared, full=self.ledger.full)
+        return status_of(
+            self.settings, self.snapshot, self.declared, full=self.ledger.full, celery=self.celery
+        )
 
     @cached_property
     def declared(self) -> tuple[str, ...]:
@@ -159,11 +160,7 @@ class Patient:
     @property
     def celery(self) -> str:
         """The ``celery`` command of the app."""
-        named = self.settings.celery_app
-        with suppress(LookupError):
-            # Celery looks for an `app` by itself.
-            named = named or str(app_path(self.app)).removesuffix(":app")
-        return f"celery -A {named or 'proj'}"
+        return celery_command(self.app, self.settings.celery_app)
 
     def queues_option(self, pool: str) -> str:
         """What the worker command of *pool* needs to serve its queues."""
