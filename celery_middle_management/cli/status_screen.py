@@ -19,7 +19,7 @@ from celery_middle_management.views.words import counted, span
 
 ASLEEP = (
     "Scheduled tasks wake the pool only while a process that has published, beat, another pool's "
-    "worker or `celery mm run` is alive."
+    "worker or `mm run` is alive."
 )
 
 #: A change by hand is shown for so long (s).

@@ -82,13 +82,14 @@ class RedisLedger(Ledger):
         if 0 < most <= memory and told.get("maxmemory_policy") == "noeviction":
             return (
                 f"the ledger's Redis has no memory left: {memory} of {most} bytes are in use. See "
-                "what takes it (`redis-cli --bigkeys`) and delete that, or take a larger plan"
+                'what takes it (`redis-cli -u "$REDIS_URL" --bigkeys`) and delete that, or take a '
+                "larger plan"
             )
         there, limit = int(told["connected_clients"]), int(told.get("maxclients", 0))
         if 0 < limit <= there:
             return (
                 f"the ledger's Redis has no connection left: {there} of {limit} are in use. See "
-                "what holds them (`redis-cli client list`), or take a larger plan"
+                'what holds them (`redis-cli -u "$REDIS_URL" client list`), or take a larger plan'
             )
         return ""
 
