@@ -126,7 +126,8 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
         assert running.process.wait(100) == 0, running.output()
         output = running.output()
     assert output.count("110 of 110 tasks done") == 2
-    assert output.count("hire 0 -> 10") == 2
+    # From zero, or from those of the first tasks that are not fired yet.
+    assert len(re.findall(r"hire \d+ -> 10\b", output)) == 2
     # A worker that was just hired is not one that drains, though its number was before.
     waiting = re.findall(r"tasks: [1-9]\d* waiting, 0 running, .*", output)
     assert waiting

@@ -373,6 +373,7 @@ def test_a_dry_run(on: Stage) -> None:
     wrong(on, "dry-run", "warning", "dry_run", MIDDLE_MANAGEMENT_DRY_RUN="true")
 
 
+@pytest.mark.slow
 def test_trouble_of_the_last_decisions(on: Stage) -> None:
     on.emulator.fault("status", status=503)
     with on.program("work.delay()\nimport time; time.sleep(60)"):

@@ -104,6 +104,7 @@ def test_the_drain_timeout_bounds_the_wait(tmp_path: Path) -> None:
         assert max(silences) < SILENT
 
 
+@pytest.mark.slow
 def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
     """Revoked so while it waits for a thread, Celery shows it as active for ever."""
     command = (*WORKER, "--pool", "threads", "--prefetch-multiplier", "4")

@@ -251,15 +251,12 @@ def test_the_heroku_examples_page_refuses_nonsense(form: dict[str, object], redi
 #: Of an example's README: what makes an environment, and what runs in it.
 COMMAND = re.compile(r"^    python3 -m venv .* && PATH=\S+ (python .*)$", re.M)
 LOCAL = [
-    "flask",
-    *(
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in ("local", "django", "pools", "fastapi")
-    ),
-    pytest.param("rabbitmq", marks=(pytest.mark.rabbitmq, pytest.mark.slow)),
+    *("local", "django", "flask", "fastapi", "pools"),
+    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", LOCAL)
 def test_an_example_runs_by_the_command_of_its_readme(
     example: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -25,7 +25,13 @@ def assert_spaced(on: Stage, interval: float) -> None:
         assert later.before == 0 or later.at - earlier.at >= interval
 
 
-@pytest.mark.parametrize("ending", ["", "import time; time.sleep(45)"], ids=["script", "lives on"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param("", id="script"),
+        pytest.param("import time; time.sleep(45)", id="lives on", marks=pytest.mark.slow),
+    ],
+)
 def test_three_tasks_are_hired_for_run_and_fired_after(
     redis_url: str, tmp_path: Path, ending: str
 ) -> None:

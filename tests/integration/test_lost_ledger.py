@@ -91,6 +91,7 @@ def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: 
     assert state.fire.until - state.now > 1.5 * LONG
 
 
+@pytest.mark.slow
 def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     send(it, fire=1, hire=4)
     other.report()

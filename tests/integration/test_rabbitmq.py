@@ -16,6 +16,7 @@ from tests.rabbitmq_server import RabbitServer
 pytestmark = pytest.mark.rabbitmq
 
 
+@pytest.mark.slow
 def test_workers_are_hired_and_drained(rabbitmq: RabbitServer, tmp_path: Path) -> None:
     queue = "hired-and-drained"
     with scene(
@@ -42,6 +43,7 @@ def test_workers_are_hired_and_drained(rabbitmq: RabbitServer, tmp_path: Path) -
         it.assert_nobody_was_killed()
 
 
+@pytest.mark.slow
 def test_nothing_is_fired_while_the_broker_cannot_be_counted(
     rabbitmq: RabbitServer, tmp_path: Path
 ) -> None:
