@@ -149,7 +149,7 @@ class ScheduledScan:
                 later += 1
         self.due, self.recent = dict(due), dict(recent)
         self.imminent, self.later = imminent, later
-        # What others have taken of it meanwhile is no cost of ours.
+        # Processor time: when other processes are busy, the scan costs no more.
         self._again = began + (thread_time() - spent) / _SCAN_SHARE
         return self
 

@@ -38,7 +38,7 @@ def watch_status(
     # Noted, that it interrupts nothing at a bad moment, where it may be lost.
     interrupts: list[int] = []
 
-    def each(picture: Callable[[RenderableType], None]) -> None:
+    def follow(display: Callable[[RenderableType], None]) -> None:
         nonlocal last, calm
         over = False
         while not (over or interrupts):
@@ -49,7 +49,7 @@ def watch_status(
             else:
                 last, over = status_screen(document, full=full), until(document)
                 calm = not document["trouble"]
-            picture(last)
+            display(last)
             again = time.monotonic() + INTERVAL
             while not (over or interrupts) and time.monotonic() < again:
                 time.sleep(0.1)
@@ -57,10 +57,10 @@ def watch_status(
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
         if not console.is_terminal:
-            each(lambda screen: show(screen, console))
+            follow(lambda screen: show(screen, console))
             return calm
         with Live(console=console, auto_refresh=False, screen=True) as live:
-            each(lambda screen: live.update(screen, refresh=True))
+            follow(lambda screen: live.update(screen, refresh=True))
         # The screen that it was on is gone.
         console.print(last, end="")
         return calm
