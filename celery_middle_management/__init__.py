@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from celery_middle_management.apps import watch_apps
+from celery_middle_management.app_setup import watch_apps
 from celery_middle_management.version import __version__
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def flush(app: Celery, timeout: float = 4.0) -> bool:
         Whether that was done in time. If not, the next process of the app that publishes or works
         hires for it.
     """
-    from celery_middle_management import apps
+    from celery_middle_management import app_setup
 
-    return apps.flush(app, timeout)
+    return app_setup.flush(app, timeout)
 
 
 def status(app: Celery) -> dict[str, Any]:
@@ -49,9 +49,9 @@ def status(app: Celery) -> dict[str, Any]:
         ImproperlyConfigured: the package is not enabled for *app*, or its settings are wrong.
         redis.RedisError: Redis could not be read.
     """
-    from celery_middle_management.apps import enabled_runtime_of
+    from celery_middle_management.app_setup import enabled_app_of
 
-    return enabled_runtime_of(app).status()
+    return enabled_app_of(app).status()
 
 
 watch_apps()

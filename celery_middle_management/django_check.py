@@ -12,7 +12,7 @@ from typing import Any
 from celery.exceptions import ImproperlyConfigured
 from django.core import checks
 
-from celery_middle_management.agents.celery_internals import active_apps, configured
+from celery_middle_management.celery_internals import active_apps, configured
 from celery_middle_management.settings.reading import NotNeededHere, read_settings
 
 _HINT = "Where nothing is to be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."

@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management.cli.by_hand import fire, hire, pause, resume
 from celery_middle_management.cli.common import (
     CouldNot,
     UsedWrongly,
     json_option,
     line,
+    managed_app_of_context,
     no_such_pool,
     redis_failed,
-    runtime_of_context,
     show,
 )
 from celery_middle_management.cli.log import log
+from celery_middle_management.cli.manual_scaling import fire, hire, pause, resume
 from celery_middle_management.cli.run import run
 
 # Here, so that whatever worker runs knows its task.
 from celery_middle_management.slacker import slack as publish_slack
 
 if TYPE_CHECKING:
-    from celery_middle_management.runtime import Runtime
+    from celery_middle_management.managed_app import ManagedApp
 
 
 @click.group()
@@ -56,27 +56,27 @@ def status(
     Of more than two pools, each has one line, unless it is named. Exit status 1 says that something
     is wrong.
     """
-    from celery_middle_management.apps import look_only
+    from celery_middle_management.app_setup import look_only
 
     look_only()
-    runtime = runtime_of_context(ctx)
+    managed = managed_app_of_context(ctx)
     watch = watch or until_idle
     if watch and as_json:
         raise click.UsageError("--watch, --until-idle and --json exclude each other", ctx)
-    _check_pools(runtime, pools)
+    _check_pools(managed, pools)
     if watch:
         from celery_middle_management.cli.watch import watch_status
         from celery_middle_management.views.status import idle
 
         until = idle if until_idle else lambda _: False
         calm = watch_status(
-            lambda: _status(runtime, pools),
+            lambda: _status(managed, pools),
             until,
             full=bool(pools),
             no_color=ctx.obj.no_color,
         )
     else:
-        document = _status(runtime, pools)
+        document = _status(managed, pools)
         calm = not document["trouble"]
         if as_json:
             click.echo(json.dumps(document, indent=2))
@@ -91,22 +91,22 @@ def status(
         ctx.exit(1)
 
 
-def _check_pools(runtime: Runtime, pools: tuple[str, ...]) -> None:
-    known = [pool.name for pool in runtime.settings.pools]
+def _check_pools(managed: ManagedApp, pools: tuple[str, ...]) -> None:
+    known = [pool.name for pool in managed.settings.pools]
     for pool in pools:
         if pool not in known:
             raise UsedWrongly(no_such_pool(pool, known))
 
 
-def _status(runtime: Runtime, pools: tuple[str, ...]) -> dict[str, Any]:
+def _status(managed: ManagedApp, pools: tuple[str, ...]) -> dict[str, Any]:
     import redis
 
     from celery_middle_management.views.status import of_pools
 
     try:
-        return of_pools(runtime.status(), pools)
+        return of_pools(managed.status(), pools)
     except (redis.RedisError, OSError) as error:
-        raise redis_failed("read", error, runtime) from None
+        raise redis_failed("read", error, managed) from None
 
 
 @mm.command(cls=CeleryCommand)
@@ -120,7 +120,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     from celery_middle_management.doctor import FAILURE
 
-    findings = list(runtime_of_context(ctx).examine())
+    findings = list(managed_app_of_context(ctx).examine())
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
@@ -144,13 +144,13 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
 
     from celery_middle_management.brokers.discreet import broker_trouble
 
-    runtime = runtime_of_context(ctx)
+    managed = managed_app_of_context(ctx)
     try:
-        publish_slack(runtime.app, count, seconds)
+        publish_slack(managed.app, count, seconds)
     except ValueError as error:
         raise click.UsageError(line(error), ctx) from None
     except (OperationalError, OSError) as error:
-        said = " ".join(broker_trouble(runtime.app, error).split())
+        said = " ".join(broker_trouble(managed.app, error).split())
         raise CouldNot(f"the tasks could not be published: {said}") from None
     if as_json:
         click.echo(json.dumps({"published": count, "seconds": seconds}))

@@ -13,7 +13,7 @@ from celery_middle_management.settings.secret import shown
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from celery_middle_management.runtime import Runtime
+    from celery_middle_management.managed_app import ManagedApp
 
 
 class CouldNot(click.ClickException):
@@ -31,19 +31,19 @@ class UsedWrongly(click.ClickException):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def runtime_of_context(ctx: click.Context) -> Runtime:
-    """The runtime of the app that ``-A`` names."""
-    from celery_middle_management.apps import enabled_runtime_of
+def managed_app_of_context(ctx: click.Context) -> ManagedApp:
+    """The managed app that ``-A`` names."""
+    from celery_middle_management.app_setup import enabled_app_of
 
     try:
-        runtime = enabled_runtime_of(ctx.obj.app)
+        managed = enabled_app_of(ctx.obj.app)
     except ImproperlyConfigured as error:
         raise UsedWrongly(line(error)) from None
-    if not runtime.in_reach:
+    if not managed.in_reach:
         raise UsedWrongly(
             "nobody can be hired: the tasks of the app's broker cannot be seen from elsewhere."
         )
-    return runtime
+    return managed
 
 
 def show(screen: RenderableType, console: Console) -> None:
@@ -57,9 +57,9 @@ def show(screen: RenderableType, console: Console) -> None:
         click.echo(text.rstrip())
 
 
-def redis_failed(done: str, error: Exception, runtime: Runtime) -> CouldNot:
+def redis_failed(done: str, error: Exception, managed: ManagedApp) -> CouldNot:
     """The ledger's Redis could not be *done*: read, or written."""
-    where, why = shown(runtime.settings.redis_url.reveal()), line(error).rstrip(".")
+    where, why = shown(managed.settings.redis_url.reveal()), line(error).rstrip(".")
     return CouldNot(
         f"Redis could not be {done} ({where}): {why}. Is it up, does this process reach it, and is "
         "middle_management_redis_url, or the broker's address, right?"

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management.cli.common import redis_failed, runtime_of_context
+from celery_middle_management.cli.common import managed_app_of_context, redis_failed
 from celery_middle_management.cli.duration import Duration
 from celery_middle_management.views.words import span
 
@@ -34,14 +34,14 @@ def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
     """
     import redis
 
-    from celery_middle_management.apps import look_only
+    from celery_middle_management.app_setup import look_only
 
     look_only()
-    runtime = runtime_of_context(ctx)
+    managed = managed_app_of_context(ctx)
     try:
-        now, entries = runtime.actions()
+        now, entries = managed.actions()
     except (redis.RedisError, OSError) as error:
-        raise redis_failed("read", error, runtime) from None
+        raise redis_failed("read", error, managed) from None
     shown = entries[:LATEST] if since is None else _later(entries, now - timedelta(seconds=since))
     # A program gets a line for each entry, a person what fits the screen.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -15,11 +15,11 @@ import click
 from celery.bin.base import CeleryCommand
 
 from celery_middle_management import threads
-from celery_middle_management.cli.common import CouldNot, UsedWrongly, line, runtime_of_context
+from celery_middle_management.cli.common import CouldNot, UsedWrongly, line, managed_app_of_context
 
 if TYPE_CHECKING:
-    from celery_middle_management.agents.reporter import Evaluator, Reporter
     from celery_middle_management.ledger.redis import RedisLedger
+    from celery_middle_management.reporting.reporter import Evaluator, Reporter
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -44,18 +44,18 @@ def run(ctx: click.Context, dry_run: bool) -> None:
     """
     from celery_middle_management.platforms import PlatformError
 
-    runtime = runtime_of_context(ctx)
-    if runtime.why_inactive:
-        raise UsedWrongly(runtime.why_inactive)
+    managed = managed_app_of_context(ctx)
+    if managed.why_inactive:
+        raise UsedWrongly(managed.why_inactive)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
-    pools = ", ".join(pool.name for pool in runtime.settings.pools)
+    pools = ", ".join(pool.name for pool in managed.settings.pools)
     try:
         if dry_run:
-            scaler = runtime.dry_scaler()
+            scaler = managed.dry_scaler()
             _until_signal(lambda stop: _watch_dry(scaler, stop), f"{pools}, in a dry run")
             return
-        reporter, ledger = runtime.reporter(), runtime.ledger()
+        reporter, ledger = managed.reporter(), managed.ledger()
         reporter.prepare()
     except PlatformError as error:
         raise CouldNot(line(error)) from None
@@ -66,7 +66,7 @@ def _until_signal(
     watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
 ) -> None:
     """Have a thread *watch* until SIGTERM or SIGINT, and its *reporter* leave in time."""
-    from celery_middle_management.agents.reporter import see_off
+    from celery_middle_management.reporting.reporter import see_off
 
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
@@ -90,8 +90,8 @@ def _watch_dry(scaler: Evaluator, stop: threading.Event) -> None:
 
 
 def _watch(reporter: Reporter, ledger: RedisLedger, stop: threading.Event) -> None:
-    from celery_middle_management.agents.reporter import RETRY
     from celery_middle_management.core.timing import EVALUATION_GAP
+    from celery_middle_management.reporting.reporter import RETRY
 
     while not stop.is_set():
         wait = RETRY

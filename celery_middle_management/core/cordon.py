@@ -48,16 +48,16 @@ class Cordon:
         self,
         above: int | None,
         names: frozenset[str],
-        crew: Iterable[str],
+        names_of_all: Iterable[str],
         now: float,
         traits: Traits = DOTTED,
     ) -> Cordon:
         """The cordon *above* and *names*, with the times of those that this one held already.
 
-        *crew* are the names of all workers.
+        *names_of_all* are those of the pool's workers.
         """
         new = Cordon(above, names, now)
-        since = {n: self.since.get(n, now) for n in crew if new.holds(n, traits)}
+        since = {n: self.since.get(n, now) for n in names_of_all if new.holds(n, traits)}
         return Cordon(above, names, self.at if new.same_as(self) else now, since)
 
 

@@ -168,8 +168,8 @@ def _fire_unordered(situation: Situation) -> Decision:
 
 def _redrawn(situation: Situation, above: int | None, names: frozenset[str]) -> Cordon:
     fleet = situation.fleet
-    crew = fleet.names(situation.quantity)
-    return situation.cordon.redrawn(above, names, crew, fleet.now, fleet.traits)
+    names_of_all = fleet.names(situation.quantity)
+    return situation.cordon.redrawn(above, names, names_of_all, fleet.now, fleet.traits)
 
 
 def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:

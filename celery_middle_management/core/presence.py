@@ -74,7 +74,7 @@ class Presence:
         return now - self.seen > SILENT
 
 
-class Crew:
+class LivePresences:
     """Workers by the queues that they serve or hold tasks of: several may, of several pools."""
 
     def __init__(self, presences: Iterable[Presence]) -> None:

@@ -131,7 +131,7 @@ def _times(text: str) -> int:
 
 
 def _perform(stage: Stage, view: View, interrupted: Signals, enter: Enter | None) -> Outcome:
-    settings = stage.runtime.settings
+    settings = stage.managed.settings
     (pool,) = settings.pools
     view.say(
         INTRODUCTION.format(max_workers=pool.max_workers, call_interval=settings.call_interval)

@@ -68,13 +68,13 @@ class Play:
         self._explained = self._said_why = False
         # Since when each worker is hired (the ledger's time).
         self._hired: dict[str, float] = {}
-        (self._pool,) = stage.runtime.settings.pools
+        (self._pool,) = stage.managed.settings.pools
         self._seated = [""] * self._pool.max_workers
         # An earlier play on this stage may have left some.
-        _, actions = stage.runtime.actions()
+        _, actions = stage.managed.actions()
         self._told = actions[0] if actions else None
-        snapshot = stage.runtime.ledger().snapshot()
-        (status,) = status_of(stage.runtime.settings, snapshot)["pools"]
+        snapshot = stage.managed.ledger().snapshot()
+        (status,) = status_of(stage.managed.settings, snapshot)["pools"]
         self._finished_before = read_pool(snapshot, self._pool).finished
         self._last_action = status["last_action"]
 
@@ -152,7 +152,7 @@ class Play:
         return all(state in states.READY_STATES for state in self._states())
 
     def _states(self) -> Iterator[str]:
-        backend = self._stage.runtime.app.backend
+        backend = self._stage.managed.app.backend
         return (backend.get_state(task_id) for task_id in self._ids)
 
     def _tick(self) -> bool:
@@ -182,9 +182,9 @@ class Play:
         return [name or " " * (seat + 1) for seat, name in enumerate(self._seated)]
 
     def _show(self, hired: frozenset[str]) -> None:
-        runtime, pool = self._stage.runtime, self._pool
-        snapshot = runtime.ledger().snapshot()
-        (status,) = status_of(runtime.settings, snapshot)["pools"]
+        managed, pool = self._stage.managed, self._pool
+        snapshot = managed.ledger().snapshot()
+        (status,) = status_of(managed.settings, snapshot)["pools"]
         state = read_pool(snapshot, pool)
         self._hired = {name: self._hired.get(name, snapshot.now) for name in hired}
         draining = drained(state.cordon, self._hired) | drained(state.leave, self._hired)
@@ -214,7 +214,7 @@ class Play:
         if status["last_action"] == self._last_action:
             return
         self._last_action = status["last_action"]
-        _, actions = self._stage.runtime.actions()
+        _, actions = self._stage.managed.actions()
         new = [*takewhile(lambda entry: entry != self._told, actions)]
         for action in reversed(new):
             self._told = action
@@ -224,5 +224,5 @@ class Play:
         if self._last_action["action"] == "fire" and left > needed and not self._said_why:
             self._said_why = True
             following = None if self._pool.one_off else f"{self._pool.name}.{left}"
-            interval = self._stage.runtime.settings.call_interval
+            interval = self._stage.managed.settings.call_interval
             self._view.say(rest_line(following, following in busy, interval))

@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from celery_middle_management.apps import runtime_of
+from celery_middle_management.app_setup import managed_app_of
 from celery_middle_management.demo.given_redis import a_redis
+from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.platforms.local import LocalPlatform, default_directory
 from celery_middle_management.platforms.local_one_off import LocalOneOffs
-from celery_middle_management.runtime import Runtime
 
 #: Environment variables with which users steer their own apps and `celery` commands.
 _USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")
@@ -57,19 +57,19 @@ class Stage:
                 os.environ["MIDDLE_MANAGEMENT_DYNOS"] = "one-off"
             from celery_middle_management.demo.app import app
 
-            runtime = runtime_of(app)
-            if runtime is None:
+            managed = managed_app_of(app)
+            if managed is None:
                 raise AssertionError("the demo's app is not enabled")
-            self.runtime: Runtime = runtime
-            self._directory = default_directory(runtime.settings.redis_url)
-            self._workers = Processes(app, runtime.settings.pools, self._directory)
+            self.managed: ManagedApp = managed
+            self._directory = default_directory(managed.settings.redis_url)
+            self._workers = Processes(app, managed.settings.pools, self._directory)
         except BaseException:
             self._redis.kill()
             raise
 
     def hired(self) -> frozenset[str]:
         """The names of the workers that are paid for now."""
-        pools = [pool.name for pool in self.runtime.settings.pools]
+        pools = [pool.name for pool in self.managed.settings.pools]
         running = self._workers.running(pools, time.monotonic())
         listed = LocalOneOffs(self._workers).listed(pools, time.monotonic())
         one_offs = (one.name for listing in listed.values() for one in listing.workers)

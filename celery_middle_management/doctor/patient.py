@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.declared import declared_queues
-from celery_middle_management.app_path import celery_command
+from celery_middle_management.app_import_path import celery_command
 from celery_middle_management.brokers import broker_of, shares_ledger
 from celery_middle_management.brokers.base import Broker
 from celery_middle_management.core.traits import Traits
+from celery_middle_management.counting.declared import declared_queues
 from celery_middle_management.doctor.command import WorkerCommand, worker_command
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.model import Snapshot

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 
-from celery_middle_management.agents.declared import named_queues
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.brokers.redis import RedisBroker
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER
+from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.patient import Patient
 from celery_middle_management.evaluation.queues import unserved
@@ -101,7 +101,7 @@ def _queues(patient: Patient, pool: str) -> list[str]:
 
 def _consumed(patient: Patient, pool: str) -> set[str] | None:
     """By what its workers say; else by how they are started; None where neither is known."""
-    live = [p for p in patient.snapshot.crew(pool) if p.queues and not p.closing]
+    live = [p for p in patient.snapshot.presences_of(pool) if p.queues and not p.closing]
     if live:
         return {queue for presence in live for queue in presence.queues}
     command = patient.commands.get(pool)

@@ -222,7 +222,9 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             "a deploy ends that within minutes; otherwise have all processes restarted"
             f"{patient.on_heroku_by('ps:restart')}",
         )
-    apart = sorted({p.name for p in live if p.settings and p.settings != patient.settings.mark})
+    apart = sorted(
+        {p.name for p in live if p.settings and p.settings != patient.settings.fingerprint}
+    )
     if apart:
         yield Finding(
             "settings",

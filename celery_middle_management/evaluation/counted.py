@@ -37,8 +37,8 @@ class CountedPool:
         traits: Traits = DOTTED,
         one_offs: bool = False,
     ) -> None:
-        crew = snapshot.crew(pool.name)
-        presences = tuple(p for p in crew if not p.hire)
+        everyone = snapshot.presences_of(pool.name)
+        presences = tuple(p for p in everyone if not p.hire)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, queues.declared)
         state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
@@ -51,14 +51,14 @@ class CountedPool:
         self._uncounted = False
         #: What there is to do could not be learned.
         self.count_failed = False
-        self.state = self._up_to_date(state, crew)
+        self.state = self._up_to_date(state, everyone)
         #: Workers that are hired one by one, where there may be any.
         self.one_offs: OneOffs | None = None
         if settings.dry_run:
             # Nobody is hired, so the quantity is all that there is.
             self.state = replace(self.state, one_offs=0)
-        elif one_offs and (pool.one_off or state.roster.members or len(crew) > len(presences)):
-            hired = tuple(p for p in crew if p.hire)
+        elif one_offs and (pool.one_off or state.roster.members or len(everyone) > len(presences)):
+            hired = tuple(p for p in everyone if p.hire)
             self.one_offs = OneOffs(self.state, hired, self._writer)
         self.fleet = Fleet(
             pool.name,
@@ -95,7 +95,7 @@ class CountedPool:
 
     def hear_of_deaf(self, deafness: Deafness) -> None:
         """Which workers take nothing, as far as counts tell."""
-        deaf = deafness.of(self._snapshot.crew(self.pool.name))
+        deaf = deafness.of(self._snapshot.presences_of(self.pool.name))
         self.state = replace(self.state, deaf=deaf)
 
     # -- the count

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
-from celery_middle_management.core.presence import Crew, Presence, unacknowledged_in
+from celery_middle_management.core.presence import LivePresences, Presence, unacknowledged_in
 from celery_middle_management.evaluation.agreement import agreed
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
@@ -155,11 +155,11 @@ class Evaluation:
                 f"{failed}; no worker of its pool is fired until it can be{BROKER}",
             )
         leaving = [p for each in self._pools for p in each.leaving]
-        crew = Crew(living)
+        live = LivePresences(living)
         for each in self._pools:
             each.count_failed = not unread.keys().isdisjoint(each.queues)
             if not each.count_failed:
-                each.count(at, read, crew.of(each.queues), leaving)
+                each.count(at, read, live.of(each.queues), leaving)
         self._deafness.counted(at, read, living)
         for each in self._pools:
             each.hear_of_deaf(self._deafness)

@@ -196,8 +196,8 @@ class PoolEvaluation(CountedPool):
         cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
             fleet = self.fleet
-            crew = fleet.names(quantity)
-            drawn = cordon.redrawn(quantity, cordon.names, crew, fleet.now, fleet.traits)
+            names_of_all = fleet.names(quantity)
+            drawn = cordon.redrawn(quantity, cordon.names, names_of_all, fleet.now, fleet.traits)
             self._writer.cordon(drawn, self.state.advice.why)
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:

@@ -94,7 +94,7 @@ class Snapshot:
         """A time of the ledger's (Unix, s) by the clock of Redis as it is now, for people."""
         return None if at is None else iso(at - self.offset)
 
-    def crew(self, pool: str) -> tuple[Presence, ...]:
+    def presences_of(self, pool: str) -> tuple[Presence, ...]:
         """The workers of a pool."""
         return tuple(self._crews.get(pool, ()))
 

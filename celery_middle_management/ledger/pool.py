@@ -89,7 +89,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
 
 def _deaf(snapshot: Snapshot, pool: Pool) -> Mapping[str, float]:
     suspicions = unpack_suspicions(snapshot.state.get("deaf"))
-    return deaf_workers(suspicions, snapshot.crew(pool.name), snapshot.now)
+    return deaf_workers(suspicions, snapshot.presences_of(pool.name), snapshot.now)
 
 
 class Would(NamedTuple):

@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 
-from celery_middle_management.app_path import AppPath, app_path, named_path
+from celery_middle_management.app_import_path import AppPath, app_path, named_path
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms import local_dyno

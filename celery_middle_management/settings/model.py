@@ -53,7 +53,7 @@ class Settings:
     """Why this process counts and reports, and never evaluates; empty where it does."""
 
     @cached_property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         """The same for the same settings, of which it tells nothing. Secrets are not in it."""
         said = (
             *(self.platform, self.pools, self.heroku and self.heroku.app, self.dry_run),

@@ -9,7 +9,12 @@ from typing import NamedTuple
 from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.pool_state import PoolState
-from celery_middle_management.core.presence import Crew, Presence, held_in, unacknowledged_in
+from celery_middle_management.core.presence import (
+    LivePresences,
+    Presence,
+    held_in,
+    unacknowledged_in,
+)
 from celery_middle_management.evaluation.counted import CountedPool
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import unserved
@@ -56,10 +61,10 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
     except CountFailed as error:
         return Look(failed={"count": error})
     backlogs = {queue: b for queue, b in told.items() if isinstance(b, Backlog)}
-    crew, silent = Crew(living), [p for p in living if p.silent(snapshot.now)]
+    live, silent = LivePresences(living), [p for p in living if p.silent(snapshot.now)]
     counted = [each for each in pools if backlogs.keys() >= {*each.queues}]
     for each in counted:
-        each.count(snapshot.now, backlogs, crew.of(each.queues), leaving)
+        each.count(snapshot.now, backlogs, live.of(each.queues), leaving)
     return Look(
         {each.pool.name: _seen(each, living, silent) for each in counted},
         {queue: b.ready - b.untold for queue, b in backlogs.items()},

@@ -48,7 +48,7 @@ def _settled(facts: Facts, state: PoolState) -> bool:
         p.queues
         and not (p.closing or p.stopped or p.silent(now))
         and not (p.name in going if p.hire else state.cordon.holds(p.name))
-        for p in facts.snapshot.crew(state.pool.name)
+        for p in facts.snapshot.presences_of(state.pool.name)
     )
 
 

@@ -16,7 +16,7 @@ Document = dict[str, Any]
 
 def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
     """How many there are and are needed, and each of which there is something to say."""
-    living = _living(state, snapshot.crew(state.pool.name))
+    living = _living(state, snapshot.presences_of(state.pool.name))
     draining = _draining(state, living)
     return {
         "current": state.quantity,

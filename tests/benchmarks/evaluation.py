@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping
 
 from celery import Celery
 
-from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED, Batch, Record
 from celery_middle_management.core.demand import Held
@@ -16,6 +15,7 @@ from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Lease
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.benchmarks.figures import Figure, command, median
@@ -62,13 +62,13 @@ def measure(pools: int, workers: int, rounds: int) -> Iterator[Figure]:
         scaler = Scaler(
             app, settings, ledger, broker_of(app, settings, ledger.redis), _Steady(each)
         )
-        crew = [
+        live = [
             _worker(f"pool{n}.{i}", f"queue{n}") for n in range(pools) for i in range(1, each + 1)
         ]
         _publish(ledger, settings, each)
         times: dict[bool, list[float]] = {True: [], False: []}
         for turn in range(2 * rounds):
-            lease = _lease(ledger, crew)
+            lease = _lease(ledger, live)
             counts = turn % 2 == 0
             if counts:
                 _forget_counts(ledger, settings)
@@ -106,9 +106,9 @@ def _publish(ledger: RedisLedger, settings: Settings, tasks: int) -> None:
     ledger.report(batch)
 
 
-def _lease(ledger: RedisLedger, crew: Collection[Presence]) -> Lease:
+def _lease(ledger: RedisLedger, live: Collection[Presence]) -> Lease:
     """Have every worker report, and win the lock."""
-    for presence in crew:
+    for presence in live:
         ledger.report(Batch(), presence.id, presence)
     ledger.redis.delete(ledger.keys["lock"])
     ledger.redis.hset(ledger.keys["state"], "next_at", "0")

@@ -38,9 +38,9 @@ if not PLAIN:
         os.environ["MIDDLE_MANAGEMENT_REDIS_URL"] = own
 
     import celery_middle_management  # noqa: F401
-    from celery_middle_management.agents.scaler import Scaler
     from celery_middle_management.core import deafness
     from celery_middle_management.ledger.model import Lease
+    from celery_middle_management.reporting.scaler import Scaler
 
 
 def make_app() -> Celery:

@@ -9,17 +9,17 @@ from typing import Any
 
 from celery import Celery
 
-from celery_middle_management.agents.reporter import Reporter
-from celery_middle_management.agents.scaler import Scaler
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.core.batch import PUBLISHED
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.counting.tally import Tally
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
+from celery_middle_management.reporting.reporter import Reporter
+from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.reading import read_settings
 from tests.servers import wait_for
 

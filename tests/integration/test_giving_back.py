@@ -16,8 +16,9 @@ from celery.worker.request import Request
 from kombu.asynchronous.timer import Timer, to_timestamp
 from kombu.common import QoS
 
-from celery_middle_management.agents import scheduled
-from celery_middle_management.agents.scheduled import (
+from celery_middle_management.core.traits import DOTTED
+from celery_middle_management.working import scheduled
+from celery_middle_management.working.scheduled import (
     ALLOWED,
     ASSUMED,
     PATIENCE,
@@ -26,7 +27,6 @@ from celery_middle_management.agents.scheduled import (
     ScheduledScan,
     one_by_one,
 )
-from celery_middle_management.core.traits import DOTTED
 
 MANY = int(ALLOWED / ASSUMED) + 1
 PREFETCH = 4

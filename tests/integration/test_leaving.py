@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from celery_middle_management.agents import reporter
-from celery_middle_management.agents.reporter import Reporter, see_off
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import PUBLISHED, UNPLACED, Batch
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import KNOWN_TO_FAIL
+from celery_middle_management.counting.tally import Tally
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger import connection
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost
 from celery_middle_management.ledger.redis import RedisLedger
+from celery_middle_management.reporting import reporter
+from celery_middle_management.reporting.reporter import Reporter, see_off
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.scenes import PREFIX, scene

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from celery_middle_management.app_path import app_path
+from celery_middle_management.app_import_path import app_path
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms import local_dyno
@@ -522,7 +522,7 @@ def test_a_name_of_no_module_is_an_error(directory: Path) -> None:
 APP = """
 import sys
 from celery import Celery
-from celery_middle_management.app_path import app_path
+from celery_middle_management.app_import_path import app_path
 celery_app = Celery("proj", set_as_current=True)
 app_in_use = celery_app
 """

@@ -12,7 +12,7 @@ from tests.integration.test_connections import told
 from tests.servers import wait_for
 
 #: What its thread does, without the time that it lets pass before.
-LOOK = "from celery_middle_management.apps import _look_in\n_look_in(0.0)\n"
+LOOK = "from celery_middle_management.app_setup import _look_in\n_look_in(0.0)\n"
 STAYS = "print('there', flush=True)\nimport sys; sys.stdin.read()"
 
 

@@ -16,14 +16,14 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.reporter import MOST_AT_ONCE
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
 from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
+from celery_middle_management.counting.tally import Tally
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.ledger.redis import RedisLedger
+from celery_middle_management.reporting.reporter import MOST_AT_ONCE
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.office import office
 from tests.integration.scenes import A_WHILE, PREFIX, Scene, scene

@@ -19,7 +19,6 @@ import pytest
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.scaler import Scaler
 from celery_middle_management.brokers import broker_of
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.batch import Batch
@@ -27,6 +26,7 @@ from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.ledger.model import Changes, Lease
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms import PlatformError, platform_for
+from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.discreet import assert_discreet
@@ -55,12 +55,12 @@ REPORTS = f"""
 #: Prints every object of the package, and of the libraries that it gives a secret to, after use.
 REPRS = f"""
     import gc, time
-    from celery_middle_management.apps import runtime_of
+    from celery_middle_management.app_setup import managed_app_of
     from celery_middle_management.platforms import platform_for
-    runtime = runtime_of(app)
-    runtime.ledger().snapshot()
-    scaler = runtime._scaler()
-    platform = platform_for(runtime.settings).make(app)
+    managed = managed_app_of(app)
+    managed.ledger().snapshot()
+    scaler = managed._scaler()
+    platform = platform_for(managed.settings).make(app)
     assert platform.quantities(["worker"], time.monotonic() + 60) == {{"worker": 0}}
     for thing in gc.get_objects():
         if str(type(thing).__module__).startswith({OURS}):
@@ -143,7 +143,7 @@ def output(process: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 class Parts:
-    """What an evaluation of an app is made of, without the signals of a whole runtime."""
+    """What an evaluation of an app is made of, without the signals of a whole managed."""
 
     def __init__(self, broker: Any, ledger: str | None, **conf: Any) -> None:
         app = Celery("secretive", broker=broker, set_as_current=False)
@@ -327,5 +327,5 @@ def test_no_secret_in_a_repr(server: RedisServer) -> None:
     # In a process of its own: in this one, other tests may have left requests with the same key.
     with stage(address(server, "broker"), address(server, "ledger")) as on:
         told = on.script(REPRS).stdout
-    assert {"Runtime", "HerokuPlatform", "RedisLedger", "_Client"} <= set(told.split())
+    assert {"ManagedApp", "HerokuPlatform", "RedisLedger", "_Client"} <= set(told.split())
     assert_clean(told)

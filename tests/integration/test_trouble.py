@@ -195,16 +195,16 @@ def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
     """Though the broker has it before the ledger knows of it, and none was alive for days."""
     code = """
         import celery_middle_management
-        from celery_middle_management.agents.publisher import PublisherAgent
+        from celery_middle_management.reporting.publisher import PublisherAgent
         tell = PublisherAgent.published
         PublisherAgent.published = lambda self: None  # has yet to look
         work.delay()
         import threading
-        runtime = celery_middle_management.apps.enabled_runtime_of(app)
+        managed = celery_middle_management.app_setup.enabled_app_of(app)
         seen = []
-        look = runtime._status
-        runtime._status = lambda: seen.append(look()) or (tell(runtime._publisher), seen[-1])[1]
-        print([len(told["trouble"]) for told in (runtime.status(), *seen)])
+        look = managed._status
+        managed._status = lambda: seen.append(look()) or (tell(managed._publisher), seen[-1])[1]
+        print([len(told["trouble"]) for told in (managed.status(), *seen)])
     """
     with stage(redis_url, command=None) as on:
         assert on.script(code).stdout == "[0, 1, 0]\n"

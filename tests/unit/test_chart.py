@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery_middle_management.core.demand import reckon
 from celery_middle_management.core.policies.backlog import backlog
 
-from .crew import settle, view
+from .pools import settle, view
 
 #: What happens, tasks published by it, tasks finished by it, total of workers then.
 CHART = [

@@ -64,15 +64,15 @@ def test_whoever_is_about_to_leave_still_takes_room() -> None:
 
 
 def test_the_idle_go_first_then_those_with_less_to_do_then_the_oldest() -> None:
-    crew = [
+    workers = [
         member("busy", busy=3),
         member("less", busy=1),
         member("young", age=50),
         member("old", age=90),
     ]
-    assert chosen(hands(*crew, needed=3)) == {"old"}
-    assert chosen(hands(*crew, needed=2)) == {"old", "young"}
-    assert chosen(hands(*crew, needed=1)) == {"old", "young", "less"}
+    assert chosen(hands(*workers, needed=3)) == {"old"}
+    assert chosen(hands(*workers, needed=2)) == {"old", "young"}
+    assert chosen(hands(*workers, needed=1)) == {"old", "young", "less"}
 
 
 def test_one_that_is_not_heard_of_is_not_relied_on_and_takes_room() -> None:
@@ -90,15 +90,15 @@ def test_nobody_goes_for_the_sake_of_one_who_may_never_come() -> None:
 
 
 def test_those_who_go_go_on_going_and_the_busy_are_called_back_first() -> None:
-    crew = [member("a", busy=1), member("b"), member("c")]
-    assert chosen(hands(*crew, needed=1, leave=cordon("a", "b"))) == {"a", "b"}
-    assert chosen(hands(*crew, needed=2, leave=cordon("a", "b"))) == {"b"}
+    workers = [member("a", busy=1), member("b"), member("c")]
+    assert chosen(hands(*workers, needed=1, leave=cordon("a", "b"))) == {"a", "b"}
+    assert chosen(hands(*workers, needed=2, leave=cordon("a", "b"))) == {"b"}
 
 
 def test_nobody_is_cordoned_on_an_old_count_but_called_back_at_once() -> None:
-    crew = [member("a", busy=1), member("b")]
-    assert choose(hands(*crew, needed=1, fresh=False)) == Choice(Cordon(), wants_count=True)
-    assert choose(hands(*crew, needed=2, fresh=False, leave=cordon("a"))).leave == Cordon(at=NOW)
+    workers = [member("a", busy=1), member("b")]
+    assert choose(hands(*workers, needed=1, fresh=False)) == Choice(Cordon(), wants_count=True)
+    assert choose(hands(*workers, needed=2, fresh=False, leave=cordon("a"))).leave == Cordon(at=NOW)
 
 
 def test_those_to_be_replaced_are_cordoned_at_once_and_others_hired() -> None:
@@ -115,7 +115,7 @@ MEMBERS = st.lists(
 
 
 @given(
-    crew=MEMBERS,
+    workers=MEMBERS,
     needed=st.integers(0, 8),
     room=st.integers(0, 8),
     behind=st.sets(st.integers(0, 5)),
@@ -125,7 +125,7 @@ MEMBERS = st.lists(
 )
 def test_there_is_room_for_all_and_nobody_goes_who_is_needed(
     *,
-    crew: list[tuple[int, bool, bool, float]],
+    workers: list[tuple[int, bool, bool, float]],
     needed: int,
     room: int,
     behind: set[int],
@@ -135,7 +135,7 @@ def test_there_is_room_for_all_and_nobody_goes_who_is_needed(
 ) -> None:
     members = [
         booting(str(n), age) if unheard and not left else member(str(n), busy, age, left)
-        for n, (busy, left, unheard, age) in enumerate(crew)
+        for n, (busy, left, unheard, age) in enumerate(workers)
     ]
     told = hands(
         *members,

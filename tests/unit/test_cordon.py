@@ -7,12 +7,12 @@ from celery_middle_management.core.timing import KEEPS_CORDON, LOCK_SECONDS
 from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.ledger.codec import pack_cordon, unpack_cordon
 
-from .crew import DRAWN, NOW, cordon
+from .pools import DRAWN, NOW, cordon
 
 FIR = "worker-23z34x56y-w78k9"
 
 
-def crew(quantity: int) -> list[str]:
+def workers(quantity: int) -> list[str]:
     return [f"worker.{n}" for n in range(1, quantity + 1)]
 
 
@@ -38,22 +38,22 @@ def test_no_cordon_holds_nobody() -> None:
 
 def test_a_cordon_drawn_again_as_it_was_stays_the_same_one() -> None:
     drawn = cordon(1, worker_2=DRAWN - 5)
-    again = drawn.redrawn(1, frozenset(), crew(3), NOW)
+    again = drawn.redrawn(1, frozenset(), workers(3), NOW)
     assert again.at == DRAWN
     assert again.since == {"worker.2": DRAWN - 5, "worker.3": NOW}
 
 
 def test_another_cordon_has_another_time_but_the_cordoned_keep_theirs() -> None:
     drawn = cordon(1, worker_2=DRAWN, worker_3=DRAWN)
-    again = drawn.redrawn(2, frozenset(), crew(4), NOW)
+    again = drawn.redrawn(2, frozenset(), workers(4), NOW)
     assert again.at == NOW
     assert again.since == {"worker.3": DRAWN, "worker.4": NOW}
 
 
 def test_uncordoned_and_cordoned_again_counts_anew() -> None:
-    lifted = cordon(1, worker_2=DRAWN).redrawn(None, frozenset(), crew(2), NOW)
+    lifted = cordon(1, worker_2=DRAWN).redrawn(None, frozenset(), workers(2), NOW)
     assert not lifted
-    assert lifted.redrawn(1, frozenset(), crew(2), NOW + 9).since == {"worker.2": NOW + 9}
+    assert lifted.redrawn(1, frozenset(), workers(2), NOW + 9).since == {"worker.2": NOW + 9}
 
 
 def test_names_under_a_cordon_keep_their_times_too() -> None:

@@ -29,7 +29,7 @@ from celery_middle_management.ledger.codec import (
     unpack_suspicions,
 )
 
-from .crew import NOW, presence
+from .pools import NOW, presence
 
 WORKER = presence("worker.1", queues=("celery", "mail"), idle=1000.0)
 TASKS = {"celery": 3, "mail": 0}

@@ -11,20 +11,20 @@ from celery_middle_management.core.decision import Decision, decide
 from celery_middle_management.core.fleet import BOOT_TIME
 from celery_middle_management.core.traits import DOTTED
 
-from .crew import DRAWN, NOW, cordon, crew, fleet, presence, settle, unasked, view
+from .pools import DRAWN, NOW, cordon, fleet, presence, settle, unasked, view, workers
 
 FIRS = tuple(f"worker-{letter * 5}-{letter * 5}" for letter in "abcd")
 
 
 def test_enough_is_left_alone() -> None:
-    assert decide(view(2, 2, *crew(1, 2))) == Decision(Cordon())
+    assert decide(view(2, 2, *workers(1, 2))) == Decision(Cordon())
 
 
 # -- hiring
 
 
 def test_hires_what_is_missing() -> None:
-    assert decide(view(2, 5, *crew(1, 2))) == Decision(Cordon(), quantity=5)
+    assert decide(view(2, 5, *workers(1, 2))) == Decision(Cordon(), quantity=5)
 
 
 def test_hires_on_the_counters() -> None:
@@ -32,7 +32,7 @@ def test_hires_on_the_counters() -> None:
 
 
 def test_uncordons_before_it_hires() -> None:
-    seen = view(3, 3, *crew(1, 2, 3), cordon=cordon(1), may_call=False, fresh=False)
+    seen = view(3, 3, *workers(1, 2, 3), cordon=cordon(1), may_call=False, fresh=False)
     assert decide(seen) == Decision(Cordon())
     assert decide(replace(seen, needed=4)) == Decision(Cordon(), suppressed=True)
 
@@ -64,7 +64,7 @@ def test_the_platform_is_asked_about_those_that_may_have_died_at_work() -> None:
     lost = presence(FIRS[0], busy=2, seen=NOW - DOTTED.surely_killed)
     assert decide(unasked(view(1, 1, lost))).wants_running
     assert decide(unasked(view(1, 2, lost, may_call=False))).wants_running
-    assert not decide(unasked(view(1, 1, *crew(1)))).wants_running
+    assert not decide(unasked(view(1, 1, *workers(1)))).wants_running
 
 
 def test_no_more_is_asked_for_than_the_platform_runs() -> None:
@@ -81,24 +81,24 @@ def test_no_more_is_asked_for_than_the_platform_runs() -> None:
 
 def test_a_fire_begins_with_a_cordon() -> None:
     drawn = Cordon(1, frozenset(), NOW, {"worker.2": NOW, "worker.3": NOW})
-    assert decide(view(3, 1, *crew(1, 2, 3))) == Decision(drawn, draining=True)
+    assert decide(view(3, 1, *workers(1, 2, 3))) == Decision(drawn, draining=True)
 
 
 def test_fires_the_drained() -> None:
-    seen = view(3, 1, *crew(1), *crew(2, 3, stopped=DRAWN), cordon=cordon(1))
+    seen = view(3, 1, *workers(1), *workers(2, 3, stopped=DRAWN), cordon=cordon(1))
     decision = decide(seen)
     assert (decision.quantity, decision.cordon.at) == (1, DRAWN)
 
 
 def test_nobody_is_fired_before_the_platform_has_told_who_is_up() -> None:
-    seen = view(3, 1, *crew(1), *crew(2, 3, stopped=DRAWN), cordon=cordon(1))
+    seen = view(3, 1, *workers(1), *workers(2, 3, stopped=DRAWN), cordon=cordon(1))
     decision = decide(unasked(seen))
     assert (decision.quantity, decision.wants_running) == (None, True)
     assert not decide(replace(unasked(seen), fresh=False)).wants_running, "first it is counted"
 
 
 def test_who_is_up_and_was_never_heard_of_is_not_fired() -> None:
-    heard = (*crew(1), *crew(2, stopped=DRAWN))
+    heard = (*workers(1), *workers(2, stopped=DRAWN))
     for told in ({"running": ["worker.1", "worker.2", "worker.3"]}, {"missed": ["worker.3"]}):
         seen = view(3, 1, cordon=cordon(1), fleet=fleet(*heard, quantity=3, **told))
         assert decide(seen).quantity is None
@@ -107,20 +107,20 @@ def test_who_is_up_and_was_never_heard_of_is_not_fired() -> None:
 
 def test_fires_as_far_as_the_drained_reach() -> None:
     busy = presence("worker.2", stopped=DRAWN, busy=1)
-    seen = view(4, 1, *crew(1), busy, *crew(3, 4, stopped=DRAWN), cordon=cordon(1))
+    seen = view(4, 1, *workers(1), busy, *workers(3, 4, stopped=DRAWN), cordon=cordon(1))
     assert decide(seen).quantity == 2
 
 
 def test_who_is_drained_below_one_that_is_not_stays() -> None:
     busy = presence("worker.3", stopped=DRAWN, busy=1)
-    decision = decide(view(3, 1, *crew(1), *crew(2, stopped=DRAWN), busy, cordon=cordon(1)))
+    decision = decide(view(3, 1, *workers(1), *workers(2, stopped=DRAWN), busy, cordon=cordon(1)))
     assert decision.quantity is None
     assert decision.draining
     assert not decision.wants_count
 
 
 def test_a_fire_waits_for_the_call_interval() -> None:
-    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=cordon(1))
+    seen = view(2, 1, *workers(1), *workers(2, stopped=DRAWN), cordon=cordon(1))
     for held_back in (replace(seen, may_call=False), replace(seen, blocked=True)):
         decision = decide(held_back)
         assert decision.quantity is None
@@ -130,21 +130,21 @@ def test_a_fire_waits_for_the_call_interval() -> None:
 
 @pytest.mark.parametrize("drawn", [cordon(1), Cordon()])
 def test_nothing_is_cordoned_or_fired_without_a_fresh_count(drawn: Cordon) -> None:
-    seen = view(2, 1, *crew(1), *crew(2, stopped=DRAWN), cordon=drawn, fresh=False)
+    seen = view(2, 1, *workers(1), *workers(2, stopped=DRAWN), cordon=drawn, fresh=False)
     assert decide(seen) == Decision(drawn, wants_count=True, draining=bool(drawn))
 
 
 def test_waiting_for_the_cordoned_needs_no_count() -> None:
-    assert not decide(view(2, 1, *crew(1, 2), cordon=cordon(1), fresh=False)).wants_count
+    assert not decide(view(2, 1, *workers(1, 2), cordon=cordon(1), fresh=False)).wants_count
 
 
 def test_the_platform_is_asked_about_those_not_heard_of() -> None:
-    booting = unasked(view(2, 1, *crew(1), cordon=cordon(1)))
+    booting = unasked(view(2, 1, *workers(1), cordon=cordon(1)))
     assert not decide(booting).wants_running
     late = replace(cordon(1), since={"worker.2": NOW - BOOT_TIME})
     seen = replace(booting, cordon=late)
     assert decide(seen).wants_running
-    told = replace(seen, fleet=fleet(*crew(1), quantity=2, running=frozenset({"worker.1"})))
+    told = replace(seen, fleet=fleet(*workers(1), quantity=2, running=frozenset({"worker.1"})))
     assert decide(told).quantity == 1
     coming = replace(seen, fleet=replace(told.fleet, running=frozenset({"worker.1", "worker.2"})))
     assert decide(coming).quantity is None
@@ -153,8 +153,8 @@ def test_the_platform_is_asked_about_those_not_heard_of() -> None:
 
 def test_above_the_maximum_comes_back_by_draining_only() -> None:
     drawn = cordon(3)
-    drained, busy = crew(5, 6, stopped=DRAWN), crew(4, stopped=DRAWN, busy=1)
-    seen = view(6, 3, *crew(1, 2, 3), *busy, *drained, maximum=3, cordon=drawn)
+    drained, busy = workers(5, 6, stopped=DRAWN), workers(4, stopped=DRAWN, busy=1)
+    seen = view(6, 3, *workers(1, 2, 3), *busy, *drained, maximum=3, cordon=drawn)
     assert decide(seen).quantity is None
     assert decide(replace(seen, maximum=4)).quantity == 4
     assert settle(seen).quantity == 3
@@ -162,9 +162,9 @@ def test_above_the_maximum_comes_back_by_draining_only() -> None:
 
 @pytest.mark.parametrize(("timeout", "quantity"), [(None, None), (20.0, 1), (21.0, None)])
 def test_a_drain_timeout_ends_the_waiting(timeout: float | None, quantity: int | None) -> None:
-    busy = crew(2, stopped=DRAWN, busy=1)
+    busy = workers(2, stopped=DRAWN, busy=1)
     drawn = cordon(1, worker_2=NOW - 20)
-    seen = view(2, 1, *crew(1), *busy, cordon=drawn, drain_timeout=timeout)
+    seen = view(2, 1, *workers(1), *busy, cordon=drawn, drain_timeout=timeout)
     assert decide(seen).quantity == quantity
 
 
@@ -174,13 +174,13 @@ def test_a_drain_timeout_ends_the_waiting(timeout: float | None, quantity: int |
 def test_nobody_above_a_fire_of_unknown_outcome_is_uncordoned() -> None:
     drawn = cordon(2, worker_3=DRAWN)
     for needed in (2, 3, 9):
-        decision = decide(view(3, needed, *crew(1, 2, 3), cordon=drawn, unsettled=2))
+        decision = decide(view(3, needed, *workers(1, 2, 3), cordon=drawn, unsettled=2))
         assert decision == Decision(replace(drawn, since={"worker.3": DRAWN}), draining=True)
 
 
 def test_nobody_else_is_cordoned_meanwhile_and_whoever_is_needed_no_longer() -> None:
     for needed, drawn, above in [(1, 2, 2), (1, None, 2), (1, 0, 1), (5, 0, 2), (0, 0, 0)]:
-        decision = decide(view(3, needed, *crew(1, 2, 3), cordon=cordon(drawn), unsettled=2))
+        decision = decide(view(3, needed, *workers(1, 2, 3), cordon=cordon(drawn), unsettled=2))
         assert (decision.cordon.above, decision.quantity) == (above, None)
 
 
@@ -189,7 +189,7 @@ def test_nobody_else_is_cordoned_meanwhile_and_whoever_is_needed_no_longer() -> 
 
 def test_nobody_who_may_still_be_stopped_is_uncordoned() -> None:
     drawn = cordon(2)
-    seen = view(2, 2, *crew(1, 2), *crew(3, stopped=DRAWN), cordon=drawn, stopping=2)
+    seen = view(2, 2, *workers(1, 2), *workers(3, stopped=DRAWN), cordon=drawn, stopping=2)
     assert decide(seen).cordon.same_as(drawn)
     assert decide(seen).draining
     assert decide(replace(seen, stopping=None)).cordon == Cordon()
@@ -197,7 +197,7 @@ def test_nobody_who_may_still_be_stopped_is_uncordoned() -> None:
 
 def test_who_was_there_when_the_platform_had_no_place_for_him_is_not_uncordoned() -> None:
     """However late the platform stops him."""
-    three = fleet(*crew(1, 2, 3), quantity=2, quantity_at=NOW - 300)
+    three = fleet(*workers(1, 2, 3), quantity=2, quantity_at=NOW - 300)
     seen = view(2, 2, cordon=cordon(2), fleet=three)
     decision = decide(seen)
     assert (decision.cordon.above, decision.draining) == (2, True)
@@ -209,13 +209,13 @@ def test_who_was_there_when_the_platform_had_no_place_for_him_is_not_uncordoned(
 def test_hiring_does_not_wait_for_it() -> None:
     decision = decide(view(0, 2, cordon=cordon(0), stopping=0, may_call=False))
     assert (decision.quantity, decision.cordon.above) == (2, 0)
-    doomed = fleet(*crew(1, 2, 3), quantity=2, quantity_at=NOW)
+    doomed = fleet(*workers(1, 2, 3), quantity=2, quantity_at=NOW)
     decision = decide(view(2, 4, cordon=cordon(2), fleet=doomed))
     assert (decision.quantity, decision.cordon.above) == (4, 2)
 
 
 def test_the_lower_cordon_counts() -> None:
-    seen = view(4, 1, *crew(1, 2, 3, 4), cordon=cordon(2), stopping=2)
+    seen = view(4, 1, *workers(1, 2, 3, 4), cordon=cordon(2), stopping=2)
     assert decide(seen).cordon.above == 1
     assert decide(replace(seen, needed=3)).cordon.above == 2
 
@@ -312,7 +312,7 @@ def test_unordered_settles(quantity: int) -> None:
 
 
 def test_nothing_above_a_hire_of_unknown_outcome_is_sent() -> None:
-    unknown = replace(view(1, 5, *crew(1)), ceiling=3)
+    unknown = replace(view(1, 5, *workers(1)), ceiling=3)
     assert decide(unknown).quantity == 3, "the same again does no harm"
     taken = replace(unknown, quantity=3)
     assert (decide(taken).quantity, decide(taken).suppressed) == (None, True)
@@ -322,7 +322,7 @@ def test_nothing_above_a_hire_of_unknown_outcome_is_sent() -> None:
 def test_whom_a_hire_of_unknown_outcome_would_stop_takes_no_tasks() -> None:
     """Somebody has hired more by hand meanwhile."""
     for quantity, needed in ((5, 5), (5, 9), (1, 5)):
-        seen = view(quantity, needed, *crew(*range(1, quantity + 1)), ceiling=3)
+        seen = view(quantity, needed, *workers(*range(1, quantity + 1)), ceiling=3)
         assert decide(seen).cordon.above == 3
         assert decide(seen).draining
     firs = view(2, 2, *(presence(name) for name in FIRS[:2]), ceiling=1)

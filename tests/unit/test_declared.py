@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from kombu import Queue
 
-from celery_middle_management.agents.declared import declared_queues, named_queues
+from celery_middle_management.counting.declared import declared_queues, named_queues
 
 
 def route(name: str, *_: Any, **__: Any) -> None:

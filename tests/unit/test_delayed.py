@@ -9,15 +9,15 @@ import pytest
 from celery import Celery
 from kombu import Exchange, Queue
 
-from celery_middle_management.agents.delayed import (
+from celery_middle_management.core.batch import Batch
+from celery_middle_management.core.headers import HEADER
+from celery_middle_management.counting.delayed import (
     delayed_natively,
     without_delay,
 )
-from celery_middle_management.agents.routing import Routes
-from celery_middle_management.agents.signals import SignalHandlers
-from celery_middle_management.agents.tally import Tally
-from celery_middle_management.core.batch import Batch
-from celery_middle_management.core.headers import HEADER
+from celery_middle_management.counting.routing import Routes
+from celery_middle_management.counting.signals import SignalHandlers
+from celery_middle_management.counting.tally import Tally
 
 quorum_queues = pytest.importorskip("celery.utils.quorum_queues", reason="Celery before 5.5")
 QUORUM = {"x-queue-type": "quorum"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from celery_middle_management.agents.drain_log import DrainLog
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Held
+from celery_middle_management.working.drain_log import DrainLog
 
-from .crew import DRAWN, cordon, presence
+from .pools import DRAWN, cordon, presence
 
 WHY = '1 task needs 1, "limits" 0 to 5'
 RUNS = presence("worker.2", held={"celery": Held(0, 2)}, busy=2)

@@ -12,13 +12,13 @@ from celery_middle_management.evaluation.dry import DryPoolEvaluation
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-from .crew import NOW, presence
+from .pools import NOW, presence
 from .test_pool_evaluation import POOL, QUEUE, SETTINGS
 
 DRY = replace(SETTINGS, dry_run=True)
 
 
-def crew(quantity: int) -> tuple[Presence, ...]:
+def workers(quantity: int) -> tuple[Presence, ...]:
     return tuple(presence(f"worker.{n}", queues=(QUEUE,)) for n in range(1, quantity + 1))
 
 
@@ -36,8 +36,8 @@ def evaluated(
     """
     now = NOW + after
     full = {f"worker/{name}": value for name, value in {"finished": "0", **state}.items()}
-    workers = [replace(one, seen=now) for one in crew(int(state["quantity"]))]
-    snapshot = Snapshot(now, full, {}, tuple(workers), {QUEUE: now})
+    live = [replace(one, seen=now) for one in workers(int(state["quantity"]))]
+    snapshot = Snapshot(now, full, {}, tuple(live), {QUEUE: now})
     changes = Changes()
     pool = DryPoolEvaluation(POOL, DRY, snapshot, changes, Queues((QUEUE,)))
     if counted:

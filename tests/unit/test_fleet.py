@@ -11,7 +11,7 @@ from celery_middle_management.core.fleet import BOOT_TIME, OUTLIVED
 from celery_middle_management.core.timing import SILENT
 from celery_middle_management.core.traits import DOTTED
 
-from .crew import DRAWN, NOW, cordon, crew, fleet, presence
+from .pools import DRAWN, NOW, cordon, fleet, presence, workers
 
 LONG_AGO = NOW - DOTTED.surely_killed
 FIR = "worker-23z34x56y-w78k9"
@@ -137,8 +137,8 @@ def test_nobody_is_drained_before_it_has_given_back_what_it_holds_for_later() ->
 
 
 def test_numbered_names_follow_from_the_quantity() -> None:
-    assert fleet(*crew(1)).names(3) == ("worker.1", "worker.2", "worker.3")
-    assert not fleet(*crew(1)).unordered
+    assert fleet(*workers(1)).names(3) == ("worker.1", "worker.2", "worker.3")
+    assert not fleet(*workers(1)).unordered
 
 
 def test_other_names_are_those_heard_of() -> None:
@@ -177,7 +177,7 @@ def test_drained_is_who_says_while_cordoned_that_it_runs_nothing(
 
 
 def test_consuming_is_no_confirmation_of_a_cordon_without_a_time() -> None:
-    assert not fleet(*crew(2)).drained("worker.2", cordon(1, at=0.0))
+    assert not fleet(*workers(2)).drained("worker.2", cordon(1, at=0.0))
 
 
 @pytest.mark.parametrize("other_busy", [0, 1])
@@ -219,9 +219,9 @@ def test_an_idle_namesake_does_not_speak_for_one_that_was_never_heard_of() -> No
 
 
 def test_unheard_is_who_is_up_and_has_told_nothing() -> None:
-    assert fleet(*crew(1), running=["worker.1", "worker.2"]).unheard == {"worker.2"}
-    assert fleet(*crew(1), missed=["worker.1", "worker.2"]).unheard == {"worker.2"}
-    assert not fleet(*crew(1), running=["worker.1"], missed=["worker.2"]).unheard
+    assert fleet(*workers(1), running=["worker.1", "worker.2"]).unheard == {"worker.2"}
+    assert fleet(*workers(1), missed=["worker.1", "worker.2"]).unheard == {"worker.2"}
+    assert not fleet(*workers(1), running=["worker.1"], missed=["worker.2"]).unheard
     assert fleet(running=["worker-0"]).unordered, "it bears another name than it should"
 
 

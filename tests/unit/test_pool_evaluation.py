@@ -18,7 +18,7 @@ from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import Secret
 
-from .crew import NOW, presence
+from .pools import NOW, presence
 
 QUEUE = "celery"
 LATER = 10_600

@@ -19,7 +19,7 @@ from celery_middle_management.core.presence import (
 from celery_middle_management.core.timing import SILENT
 from celery_middle_management.ledger.codec import pack_presence, unpack_presence
 
-from .crew import DRAWN, NOW, presence
+from .pools import DRAWN, NOW, presence
 
 
 @pytest.mark.parametrize(

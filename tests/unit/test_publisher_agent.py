@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.agents import publisher as agents
-from celery_middle_management.agents.publisher import PublisherAgent
-from celery_middle_management.agents.reporter import Reporter
-from celery_middle_management.agents.tally import Tally
+from celery_middle_management.counting.tally import Tally
+from celery_middle_management.reporting import publisher as agents
+from celery_middle_management.reporting.publisher import PublisherAgent
+from celery_middle_management.reporting.reporter import Reporter
 
 
 def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:

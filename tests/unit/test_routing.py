@@ -10,7 +10,7 @@ from celery import Celery
 from kombu import Exchange, Queue, binding
 from kombu.common import Broadcast
 
-from celery_middle_management.agents.routing import Routes, topic_matches
+from celery_middle_management.counting.routing import Routes, topic_matches
 
 MEDIA = Exchange("media", type="direct")
 NEWS = Exchange("news", type="topic")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from kombu import Queue
 
-from celery_middle_management.agents.scheduled import can_return
+from celery_middle_management.working.scheduled import can_return
 
 LIMITS = {f"limit{n}": n for n in (-1, 0, 1, 2, 5)}
 QUEUES = {"classic": Queue("classic")} | {

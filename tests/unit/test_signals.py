@@ -12,10 +12,10 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
 from kombu import Exchange, Queue
 
-from celery_middle_management.agents.signals import SignalHandlers
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import Batch, Due, Started
 from celery_middle_management.core.headers import COPIES, HEADER, STARTABLE
+from celery_middle_management.counting.signals import SignalHandlers
+from celery_middle_management.counting.tally import Tally
 
 
 class Request(SimpleNamespace):

@@ -12,8 +12,6 @@ from time import monotonic, time
 
 import pytest
 
-from celery_middle_management.agents import tally as module
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import (
     FINISHED,
     MOST_QUEUES,
@@ -23,6 +21,8 @@ from celery_middle_management.core.batch import (
     Record,
 )
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
+from celery_middle_management.counting import tally as module
+from celery_middle_management.counting.tally import Tally
 
 from ..servers import wait_for
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from celery_middle_management.agents.worker import INTERVAL
 from celery_middle_management.core import timing
 from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.platforms import heroku_http
+from celery_middle_management.working.worker import INTERVAL
 
 
 def test_a_dead_holder_of_the_lock_is_replaced_in_time() -> None:

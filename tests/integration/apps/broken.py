@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import NoReturn
 
-from celery_middle_management.agents import worker
+from celery_middle_management.working import worker
 
 from .everyday import app, work
 

@@ -13,7 +13,7 @@ from celery_middle_management.core.decision import Situation, decide
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.presence import Presence
 
-from ..crew import NOW, obeyed, settle
+from ..pools import NOW, obeyed, settle
 
 MOST = 6
 ORDERED = [f"worker.{n}" for n in range(1, MOST + 2)]

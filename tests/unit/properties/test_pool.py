@@ -42,7 +42,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @initialize(minimum=st.sampled_from([0, 0, 1]), tasks=st.sampled_from([0, 1, 6, 12, 16]))
     def begin_at(self, minimum: int, tasks: int) -> None:
-        """With a crew that has just come up and is at work."""
+        """With a workers that has just come up and is at work."""
         self.world = World(minimum, self.numbered, self.traits)
         self.world.publish(tasks)
         for _ in range(int(BOOT) + 2):
@@ -261,7 +261,7 @@ def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
     assert not world.ready
 
 
-def busy_crew(size: int, at_work: int) -> World:
+def busy_pool(size: int, at_work: int) -> World:
     """Workers that run long tasks, as many of them *at_work*; the others have nothing to do."""
     world = World(minimum=0, numbered=True)
     world.second()
@@ -286,7 +286,7 @@ def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
 def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
     """Work returns meanwhile, and whoever it would stop must not take it."""
-    world = busy_crew(4, at_work=0)
+    world = busy_pool(4, at_work=0)
     while not world.under_way:
         world.second(Behaviour("unanswered", delay))
     live(world, 120, tasks=1)
@@ -325,7 +325,7 @@ def test_scaling_by_hand_is_not_undone_by_a_hire_sent_again() -> None:
 
 def test_a_worker_that_cannot_reach_the_ledger_is_not_fired_at_work() -> None:
     """It was never heard of, and takes tasks."""
-    world = busy_crew(2, at_work=0)
+    world = busy_pool(2, at_work=0)
     for worker in world.workers:
         world.store.workers.pop(worker.id, None)
         worker.mute = True

@@ -8,8 +8,8 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import FINISHED, PUBLISHED, Batch
+from celery_middle_management.counting.tally import Tally
 
 queues = st.sampled_from(["celery", "pdf", "žluťoučký"])
 

@@ -13,7 +13,7 @@ _lock = threading.RLock()
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def no_fork_meanwhile() -> Iterator[None]:
     """Nobody forks meanwhile."""
     with _lock:
         yield

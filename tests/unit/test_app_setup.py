@@ -18,9 +18,9 @@ from kombu import Exchange, Queue
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.memory import Transport
 
-from celery_middle_management.agents import publisher
-from celery_middle_management.apps import runtime_of
+from celery_middle_management.app_setup import managed_app_of
 from celery_middle_management.core.batch import Batch
+from celery_middle_management.reporting import publisher
 
 ENABLED: dict[str, Any] = {
     "middle_management_enabled": True,
@@ -69,7 +69,7 @@ def make(redis_url: str) -> Callable[..., Celery]:
 def published(*apps: Celery) -> dict[str, int]:
     """Tasks told as published by these apps since the last time, by queue."""
     batch = Batch()
-    for found in map(runtime_of, apps):
+    for found in map(managed_app_of, apps):
         assert found is not None
         found._tally.drain(batch)
     return {queue: sum(slots.values()) for queue, slots in batch.published.items()}
@@ -191,7 +191,7 @@ def test_an_app_that_is_made_twice_counts_each_task_once(make: Callable[..., Cel
 def test_the_current_app_is_the_one_behind_it(make: Callable[..., Celery]) -> None:
     ours = make()
     ours.set_current()
-    assert runtime_of(current_app) is runtime_of(ours)
+    assert managed_app_of(current_app) is managed_app_of(ours)
     current_app.send_task("work")
     assert published(ours) == {"celery": 1}
 
@@ -305,7 +305,7 @@ def test_tasks_routed_by_exchange_and_routing_key_count(
     assert len(told) == 2
     ours.send_task("lost")
     assert len(told) == 3, "only the broker knows where it goes: somebody has to look"
-    found = runtime_of(ours)
+    found = managed_app_of(ours)
     batch = Batch()
     assert found is not None
     found._tally.drain(batch)
@@ -437,7 +437,7 @@ def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
     ours.conf.middle_management_redis_url = "redis://localhost:1"
     folders = ("data_folder_in", "data_folder_out", "control_folder")
     ours.conf.broker_transport_options = dict.fromkeys(folders, str(tmp_path))
-    found = runtime_of(ours)
+    found = managed_app_of(ours)
     assert found is not None
     if not url.startswith("redis"):
         for _ in range(2):

@@ -13,15 +13,15 @@ from celery_middle_management.cli.common import (
     CouldNot,
     json_option,
     line,
+    managed_app_of_context,
     no_such_pool,
     redis_failed,
-    runtime_of_context,
 )
 from celery_middle_management.cli.duration import Duration
 
 if TYPE_CHECKING:
     from celery_middle_management.core.pools import Pool
-    from celery_middle_management.runtime import Runtime
+    from celery_middle_management.managed_app import ManagedApp
 
 _FOR = "such as 90s, 10m, 2h, 1d"
 _number = click.argument("number", type=click.IntRange(min=1))
@@ -39,11 +39,16 @@ _for_a_while = click.option(
 @click.pass_context
 def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_json: bool) -> None:
     """Hire and fire nobody, of any pool. Who drains is called back."""
-    from celery_middle_management import by_hand
+    from celery_middle_management.ledger.manual_scaling import me
+    from celery_middle_management.ledger.manual_scaling import pause as write_pause
 
     # Both or none named: both.
     which = {"hires": hires or not fires, "fires": fires or not hires}
-    _done(ctx, as_json, lambda run: by_hand.pause(run.ledger(), by_hand.me(), lasts=lasts, **which))
+    _done(
+        ctx,
+        as_json,
+        lambda run: write_pause(run.ledger(), me(), lasts=lasts, **which),
+    )
 
 
 @click.command(cls=CeleryCommand)
@@ -51,9 +56,14 @@ def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_
 @click.pass_context
 def resume(ctx: click.Context, as_json: bool) -> None:
     """Take back every pause, and whatever was hired or fired by hand."""
-    from celery_middle_management import by_hand
+    from celery_middle_management.ledger.manual_scaling import me
+    from celery_middle_management.ledger.manual_scaling import resume as write_resume
 
-    _done(ctx, as_json, lambda run: by_hand.resume(run.settings, run.ledger(), by_hand.me()))
+    _done(
+        ctx,
+        as_json,
+        lambda run: write_resume(run.settings, run.ledger(), me()),
+    )
 
 
 @click.command(cls=CeleryCommand)
@@ -82,16 +92,16 @@ def fire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_jso
 
 
 def _ask(ctx: click.Context, more: int, pool: str | None, lasts: float, as_json: bool) -> None:
-    from celery_middle_management import by_hand
+    from celery_middle_management.ledger.manual_scaling import ask_for, me
 
-    def ask(run: Runtime) -> dict[str, Any]:
-        return by_hand.ask_for(run.ledger(), _named(ctx, run, pool), more, by_hand.me(), lasts)
+    def ask(run: ManagedApp) -> dict[str, Any]:
+        return ask_for(run.ledger(), _named(ctx, run, pool), more, me(), lasts)
 
     _done(ctx, as_json, ask)
 
 
-def _named(ctx: click.Context, runtime: Runtime, name: str | None) -> Pool:
-    pools = {pool.name: pool for pool in runtime.settings.pools}
+def _named(ctx: click.Context, managed: ManagedApp, name: str | None) -> Pool:
+    pools = {pool.name: pool for pool in managed.settings.pools}
     if name is None and len(pools) == 1:
         return next(iter(pools.values()))
     if name not in pools:
@@ -99,19 +109,19 @@ def _named(ctx: click.Context, runtime: Runtime, name: str | None) -> Pool:
     return pools[name]
 
 
-def _done(ctx: click.Context, as_json: bool, ask: Callable[[Runtime], dict[str, Any]]) -> None:
+def _done(ctx: click.Context, as_json: bool, ask: Callable[[ManagedApp], dict[str, Any]]) -> None:
     """Write it down, have it looked at, and say so."""
     import redis
 
-    from celery_middle_management.by_hand import NotDone
     from celery_middle_management.cli.log import told
+    from celery_middle_management.ledger.manual_scaling import NotDone
 
-    runtime = runtime_of_context(ctx)
+    managed = managed_app_of_context(ctx)
     try:
-        entry = ask(runtime)
+        entry = ask(managed)
     except NotDone as error:
         raise CouldNot(line(error)) from None
     except (redis.RedisError, OSError) as error:
-        raise redis_failed("written", error, runtime) from None
+        raise redis_failed("written", error, managed) from None
     click.echo(json.dumps(entry, indent=2) if as_json else told(entry))
-    runtime.have_it_looked_at()
+    managed.have_it_looked_at()

@@ -18,30 +18,30 @@ from weakref import WeakSet
 from celery import Celery
 
 from celery_middle_management import threads
-from celery_middle_management.agents.celery_internals import copied
-from celery_middle_management.agents.publisher import PublisherAgent
-from celery_middle_management.agents.reporter import Evaluator, Reporter, see_off
-from celery_middle_management.agents.scaler import Scaler
-from celery_middle_management.agents.signals import SignalHandlers
-from celery_middle_management.agents.step import WorkerStep
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.brokers import broker_of
+from celery_middle_management.celery_internals import copied
 from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.core.traits import DOTTED
+from celery_middle_management.counting.signals import SignalHandlers
+from celery_middle_management.counting.tally import Tally
 from celery_middle_management.evaluation.ports import Ledger
-from celery_middle_management.importing import importing
+from celery_middle_management.fork_guard import no_fork_meanwhile
 from celery_middle_management.ledger.read_only import ReadOnlyLedger
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.log_to_stderr import be_seen
 from celery_middle_management.platforms import Chosen, platform_for
 from celery_middle_management.platforms.base import Identity
+from celery_middle_management.reporting.publisher import PublisherAgent
+from celery_middle_management.reporting.reporter import Evaluator, Reporter, see_off
+from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.model import Settings
+from celery_middle_management.working.bootstep import WorkerStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from celery_middle_management.agents.worker import WorkerAgent
     from celery_middle_management.doctor import Finding
+    from celery_middle_management.working.worker import WorkerAgent
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -54,10 +54,10 @@ _SUPPORTED = ("redis", "amqp", *_ON_DISK)
 #: A process that has published a task tells of it within this time (s), however busy it is.
 _PUBLISHER_TELLS = 2.0
 
-_runtimes: WeakSet[Runtime] = WeakSet()
+_managed_apps: WeakSet[ManagedApp] = WeakSet()
 
 
-class Runtime:
+class ManagedApp:
     """One app under middle management."""
 
     def __init__(self, app: Celery, settings: Settings, *, evaluates: bool = True) -> None:
@@ -71,7 +71,7 @@ class Runtime:
             self._platform  # noqa: B018 - it is imported
         self._worker: Any = None
         # An app that is made twice has one agent, with one connection, and in a worker one pipe.
-        twin = next((other for other in copied(_runtimes) if other.is_twin(self)), None)
+        twin = next((other for other in copied(_managed_apps) if other.is_twin(self)), None)
         self._tally = twin._tally if twin else Tally()
         self._publisher = twin._publisher if twin else PublisherAgent(self._tally, self.reporter)
         self.handlers = SignalHandlers(
@@ -86,12 +86,12 @@ class Runtime:
     def install(self) -> None:
         """Begin to count what the app does."""
         be_seen()
-        _runtimes.add(self)
+        _managed_apps.add(self)
         self.app.steps["consumer"].add(self._worker_step())
         # Last: other threads may be publishing already.
         self.handlers.connect()
 
-    def is_twin(self, other: Runtime) -> bool:
+    def is_twin(self, other: ManagedApp) -> bool:
         """Whether the two write the same ledger about the same broker."""
         mine, its = self.app.conf, other.app.conf
         return self.settings == other.settings and (
@@ -145,8 +145,8 @@ class Runtime:
         return self._status()
 
     def _status(self) -> dict[str, Any]:
-        from celery_middle_management.agents.declared import named_queues
-        from celery_middle_management.agents.delayed import delayed_natively
+        from celery_middle_management.counting.declared import named_queues
+        from celery_middle_management.counting.delayed import delayed_natively
         from celery_middle_management.evaluation.ports import Queues
         from celery_middle_management.views.look import look_at
         from celery_middle_management.views.status import MINUTES, status_of
@@ -163,7 +163,7 @@ class Runtime:
     @cached_property
     def _celery(self) -> str:
         """The ``celery`` command of the app, for people to paste."""
-        from celery_middle_management.app_path import celery_command
+        from celery_middle_management.app_import_path import celery_command
 
         return celery_command(self.app, self.settings.celery_app)
 
@@ -256,7 +256,7 @@ class Runtime:
         def make_agent(consumer: Any) -> WorkerAgent | None:
             if not self.in_reach:
                 return None
-            from celery_middle_management.agents.worker import WorkerAgent
+            from celery_middle_management.working.worker import WorkerAgent
 
             if self.settings.inactive:
                 identity, traits = Identity(None, consumer.hostname), DOTTED
@@ -293,7 +293,7 @@ class Runtime:
         tally.add(UNPLACED, "", 0.0)
         reporter = Reporter(self.settings, tally, self.ledger, self._scaler)
         # A child forked meanwhile would find the app's parts half made.
-        with importing():
+        with no_fork_meanwhile():
             reporter.prepare()
         reporter.leave()
         if not self._publisher.begun:
@@ -306,9 +306,9 @@ class Runtime:
     def worker_init(self) -> None:
         """This process is a worker of the app, and is about to fork its children."""
         # Before there are threads of the worker that could meet a fork, or a patch.
-        with importing():
-            import celery_middle_management.agents.intake
-            import celery_middle_management.agents.worker  # noqa: F401
+        with no_fork_meanwhile():
+            import celery_middle_management.working.intake
+            import celery_middle_management.working.worker  # noqa: F401
         self._tally.share_with_children()
 
     def worker_shutdown(self) -> None:
@@ -326,8 +326,8 @@ class Runtime:
 
 
 def _after_fork() -> None:
-    for runtime in copied(_runtimes):
-        runtime.after_fork()
+    for managed in copied(_managed_apps):
+        managed.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -19,10 +19,10 @@ from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
 
-from celery_middle_management.agents.signals import handlers_of
 from celery_middle_management.core.demand import bucket_of
 from celery_middle_management.core.headers import HEADER
 from celery_middle_management.core.timing import RECENT
+from celery_middle_management.counting.signals import handlers_of
 
 #: Looking through scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05

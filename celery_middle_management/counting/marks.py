@@ -13,7 +13,7 @@ from typing import Any
 
 from celery.utils.imports import instantiate
 
-from celery_middle_management.agents.celery_internals import CREATE_SENDER
+from celery_middle_management.celery_internals import CREATE_SENDER
 
 #: The header of the mark. It travels with the message, and means nothing in another process.
 MARK = "mm_app"

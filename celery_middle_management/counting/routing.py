@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from kombu import Queue
 from kombu.common import Broadcast
 
-from celery_middle_management.agents.delayed import key_when_due
+from celery_middle_management.counting.delayed import key_when_due
 
 #: Words of a topic binding, of which each stands with a dot after it.
 _WILDCARDS = {"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}

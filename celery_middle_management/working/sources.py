@@ -10,7 +10,7 @@ from threading import get_ident
 from time import monotonic
 from typing import Any, Protocol
 
-from celery_middle_management.agents.celery_internals import (
+from celery_middle_management.celery_internals import (
     asks,
     idle_redis,
     prefetch_can_change,

@@ -23,12 +23,24 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management import threads
-from celery_middle_management.agents.celery_internals import copied
-from celery_middle_management.agents.drain_log import DrainLog
-from celery_middle_management.agents.intake import Intake
-from celery_middle_management.agents.renewal import Renewal
-from celery_middle_management.agents.reporter import Reporter, see_off
-from celery_middle_management.agents.scheduled import (
+from celery_middle_management.brokers.discreet import broker_trouble
+from celery_middle_management.celery_internals import copied
+from celery_middle_management.core.cordon import Cordon, Orders
+from celery_middle_management.core.demand import Held
+from celery_middle_management.core.presence import Presence, Run, longest_runs
+from celery_middle_management.core.roster import let_go
+from celery_middle_management.core.traits import DOTTED, Stops, Traits
+from celery_middle_management.counting.signals import handlers_of
+from celery_middle_management.ledger.model import Reply
+from celery_middle_management.log_throttle import LogThrottle
+from celery_middle_management.platforms.base import Identity
+from celery_middle_management.reporting.reporter import Reporter, see_off
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.version import __version__
+from celery_middle_management.working.drain_log import DrainLog
+from celery_middle_management.working.intake import Intake
+from celery_middle_management.working.renewal import Renewal
+from celery_middle_management.working.scheduled import (
     GivingBack,
     ScheduledScan,
     closing,
@@ -36,18 +48,6 @@ from celery_middle_management.agents.scheduled import (
     one_by_one,
     queue_of_request,
 )
-from celery_middle_management.agents.signals import handlers_of
-from celery_middle_management.brokers.discreet import broker_trouble
-from celery_middle_management.core.cordon import Cordon, Orders
-from celery_middle_management.core.demand import Held
-from celery_middle_management.core.presence import Presence, Run, longest_runs
-from celery_middle_management.core.roster import let_go
-from celery_middle_management.core.traits import DOTTED, Stops, Traits
-from celery_middle_management.ledger.model import Reply
-from celery_middle_management.log_throttle import LogThrottle
-from celery_middle_management.platforms.base import Identity
-from celery_middle_management.settings.model import Settings
-from celery_middle_management.version import __version__
 
 logger = logging.getLogger("celery_middle_management")
 #: A worker reports this often (s).
@@ -86,7 +86,7 @@ class WorkerAgent:
         pools = {pool.name for pool in settings.pools}
         self._pool = identity.pool if identity.pool in pools else None
         self._app = app
-        self._settings_mark = settings.mark
+        self._fingerprint = settings.fingerprint
         self._inactive = bool(settings.inactive)
         self._reporter = reporter
         self._dry_run = settings.dry_run
@@ -218,7 +218,7 @@ class WorkerAgent:
             ),
             returning=returning,
             release=__version__,
-            settings=self._settings_mark,
+            settings=self._fingerprint,
             wrong={self._purges: self._since} if self._purges and self._since else {},
             hire=self._hire,
             inactive=self._inactive,

@@ -15,10 +15,10 @@ from typing import Protocol
 import redis
 
 from celery_middle_management import threads
-from celery_middle_management.agents.tally import Tally
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_SECONDS, LONGEST_HOLD
+from celery_middle_management.counting.tally import Tally
 from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.log_throttle import LogThrottle

@@ -20,15 +20,15 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 from kombu.transport.virtual import Channel as VirtualChannel
 
-from celery_middle_management.agents.celery_internals import (
+from celery_middle_management.celery_internals import (
     busy_children,
     prefetch_is_reduced,
     slots,
 )
-from celery_middle_management.agents.pool_jobs import PoolJobs, PreforkJobs
-from celery_middle_management.agents.sources import Pulled, Pushed
-from celery_middle_management.agents.waker import Waker
 from celery_middle_management.core.prefetch import Pace, Prefetch
+from celery_middle_management.working.pool_jobs import PoolJobs, PreforkJobs
+from celery_middle_management.working.sources import Pulled, Pushed
+from celery_middle_management.working.waker import Waker
 
 
 class Intake:

@@ -22,7 +22,7 @@ def presence(name: str, **said: Any) -> Presence:
     return Presence(name=name, **values)
 
 
-def crew(*numbers: int, **said: Any) -> tuple[Presence, ...]:
+def workers(*numbers: int, **said: Any) -> tuple[Presence, ...]:
     """The workers of these numbers."""
     return tuple(presence(f"worker.{n}", **said) for n in numbers)
 

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from celery.worker.request import Request
 
-from celery_middle_management.agents.celery_internals import children, copied, has_job, jobs
+from celery_middle_management.celery_internals import children, copied, has_job, jobs
 
 
 class PreforkJobs:

@@ -17,11 +17,7 @@ from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task, signals, states
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from celery_middle_management.agents.celery_internals import copied
-from celery_middle_management.agents.delayed import without_delay
-from celery_middle_management.agents.marks import MARK, Mark, mark_messages
-from celery_middle_management.agents.routing import Routes
-from celery_middle_management.agents.tally import Tally
+from celery_middle_management.celery_internals import copied
 from celery_middle_management.core.batch import (
     BEGUN,
     ENDED,
@@ -32,6 +28,10 @@ from celery_middle_management.core.batch import (
     UNSERVED,
 )
 from celery_middle_management.core.headers import COPIES, HEADER, SOON, STARTABLE, eta_of
+from celery_middle_management.counting.delayed import without_delay
+from celery_middle_management.counting.marks import MARK, Mark, mark_messages
+from celery_middle_management.counting.routing import Routes
+from celery_middle_management.counting.tally import Tally
 
 #: When (``monotonic()``) a request began, and the queue that it came from.
 _BEGUN = "_mm_begun"

@@ -17,14 +17,14 @@ from celery import Celery, signals
 from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management import threads
-from celery_middle_management.agents.celery_internals import (
+from celery_middle_management.celery_internals import (
     active_apps,
     configured,
     itself,
     on_finalize,
 )
-from celery_middle_management.agents.signals import handlers_of, watch_publishing
-from celery_middle_management.importing import importing
+from celery_middle_management.counting.signals import handlers_of, watch_publishing
+from celery_middle_management.fork_guard import no_fork_meanwhile
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.reading import (
     NotNeededHere,
@@ -33,11 +33,11 @@ from celery_middle_management.settings.reading import (
 )
 
 if TYPE_CHECKING:
-    from celery_middle_management.runtime import Runtime
+    from celery_middle_management.managed_app import ManagedApp
 
 logger = logging.getLogger("celery_middle_management")
 
-#: The attribute of an app that its runtime is kept in.
+#: The attribute of an app that holds its ManagedApp.
 _ATTRIBUTE = "_middle_management"
 #: The attribute of an app whose settings are wrong: what is wrong with them.
 _WRONG = "_middle_management_wrong"
@@ -69,13 +69,13 @@ def set_up(app: Celery, *, needed: bool = True) -> None:
     settings = read_settings(app)
     if settings is None or handlers_of(app) is not None or (settings.inactive and not needed):
         return
-    with importing():
-        from celery_middle_management.runtime import Runtime
+    with no_fork_meanwhile():
+        from celery_middle_management.managed_app import ManagedApp
 
-        runtime = Runtime(app, settings, evaluates=_evaluates)
-    if runtime.handlers.claim():
-        vars(app)[_ATTRIBUTE] = runtime
-        runtime.install()
+        managed = ManagedApp(app, settings, evaluates=_evaluates)
+    if managed.handlers.claim():
+        vars(app)[_ATTRIBUTE] = managed
+        managed.install()
 
 
 def watch_apps() -> None:
@@ -97,8 +97,6 @@ def watch_apps() -> None:
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
     if "DYNO" in os.environ:
         # On Heroku an app most likely wants it, and would not wait for it while it publishes.
-        import celery_middle_management.platforms.heroku
-        import celery_middle_management.runtime  # noqa: F401
         from celery_middle_management.platforms.base import Platform
 
         if Platform.identity(os.environ, "").pool == "web":
@@ -128,11 +126,11 @@ def _look_in(after: float) -> None:
     for app in active_apps() if _evaluates else ():
         with _trouble.guard("a look at what waits"):
             # By now, it is ready to be read. Nobody forks meanwhile.
-            with importing():
+            with no_fork_meanwhile():
                 _try_to_set_up(app, needed=False)
-            runtime = _found(app)
-            if runtime is not None:
-                runtime.look_in()
+            managed = _found(app)
+            if managed is not None:
+                managed.look_in()
 
 
 def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
@@ -179,13 +177,13 @@ def _received(sender: Any = None, **_: Any) -> None:
         _tell_of_wrong(app)
 
 
-def _found(app: Any) -> Runtime | None:
-    found: Runtime | None = getattr(app, _ATTRIBUTE, None)
+def _found(app: Any) -> ManagedApp | None:
+    found: ManagedApp | None = getattr(app, _ATTRIBUTE, None)
     return found
 
 
-def runtime_of(app: Celery) -> Runtime | None:
-    """The runtime of *app*, None if the package is not enabled for it or its settings are wrong."""
+def managed_app_of(app: Celery) -> ManagedApp | None:
+    """*app* as managed; None if the package is not enabled for it or its settings are wrong."""
     app = itself(app)
     app.finalize()
     _try_to_set_up(app)
@@ -194,19 +192,19 @@ def runtime_of(app: Celery) -> Runtime | None:
 
 def flush(app: Celery, timeout: float) -> bool:
     """Have told what *app* published in this process; True where there is nothing to be told."""
-    runtime = _found(app)
-    return runtime is None or runtime.flush(timeout)
+    managed = _found(app)
+    return managed is None or managed.flush(timeout)
 
 
-def enabled_runtime_of(app: Celery) -> Runtime:
-    """The runtime of *app*.
+def enabled_app_of(app: Celery) -> ManagedApp:
+    """*app* as it is managed.
 
     Raises:
         ImproperlyConfigured: the package is not enabled for it, or its settings are wrong.
     """
-    # The runtime alone would not tell what is wrong.
-    runtime = runtime_of(app) if read_settings(app) is not None else None
-    if runtime is None:
+    # This alone would not tell what is wrong.
+    managed = managed_app_of(app) if read_settings(app) is not None else None
+    if managed is None:
         off = os.environ.get("MIDDLE_MANAGEMENT_ENABLED")
         how = (
             f"MIDDLE_MANAGEMENT_ENABLED={off} in the environment switches it off"
@@ -217,7 +215,7 @@ def enabled_runtime_of(app: Celery) -> Runtime:
         raise ImproperlyConfigured(
             f"Middle Management is not enabled for the app {app.main or 'default'!r}: {how}."
         )
-    return runtime
+    return managed
 
 
 def _worker_init(sender: Any = None, **_: Any) -> None:
@@ -225,19 +223,19 @@ def _worker_init(sender: Any = None, **_: Any) -> None:
     if app is not None:
         _try_to_set_up(app)
         _tell_of_wrong(app)
-    runtime = _found(app)
-    if runtime is not None:
-        runtime.worker_init()
+    managed = _found(app)
+    if managed is not None:
+        managed.worker_init()
 
 
 def _beat_init(sender: Any = None, **_: Any) -> None:
     """It will publish, now or then: until it does, somebody may be to keep a pool's minimum."""
-    runtime = _found(getattr(sender, "app", None))
-    if runtime is not None:
-        runtime.publishes()
+    managed = _found(getattr(sender, "app", None))
+    if managed is not None:
+        managed.publishes()
 
 
 def _worker_shutdown(sender: Any = None, **_: Any) -> None:
-    runtime = _found(getattr(sender, "app", None))
-    if runtime is not None:
-        runtime.worker_shutdown()
+    managed = _found(getattr(sender, "app", None))
+    if managed is not None:
+        managed.worker_shutdown()

@@ -8,9 +8,9 @@ from time import monotonic
 import redis
 from celery import Celery
 
-from celery_middle_management.agents.declared import named_queues
-from celery_middle_management.agents.delayed import delayed_natively
 from celery_middle_management.brokers.base import Broker
+from celery_middle_management.counting.declared import named_queues
+from celery_middle_management.counting.delayed import delayed_natively
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ledger, Ports, Queues
 from celery_middle_management.ledger.model import Lease, LeaseLost

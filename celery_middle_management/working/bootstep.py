@@ -18,7 +18,7 @@ class WorkerStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    #: Made by the runtime of the app; None when the package is not enabled for it.
+    #: Made by the ManagedApp; None when the package is not enabled for it.
     make_agent: Callable[[Any], Any]
     #: Whether the worker may be kept from taking as much as Celery would.
     limits = True
@@ -30,7 +30,7 @@ class WorkerStep(bootsteps.StartStopStep):
         self._trouble = LogThrottle(logger)
         self._agent: Any = None
         with self._trouble.guard("making a worker's agent"):
-            from celery_middle_management.agents.intake import Intake
+            from celery_middle_management.working.intake import Intake
 
             kind = type(self)
             self._intake = Intake(consumer, limits=kind.limits, at_work=kind.at_work)

@@ -13,7 +13,7 @@ from typing import Any
 
 from celery.worker import state as worker_state
 
-from celery_middle_management.agents.celery_internals import (
+from celery_middle_management.celery_internals import (
     control_connection,
     copied,
     heartbeat,
@@ -21,11 +21,11 @@ from celery_middle_management.agents.celery_internals import (
     pooled,
     sockets,
 )
-from celery_middle_management.agents.intake import Intake
 from celery_middle_management.core.deafness import Renewals
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import SILENT
 from celery_middle_management.ledger.model import Reply
+from celery_middle_management.working.intake import Intake
 
 logger = logging.getLogger(__name__)
 

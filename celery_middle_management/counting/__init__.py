@@ -1,0 +1,1 @@
+"""Counts the app's tasks: Celery's signals become records in memory."""

@@ -1,0 +1,1 @@
+"""Carries counts to the ledger, and evaluates when the ledger says that it is due."""
