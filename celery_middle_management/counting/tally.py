@@ -21,7 +21,15 @@ from collections.abc import Iterator
 from itertools import chain
 from time import monotonic, time
 
-from celery_middle_management.core.batch import BEGUN, ENDED, FINISHED, STARTED, Batch, Record
+from celery_middle_management.core.batch import (
+    BEGUN,
+    ENDED,
+    FINISHED,
+    STARTED,
+    Batch,
+    Moment,
+    Record,
+)
 
 _HEAD = struct.Struct("<HBddI")
 _PIPE_SIZE = 1 << 20
@@ -82,8 +90,9 @@ class Tally:
 
         Those that others add meanwhile are left for the next time: they may come without end.
         """
+        now = Moment(monotonic(), time())
         for record in chain(self._own_records(), self._children_records()):
-            batch.add(record)
+            batch.add(record, now)
 
     def _own_records(self) -> Iterator[Record]:
         for _ in range(len(self._records)):

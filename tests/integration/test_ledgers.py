@@ -25,9 +25,10 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.clocks import Clocks
 from celery_middle_management.ledger.codec import pack_cordon, pack_suspicions
-from celery_middle_management.ledger.ledger import Clocks
-from celery_middle_management.ledger.memory import MemoryLedger, Store
+from celery_middle_management.ledger.memory import MemoryLedger
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.reading import read_settings
@@ -183,7 +184,8 @@ class Both(RuleBasedStateMachine):
         for ledger in self.in_redis:
             if ledger._heard is not None:
                 ledger._heard = replace(ledger._heard, now=ledger._heard.now + seconds)
-            ledger._known_queues = {q: at - seconds for q, at in ledger._known_queues.items()}
+            queues = ledger._queues
+            queues.reported = {q: at - seconds for q, at in queues.reported.items()}
 
     @rule()
     def data_is_lost(self) -> None:
@@ -223,7 +225,7 @@ class Both(RuleBasedStateMachine):
                 batch.started[self.settings.pool_name(queue) or ""].add(1, value)
                 continue
             due = clocks.wall() + value if value and kind == PUBLISHED else value
-            batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due))
+            batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due), clocks.now())
         return batch
 
     def meet_the_lock(self) -> None:

@@ -60,7 +60,7 @@ def test_queue_names_without_end_fill_neither_redis_nor_a_publisher(
     it.report()
     assert len(told(it)) <= KEPT
     assert f"user-{names - 1}" in told(it), "the latest are known"
-    assert len(it.ledger._known_queues) <= 3 * MOST_QUEUES
+    assert len(it.ledger._queues.reported) <= 3 * MOST_QUEUES
     assert it.ledger.snapshot().number("worker/published") == names
     assert set(told(it)) <= set(counted(it))
     assert len(counted(it)) <= KEPT + 1
@@ -97,7 +97,7 @@ def test_queues_in_use_outlast_those_published_to_once(it: Office) -> None:
         it.publish(queue=f"user-{n}")
         if n % 100 == 0:
             # As if all of a minute had passed.
-            it.ledger._known_queues.pop("steady", None)
+            it.ledger._queues.reported.pop("steady", None)
             it.publish(queue="steady")
             it.report()
     it.report()

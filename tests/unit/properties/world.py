@@ -17,7 +17,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
-from celery_middle_management.ledger.memory import Store
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Lease
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
