@@ -1,4 +1,4 @@
-"""What happened in a process, added up by pool until it is reported to the ledger."""
+"""The events in a process, added up by pool until they are reported to the ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGUN = 5
 ENDED = 6
 #: Published to a queue that no pool serves.
 UNSERVED = 7
-#: Publishing times are kept to this precision (s), so that a count can tell what it has seen.
+#: Publishing times are kept to this precision (s), so that a count knows which it has seen.
 SLICE = 0.001
 #: The latest queues published to that a batch keeps: more than the ledger keeps, which so learns
 #: that there are more.
@@ -120,7 +120,7 @@ class Batch:
     queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
     #: The ledger's time minus Unix time by our clock (s).
     ahead: float = 0.0
-    #: A task was published to a queue whose pool only a count can tell.
+    #: A task was published to a queue whose pool only a count can find out.
     unplaced: bool = False
     #: When (``monotonic()``) the first of the records that may change a quantity was made.
     since: float = 0.0
@@ -160,7 +160,7 @@ class Batch:
         self._keep((record.queue,))
 
     def take(self, most: int) -> Batch:
-        """Take out a part, with at most so many publishing times and buckets."""
+        """Take out a part, with *most* publishing times and as many buckets at most."""
         part = Batch(self.pool_of, queues=self.queues, since=self.since)
         part.started, self.started = self.started, defaultdict(Started)
         part.finished, self.finished = self.finished, defaultdict(Finished)

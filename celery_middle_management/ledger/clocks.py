@@ -1,4 +1,4 @@
-"""The clocks of a process, and what they tell of the ledger's time between two reports."""
+"""The clocks of a process, and the bounds that they give for the ledger's time between reports."""
 
 from __future__ import annotations
 

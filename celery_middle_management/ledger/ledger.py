@@ -55,7 +55,7 @@ class Ledger(ABC):
         #: The last entries of the history that this process wrote.
         self._own_entries = deque[str](maxlen=100)
 
-    # -- what the place where it is kept has to do
+    # -- what each kind of ledger implements
 
     @abstractmethod
     def _report(self, message: ReportMessage, presence: Presence | None) -> ReportReply:
@@ -67,7 +67,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def _minutes(self, most: int) -> Iterable[str]:
-        """Return at most so many samples, packed, the latest first."""
+        """Return the last *most* samples, packed, the latest first."""
 
     @abstractmethod
     def _commit(self, token: str, message: CommitMessage) -> bool:

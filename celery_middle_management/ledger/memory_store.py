@@ -1,4 +1,4 @@
-"""What a ledger in memory keeps, under the names that it has in Redis."""
+"""The data of a ledger in memory, under the names that it has in Redis."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from celery_middle_management.settings.model import Settings
 
 
 class Bounds(TypedDict, total=False):
-    """Between which times the ledger's time is. See ``prelude.lua``."""
+    """The bounds of the ledger's time, as far as a process knows it. See ``prelude.lua``."""
 
     least: int
     most: int
@@ -41,7 +41,7 @@ class Bounds(TypedDict, total=False):
 
 
 class PoolCounts(TypedDict):
-    """What happened in a pool. See ``report.lua``, as for the next four."""
+    """The events of a pool that a process reports. See ``report.lua``, as for the next five."""
 
     maximum: int
     published: list[list[int]]
@@ -97,7 +97,7 @@ class Report(Constants):
 
 
 class ReportMessage(Report, Bounds, total=False):
-    """What a process reports."""
+    """The report of a process."""
 
     unseen: int
     id: str
@@ -145,7 +145,7 @@ class _Commit(TypedDict):
 
 
 class CommitMessage(_Commit, Bounds, total=False):
-    """What a scaler writes. See ``commit.lua``."""
+    """The changes that a scaler writes. See ``commit.lua``."""
 
     next: int
 
@@ -159,7 +159,7 @@ class _Intend(TypedDict):
 
 
 class IntendMessage(_Intend, Bounds):
-    """What a person asks for. See ``intend.lua``."""
+    """A request by hand. See ``intend.lua``."""
 
 
 def constants(settings: Settings) -> Constants:
@@ -194,7 +194,7 @@ def report_message(
     leaving: bool,
     gave_up: bool,
 ) -> ReportMessage:
-    """Return a report with a token of its own, and without what is optional."""
+    """Return the message of a report with a new token, without the optional fields."""
     report: Report = {
         **constants,
         "pools": counts,
@@ -210,7 +210,7 @@ def report_message(
 
 
 def counts_by_pool(batch: Batch, settings: Settings, now: Moment) -> dict[str, PoolCounts]:
-    """Return what is in a batch, by pool, with times relative to *now*."""
+    """Return the counts in a batch by pool, with times relative to *now*."""
     pools = {*batch.published, *batch.scheduled, *batch.started, *batch.finished}
     maximum = {pool.name: pool.max_workers for pool in settings.pools} if pools else {}
     return {pool: _counts(batch, pool, maximum[pool], now) for pool in pools}
@@ -235,7 +235,7 @@ def _counts(batch: Batch, pool: str, maximum: int, now: Moment) -> PoolCounts:
 
 
 def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitMessage:
-    """Return what a scaler writes; with *next_in* (s), the last of an evaluation."""
+    """Return the message of a commit; with *next_in* (s), of the last one of an evaluation."""
     message: CommitMessage = {
         "set": changes.set,
         "unset": [*changes.unset],
@@ -257,7 +257,7 @@ def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitM
 
 
 def intend_message(fields: Mapping[str, str | None], entry: str) -> IntendMessage:
-    """Return a person's request: fields of the state to write, or to delete where None."""
+    """Return the message of a request: fields of the state to write, or to delete where None."""
     return {
         "set": {name: value for name, value in fields.items() if value is not None},
         "unset": [name for name, value in fields.items() if value is None],

@@ -122,7 +122,7 @@ class Snapshot:
 
 @dataclass
 class Changes:
-    """What a scaler will write into the ledger."""
+    """The changes that a scaler is going to write."""
 
     set: dict[str, str] = field(default_factory=dict)
     #: A set: its keys are the fields to delete. (`set` is the name of a field here.)

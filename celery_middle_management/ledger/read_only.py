@@ -20,7 +20,7 @@ class ReadOnlyLedger:
 
     @property
     def full(self) -> str:
-        """What the ledger's server has run out of."""
+        """The resource that the ledger's server has run out of."""
         return self._ledger.full
 
     def snapshot(self) -> Snapshot:

@@ -95,7 +95,7 @@ def test_the_parts_of_a_report_have_the_declared_fields(ledger: Recording) -> No
 
 
 class Greeting(TypedDict):
-    """What a script is sent, of which it needs no name."""
+    """A message to a script."""
 
     word: str
 

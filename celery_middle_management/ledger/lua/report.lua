@@ -1,84 +1,84 @@
 -- Adds what a process reports, and answers whether an evaluation is due and the caller's to make.
--- The other parts of this script: report_state.lua, report_in_flight.lua, report_counts.lua,
+-- The first parts of this script are report_state.lua, report_in_flight.lua, report_counts.lua and
 -- report_workers.lua.
 
 -- ## ReportMessage (msg): ARGV[1], as JSON; with Bounds, if the caller has read the ledger's time
---   pools            PoolCounts  by pool
---   queues           names   published to, which no pool names
---   queues_left_out  bool    there were more of them than `most_queues`
---   look             bool    something was published whose pool only a count can tell
+--   pools            PoolCounts of each pool
+--   queues           names   queues published to that no pool names
+--   queues_left_out  bool    there were more than `most_queues` of them
+--   look             bool    a task was published whose pool only a count can find out
 --   token            text    of the lease, if the caller gets it
---   more             bool    another part of the same report follows: do not elect the caller yet
---   leaving          bool    the caller's process ends
---   gave_up          bool    it leaves an evaluation behind that still waits for the platform
---   unseen?          ms      as in the last reply
+--   more             bool    another part of the same report follows: no lease yet
+--   leaving          bool    the caller's process is ending
+--   gave_up          bool    it is ending while its evaluation still waits for the platform
+--   unseen?          ms      the same field of the last reply
 --   id?              text    of the worker that reports
---   presence?        JSON    what it reports of itself; without it, it says goodbye
---   cordon?          name    of the field with the cordon that the worker has to obey
+--   presence?        JSON    its presence; without it, the worker says goodbye
+--   cordon?          name    the field of the state with the cordon that the worker must obey
 --   born?            text    the name of the ledger whose calls in flight the caller remembers
---   sent?            InFlight  those calls, by `<pool>/fire` or `<pool>/hire`
---   inactive         bool    the caller runs off the platform, and never evaluates
---   counters         names   of a sample, in this order
---   fine             s       size of a bucket of due times up to `fine_horizon`
---   coarse           s       size of a bucket beyond
---   fine_horizon     s       from now
---   gap              ms      least time between two evaluations
---   interval         ms      least time between two calls of the platform
---   zero_hold        ms      a publisher holds back counts while a pool is hired from zero
---   longest_hold     ms      and at most
---   stand_by         ms      after this, a publisher reports though it has nothing to add
---   watches          ms      a worker that reported within this time will evaluate
---   lock             ms      the lock lasts
---   known_to_fail    ms      the platform is taken to fail this long after it did
---   most_queues      count   that are kept
+--   sent?            InFlight  of each of these calls, by `<pool>/fire` or `<pool>/hire`
+--   inactive         bool    the caller runs off the platform and never evaluates
+--   counters         names   the counters in a sample, in this order
+--   fine             s       the size of a bucket of due times up to `fine_horizon`
+--   coarse           s       the size of a bucket beyond
+--   fine_horizon     s       how far ahead due times have fine buckets
+--   gap              ms      the least time between two evaluations
+--   interval         ms      the least time between two calls of the platform
+--   zero_hold        ms      how long counts are held back while a pool is hired from zero
+--   longest_hold     ms      how long counts are held back at most
+--   stand_by         ms      how often a publisher reports with nothing to add
+--   watches          ms      a worker that reported within this time is relied on to evaluate
+--   lock             ms      how long the lock lasts
+--   known_to_fail    ms      how long a platform that failed is assumed to go on failing
+--   most_queues      count   queues that are kept
 --   most_minutes     count   samples that are kept
---   expiry           s       of every key, from the last report
+--   expiry           s       how long every key is kept after the last report
 
--- ## PoolCounts (counts): since the caller's last report
+-- ## PoolCounts (counts): what happened since the caller's last report
 --   maximum          count   workers that the pool may have
 --   published        [[ms ago, tasks], ...]
 --   scheduled        [[ms ahead, tasks], ...]
 --   started          tasks
---   waits            s       that these have waited, in all
+--   waits            s       that the started ones waited, in all
 --   finished         tasks
---   runtime          s       that these have run, in all
---   runtime_squares  s²      the same squared, in all
---   longest          s       the longest of these
+--   runtime          s       that the finished ones ran, in all
+--   runtime_squares  s²      the squares of their run times, in all
+--   longest          s       the longest of their run times
 
 -- ## InFlight (told): a call that may still take effect at the platform
---   to               workers
+--   to               count   workers that it asks for
 --   done             bool    the platform has confirmed it
---   left             s       until it can take effect no more
+--   left             s       how long it may still take effect
 
 -- ## ReportReply (reply)
 --   now              ms      the ledger's time, as text
---   lease            bool    the caller has the lock: it is to evaluate
---   wait             ms      report again after this time, even with nothing to add
---   held             ms      by pool: its counts could change nothing sooner
---   born             text    the ledger's name for itself: if it differs, the data was lost
+--   lease            bool    the caller got the lock, and must evaluate
+--   wait             ms      when to report again, even with nothing to add
+--   held             ms      how long to hold back the counts of a pool: sooner, they change nothing
+--   born             text    the ledger's name for itself: it differs when the data was lost
 --   sent?            JSON    the calls in flight
---   unseen?          ms      what the caller reported then still waits for an evaluation
---   watched          bool    to a caller that is leaving: a worker will evaluate
---   failing          bool    the platform failed or was given up, and has not answered since
---   untaken?         s       for so long counts have found messages that the worker did not take
---   counted_at?      ms      the last count of the worker's pool began
---   cordon?          JSON    that the worker has to obey
---   why?             text    the reason for it
+--   unseen?          ms      when the caller reported something that still waits for an evaluation
+--   watched          bool    a worker will evaluate (only to a caller that is leaving)
+--   failing          bool    the platform failed, or was given up, and has not answered since
+--   untaken?         s       how long counts have found messages that the worker did not take
+--   counted_at?      ms      when the last count of the worker's pool began
+--   cordon?          JSON    the cordon that the worker must obey
+--   why?             text    the reason for that cordon
 
 -- ## Before anything is added
--- Without it, the app was never evaluated, or the data was lost: due now.
+-- Without `next_at`, no evaluation was ever made, or the data was lost: one is due now.
 local next_at, evaluated = tonumber(old.next_at or now), number('evaluated_at')
 local function evaluate_by(time) next_at = math.min(next_at, time) end
 
 sample_counters()
-local work = restore_calls() -- for an evaluation
+local work = restore_calls() -- whether there is something for an evaluation to do
 local silence = now - last_report
 if newcomer and last_report > 0 and silence > msg.watches then extend_calls(silence) end
 
 local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
--- Since when something that the caller reported waits for an evaluation that might not come without it.
+-- When the caller reported something that waits for an evaluation which might not come without it.
 local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
@@ -118,7 +118,7 @@ if msg.presence then
     ticked = now
     set('ticked_at', now)
   end
-  -- Workers come and go several at a time, and one evaluation will do for them.
+  -- Workers come and go several at a time: one evaluation a little later does for all.
   if update_worker() then evaluate_by(soon) end
 elseif msg.id and remove_worker() then
   evaluate_by(soon)
@@ -130,7 +130,7 @@ if msg.gave_up then set('gave_up_at', now) end
 
 -- ## The election
 local lease = false
--- No two evaluations begin at one time: it tells their cordons apart.
+-- Two evaluations never begin at the same time, since that time identifies the cordon that each sets.
 if next_at <= now and evaluated < now and not (msg.more or msg.inactive) then
   lease = redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) and true
   -- The lock expires by Redis's clock, which may have stepped back since.
@@ -140,8 +140,8 @@ if lease and unseen == now then unseen = now - 1 end -- its evaluation reads the
 if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
--- While no worker keeps watch, one publisher reports when the next evaluation is due, however many
--- there are. The others stand by, in case it ends before.
+-- While no worker keeps watch, one publisher of all reports again when the next evaluation is due. The
+-- others stand by, in case it ends before that.
 local wait = msg.stand_by
 if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.watches then
   local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)

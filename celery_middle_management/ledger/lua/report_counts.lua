@@ -28,7 +28,8 @@ local function add_published(pool, counts)
   for _, slice in ipairs(counts.published) do
     local ago, tasks = unpack(slice)
     total = total + tasks
-    -- After a step it is not known how long ago that was: rather counted twice than not at all.
+    -- After a step it is not known how long ago they were published, and a count may not have seen
+    -- them: they are rather reckoned twice than not at all.
     if not stepped and now - ago <= number(pool .. '/counted_at') then counted = counted + tasks end
   end
   add(pool .. '/published', total)
@@ -51,14 +52,14 @@ local function add_finished(pool, counts)
 end
 
 -- ## Scheduled, by buckets of due times: fine ones up to the horizon, coarse ones beyond
-local furthest -- bucket (s) that was added to
+local furthest -- the last bucket (s) that was added to
 local function add_scheduled(pool, counts)
   if #counts.scheduled > 0 then set(pool .. '/scheduled_at', now) end
   for _, entry in ipairs(counts.scheduled) do
     local ahead, tasks = unpack(entry)
     local fine = ahead <= msg.fine_horizon * 1000
     local size = fine and msg.fine or msg.coarse
-    -- A coarse one has the name of the second before: every sixth fine one begins with it.
+    -- A coarse bucket is named a second earlier, since a fine one may begin at the same time.
     local bucket = math.floor((now + ahead) / 1000 / size) * size - (fine and 0 or 1)
     redis.call('HINCRBY', due, pool .. '/' .. ms(bucket), tasks)
     furthest = math.max(furthest or 0, bucket)
@@ -73,7 +74,7 @@ end
 
 -- ## How long (ms) a publisher may hold back counts of a pool that could change nothing sooner
 local function hold_of(quantity, maximum)
-  -- From zero, the evaluation that follows has all that was published until now.
+  -- The evaluation that follows knows of these already: more would not make it hire sooner.
   if quantity == 0 then return msg.zero_hold end
   if quantity >= maximum then return msg.longest_hold end
   return math.max(called + msg.interval - now, msg.gap)

@@ -9,8 +9,9 @@ local function set_in_flight(calls)
 end
 
 -- ## When the ledger has lost its data
--- Every process remembers the calls that its last reply named, and reports them to a ledger of another
--- name. Workers that such a call may stop are cordoned, until an evaluation knows better.
+-- Every process remembers the calls in flight from its last reply, and reports them with the name of
+-- the ledger that they were in. A ledger with another name has lost them: it takes them over, and
+-- cordons the workers that they may stop, until an evaluation knows better.
 local function cordon_above(pool, quantity)
   local field = pool .. '/cordon'
   local cordon = cjson.decode(new[field] or old[field] or '{}')
@@ -36,9 +37,9 @@ local function restore_calls()
 end
 
 -- ## When a newcomer comes after a long silence
--- The silence may have been a step of Redis's clock. So a call that could take effect before it still
--- can, for as long, and the last call is as recent as it was. Each is moved only once: where only
--- short scripts report, each is a newcomer, and a call would stay in flight for ever.
+-- The silence may have been a step of Redis's clock. So a call that was in flight stays so for as long
+-- as before it, and the last call is as recent as before it. Each is moved only once: where all
+-- reports come from short scripts, all are newcomers, and a call would stay in flight for ever.
 local called = number('called_at')
 local function extend_calls(silence)
   local calls, extended = calls_in_flight(), false

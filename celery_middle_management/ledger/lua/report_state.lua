@@ -4,21 +4,21 @@ local msg = cjson.decode(ARGV[1])
 
 -- ## Fields of the state (ms, if not said otherwise)
 local FIELDS = {
-  'next_at',        -- the next evaluation is due
-  'blocked_until',  -- the platform is not to be called before this
-  'gave_up_at',     -- a process ended while its evaluation waited for the platform
-  'seq',            -- number of reports that gave an evaluation something to do
-  'kept_at',        -- the expiries were last renewed
-  'silent_at',      -- up to here `called_at` has been moved for silences that may have been steps
-  'comes_at',       -- the next report of a publisher on stand-by
+  'next_at',        -- when the next evaluation is due
+  'blocked_until',  -- when the platform may be called again
+  'gave_up_at',     -- when a process ended while its evaluation waited for the platform
+  'seq',            -- the number of reports that gave an evaluation something to do
+  'kept_at',        -- when the expiries were last renewed
+  'silent_at',      -- when `called_at` was last moved for a silence that may have been a step
+  'comes_at',       -- when the publisher that waits for the next evaluation reports again
   'born',           -- the ledger's name for itself (text): if it differs, the data was lost
   'sent',           -- calls that may still take effect at the platform (JSON), by `<pool>/fire` or
                     -- `<pool>/hire`: {to, until (s), done}
-  'minute',         -- the last one (min) of which there is a sample
+  'minute',         -- the last minute that has a sample
 }
--- And of prelude.lua's CLOCK: `clock`, the offset; `told_at`, the last report; `evaluated_at`, the
--- last evaluation began; `ticked_at`, the last report of a worker that may evaluate; `called_at`, the
--- last call of the platform.
+-- And those of CLOCK in prelude.lua: `clock`, the offset, and the times of the last report (`told_at`),
+-- of the last evaluation (`evaluated_at`), of the last report of a worker that may evaluate
+-- (`ticked_at`) and of the last call of the platform (`called_at`).
 local POOL_FIELDS = {'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
                      'started', 'waits', 'finished', 'runtime', 'runtime_squares', 'longest'}
 
@@ -54,9 +54,9 @@ local function add_float(name, x) set_float(name, number(name) + x) end
 
 -- ## The ledger's time
 -- A newcomer (a process that has not read the ledger's time yet) cannot tell a forward step of Redis's
--- clock from a period without reports. If some worker reported until the last report of all, it was
--- rather a step, unless it is longer than this. Where that is wrong, the next process that has read
--- the time puts it right.
+-- clock from a period without reports. If a worker was reporting until that period began, a step is
+-- assumed, unless it were a longer one than this. Where that is wrong, the next process that has read
+-- the time corrects it.
 local LONGEST_SILENCE = 600000
 local newcomer, last_report = not msg.most, number('told_at')
 local function bounds_of_newcomer()

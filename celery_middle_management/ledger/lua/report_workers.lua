@@ -1,4 +1,4 @@
--- Which workers live and which queues are in use.
+-- Notes which workers live and which queues are in use.
 -- Expiries are renewed once an hour.
 local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
@@ -18,7 +18,7 @@ local function add_queues()
   for _, queue in ipairs(msg.queues) do used[queue] = ms(now) end
   local more = hset(queues, used) > 0
   if more or refresh then redis.call('EXPIRE', queues, msg.expiry) end
-  -- Many at once, since all have to be read for it.
+  -- Many at a time, since all have to be read for it.
   if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
     keep_most_recent(msg.most_queues)
     dropped = true
