@@ -26,25 +26,20 @@ local function pool_of(field) return (string.match(field, '^(.*)/')) end
 local counted_at = msg.cordon and pool_of(msg.cordon) .. '/counted_at'
 local cordon_why = msg.cordon and msg.cordon .. '_why'
 
-local function fields_needed()
-  local names = {unpack(CLOCK)}
-  local function need(...)
-    for _, name in ipairs({...}) do names[#names + 1] = name end
-  end
-  need(unpack(FIELDS))
-  for pool in pairs(msg.pools) do
-    for _, name in ipairs(POOL_FIELDS) do need(pool .. '/' .. name) end
-  end
-  if msg.cordon then need(msg.cordon, cordon_why, counted_at) end
-  if msg.presence then need('deaf') end
-  for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
-  return names
+local names = {unpack(CLOCK)}
+local function need(name) names[#names + 1] = name end
+for i = 1, #FIELDS do need(FIELDS[i]) end
+for pool in pairs(msg.pools) do
+  for i = 1, #POOL_FIELDS do need(pool .. '/' .. POOL_FIELDS[i]) end
 end
+if msg.cordon then need(msg.cordon) need(cordon_why) need(counted_at) end
+if msg.presence then need('deaf') end
+for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 
 -- ## Its values: `old` as read, `new` as they will be written
-local names, old, new = fields_needed(), {}, {}
+local old, new = {}, {}
 local values = redis.call('HMGET', state, unpack(names))
-for i, name in ipairs(names) do old[name] = values[i] end
+for i = 1, #names do old[names[i]] = values[i] end
 
 local function number(name) return tonumber(old[name] or 0) end
 local function set(name, value) new[name] = ms(value) end
