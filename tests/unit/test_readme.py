@@ -1,4 +1,4 @@
-"""The README and docs/ hold: snippets run, settings and commands exist, links lead somewhere."""
+"""What the pages say holds: snippets run, settings and commands exist, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ RECIPES = ROOT.joinpath("docs", "recipes.md").read_text()
 LIFESPANS = (
     '    """No exit handler runs in uvicorn, so what was published last is hired for here."""\n'
 )
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("examples/*/*.md")),
+]
 #: Of the gem's names, one is only taken note of, and the other stands beside the key's.
 NOT_OURS = {"heroku_username", "heroku_password"}
 
