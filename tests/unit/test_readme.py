@@ -17,9 +17,9 @@ from celery_middle_management.settings import reading
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT.joinpath("README.md").read_text()
 RECIPES = ROOT.joinpath("docs", "recipes.md").read_text()
-#: What the example says in the function that the recipe shows.
+#: The docstring that the example has in the function that the recipe shows.
 LIFESPANS = (
-    '    """No exit handler runs in uvicorn, so what was published last is hired for here."""\n'
+    '    """Hire for the last tasks at the end, because no exit handler runs in uvicorn."""\n'
 )
 PAGES = [
     ROOT / "README.md",
@@ -27,7 +27,7 @@ PAGES = [
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("examples/*/*.md")),
 ]
-#: Of the gem's names, one is only taken note of, and the other stands beside the key's.
+#: The gem's names: one is only accepted, and the README has the other beside the key's.
 NOT_OURS = {"heroku_username", "heroku_password"}
 
 
