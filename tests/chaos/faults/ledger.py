@@ -75,7 +75,7 @@ def step_clock(hands: Hands) -> None:
 
 
 def step_clock_unseen(hands: Hands) -> None:
-    """Step the clock while those that know the ledger's time are cut off: a newcomer comes first."""
+    """Step the clock while those that know the ledger's time are cut off: newcomers come first."""
     lines, pids = hands.stage.lines, hands.stage.line_pids()
     assert lines is not None
     how = hands.random.choice(CUTS)
