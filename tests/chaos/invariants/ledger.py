@@ -31,7 +31,7 @@ def scaler_replaced(story: Story) -> Verdict:
     took = [round(r["took"], 1) for r in story.kinds["replaced"] if r["took"] is not None]
     verdict.figures = {
         "killed while holding the lock": len(story.kinds["replaced"]),
-        "later, for those left may not have reached the ledger": apart,
+        "later, since those left may not have reached the ledger": apart,
         "seconds": took,
     }
     return verdict
