@@ -44,7 +44,7 @@ SYSTEM = Clocks()
 
 
 @dataclass(frozen=True)
-class Heard:
+class ClockReading:
     """The ledger's time *now* (s) in a reply, and our uptime when we asked and when it came."""
 
     now: float
@@ -52,7 +52,7 @@ class Heard:
     received: float
 
     def at(self, uptime: float) -> float:
-        """Return the ledger's time (s) at least, at an *uptime*."""
+        """Return the least that the ledger's time (s) can be at an *uptime*."""
         return self.now + uptime - self.received
 
     def bounds(self, uptime: float) -> Bounds:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.clocks import SYSTEM, Clocks, Heard
+from celery_middle_management.ledger.clocks import SYSTEM, ClockReading, Clocks
 from celery_middle_management.ledger.codec import cordon_field, unpack_sample
 from celery_middle_management.ledger.in_flight import CallsInFlight
 from celery_middle_management.ledger.messages import (
@@ -50,7 +50,7 @@ class Ledger(ABC):
         self._clocks = clocks
         self._constants = constants(settings)
         self._queues = RecentQueues(settings)
-        self._heard: Heard | None = None
+        self._reading: ClockReading | None = None
         self._in_flight = CallsInFlight()
         #: The last entries of the history that this process wrote.
         self._own_entries = deque[str](maxlen=100)
@@ -120,7 +120,7 @@ class Ledger(ABC):
             message["cordon"] = cordon_field(presence)
         self._add_calls_in_flight(message, uptime)
         answer = self._report(message, presence)
-        self._heard = Heard(float(answer["now"]) / 1000, uptime, self._clocks.uptime())
+        self._reading = ClockReading(float(answer["now"]) / 1000, uptime, self._clocks.uptime())
         self._in_flight.learn(answer)
         self._queues.add(queues, won)
         return reply_of(answer, Lease(message["token"], won) if answer["lease"] else None)
@@ -172,12 +172,12 @@ class Ledger(ABC):
     # -- what it remembers
 
     def _add_bounds(self, message: Bounds, uptime: float) -> None:
-        if self._heard is not None:
-            message.update(self._heard.bounds(uptime))
+        if self._reading is not None:
+            message.update(self._reading.bounds(uptime))
 
     def _add_calls_in_flight(self, message: ReportMessage, uptime: float) -> None:
-        if self._heard is None:
+        if self._reading is None:
             return
-        born, calls = self._in_flight.at(self._heard.at(uptime))
+        born, calls = self._in_flight.at(self._reading.at(uptime))
         if calls:
             message["born"], message["sent"] = born, calls

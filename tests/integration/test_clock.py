@@ -213,9 +213,11 @@ def test_a_process_that_knows_the_time_puts_right_what_a_newcomer_took_for_a_ste
     before = it.report(worker()).now
     key, away = it.ledger.keys["state"], 50.0
     # As if the last report had been that long ago, and Redis out of reach since.
-    heard = it.ledger._heard
-    assert heard is not None
-    it.ledger._heard = replace(heard, sent=heard.sent - away, received=heard.received - away)
+    reading = it.ledger._reading
+    assert reading is not None
+    it.ledger._reading = replace(
+        reading, sent=reading.sent - away, received=reading.received - away
+    )
     clock.step(int(away))
     with office(url, call_interval=1) as newcomer:
         newcomer.report()

@@ -177,13 +177,13 @@ class Both(RuleBasedStateMachine):
         if left > 0:
             self.redis.pexpire(self.keys["lock"], max(left - millis(seconds), 1))
         for ledgers in (self.in_redis, self.in_memory):
-            heard = next((ledger._heard for ledger in ledgers if ledger._heard), None)
+            reading = next((ledger._reading for ledger in ledgers if ledger._reading), None)
             for ledger in ledgers if self.store.workers else ():
                 # A process that has not read the time would take it for a step of the clock.
-                ledger._heard = ledger._heard or heard
+                ledger._reading = ledger._reading or reading
         for ledger in self.in_redis:
-            if ledger._heard is not None:
-                ledger._heard = replace(ledger._heard, now=ledger._heard.now + seconds)
+            if ledger._reading is not None:
+                ledger._reading = replace(ledger._reading, now=ledger._reading.now + seconds)
             queues = ledger._queues
             queues.reported = {q: at - seconds for q, at in queues.reported.items()}
 
