@@ -102,7 +102,7 @@ def choose(hands: Hands) -> Choice:
     unsure = bool(chosen - hands.leave.names) and not hands.fresh
     if unsure:
         names -= chosen - hands.leave.names
-    leave = hands.leave.redrawn(None, names, names, hands.now, ONE_OFF)
+    leave = hands.leave.move(None, names, names, hands.now, ONE_OFF)
     choice = Choice(leave, wants_count=unsure)
     missing = hands.needed - len(usable)
     return _hire(hands, choice, missing) if missing > 0 else choice

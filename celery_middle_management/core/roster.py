@@ -237,5 +237,5 @@ def let_go(presence: Presence, leave: Cordon) -> bool:
     The answer to its own report has the cordon by which it goes. So whoever is let go by the
     ledger's latest is told so, and nobody else is.
     """
-    obeys = leave.obeyed(presence.name, presence.stopped)
+    obeys = leave.holds_since(presence.name, presence.stopped)
     return obeys and presence.busy == 0 and presence.returning == 0

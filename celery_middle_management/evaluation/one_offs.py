@@ -261,7 +261,7 @@ def strays_leave(snapshot: Snapshot, pools: Collection[str]) -> dict[str, str]:
     found = {}
     for name, workers in strays.items():
         known = unpack_cordon(snapshot.state.get(name))
-        drawn = known.redrawn(None, frozenset(workers), workers, snapshot.now, ONE_OFF)
+        drawn = known.move(None, frozenset(workers), workers, snapshot.now, ONE_OFF)
         if drawn != known:
             found[name] = pack_cordon(drawn)
     return found

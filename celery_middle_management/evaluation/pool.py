@@ -10,7 +10,13 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.decision import Decision, Situation, decide
+from celery_middle_management.core.decision import (
+    Decision,
+    EarlierCalls,
+    Situation,
+    decide,
+    may_hire_now,
+)
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Refusal, iso
@@ -64,8 +70,8 @@ class PoolEvaluation(CountedPool):
         blocked = blocked or (refusal is not None and refusal.limit is None)
         self.decision = self._decide(self._situation(formation, may_call=may_call, blocked=blocked))
         if self.one_offs is not None:
-            # From zero at once; a change of the formation is a call as well.
-            may_hire = (may_call or self.state.quantity == 0) and not blocked
+            quantity = self.state.quantity
+            may_hire = may_hire_now(quantity, may_call=may_call, blocked=blocked)
             work = sum(p.busy for p in self.fleet.living)
             self.one_offs.decide(self.state, work, fresh=self._fresh, may_hire=may_hire)
 
@@ -85,11 +91,13 @@ class PoolEvaluation(CountedPool):
             fresh=self._fresh,
             may_call=may_call,
             blocked=blocked,
-            unsettled=state.unsettled,
-            stopping=state.stopping,
-            # Of one-off workers, a hire stops nobody.
-            ceiling=None if self.pool.one_off and not quantity else state.ceiling,
-            limit=self._limit,
+            earlier=EarlierCalls(
+                unconfirmed_fire=state.unsettled,
+                stopping=state.stopping,
+                # A hire of one-off workers stops none.
+                unconfirmed_hire=None if self.pool.one_off and not quantity else state.ceiling,
+                hire_limit=self._limit,
+            ),
             drain_timeout=self._settings.drain_timeout,
         )
 
@@ -192,18 +200,18 @@ class PoolEvaluation(CountedPool):
             raise AssertionError(
                 f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
             )
-        self._sent(quantity, at + LOCK_SECONDS + self.fleet.traits.settles_within)
+        self._sent(quantity, at + LOCK_SECONDS + self.fleet.traits.takes_effect_within)
         cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
             fleet = self.fleet
             names_of_all = fleet.names(quantity)
-            drawn = cordon.redrawn(quantity, cordon.names, names_of_all, fleet.now, fleet.traits)
+            drawn = cordon.move(quantity, cordon.names, names_of_all, fleet.now, fleet.traits)
             self._writer.cordon(drawn, self.state.advice.why)
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""
         if isinstance(outcome, PlatformError) and not outcome.settled:
-            self._sent(quantity, at + self.fleet.traits.settles_within)
+            self._sent(quantity, at + self.fleet.traits.takes_effect_within)
             return None
         if self.decision is not None:
             self._writer.cordon(self.decision.cordon, self.state.advice.why)

@@ -115,7 +115,7 @@ def test_nobody_is_let_go_who_may_have_a_task(told: dict[str, float]) -> None:
 def test_a_cordon_drawn_anew_for_others_lets_go_who_stopped_before() -> None:
     leave = Cordon(None, frozenset({"run.1"}), NOW - 9, {"run.1": NOW - 9})
     names = frozenset({"run.1", "run.2"})
-    drawn = leave.redrawn(None, names, names, NOW)
+    drawn = leave.move(None, names, names, NOW)
     assert drawn.at == NOW
     assert let_go(presence("run.1", stopped=NOW - 9), drawn)
 
