@@ -27,7 +27,8 @@ def platform_for(settings: Settings) -> Chosen:
 
         account = settings.heroku
         return Chosen(HerokuPlatform, lambda _: HerokuPlatform(account, settings.pools))
-    from celery_middle_management.platforms.local import LocalPlatform, default_directory
+    from celery_middle_management.platforms.local import LocalPlatform
+    from celery_middle_management.platforms.local_files import default_directory
 
     def make(app: Celery) -> Platform:
         directory = default_directory(settings.redis_url)
