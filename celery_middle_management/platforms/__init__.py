@@ -1,4 +1,4 @@
-"""Where an app's workers run."""
+"""Platforms: where an app's workers run, and how they are hired and fired there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Chosen", "Platform", "PlatformError", "Refused", "platform_for"]
 
 
 class Chosen(NamedTuple):
-    """A kind of platform, and what makes an app's."""
+    """A kind of platform, and a function that makes the platform of an app."""
 
     kind: type[Platform]
     make: Callable[[Celery], Platform]
 
 
 def platform_for(settings: Settings) -> Chosen:
-    """The platform that *settings* choose. All that it needs is imported now."""
+    """Return the platform that *settings* choose, with everything that it needs imported."""
     if settings.heroku is not None:
         from celery_middle_management.platforms.heroku import HerokuPlatform
 
