@@ -23,7 +23,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management import threads
-from celery_middle_management.brokers.discreet import broker_trouble
+from celery_middle_management.brokers.redacting import broker_trouble
 from celery_middle_management.celery_internals import copied
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
