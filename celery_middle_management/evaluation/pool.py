@@ -133,7 +133,7 @@ class PoolEvaluation(CountedPool):
         if pool.one_off:
             return 0, 0, pool.max_workers
         rest = state.advised(max(state.demand - self.one_offs.work, 0)).workers
-        most = max(pool.max_workers - self.one_offs.total, 0)
+        most = max(pool.max_workers - len(self.one_offs.roster.members), 0)
         return min(rest, most), 0, most
 
     @property
@@ -144,7 +144,7 @@ class PoolEvaluation(CountedPool):
     @property
     def hired_names(self) -> frozenset[str]:
         """Everyone's who was hired one by one, as far as they are known."""
-        return self.one_offs.names if self.one_offs is not None else frozenset()
+        return self.one_offs.roster.names if self.one_offs is not None else frozenset()
 
     @property
     def wants_list(self) -> bool:
@@ -154,7 +154,7 @@ class PoolEvaluation(CountedPool):
     @property
     def list_due(self) -> bool:
         """Whether the platform may know more of somebody who is not heard of."""
-        return self.one_offs is not None and self.one_offs.list_due
+        return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
 
     @property
     def change(self) -> int | None:
@@ -345,17 +345,17 @@ class PoolEvaluation(CountedPool):
         if until is None:
             self._writer.hire_over()
         else:
-            self._writer.hiring(self.one_offs.total, until, on_roster=True)
+            self._writer.hiring(len(self.one_offs.roster.members), until, on_roster=True)
 
     def hired(self, outcomes: Mapping[str, OneOff | PlatformError], at: float) -> None:
         """What became of each of those."""
         if self.one_offs is None:
             return
         before = self.state.quantity or 0
-        self.one_offs.answered(outcomes, at)
+        self.one_offs.record_answers(outcomes, at)
         self._remember_hires()
         if refused := [e for e in outcomes.values() if isinstance(e, Refused)]:
-            self._refused(refused[0], limit=self.one_offs.total)
+            self._refused(refused[0], limit=len(self.one_offs.roster.members))
         if self.one_offs.quantity > self.state.one_offs:
             self.state = self._writer.raised(self.state, at)
             self._record("hire", before + self.one_offs.quantity - self.state.one_offs, at)
