@@ -203,24 +203,30 @@ def _fire(situation: Situation) -> Decision:
 def _fire_unordered(situation: Situation) -> Decision:
     """Fire where the platform picks the workers that it stops: none may be busy at that moment.
 
-    The surplus is cordoned at once. When no worker is seen to be busy, all are cordoned, and when
-    all have confirmed it the quantity is lowered.
+    Until none is seen to be busy and the call can be made, only the surplus is cordoned. Then all
+    are, and stay so until the call is made.
     """
-    fleet, cordon = situation.fleet, situation.cordon
-    asks = fleet.unknown((p.name for p in fleet.living), cordon)
-    if fleet.busy() or situation.blocked or not (situation.may_call or cordon.above == 0):
-        surplus = sorted(
-            {p.name: p for p in fleet.living}.values(),
-            key=lambda p: (p.name not in cordon.names, p.busy > 0, -p.since),
-        )[: situation.quantity - situation.needed]
-        cordon = _move_cordon(situation, None, frozenset(p.name for p in surplus))
-        decision = Decision(cordon, draining=True, wants_running=asks)
-        return _require_fresh_count(situation, decision)
+    all_cordoned = situation.cordon.above == 0
+    callable_soon = not situation.blocked and (situation.may_call or all_cordoned)
+    if situation.fleet.busy() or not callable_soon:
+        return _cordon_surplus(situation)
     cordon = _move_cordon(situation, 0, frozenset())
     decision = Decision(cordon, draining=True)
-    if not cordon.same_as(situation.cordon) or not fleet.idle(cordon):
+    if not cordon.same_as(situation.cordon) or not situation.fleet.idle(cordon):
         return _require_fresh_count(situation, decision)
     return _lower_to(situation, decision, situation.needed)
+
+
+def _cordon_surplus(situation: Situation) -> Decision:
+    """Cordon as many workers as are not needed: those cordoned before, the idle, the youngest."""
+    living, cordoned = situation.fleet.living, situation.cordon.names
+    surplus = sorted(
+        {p.name: p for p in living}.values(),
+        key=lambda p: (p.name not in cordoned, p.busy > 0, -p.since),
+    )[: situation.quantity - situation.needed]
+    cordon = _move_cordon(situation, None, frozenset(p.name for p in surplus))
+    asks = situation.fleet.unknown((p.name for p in living), situation.cordon)
+    return _require_fresh_count(situation, Decision(cordon, draining=True, wants_running=asks))
 
 
 def _lower_to(situation: Situation, decision: Decision, quantity: int) -> Decision:

@@ -1,7 +1,7 @@
 """The files by which processes of one user find, hire and fire local workers.
 
 They are in one directory for each ledger: a pid file and a log for each worker, the quantity of
-each pool, and a lock that whoever changes the workers holds.
+each pool, and the lock that a process holds while it changes the workers.
 """
 
 from __future__ import annotations
