@@ -71,8 +71,8 @@ def tasks_cut_short(members: Iterable[Member], now: float) -> Iterator[tuple[str
         if now - member.at > LIFETIME - LAST_CALL and member.busy(now):
             yield (
                 member.name,
-                f"{member.name} is nearly a day old, so the platform ends it in minutes, and "
-                "it has a task still, which is cut short",
+                f"{member.name} is nearly a day old and still has a task. The platform ends it "
+                "within minutes, which cuts the task short",
             )
 
 

@@ -114,7 +114,8 @@ def _decide_by_need(situation: Situation) -> Decision:
 def _late_hire_bound(situation: Situation) -> int | None:
     """Return the number above which an unconfirmed hire, if it lands late, stops workers.
 
-    Only workers hired by hand in the meantime can be above it.
+    Only workers hired by hand in the meantime can be above it. Where the platform picks the workers
+    that it stops, any may be among them.
     """
     hire = situation.earlier.unconfirmed_hire
     if hire is not None and situation.fleet.unordered:

@@ -28,7 +28,7 @@ from celery_middle_management.platforms.base import Listing, OneOff, PlatformErr
 logger = logging.getLogger("celery_middle_management")
 
 #: The reason given for letting a worker go that others take the place of.
-REPLACED = "it is replaced: of an older release, near the end of its day, or deaf"
+REPLACED = "it is replaced: its release is older, its day is nearly over, or it takes no tasks"
 
 
 class OneOffs:
@@ -100,8 +100,8 @@ class OneOffs:
             return None
         why = (
             f"the workers of {self.roster.crashes} hires in a row have ended within a minute of "
-            f"their start, {crashed[-1].name} the last: see its log. None is hired for "
-            f"{pause:.0f} s after that, and then one"
+            f"their start, {crashed[-1].name} most recently: see its log. No worker is hired for "
+            f"{pause:.0f} s, and then one"
         )
         return Refusal(why, self._now, self._now + pause, limit=0)
 

@@ -72,7 +72,9 @@ class WorkerFiles:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise PlatformError(f"the workers' pid files: {error}", settled=True) from error
+            raise PlatformError(
+                f"the workers' pid files cannot be used: {error}", settled=True
+            ) from error
         return [(path, process) for path in paths if (process := read_pid_file(path)) is not None]
 
     def workers(self, pool: str) -> dict[int, LocalProcess]:
@@ -121,7 +123,9 @@ class WorkerFiles:
             _make_private(self.directory)
             lock = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise PlatformError(f"the workers' pid files: {error}", settled=True) from error
+            raise PlatformError(
+                f"the workers' pid files cannot be used: {error}", settled=True
+            ) from error
         try:
             while not _try_lock(lock):
                 if time.monotonic() >= deadline:
@@ -132,7 +136,7 @@ class WorkerFiles:
                     path.unlink(missing_ok=True)
             yield lock
         except OSError as error:
-            raise PlatformError(f"the workers' pid files: {error}") from error
+            raise PlatformError(f"the workers' pid files cannot be used: {error}") from error
         finally:
             # Closing alone does not unlock it if this process was forked in the meantime.
             fcntl.flock(lock, fcntl.LOCK_UN)
