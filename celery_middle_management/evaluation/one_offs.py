@@ -15,6 +15,7 @@ from celery_middle_management.core.choice import (
     members_of,
     tasks_cut_short,
 )
+from celery_middle_management.core.decision import may_hire_now
 from celery_middle_management.core.pool_state import PoolState, Refusal
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import APPEARS, ASKS_AFTER, Roster, crash_pause
@@ -112,7 +113,9 @@ class OneOffs:
 
     # -- what to do
 
-    def decide(self, state: PoolState, work: int, *, fresh: bool, may_hire: bool) -> None:
+    def decide(
+        self, state: PoolState, work: int, *, fresh: bool, may_call: bool, blocked: bool
+    ) -> None:
         """Decide on what is known now; the formation's workers of the pool have *work* tasks."""
         members = members_of(self.roster, self._presences, state.deaf)
         room, self._refused_until = _room(state, self.roster)
@@ -126,7 +129,7 @@ class OneOffs:
             replaced=self._replaced,
             fresh=fresh,
             listed=self._ids is not None,
-            may_hire=may_hire,
+            may_hire=may_hire_now(state.quantity, may_call=may_call, blocked=blocked),
         )
         self.choice = choose(situation)
 

@@ -10,13 +10,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.decision import (
-    Decision,
-    EarlierCalls,
-    Situation,
-    decide,
-    may_hire_now,
-)
+from celery_middle_management.core.decision import Decision, EarlierCalls, Situation, decide
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Refusal, iso
@@ -70,10 +64,8 @@ class PoolEvaluation(CountedPool):
         blocked = blocked or (refusal is not None and refusal.limit is None)
         self.decision = self._decide(self._situation(formation, may_call=may_call, blocked=blocked))
         if self.one_offs is not None:
-            quantity = self.state.quantity
-            may_hire = may_hire_now(quantity, may_call=may_call, blocked=blocked)
-            work = sum(p.busy for p in self.fleet.living)
-            self.one_offs.decide(self.state, work, fresh=self._fresh, may_hire=may_hire)
+            work, fresh = sum(p.busy for p in self.fleet.living), self._fresh
+            self.one_offs.decide(self.state, work, fresh=fresh, may_call=may_call, blocked=blocked)
 
     def _decide(self, situation: Situation) -> Decision:
         return decide(situation)
