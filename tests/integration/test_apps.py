@@ -27,7 +27,7 @@ TASKS = 10 + 1 + 10
 
 @pytest.fixture
 def ledger() -> Iterator[RedisServer]:
-    """A server that nobody but us connects to."""
+    """A server that only this test connects to."""
     with RedisServer() as server:
         yield server
 

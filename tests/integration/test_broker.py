@@ -149,6 +149,6 @@ def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> N
     client.hset("unacked", "1", "not JSON")
     with pytest.raises(CountFailed):
         RedisBroker(client, {}).backlogs(["a"], {})
-    unreachable = redis.Redis(port=1, retry=None)
+    closed_port = redis.Redis(port=1, retry=None)
     with pytest.raises(CountFailed):
-        RedisBroker(unreachable, {}).backlogs(["a"], {})
+        RedisBroker(closed_port, {}).backlogs(["a"], {})

@@ -18,7 +18,7 @@ STAYS = "print('there', flush=True)\nimport sys; sys.stdin.read()"
 
 @pytest.fixture(name="on")
 def _on() -> Iterator[Stage]:
-    """A task of a pool at rest waits, and nobody has told of it."""
+    """A task of a pool at rest waits, and no process has reported it."""
     with (
         RedisServer() as broker,
         RedisServer() as ledger,

@@ -37,7 +37,7 @@ def told(it: Office) -> dict[str, str]:
 
 
 def age(it: Office, *queues: str, seconds: float = FORGET_QUEUES + 1) -> None:
-    """Nobody has published to them for a while."""
+    """No process has published to them for a while."""
     now = it.ledger.snapshot().now - seconds
     it.redis.hset(it.ledger.keys["queues"], mapping={q: str(round(now * 1000)) for q in queues})
 
@@ -165,7 +165,7 @@ def test_a_queue_that_cannot_be_read_is_the_trouble_of_its_pool_alone(
 ) -> None:
     pools = {name: {"queues": [name], "max_workers": 5} for name in ("a", "b")}
     with office(redis_url, pools=pools, max_workers=None) as it:
-        it.redis.rpush("a", "{}", "{}")  # nobody told of them: a count alone can find them
+        it.redis.rpush("a", "{}", "{}")  # no process reports them: only a count can find them
         it.redis.set("b", "not a list")
         it.scaler.evaluate(it.lease())
         assert it.platform.quantity == {"a": 2}
