@@ -93,7 +93,7 @@ def kept_apart(apart: Iterable[Request]) -> Iterator[Scheduled]:
 def queue_of_request(request: Request) -> str:
     """The queue that a request came from."""
     handlers = handlers_of(request.app)
-    return handlers.queue_of(request) if handlers else ""
+    return handlers.source_queues.queue_of(request) if handlers else ""
 
 
 def can_return(message: Any, queue: Any) -> bool:

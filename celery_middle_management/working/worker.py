@@ -104,7 +104,7 @@ class WorkerAgent:
         self._ahead = 0.0
         handlers = handlers_of(app)
         #: Requests that a strategy of a task's own may keep to itself.
-        self._apart = handlers.apart if handlers else WeakSet[Request]()
+        self._apart = handlers.tasks.with_own_strategy if handlers else WeakSet[Request]()
         self._consumer: Any = None
         self._intake: Any = None
         self._stop = threading.Event()

@@ -100,8 +100,10 @@ def test_a_delayed_task_is_stamped_and_its_due_time_told() -> None:
     for when in ({"countdown": 90}, {"eta": due}):
         app.send_task("make", queue="pdf", producer=Producer(), **when)
         assert told["exchange"].name == "celery_delayed_27"
-        handlers.before_task_publish(told["headers"], None, told["exchange"], told["routing_key"])
-        handlers.after_task_publish(told["headers"])
+        handlers.published.before_task_publish(
+            told["headers"], None, told["exchange"], told["routing_key"]
+        )
+        handlers.published.after_task_publish(told["headers"])
         assert told["headers"][HEADER] == "pdf"
     batch = Batch()
     tally.drain(batch)

@@ -54,13 +54,13 @@ def told() -> Told:
 
 def test_only_messages_of_our_queues_are_stamped(told: Told) -> None:
     headers: dict[str, Any] = {HEADER: "of an earlier attempt", COPIES: ["of an earlier attempt"]}
-    told.handlers.before_task_publish(headers, None, "", "theirs")
+    told.handlers.published.before_task_publish(headers, None, "", "theirs")
     assert headers == {}
     # That such a queue is in use is told, and no more of it.
     batch = told.batch()
     assert (list(batch.queues), batch.published, batch.unplaced) == (["theirs"], {}, False)
     assert batch
-    told.handlers.before_task_publish(headers, None, "", "ours")
+    told.handlers.published.before_task_publish(headers, None, "", "ours")
     assert headers[HEADER] == "ours"
     assert COPIES not in headers
 
@@ -68,7 +68,7 @@ def test_only_messages_of_our_queues_are_stamped(told: Told) -> None:
 def test_published_tasks_count_now_or_when_they_are_due(told: Told) -> None:
     later = datetime.now(timezone.utc) + timedelta(hours=1)
     for eta in (None, "not a time", "2001-01-01T00:00:00+00:00", later.isoformat()):
-        told.handlers.after_task_publish({HEADER: "ours", "eta": eta})
+        told.handlers.published.after_task_publish({HEADER: "ours", "eta": eta})
     batch = told.batch()
     assert sum(batch.published["ours"].values()) == 3
     (due,) = batch.scheduled["ours"].values()
@@ -80,8 +80,8 @@ def test_a_scheduled_task_of_protocol_1_is_not_due_at_once(told: Told) -> None:
     later = datetime.now(timezone.utc) + timedelta(hours=1)
     headers: dict[str, Any] = {}
     body = {"eta": later.isoformat(), "args": (), "kwargs": {}}
-    told.handlers.before_task_publish(headers, None, "", "ours", body=body)
-    told.handlers.after_task_publish(headers, body)
+    told.handlers.published.before_task_publish(headers, None, "", "ours", body=body)
+    told.handlers.published.after_task_publish(headers, body)
     assert headers[STARTABLE] == round(later.timestamp(), 3)
     [[due]] = [slots.values() for slots in told.batch().scheduled.values()]
     assert due == Due(later.timestamp(), 1)
@@ -90,22 +90,22 @@ def test_a_scheduled_task_of_protocol_1_is_not_due_at_once(told: Told) -> None:
 def test_an_attempt_that_the_parent_tells_of_twice_counts_once(told: Told) -> None:
     told_of = {"id": "1", "retries": 0, HEADER: "ours"}
     request = Request(id="1", task=Task(), request_dict=told_of)
-    told.handlers.task_received(request)
+    told.handlers.tasks.task_received(request)
     sender = SimpleNamespace(request=None)
     for error in (TimeLimitExceeded(1), TimeLimitExceeded(1), WorkerLostError()):
-        told.handlers.task_failure(sender, "1", error)
-    told.handlers.task_failure(sender, "1", RuntimeError("task_postrun tells of this one"))
+        told.handlers.tasks.task_failure(sender, "1", error)
+    told.handlers.tasks.task_failure(sender, "1", RuntimeError("task_postrun tells of this one"))
     assert told.finished() == 1
     unknown = SimpleNamespace(request=SimpleNamespace(id="2", retries=1, **{HEADER: "ours"}))
-    told.handlers.task_failure(unknown, "2", WorkerLostError())
+    told.handlers.tasks.task_failure(unknown, "2", WorkerLostError())
     assert told.finished() == 1
 
 
 def test_what_ends_without_running_counts(told: Told) -> None:
-    told.handlers.task_revoked(SimpleNamespace(id="1", retries=0, **{HEADER: "ours"}))
-    told.handlers.task_internal_error({"id": "2", HEADER: "ours"})
-    told.handlers.task_unknown(SimpleNamespace(headers={HEADER: "ours"}))
-    told.handlers.task_rejected(SimpleNamespace(headers={}))
+    told.handlers.tasks.task_revoked(SimpleNamespace(id="1", retries=0, **{HEADER: "ours"}))
+    told.handlers.tasks.task_internal_error({"id": "2", HEADER: "ours"})
+    told.handlers.tasks.task_unknown(SimpleNamespace(headers={HEADER: "ours"}))
+    told.handlers.tasks.task_rejected(SimpleNamespace(headers={}))
     assert told.finished() == 3
 
 
@@ -123,8 +123,8 @@ def test_what_ran_counts_with_its_run_time(
     told: Told, eager: bool, state: str | None, requeue: bool, tasks: int
 ) -> None:
     task = SimpleNamespace(request=SimpleNamespace(is_eager=eager, **{HEADER: "ours"}))
-    told.handlers.task_prerun(task)
-    told.handlers.task_postrun(task, SimpleNamespace(requeue=requeue), state)
+    told.handlers.tasks.task_prerun(task)
+    told.handlers.tasks.task_postrun(task, SimpleNamespace(requeue=requeue), state)
     done = told.batch().finished
     assert sum(d.tasks for d in done.values()) == tasks
     assert all(d.runtime >= 0 for d in done.values())
@@ -136,11 +136,11 @@ def test_a_wait_is_from_when_a_task_could_start(told: Told, due_in: float, ahead
     told.tally.ahead = ahead
     eta = datetime.fromtimestamp(time.time() + due_in, timezone.utc).isoformat()
     headers: dict[str, Any] = {"eta": eta if due_in else None, STARTABLE: "an earlier attempt's"}
-    told.handlers.before_task_publish(headers, None, "", "ours")
+    told.handlers.published.before_task_publish(headers, None, "", "ours")
     assert headers[STARTABLE] == pytest.approx(time.time() + (due_in or ahead), abs=5)
     headers[STARTABLE] -= 5000
     for eager in (True, False):
-        told.handlers.task_prerun(
+        told.handlers.tasks.task_prerun(
             SimpleNamespace(request=SimpleNamespace(is_eager=eager, **headers))
         )
     batch = Batch(ahead=ahead)
@@ -152,7 +152,7 @@ def test_a_wait_is_from_when_a_task_could_start(told: Told, due_in: float, ahead
 
 
 def test_nobody_told_when_a_task_of_an_older_release_could_start(told: Told) -> None:
-    told.handlers.task_prerun(
+    told.handlers.tasks.task_prerun(
         SimpleNamespace(request=SimpleNamespace(is_eager=False, **{HEADER: "ours"}))
     )
     assert told.batch().started["ours"] == Started(1, 0.0)
@@ -163,13 +163,13 @@ def test_of_copies_each_worker_tells_of_its_own(told: Told) -> None:
     both = Exchange("both", type="fanout")
     app.conf.task_queues = [Queue(name, both) for name in ("one", "two", "theirs")]
     headers: dict[str, Any] = {}
-    told.handlers.before_task_publish(headers, None, "both", "any")
+    told.handlers.published.before_task_publish(headers, None, "both", "any")
     assert (headers[HEADER], headers[COPIES]) == ("one", ["one", "two"])
-    told.handlers.after_task_publish(headers)
+    told.handlers.published.after_task_publish(headers)
     assert set(told.batch().published) == {"one", "two"}
     for name in ("one", "two"):
         app.amqp.queues.select([name])
-        told.handlers.task_revoked({"id": name, **headers})
+        told.handlers.tasks.task_revoked({"id": name, **headers})
         assert set(told.batch().finished) == {name}
 
 
@@ -195,4 +195,4 @@ def test_the_queue_that_a_worker_took_a_task_from(
         request_dict=headers,
         delivery_info={"exchange": exchange, "routing_key": routing_key},
     )
-    assert told.handlers.queue_of(request) == queue
+    assert told.handlers.source_queues.queue_of(request) == queue
