@@ -54,7 +54,7 @@ def test_a_worker_reports_until_it_has_shut_down(redis_url: str) -> None:
     "broken",
     [
         "WorkerAgent.__init__",
-        "WorkerAgent.report Intake.settle WorkerAgent._keep_awake Reporter.leave",
+        "WorkerAgent.report Intake.apply Reporter.leave",
     ],
 )
 def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: str) -> None:
@@ -72,7 +72,7 @@ def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: st
 
 
 def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
-    """Its first report comes before that, and whoever waits for a task must not count on it."""
+    """Its first report comes before that, and must not make it look like help for waiting tasks."""
     with stage(redis_url, command=None) as on:
         told = lambda: [presence.get("full", False) for presence in on.presences()]  # noqa: E731
         first_report_only = {**on.env, "BROKEN": "WorkerAgent._run"}
