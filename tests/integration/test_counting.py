@@ -20,7 +20,7 @@ OUTCOMES = {
     "retries-later": ("retry.apply_async((2,), queue=q)", 3),
     "reject": ("reject.apply_async(queue=q)", 1),
     "reject-requeue": ("reject.apply_async((True,), queue=q)", 1),
-    "unregistered": ("app.send_task('nobody.knows.it', queue=q)", 1),
+    "unregistered": ("app.send_task('no.such.task', queue=q)", 1),
     "expired": ("work.apply_async(expires=-1, queue=q)", 1),
     "due-later": ("work.apply_async(countdown=2, queue=q)", 1),
     "published-by-a-task": ("publish.apply_async((3, 0, q), queue=q)", 4),
@@ -118,8 +118,8 @@ def test_tasks_of_a_publisher_without_the_package_do_not_count(staged: Stage) ->
 def test_what_ran_is_told_by_the_worker(staged: Stage) -> None:
     # Not a script, which may end after the task.
     with staged.program("work.delay(4)"):
-        wait_for(lambda: running(staged) == [1], message="nobody runs it")
-    wait_for(lambda: not running(staged), message="somebody still runs it")
+        wait_for(lambda: running(staged) == [1], message="no worker runs it")
+    wait_for(lambda: not running(staged), message="a worker still runs it")
 
 
 def running(on: Stage) -> list[int]:

@@ -21,7 +21,7 @@ A_WHILE = 3.0
 
 
 @pytest.mark.slow
-def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
+def test_no_busy_worker_is_stopped(tmp_path: Path) -> None:
     with scene(tmp_path) as it:
         publisher = it.program()
         publisher.say("for _ in range(3): hold.delay()")
@@ -37,7 +37,7 @@ def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
         time.sleep(A_WHILE)
         assert it.changes == [(0, 3)]
 
-        # Work returns: the cordoned ones do it, and nobody is hired.
+        # Work returns: the cordoned ones do it, and no worker is hired.
         publisher.say("for _ in range(2): hold.delay()")
         it.wait_at_work("worker.1", "worker.2", "worker.3")
         assert it.changes == [(0, 3)]
@@ -105,7 +105,7 @@ def test_the_drain_timeout_bounds_the_wait(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
+def test_no_worker_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
     """Revoked so while it waits for a thread, Celery shows it as active for ever."""
     command = (*WORKER, "--pool", "threads", "--prefetch-multiplier", "4")
     with scene(tmp_path, command=command, settings={"max_workers": 1, "count_interval": 2}) as it:
@@ -123,7 +123,7 @@ def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path)
 
 
 def test_dynos_without_numbers(tmp_path: Path) -> None:
-    """Heroku's Fir generation stops whom it likes."""
+    """Heroku's Fir generation may stop any of the workers."""
     with scene(tmp_path, dyno_names="fir") as it:
         publisher = it.program()
         publisher.say("for _ in range(3): hold.delay()")

@@ -98,7 +98,7 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5, "min_workers": 1}) as it:
         publisher = it.program()
@@ -114,7 +114,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
     """Its ETA is in its body alone."""
     with scene(tmp_path, settings={"count_interval": 0.5}, env={"PROTOCOL": "1"}) as it:
         publisher = it.program()
@@ -133,7 +133,7 @@ def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
+def test_no_worker_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
     """Nobody is there to take them, and a count finds some before their publisher tells."""
     with scene(tmp_path) as it:
         publisher = it.program()
@@ -146,7 +146,7 @@ def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5}) as it:
         publisher = it.program()
@@ -169,7 +169,7 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
+def test_no_worker_is_stopped_that_could_not_give_back_in_time(tmp_path: Path) -> None:
     """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
     tasks = 120  # a worker that gave them back when it is stopped would take longer than it may
     with (
