@@ -33,7 +33,7 @@ class Scheduled(NamedTuple):
     item: Any
 
     def pending(self, imminent: float) -> bool:
-        """Return whether it is neither begun, nor about to within *imminent* seconds, nor off."""
+        """Return whether it is not cancelled, has not begun, and will not in *imminent* seconds."""
         return (
             not self.item.entry.canceled
             and not self.request.acknowledged

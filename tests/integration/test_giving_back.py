@@ -58,7 +58,7 @@ class Worker:
         )
 
     def take(self, tasks: int, countdown: float = 600.0) -> list[Request]:
-        """Take so many that are due so much later."""
+        """Take so many tasks that are due after *countdown* seconds."""
         eta = datetime.now(timezone.utc) + timedelta(seconds=countdown)
         for _ in range(tasks):
             self.task.apply_async(eta=eta)
@@ -139,7 +139,7 @@ def test_a_worker_that_can_give_back_at_its_shutdown_gives_nothing_back_before(
     assert not giving_back.give_back_portion(worker.consumer)
     assert worker.in_the_queue == (0, 3)
     assert gives_back_one_by_one(worker.consumer)
-    # Of RabbitMQ's, an ended connection gives back everything at once.
+    # When a connection ends, RabbitMQ itself redelivers everything at once.
     assert GivingBack(DOTTED.imminent).look(8000, cordoned=True, one_by_one=False) == 0
 
 
@@ -160,7 +160,7 @@ def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worke
     assert worker.held == 2 * MANY - done
 
 
-def test_what_the_broker_did_not_take_back_is_held_still(worker: Worker) -> None:
+def test_what_the_broker_did_not_take_back_is_still_held(worker: Worker) -> None:
     worker.take(MANY)
     giving_back = GivingBack(DOTTED.imminent)
     giving_back.look(MANY, cordoned=True, one_by_one=True)
@@ -184,8 +184,8 @@ def test_a_cordon_that_comes_and_goes_does_not_churn(
     worker.take(MANY)
     giving_back = GivingBack(DOTTED.imminent)
 
-    def cordon(drawn: bool) -> bool:
-        giving_back.look(worker.held, cordoned=drawn, one_by_one=True)
+    def cordon(is_set: bool) -> bool:
+        giving_back.look(worker.held, cordoned=is_set, one_by_one=True)
         return giving_back.due
 
     for _ in range(5):

@@ -212,7 +212,7 @@ def test_the_last_worker_hires_for_what_was_published_when_it_left(tmp_path: Pat
 # -- what is waited for
 
 
-def test_what_is_told_is_evaluated_at_once(patient: None, process: Process) -> None:
+def test_what_is_reported_is_evaluated_at_once(patient: None, process: Process) -> None:
     process.publish()
     assert process.leave() < QUICK
     assert len(process.leases) == 1
@@ -266,7 +266,7 @@ def test_nothing_is_at_stake_where_there_are_workers(patient: None, process: Pro
     assert not process.reporter.has_unseen
 
 
-def test_what_only_a_count_can_place_is_looked_at(process: Process) -> None:
+def test_what_only_a_count_can_place_is_evaluated(process: Process) -> None:
     """Whichever pool it is for, it may have no worker."""
     process.ledger.redis.hset(process.state, "worker/quantity", 1)
     process.ledger.redis.set(process.lock, "a dead one's", px=1000)
@@ -275,7 +275,7 @@ def test_what_only_a_count_can_place_is_looked_at(process: Process) -> None:
     assert len(process.leases) == 1
 
 
-def test_what_is_published_beside_a_fire_without_an_answer_is_looked_at(process: Process) -> None:
+def test_what_is_published_beside_a_fire_without_an_answer_is_evaluated(process: Process) -> None:
     """There may be no worker any more, whatever the quantity was."""
     fire = {"to": 0, "until": 9e9, "done": False}
     written = {"worker/quantity": 1, "sent": json.dumps({"worker/fire": fire})}

@@ -53,7 +53,7 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
 
 
 def test_no_thread_outlives_the_app_that_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A suite of tests makes an app for each, by the thousand."""
+    """A test suite may make thousands of apps, one for each test."""
     monkeypatch.setattr(agents, "EXIT_TIMEOUT", 0.0)
     reporter: Any = SimpleNamespace(urgent_at=lambda: float("inf"), report=lambda: None)
     agent = PublisherAgent(Tally(), lambda: reporter)

@@ -132,7 +132,9 @@ def test_what_ran_counts_with_its_run_time(
 
 @pytest.mark.parametrize("due_in", [0.0, 3600.0])
 @pytest.mark.parametrize("ahead", [-900.0, 0.0, 900.0])
-def test_a_wait_is_from_when_a_task_could_start(counted: Counted, due_in: float, ahead: float) -> None:
+def test_a_wait_is_from_when_a_task_could_start(
+    counted: Counted, due_in: float, ahead: float
+) -> None:
     counted.tally.ahead = ahead
     eta = datetime.fromtimestamp(time.time() + due_in, timezone.utc).isoformat()
     headers: dict[str, Any] = {"eta": eta if due_in else None, STARTABLE: "an earlier attempt's"}
@@ -184,7 +186,11 @@ def test_each_worker_counts_its_own_copy(counted: Counted) -> None:
     ],
 )
 def test_the_queue_that_a_worker_took_a_task_from(
-    counted: Counted, headers: dict[str, str], exchange: str | None, routing_key: str | None, queue: str
+    counted: Counted,
+    headers: dict[str, str],
+    exchange: str | None,
+    routing_key: str | None,
+    queue: str,
 ) -> None:
     news = Exchange("news", type="topic")
     counted.handlers.app.conf.task_queues = [

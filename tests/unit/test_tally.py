@@ -46,7 +46,7 @@ def drained(tally: Tally, batch: Batch | None = None) -> Batch:
 
 
 def child(work: Callable[[], None]) -> int:
-    """Fork a child that does some work; its process id."""
+    """Fork a child that does some work; return its process id."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)  # whatever happens to the test, its children end
@@ -100,7 +100,7 @@ def test_records_add_up_by_queue_and_time() -> None:
 
 
 def test_no_task_is_reported_as_published_before_it_was() -> None:
-    """A count taken in between, which cannot have seen it, would be believed to have."""
+    """Otherwise a count taken in between would be taken to have seen it, which it cannot have."""
     for part in range(10):
         batch, at = Batch(), 5.0 + part * SLICE / 10
         batch.add(Record(PUBLISHED, "a", at, 0.0))
