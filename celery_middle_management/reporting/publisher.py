@@ -67,7 +67,7 @@ class PublisherAgent:
         self._first = threading.Lock()
 
     def published(self) -> None:
-        """A task of the app was published: make sure that a thread reports it."""
+        """Make sure that a thread reports the task that was just published."""
         if self._begun or self._tally.shared or not self._first.acquire(blocking=False):
             if self._begun and self._closed.is_set():
                 self._warn_of_late_task()

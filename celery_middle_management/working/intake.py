@@ -107,7 +107,7 @@ class Intake:
     # -- the loop's thread
 
     def start(self) -> None:
-        """The consumer has a new connection, and is about to consume."""
+        """Prepare the consumer's new connection, before it consumes."""
         consumer = self._consumer
         delivery = delivery_for(consumer)(consumer, self, self.waker)
         self._limited = self._limits and delivery.can_limit and not _needs_celerys_count(consumer)
@@ -118,7 +118,7 @@ class Intake:
         consumer.qos.update()
 
     def stop(self) -> None:
-        """The connection is lost, or the worker shuts down."""
+        """Stop when the connection is lost or the worker shuts down."""
         self.waker.stop()
 
     def apply(self) -> None:

@@ -29,7 +29,7 @@ class LoopCalls:
         self._restores = False
 
     def start(self, consumer: Any, intake: Intake) -> None:
-        """There is a new connection: what the last one's loop was to do may be lost."""
+        """Begin with a new connection: what the last one's loop was to do may be lost."""
         self._consumer = consumer
         self._intake = intake
         self._gives_back = False

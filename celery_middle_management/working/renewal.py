@@ -48,7 +48,7 @@ class Renewal:
         self._shut_at = inf
 
     def start(self, consumer: Any) -> None:
-        """The worker has connected: have its event loop, if it has one, turn once a second.
+        """Begin when the worker has connected: have its event loop, if any, turn once a second.
 
         kombu before 5.7 waits for its broker for up to 10 s, whatever other threads call soon.
         """

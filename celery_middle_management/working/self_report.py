@@ -61,7 +61,7 @@ class SelfReport:
             self._worker = replace(self._worker, since=now, wrong=wrong)
 
     def forget_requests(self) -> None:
-        """There is a new connection: the broker redelivers what came by another one."""
+        """Forget what came by a lost connection, for the broker redelivers it."""
         self._with_own_strategy.clear()
 
     def presence(

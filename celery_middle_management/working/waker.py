@@ -27,7 +27,7 @@ class Waker:
             self._readable, self._writable = os.pipe()
 
     def start(self, connection: Any, check: Callable[[], object]) -> None:
-        """The loop is about to run on this *connection*; *check* sets :attr:`waiting`."""
+        """Begin before the loop runs on this *connection*; *check* sets :attr:`waiting`."""
         self.waiting = False
         if self._hub is not None:
             self._hub.add_reader(self._readable, self._acknowledge)
@@ -45,7 +45,7 @@ class Waker:
         connection.drain_events = drain
 
     def stop(self) -> None:
-        """The loop has ended, with its connection.
+        """Stop when the loop has ended with its connection.
 
         Before kombu 5.7, what reads from a new connection to Redis before there is a loop again
         (Celery's mingle) fails at any other event that the hub has, and the worker with it.

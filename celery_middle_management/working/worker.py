@@ -65,7 +65,7 @@ class WorkerAgent:
         self._traits = replace(traits, stops=Stops.CHOSEN) if self._hire else traits
         self._reporter = reporter
         self._dry_run = settings.dry_run
-        # No fire ever stops a worker of no pool, one that was hired alone, or any in a dry run.
+        # A fire never stops a worker of no pool, a one-off worker, or any worker in a dry run.
         fired = self._pool and not self._hire and not settings.dry_run
         born = monotonic() if fired else float("-inf")
         self._orders = Orders(self.name, born, self._traits)
@@ -93,24 +93,24 @@ class WorkerAgent:
             )
 
     def start(self, consumer: Any, intake: Intake) -> None:
-        """The consumer has connected and is about to consume."""
+        """Begin, or go on, when the consumer has connected and before it consumes."""
         self._consumer = consumer
         self._intake = intake
         self._self_report.forget_requests()
         self._loop_calls.start(consumer, intake)
         if self._thread is None:
-            # Before it takes the first task: a cordoned worker does not begin.
+            # Before it takes the first task: a worker that starts cordoned takes none.
             with self._trouble.guard("a worker's first report"):
                 self.report()
-            # However it ends, if its process can do anything then; after kombu has given back the
-            # rest.
+            # Close however the worker ends, if Python exits at all, and after kombu has given the
+            # rest back.
             self._at_exit = Finalize(None, self.close, exitpriority=0)
             self._thread = threads.start("mm-worker", self._run)
         self._loop_calls.apply_intake()
         self._renewal.start(consumer)
 
     def close(self) -> None:
-        """The worker has finished: report that it leaves."""
+        """Report for the last time, when the worker has finished."""
         if self._thread is not None and not self._stop.is_set():
             self._stop.set()
             self._at_exit.cancel()
