@@ -32,7 +32,7 @@ from celery_middle_management.log_to_stderr import be_seen
 from celery_middle_management.platforms import Chosen, platform_for
 from celery_middle_management.platforms.base import Identity
 from celery_middle_management.reporting.publisher import PublisherAgent
-from celery_middle_management.reporting.reporter import Evaluator, Reporter, see_off
+from celery_middle_management.reporting.reporter import Evaluator, Reporter, wait_for_last_report
 from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.working.bootstep import WorkerStep
@@ -179,7 +179,7 @@ class ManagedApp:
     def have_it_looked_at(self) -> None:
         """See to it that an evaluation is made, by this process if by no other."""
         reporter = self._reporter()
-        see_off(threads.start("mm-by-hand", reporter.leave), reporter)
+        wait_for_last_report(threads.start("mm-by-hand", reporter.leave), reporter)
 
     def examine(self) -> Iterator[Finding]:
         """What is wrong in this installation, check by check."""

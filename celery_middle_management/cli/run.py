@@ -66,7 +66,7 @@ def _until_signal(
     watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
 ) -> None:
     """Have a thread *watch* until SIGTERM or SIGINT, and its *reporter* leave in time."""
-    from celery_middle_management.reporting.reporter import see_off
+    from celery_middle_management.reporting.reporter import wait_for_last_report
 
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
@@ -77,7 +77,7 @@ def _until_signal(
     signal.sigwait(ending)
     stop.set()
     if reporter is not None:
-        see_off(thread, reporter)
+        wait_for_last_report(thread, reporter)
     logger.info("stopped watching %s", pools)
 
 
