@@ -10,7 +10,7 @@ import redis
 
 from celery_middle_management.doctor.command import WorkerCommand
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 
 #: Connections of a worker whose broker is Redis, as counted with Celery 5.7: at least, with ours,
@@ -22,12 +22,12 @@ _APART = 5.0
 _NEARLY_FULL = 0.9
 
 
-def redis_answers(patient: Patient) -> Iterator[Finding]:
+def redis_answers(installation: Installation) -> Iterator[Finding]:
     """Whether Redis can be reached, and does what the ledger asks of it."""
     try:
-        patient.ledger.probe()
+        installation.redis.ledger.probe()
     except redis.exceptions.NoPermissionError as error:
-        patient.redis_trouble = error
+        installation.redis.failure = error
         yield Finding(
             "redis",
             FAILURE,
@@ -36,7 +36,7 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             "ACL SETUSER name ~{middle-management:*}:* +@all -@dangerous +info",
         )
     except redis.ResponseError as error:
-        patient.redis_trouble = error
+        installation.redis.failure = error
         yield Finding(
             "redis",
             FAILURE,
@@ -45,21 +45,21 @@ def redis_answers(patient: Patient) -> Iterator[Finding]:
             "begin so:\nredis-cli -u \"$REDIS_URL\" --scan --pattern '{middle-management:*'",
         )
     except (redis.RedisError, OSError) as error:
-        patient.redis_trouble = error
+        installation.redis.failure = error
         yield Finding(
             "redis",
             FAILURE,
             f"Redis cannot be reached: {error}",
             "check middle_management_redis_url, or the broker's address, and that this process "
-            f"may connect to it{patient.on_heroku_by('config')}",
+            f"may connect to it{installation.shell.heroku('config')}",
         )
     else:
         yield Finding("redis", OK, "Redis answers, and lets the ledger in")
 
 
-def redis_evicts_nothing(patient: Patient) -> Iterator[Finding]:
+def redis_evicts_nothing(installation: Installation) -> Iterator[Finding]:
     """Whether Redis drops keys when its memory is full."""
-    policy = str(patient.info.get("maxmemory_policy", "noeviction"))
+    policy = str(installation.redis.info.get("maxmemory_policy", "noeviction"))
     if policy == "noeviction":
         yield Finding("eviction", OK, "Redis evicts no keys")
     else:
@@ -69,15 +69,15 @@ def redis_evicts_nothing(patient: Patient) -> Iterator[Finding]:
             f"Redis evicts keys when its memory is full (maxmemory-policy {policy}): the ledger's, "
             "and where it is the broker, tasks",
             "have it refuse writes instead, by your provider's command or Redis' own:"
-            f"{patient.on_heroku_by('redis:maxmemory --policy noeviction')}\n"
+            f"{installation.shell.heroku('redis:maxmemory --policy noeviction')}\n"
             'redis-cli -u "$REDIS_URL" CONFIG SET maxmemory-policy noeviction',
         )
 
 
-def redis_has_room(patient: Patient) -> Iterator[Finding]:
+def redis_has_room(installation: Installation) -> Iterator[Finding]:
     """Whether Redis, which evicts nothing, has memory left."""
-    used = int(patient.info.get("used_memory", 0))
-    most = int(patient.info.get("maxmemory", 0))
+    used = int(installation.redis.info.get("used_memory", 0))
+    most = int(installation.redis.info.get("maxmemory", 0))
     if not most or used < most * _NEARLY_FULL:
         yield Finding("memory", OK, "Redis has memory left")
         return
@@ -92,15 +92,15 @@ def redis_has_room(patient: Patient) -> Iterator[Finding]:
     )
 
 
-def connections_suffice(patient: Patient) -> Iterator[Finding]:
+def connections_suffice(installation: Installation) -> Iterator[Finding]:
     """Whether Redis has connections for as many workers as may be hired."""
-    most = int(patient.info.get("maxclients", 0))
-    used = int(patient.info.get("connected_clients", 0))
-    maximum = sum(pool.max_workers for pool in patient.settings.pools)
+    most = int(installation.redis.info.get("maxclients", 0))
+    used = int(installation.redis.info.get("connected_clients", 0))
+    maximum = sum(pool.max_workers for pool in installation.settings.pools)
     needed = used + sum(
         max(pool["workers"]["max"] - len(pool["workers"]["live"]), 0)
-        * _connections(patient, pool["name"])
-        for pool in patient.status["pools"]
+        * _connections(installation, pool["name"])
+        for pool in installation.status["pools"]
     )
     said = f"{used} of {most} connections are used; about {needed} with {maximum} workers"
     if most and needed > most:
@@ -116,14 +116,14 @@ def connections_suffice(patient: Patient) -> Iterator[Finding]:
         yield Finding("connections", OK, said)
 
 
-def _connections(patient: Patient, pool: str) -> int:
+def _connections(installation: Installation, pool: str) -> int:
     """How many a worker of *pool* opens to the ledger's Redis; the most, if it is not known."""
-    if not patient.in_ledgers_redis:
+    if not installation.in_ledgers_redis:
         return 1
     command = WorkerCommand()
     with suppress(PlatformError):  # which another check tells
-        command = patient.commands.get(pool, command)
-    remote = patient.conf.worker_enable_remote_control
+        command = installation.platform.worker_commands.get(pool, command)
+    remote = installation.conf.worker_enable_remote_control
     return (
         _LEAST
         + command.gossip * _FOR_GOSSIP
@@ -132,23 +132,23 @@ def _connections(patient: Patient, pool: str) -> int:
     )
 
 
-def redis_is_new_enough(patient: Patient) -> Iterator[Finding]:
+def redis_is_new_enough(installation: Installation) -> Iterator[Finding]:
     """Whether Redis has what the scripts use."""
-    version = str(patient.info.get("redis_version", ""))
+    version = str(installation.redis.info.get("redis_version", ""))
     if version.split(".", maxsplit=1)[0].isdecimal() and int(version.split(".", maxsplit=1)[0]) < 5:
         yield Finding(
             "redis-version",
             FAILURE,
             f"Redis is {version}, and cannot run what the ledger does",
-            f"take Redis 5 or newer{patient.on_heroku_by('redis:upgrade')}",
+            f"take Redis 5 or newer{installation.shell.heroku('redis:upgrade')}",
         )
     else:
         yield Finding("redis-version", OK, f"Redis is {version}")
 
 
-def clocks_agree(patient: Patient) -> Iterator[Finding]:
+def clocks_agree(installation: Installation) -> Iterator[Finding]:
     """Whether this machine's clock and that of Redis show about the same."""
-    told: tuple[int, int] = patient.redis.time()
+    told: tuple[int, int] = installation.redis.client.time()
     apart = time.time() - (told[0] + told[1] / 1e6)
     if abs(apart) > _APART:
         yield Finding(

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 from celery_middle_management.platforms.sizes import most_one_offs
 
@@ -23,26 +23,26 @@ _SCALERS = ("HIREFIRE_TOKEN", "JUDOSCALE_URL")
 _SINGLE = ("eco", "basic", "free", "hobby")
 
 
-def heroku_answers(patient: Patient) -> Iterator[Finding]:
+def heroku_answers(installation: Installation) -> Iterator[Finding]:
     """Whether the key is let in, and the app is there."""
-    if patient.heroku is None:
+    if installation.platform.heroku is None:
         return
     try:
-        patient.process_types  # noqa: B018 - it is asked for
+        installation.platform.process_types  # noqa: B018 - it is asked for
     except PlatformError as error:
         yield _refused("heroku", error)
     else:
         yield Finding("heroku", OK, "Heroku lets the key in, and knows the app")
 
 
-def key_may_scale(patient: Patient) -> Iterator[Finding]:
+def key_may_scale(installation: Installation) -> Iterator[Finding]:
     """Whether the key may change the app, which reading does not show."""
-    heroku = patient.heroku
+    heroku = installation.platform.heroku
     # The question is a change of nothing, and a dry run changes nothing, not even that.
-    if heroku is None or patient.settings.dry_run or not patient.process_types:
+    if heroku is None or installation.settings.dry_run or not installation.platform.process_types:
         return
     try:
-        heroku.assert_may_scale(patient.deadline())
+        heroku.assert_may_scale(installation.platform.deadline())
     except PlatformError as error:
         yield _refused("permission", error)
     else:
@@ -55,37 +55,39 @@ def _refused(check: str, error: PlatformError) -> Finding:
     return Finding(check, FAILURE, what, mend or "see https://status.heroku.com, and try again")
 
 
-def process_types_exist(patient: Patient) -> Iterator[Finding]:
+def process_types_exist(installation: Installation) -> Iterator[Finding]:
     """Whether each pool is a process type of the app."""
-    if patient.heroku is None:
+    if installation.platform.heroku is None:
         return
-    types = patient.process_types
-    missing = [pool.name for pool in patient.settings.pools if pool.name not in types]
+    types = installation.platform.process_types
+    missing = [pool.name for pool in installation.settings.pools if pool.name not in types]
     for pool in missing:
         yield Finding(
             "process-types",
             FAILURE,
             f"the app has no process type {pool!r}; it has {', '.join(sorted(types)) or 'none'}",
             "name an existing type in middle_management_pools, or deploy a Procfile with the "
-            f"line\n{pool}: {patient.celery} worker{patient.queues_option(pool)}",
+            f"line\n{pool}: {installation.shell.worker(pool)}",
         )
     if not missing:
         yield Finding("process-types", OK, "each pool is a process type of the app")
 
 
-def dynos_can_be_many(patient: Patient) -> Iterator[Finding]:
+def dynos_can_be_many(installation: Installation) -> Iterator[Finding]:
     """Whether the dynos' size allows as many as max_workers."""
-    if patient.heroku is None:
+    if installation.platform.heroku is None:
         return
     found = False
-    for pool in patient.settings.pools:
-        if pool.name in patient.process_types:
-            size = patient.process_types[pool.name].size
+    for pool in installation.settings.pools:
+        if pool.name in installation.platform.process_types:
+            size = installation.platform.process_types[pool.name].size
             one_off = _one_off(pool, size)
-            for finding in one_off if pool.one_off else _size(pool, size, patient.on_heroku):
+            for finding in (
+                one_off if pool.one_off else _size(pool, size, installation.shell.heroku_app)
+            ):
                 found = True
                 yield finding
-    total = sum(pool.max_workers for pool in patient.settings.pools if not pool.one_off)
+    total = sum(pool.max_workers for pool in installation.settings.pools if not pool.one_off)
     if total > MOST_OF_AN_APP:
         found = True
         yield Finding(
@@ -135,11 +137,11 @@ def _size(pool: Pool, size: str, on_heroku: str) -> Iterator[Finding]:
         )
 
 
-def we_alone_scale(patient: Patient) -> Iterator[Finding]:
+def we_alone_scale(installation: Installation) -> Iterator[Finding]:
     """Whether another changes the number of workers, again and again."""
-    by_hand = changed_by_others(patient.history, patient.snapshot.now)
+    by_hand = changed_by_others(installation.redis.history, installation.redis.snapshot.now)
     for pool, times in by_hand.items():
-        known = ", ".join(name for name in _SCALERS if name in patient.environ)
+        known = ", ".join(name for name in _SCALERS if name in installation.environ)
         yield Finding(
             "other-scaler",
             WARNING,
@@ -147,7 +149,7 @@ def we_alone_scale(patient: Patient) -> Iterator[Finding]:
             "us: a person, Heroku's autoscaling, HireFire, Judoscale"
             f"{f' ({known} is set)' if known else ''}. What the two want is set by turns",
             f"take {pool} out of the other scaler, on its own page; Heroku's own is ended by\n"
-            f"heroku ps:autoscale:disable{patient.on_heroku}",
+            f"heroku ps:autoscale:disable{installation.shell.heroku_app}",
         )
     if not by_hand:
         yield Finding("other-scaler", OK, "no other scaler changes the number of workers")

@@ -12,7 +12,7 @@ from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER
 from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.evaluation.queues import unserved
 from celery_middle_management.views.troubles import none_evaluates
 
@@ -23,11 +23,11 @@ _MINUTES = 10
 _BROKER = "see that the broker is up, and that its user may read the queue"
 
 
-def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
+def queues_can_be_counted(installation: Installation) -> Iterator[Finding]:
     """Whether the broker tells how much waits in each queue."""
-    queues = sorted({q for queues in patient.queues.values() for q in queues})
+    queues = sorted({q for queues in installation.queues.values() for q in queues})
     try:
-        counted = patient.broker.backlogs(queues, {})
+        counted = installation.broker.backlogs(queues, {})
     except CountFailed as error:
         yield Finding("count", FAILURE, f"{error}; nothing is fired until it answers", _BROKER)
         return
@@ -39,14 +39,14 @@ def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
         yield Finding("count", OK, "every queue can be counted")
 
 
-def queues_are_served(patient: Patient) -> Iterator[Finding]:
+def queues_are_served(installation: Installation) -> Iterator[Finding]:
     """Whether each queue that is used has a pool."""
-    used = (*named_queues(patient.app), *patient.snapshot.queues)
-    stray = list(unserved(patient.settings, used))
+    used = (*named_queues(installation.app), *installation.redis.snapshot.queues)
+    stray = list(unserved(installation.settings, used))
     if stray:
         waiting = ""
         with suppress(CountFailed):  # which another check tells
-            counted = patient.broker.backlogs(stray, {}).values()
+            counted = installation.broker.backlogs(stray, {}).values()
             waiting = f" ({sum(b.ready for b in counted if isinstance(b, Backlog))} wait now)"
         yield Finding(
             "queues",
@@ -59,16 +59,16 @@ def queues_are_served(patient: Patient) -> Iterator[Finding]:
         yield Finding("queues", OK, "every queue has a pool")
 
 
-def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
+def workers_consume_their_queues(installation: Installation) -> Iterator[Finding]:
     """Whether the workers of each pool take from its queues, and from no other's."""
     found = False
-    for pool in patient.settings.pools:
-        consumed = _consumed(patient, pool.name)
+    for pool in installation.settings.pools:
+        consumed = _consumed(installation, pool.name)
         if consumed is None:
             continue
-        queues = _queues(patient, pool.name)
+        queues = _queues(installation, pool.name)
         missing = sorted({*queues} - consumed)
-        foreign = sorted(q for q in consumed if patient.settings.pool_name(q) != pool.name)
+        foreign = sorted(q for q in consumed if installation.settings.pool_name(q) != pool.name)
         if missing:
             found = True
             yield Finding(
@@ -77,7 +77,7 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 f"workers of {pool.name} do not consume {_list(missing)}, which the pool serves: "
                 "they are hired for tasks that they never take",
                 "give these queues to another pool in middle_management_pools, or start the "
-                f"workers with\n{patient.celery} worker "
+                f"workers with\n{installation.shell.celery} worker "
                 f"-Q {','.join(queues)}",
             )
         if foreign:
@@ -87,41 +87,43 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 WARNING,
                 f"workers of {pool.name} consume {_list(foreign)}, for which it is not hired",
                 "name these queues in middle_management_pools, or leave them out of the command:\n"
-                f"{patient.celery} worker -Q {','.join(queues)}",
+                f"{installation.shell.celery} worker -Q {','.join(queues)}",
             )
     if not found:
         yield Finding("consumers", OK, "workers consume the queues of their pools")
 
 
-def _queues(patient: Patient, pool: str) -> list[str]:
+def _queues(installation: Installation, pool: str) -> list[str]:
     """Those of the *pool* that are known, and those that the app's routes name."""
-    routed = (q for q in named_queues(patient.app) if patient.settings.pool_name(q) == pool)
-    return sorted({*patient.queues[pool], *routed})
+    routed = (
+        q for q in named_queues(installation.app) if installation.settings.pool_name(q) == pool
+    )
+    return sorted({*installation.queues[pool], *routed})
 
 
-def _consumed(patient: Patient, pool: str) -> set[str] | None:
+def _consumed(installation: Installation, pool: str) -> set[str] | None:
     """By what its workers say; else by how they are started; None where neither is known."""
-    live = [p for p in patient.snapshot.presences_of(pool) if p.queues and not p.closing]
+    live = [p for p in installation.redis.snapshot.presences_of(pool) if p.queues and not p.closing]
     if live:
         return {queue for presence in live for queue in presence.queues}
-    command = patient.commands.get(pool)
+    command = installation.platform.worker_commands.get(pool)
     if command is None:
         return None
     # Without -Q, a worker consumes what the app declares.
-    return {*(command.queues or patient.declared)}
+    return {*(command.queues or installation.declared)}
 
 
-def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
+def publishers_have_the_package(installation: Installation) -> Iterator[Finding]:
     """Whether tasks wait that were not told of, since their publisher lacks the package."""
-    if not isinstance(patient.broker, RedisBroker):
+    if not isinstance(installation.broker, RedisBroker):
         return
     unstamped = []
-    for queue in sorted({q for queues in patient.queues.values() for q in queues}):
-        if any(not _stamped(text) for text in patient.broker.sample(queue, _SAMPLE)):
+    for queue in sorted({q for queues in installation.queues.values() for q in queues}):
+        if any(not _stamped(text) for text in installation.broker.sample(queue, _SAMPLE)):
             unstamped.append(queue)
     if unstamped:
-        samples = patient.ledger.history(_MINUTES)
-        late = none_evaluates(patient.snapshot, samples, patient.celery)
+        samples = installation.redis.ledger.history(_MINUTES)
+        late = none_evaluates(installation.redis.snapshot, samples, installation.shell.celery)
         found = f"nothing finds them: {late}" if late else "counts find them, up to a minute late"
         yield Finding(
             "publishers",
@@ -143,13 +145,15 @@ def _stamped(message: str) -> bool:
     return HEADER in headers or "task" not in headers
 
 
-def redeliveries_wait_for_etas(patient: Patient) -> Iterator[Finding]:
+def redeliveries_wait_for_etas(installation: Installation) -> Iterator[Finding]:
     """Whether Redis gives a scheduled task to a second worker before it is due."""
-    if not isinstance(patient.broker, RedisBroker):
+    if not isinstance(installation.broker, RedisBroker):
         return
-    timeout = patient.broker.visibility_timeout
+    timeout = installation.broker.visibility_timeout
     ahead = [
-        bucket - patient.snapshot.now for due in patient.snapshot.due.values() for bucket in due
+        bucket - installation.redis.snapshot.now
+        for due in installation.redis.snapshot.due.values()
+        for bucket in due
     ]
     furthest = max(ahead, default=0.0)
     if furthest > timeout:

@@ -6,39 +6,43 @@ from collections.abc import Iterator, Mapping
 
 from celery_middle_management.doctor.command import starts_no_worker
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.version import __version__
 from celery_middle_management.views.status import asleep
 
 
-def sigterm_is_warm(patient: Patient) -> Iterator[Finding]:
+def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
     """Whether a dyno that is told to stop may finish its tasks."""
-    remapped = patient.environ.get("REMAP_SIGTERM")
+    remapped = installation.environ.get("REMAP_SIGTERM")
     if remapped:
         yield Finding(
             "sigterm",
             WARNING,
             f"REMAP_SIGTERM={remapped}: a deploy or restart ends running tasks at once",
             "unset it; worker_soft_shutdown_timeout has tasks given back within the 30 s:\n"
-            f"heroku config:unset REMAP_SIGTERM{patient.on_heroku}",
+            f"heroku config:unset REMAP_SIGTERM{installation.shell.heroku_app}",
         )
     else:
         yield Finding("sigterm", OK, "SIGTERM lets running tasks finish")
 
 
-def long_tasks_survive_deploys(patient: Patient) -> Iterator[Finding]:
+def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
     """Whether tasks that outlast a dyno's 30 s are given back when it is killed.
 
     A deploy leaves one-off dynos alone.
     """
-    safe = patient.conf.task_acks_late or patient.conf.get("worker_soft_shutdown_timeout")
-    long, kills_after = {}, patient.traits.kills_after
-    for pool in patient.settings.pools:
+    safe = installation.conf.task_acks_late or installation.conf.get("worker_soft_shutdown_timeout")
+    long, kills_after = {}, installation.platform.traits.kills_after
+    for pool in installation.settings.pools:
         if pool.one_off:
             continue
-        finished = patient.snapshot.number(f"{pool.name}/finished")
-        mean = patient.snapshot.number(f"{pool.name}/runtime") / finished if finished else 0.0
+        finished = installation.redis.snapshot.number(f"{pool.name}/finished")
+        mean = (
+            installation.redis.snapshot.number(f"{pool.name}/runtime") / finished
+            if finished
+            else 0.0
+        )
         if mean > kills_after:
             long[pool.name] = mean
     if long and not safe:
@@ -55,13 +59,13 @@ def long_tasks_survive_deploys(patient: Patient) -> Iterator[Finding]:
         yield Finding("long-tasks", OK, "no pool's tasks are known to be lost by a deploy")
 
 
-def beat_stays(patient: Patient) -> Iterator[Finding]:
+def beat_stays(installation: Installation) -> Iterator[Finding]:
     """Whether an embedded beat is fired with its worker."""
     gone = [
         pool.name
-        for pool in patient.settings.pools
-        if not pool.min_workers and pool.name in patient.commands
-        if patient.commands[pool.name].beat
+        for pool in installation.settings.pools
+        if not pool.min_workers and pool.name in installation.platform.worker_commands
+        if installation.platform.worker_commands[pool.name].beat
     ]
     for pool in gone:
         yield Finding(
@@ -70,15 +74,19 @@ def beat_stays(patient: Patient) -> Iterator[Finding]:
             f"workers of {pool} have an embedded beat (-B), and none may be left of them: nothing "
             "is scheduled then",
             "set middle_management_min_workers to 1, or give beat a dyno of its own by a line of "
-            f"the Procfile:\nbeat: {patient.celery} beat",
+            f"the Procfile:\nbeat: {installation.shell.celery} beat",
         )
     if not gone:
         yield Finding("beat", OK, "no pool that may be empty has an embedded beat")
 
 
-def pools_run_workers(patient: Patient) -> Iterator[Finding]:
+def pools_run_workers(installation: Installation) -> Iterator[Finding]:
     """Whether the process type of each pool starts a Celery worker at all."""
-    without = {p: command for p, command in patient.written.items() if starts_no_worker(command)}
+    without = {
+        p: command
+        for p, command in installation.platform.commands.items()
+        if starts_no_worker(command)
+    }
     for pool, command in without.items():
         yield Finding(
             "worker-command",
@@ -86,34 +94,37 @@ def pools_run_workers(patient: Patient) -> Iterator[Finding]:
             f"the process type {pool} starts no Celery worker: {_shortened(command)}. Its dynos "
             "are hired, and paid for, and run no task",
             "name another type in middle_management_pools, or deploy a Procfile with the line\n"
-            f"{pool}: {patient.celery} worker{patient.queues_option(pool)}",
+            f"{pool}: {installation.shell.worker(pool)}",
         )
     if not without:
         yield Finding("worker-command", OK, "no pool's command is known to start no worker")
 
 
-def nothing_is_purged(patient: Patient) -> Iterator[Finding]:
+def nothing_is_purged(installation: Installation) -> Iterator[Finding]:
     """Whether a worker is started that would delete what it was hired for."""
-    purging = [pool for pool, command in patient.commands.items() if command.purge]
+    purging = [
+        pool for pool, command in installation.platform.worker_commands.items() if command.purge
+    ]
     for pool in purging:
         done = (
             "in this dry run, each that starts deletes what waits"
-            if patient.settings.dry_run
+            if installation.settings.dry_run
             else "they ignore it, for what waits is what they are hired for"
         )
         yield Finding(
             "purge",
             WARNING,
             f"workers of {pool} are started with --purge: {done}",
-            f"take it out of the Procfile; to delete what waits, once:\n{patient.celery} purge",
+            "take it out of the Procfile; to delete what waits, once:\n"
+            f"{installation.shell.celery} purge",
         )
     if not purging:
         yield Finding("purge", OK, "no worker is started with --purge")
 
 
-def versions_are_sound(patient: Patient) -> Iterator[Finding]:
+def versions_are_sound(installation: Installation) -> Iterator[Finding]:
     """Whether the releases of Celery and kombu are known to lose tasks or workers."""
-    found = list(known_faults(patient.versions, on_redis=patient.broker_kind == "redis"))
+    found = list(known_faults(installation.versions, on_redis=installation.broker_kind == "redis"))
     for what, mend in found:
         yield Finding("versions", WARNING, what, mend)
     if not found:
@@ -139,9 +150,11 @@ def known_faults(
         )
 
 
-def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
+def processes_are_fixed(installation: Installation) -> Iterator[Finding]:
     """Whether Celery's own autoscaling is on beside ours."""
-    scaling = [pool for pool, command in patient.commands.items() if command.autoscale]
+    scaling = [
+        pool for pool, command in installation.platform.worker_commands.items() if command.autoscale
+    ]
     for pool in scaling:
         yield Finding(
             "autoscale",
@@ -154,9 +167,9 @@ def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
         yield Finding("autoscale", OK, "workers have a fixed concurrency")
 
 
-def prefetch_is_bounded(patient: Patient) -> Iterator[Finding]:
+def prefetch_is_bounded(installation: Installation) -> Iterator[Finding]:
     """Whether a worker may take all that there is."""
-    if patient.conf.worker_prefetch_multiplier == 0:
+    if installation.conf.worker_prefetch_multiplier == 0:
         yield Finding(
             "prefetch",
             WARNING,
@@ -168,26 +181,26 @@ def prefetch_is_bounded(patient: Patient) -> Iterator[Finding]:
         yield Finding("prefetch", OK, "workers take a bounded number of tasks")
 
 
-def pools_are_woken(patient: Patient) -> Iterator[Finding]:
+def pools_are_woken(installation: Installation) -> Iterator[Finding]:
     """Whether scheduled tasks wait for workers that no process would hire."""
-    if asleep(patient.status):
+    if asleep(installation.status):
         yield Finding(
             "wake",
             WARNING,
             "tasks are scheduled, and no worker lives: only a process that has published, and "
             "still lives, wakes the pool in time",
             "set middle_management_min_workers to 1, or have one process watch by a line of the "
-            f"Procfile:\nwatch: {patient.celery} mm run",
+            f"Procfile:\nwatch: {installation.shell.celery} mm run",
         )
     else:
         yield Finding("wake", OK, "no scheduled task waits for a sleeping pool")
 
 
-def minimum_is_kept(patient: Patient) -> Iterator[Finding]:
+def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
     """Whether there are as many workers as there must be."""
     short = []
-    for pool in patient.settings.pools:
-        quantity = read_pool(patient.snapshot, pool).quantity
+    for pool in installation.settings.pools:
+        quantity = read_pool(installation.redis.snapshot, pool).quantity
         if (quantity or 0) < pool.min_workers:
             short.append(pool.name)
             yield Finding(
@@ -197,21 +210,22 @@ def minimum_is_kept(patient: Patient) -> Iterator[Finding]:
                 "no process that publishes or works has hired them yet",
                 "publish a task, or have them hired once:\n"
                 + (
-                    f"{patient.celery} mm run"
-                    if pool.one_off or not patient.on_heroku
-                    else f"heroku ps:scale {pool.name}={pool.min_workers}{patient.on_heroku}"
+                    f"{installation.shell.celery} mm run"
+                    if pool.one_off or not installation.shell.heroku_app
+                    else f"heroku ps:scale {pool.name}={pool.min_workers}"
+                    + installation.shell.heroku_app
                 ),
             )
     if not short:
         yield Finding("minimum", OK, "each pool has its min_workers")
 
 
-def processes_agree(patient: Patient) -> Iterator[Finding]:
+def processes_agree(installation: Installation) -> Iterator[Finding]:
     """Whether the workers have our release and settings."""
     live = [
         p
-        for p in patient.snapshot.presences
-        if not p.silent(patient.snapshot.now) and not p.closing
+        for p in installation.redis.snapshot.presences
+        if not p.silent(installation.redis.snapshot.now) and not p.closing
     ]
     others = sorted({p.release for p in live if p.release and p.release != __version__})
     if others:
@@ -220,10 +234,10 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             WARNING,
             f"workers run release {', '.join(others)}, this process {__version__}",
             "a deploy ends that within minutes; otherwise have all processes restarted"
-            f"{patient.on_heroku_by('ps:restart')}",
+            f"{installation.shell.heroku('ps:restart')}",
         )
     apart = sorted(
-        {p.name for p in live if p.settings and p.settings != patient.settings.fingerprint}
+        {p.name for p in live if p.settings and p.settings != installation.settings.fingerprint}
     )
     if apart:
         yield Finding(
@@ -232,19 +246,19 @@ def processes_agree(patient: Patient) -> Iterator[Finding]:
             f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
             "Middle Management than this process: each decides by its own",
             "give all processes the same settings, in the app or by config vars, and wait until "
-            f"the deploy is over, or have them restarted{patient.on_heroku_by('ps:restart')}",
+            f"the deploy is over, or have them restarted{installation.shell.heroku('ps:restart')}",
         )
     if not others and not apart:
         yield Finding("settings", OK, "workers have the release and the settings of this process")
 
 
-def workers_are_of_a_pool(patient: Patient) -> Iterator[Finding]:
+def workers_are_of_a_pool(installation: Installation) -> Iterator[Finding]:
     """Whether dynos work that belong to no pool."""
     strangers = sorted(
         {
             p.name
-            for p in patient.snapshot.presences
-            if p.pool is None and not p.silent(patient.snapshot.now)
+            for p in installation.redis.snapshot.presences
+            if p.pool is None and not p.silent(installation.redis.snapshot.now)
         }
     )
     if strangers:

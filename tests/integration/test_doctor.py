@@ -599,8 +599,8 @@ def test_what_may_start_a_worker_is_left_alone(command: str) -> None:
 @pytest.mark.slow
 def test_celery_has_a_known_fault(on: Stage) -> None:
     aged = (
-        "from celery_middle_management.doctor.patient import Patient\n"
-        "Patient.versions = {'celery': (5, 6, 2), 'kombu': (5, 7, 0)}"
+        "from celery_middle_management.doctor.installation import Installation\n"
+        "Installation.versions = {'celery': (5, 6, 2), 'kombu': (5, 7, 0)}"
     )
     wrong(on, "versions", "warning", "Celery 5.6.2", aged)
 
