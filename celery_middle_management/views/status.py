@@ -46,7 +46,6 @@ def status_of(
     app's command. What is not known, the quantity before it was ever read, is None.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
-    pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
     now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
     states = {pool.name: read_pool(snapshot, pool) for pool in settings.pools}
     pools = [
@@ -57,17 +56,11 @@ def status_of(
         for pool in settings.pools
     ]
     facts = Facts(settings, snapshot, states, look, samples, full, celery)
+    pause = _pause(snapshot)
     return {
         "at": snapshot.iso(snapshot.now),
         "paused": pause is not None,
-        "pause": pause
-        and {
-            "hires": pause.hires,
-            "fires": pause.fires,
-            "since": snapshot.iso(pause.since),
-            "until": snapshot.iso(pause.until),
-            "by": pause.who,
-        },
+        "pause": pause,
         "dry_run": settings.dry_run,
         # Of the process that asks alone: why it evaluates nothing.
         "inactive": settings.inactive or None,
@@ -113,6 +106,19 @@ def idle(document: Mapping[str, Any]) -> bool:
         and len(pool["workers"]["live"]) <= pool["workers"]["min"]
         for pool in document["pools"]
     )
+
+
+def _pause(snapshot: Snapshot) -> Document | None:
+    pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
+    if pause is None:
+        return None
+    return {
+        "hires": pause.hires,
+        "fires": pause.fires,
+        "since": snapshot.iso(pause.since),
+        "until": snapshot.iso(pause.until),
+        "by": pause.who,
+    }
 
 
 def _totals(pool: Pool, snapshot: Snapshot) -> Totals:
