@@ -24,6 +24,38 @@ def only_pool(snapshot: Snapshot) -> dict[str, Any]:
     return dict(pool)
 
 
+def untouched(name: str, queues: list[str], least: int, most: int, jobs: int) -> dict[str, Any]:
+    """A pool of which the ledger knows nothing."""
+    return {
+        "name": name,
+        "platform": "local",
+        "dynos": "formation",
+        "queues": queues,
+        "queues_left_out": False,
+        "workers": {
+            **{"current": None, "needed": least, "min": least, "max": most, "longest": None},
+            **{name: [] for name in ("draining", "live", "drains", "old")},
+            **{name: [] for name in ("unheard", "silent", "wrong", "deaf")},
+        },
+        "tasks": {
+            **dict.fromkeys(("outstanding", "waiting", "running", "reserved", "reckoned"), 0),
+            **{"in_broker": None, "scheduled": 0, "counted_at": None},
+        },
+        "policy": {
+            "name": "jobs_per_worker",
+            "jobs_per_worker": jobs,
+            "why": f"0 tasks at {jobs} per worker need 0, limits {least} to {most}",
+            "boot": 10.0,
+        },
+        "last_hour": {
+            **{name: [0] * 60 for name in ("arrivals", "finishes", "workers")},
+            **{"mean_wait": None, "mean_runtime": None},
+        },
+        "drift": 0,
+        **dict.fromkeys(("wish", "by_hand", "refused", "last_action", "next_call_at")),
+    }
+
+
 def test_nothing_is_known_yet() -> None:
     assert status_of(settings(WORKER, PDF), Snapshot(NOW, {}, {}, (), {}), ["celery", "pdf"]) == {
         "at": "2027-01-15T08:00:00.000+00:00",
@@ -34,108 +66,8 @@ def test_nothing_is_known_yet() -> None:
         "trouble": [],
         "next_evaluation_at": None,
         "pools": [
-            {
-                "name": "worker",
-                "platform": "local",
-                "dynos": "formation",
-                "queues": ["celery"],
-                "queues_left_out": False,
-                "workers": {
-                    "current": None,
-                    "needed": 0,
-                    "min": 0,
-                    "max": 10,
-                    "draining": [],
-                    "live": [],
-                    "drains": [],
-                    "old": [],
-                    "unheard": [],
-                    "silent": [],
-                    "wrong": [],
-                    "deaf": [],
-                    "longest": None,
-                },
-                "tasks": {
-                    "outstanding": 0,
-                    "waiting": 0,
-                    "running": 0,
-                    "reserved": 0,
-                    "in_broker": None,
-                    "reckoned": 0,
-                    "scheduled": 0,
-                    "counted_at": None,
-                },
-                "policy": {
-                    "name": "jobs_per_worker",
-                    "jobs_per_worker": 10,
-                    "why": "0 tasks at 10 per worker need 0, limits 0 to 10",
-                    "boot": 10.0,
-                },
-                "last_hour": {
-                    "arrivals": [0] * 60,
-                    "finishes": [0] * 60,
-                    "workers": [0] * 60,
-                    "mean_wait": None,
-                    "mean_runtime": None,
-                },
-                "wish": None,
-                "by_hand": None,
-                "drift": 0,
-                "refused": None,
-                "last_action": None,
-                "next_call_at": None,
-            },
-            {
-                "name": "pdf",
-                "platform": "local",
-                "dynos": "formation",
-                "queues": ["pdf", "urgent"],
-                "queues_left_out": False,
-                "workers": {
-                    "current": None,
-                    "needed": 1,
-                    "min": 1,
-                    "max": 3,
-                    "draining": [],
-                    "live": [],
-                    "drains": [],
-                    "old": [],
-                    "unheard": [],
-                    "silent": [],
-                    "wrong": [],
-                    "deaf": [],
-                    "longest": None,
-                },
-                "tasks": {
-                    "outstanding": 0,
-                    "waiting": 0,
-                    "running": 0,
-                    "reserved": 0,
-                    "in_broker": None,
-                    "reckoned": 0,
-                    "scheduled": 0,
-                    "counted_at": None,
-                },
-                "policy": {
-                    "name": "jobs_per_worker",
-                    "jobs_per_worker": 1,
-                    "why": "0 tasks at 1 per worker need 0, limits 1 to 3",
-                    "boot": 10.0,
-                },
-                "last_hour": {
-                    "arrivals": [0] * 60,
-                    "finishes": [0] * 60,
-                    "workers": [0] * 60,
-                    "mean_wait": None,
-                    "mean_runtime": None,
-                },
-                "wish": None,
-                "by_hand": None,
-                "drift": 0,
-                "refused": None,
-                "last_action": None,
-                "next_call_at": None,
-            },
+            untouched("worker", ["celery"], 0, 10, 10),
+            untouched("pdf", ["pdf", "urgent"], 1, 3, 1),
         ],
     }
 
