@@ -1,7 +1,7 @@
-"""``celery mm …``: what the package adds to the ``celery`` command.
+"""``celery mm …``: the commands that the package adds to ``celery``.
 
-Errors go to standard error; the exit status is 1 for "could not", 2 for "used wrongly". Every
-``celery`` command loads this module, workers among them, so what only some need is imported there.
+Errors go to standard error; the exit status is 1 if a command failed, 2 if it was used wrongly.
+Every ``celery`` command loads this module, workers too, so rare imports are in the functions.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from celery_middle_management.cli.status import status
 
 @click.group()
 def mm(**preload_options: Any) -> None:
-    """Middle Management: the workers that hire and fire themselves."""
+    """Middle Management: hire and fire the workers of this app."""
 
 
 for command in (status, doctor, run, log, pause, resume, hire, fire, slack):

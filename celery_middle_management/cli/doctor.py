@@ -1,4 +1,4 @@
-"""``celery mm doctor``: what must be mended in this installation."""
+"""``celery mm doctor``: what is wrong in this installation, and how to mend it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from celery_middle_management.cli.common import json_option, managed_app_of_cont
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look for what is wrong in this installation, and say how to mend it.
+    """Check this installation and say how to mend it.
 
-    Changes nothing. Exit status 1 says that something must be mended. On Heroku, run it in a
+    Changes nothing. Exit status 1 means that something must be mended. On Heroku, run it in a
     one-off dyno, which has the app's config vars: heroku run celery -A proj mm doctor
     """
     from celery_middle_management.doctor import FAILURE

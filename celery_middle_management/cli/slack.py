@@ -1,4 +1,4 @@
-"""``celery mm slack``: tasks that only sleep, to try scaling out."""
+"""``celery mm slack``: publish tasks that only sleep, to try out scaling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import json
 import click
 from celery.bin.base import CeleryCommand
 
-from celery_middle_management.cli.common import CouldNot, json_option, line, managed_app_of_context
+from celery_middle_management.cli.common import (
+    CouldNot,
+    json_option,
+    managed_app_of_context,
+    one_line,
+)
 from celery_middle_management.slacker import slack as publish_slack
 
 
@@ -17,7 +22,7 @@ from celery_middle_management.slacker import slack as publish_slack
 @json_option
 @click.pass_context
 def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None:
-    """Publish COUNT tasks that do nothing for SECONDS each."""
+    """Publish COUNT tasks that sleep for SECONDS each."""
     from kombu.exceptions import OperationalError
 
     from celery_middle_management.brokers.discreet import broker_trouble
@@ -26,10 +31,10 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
     try:
         publish_slack(managed.app, count, seconds)
     except ValueError as error:
-        raise click.UsageError(line(error), ctx) from None
+        raise click.UsageError(one_line(error), ctx) from None
     except (OperationalError, OSError) as error:
-        said = " ".join(broker_trouble(managed.app, error).split())
-        raise CouldNot(f"the tasks could not be published: {said}") from None
+        why = " ".join(broker_trouble(managed.app, error).split())
+        raise CouldNot(f"the tasks could not be published: {why}") from None
     if as_json:
         click.echo(json.dumps({"published": count, "seconds": seconds}))
     else:

@@ -1,4 +1,4 @@
-"""``celery mm status``: once, as JSON, or shown again and again."""
+"""``celery mm status``: shown once, refreshed until a condition, or as JSON."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 @click.command(cls=CeleryCommand)
 @json_option
-@click.option("--watch", is_flag=True, help="Show it anew every 2 s, until Ctrl-C ...")
+@click.option("--watch", is_flag=True, help="Refresh every 2 s, until Ctrl-C.")
 @click.option(
     "--until-idle",
     is_flag=True,
-    help="... or until no task waits or runs, and no worker is hired beyond min_workers.",
+    help="Refresh until no task waits or runs and no pool has more than min_workers.",
 )
 @click.argument("pools", nargs=-1, metavar="[POOL]...")
 @click.pass_context
 def status(
     ctx: click.Context, as_json: bool, watch: bool, until_idle: bool, pools: tuple[str, ...]
 ) -> None:
-    """Show workers, tasks and decisions of every pool or of each POOL, and what is wrong.
+    """Show workers, tasks and decisions, and what is wrong.
 
-    Of more than two pools, each has one line, unless it is named. Exit status 1 says that something
-    is wrong.
+    If the app has more than two pools, each has one line; a POOL that is named is shown in full.
+    Exit status 1 means that something is wrong.
     """
     from celery_middle_management.app_setup import look_only
 
@@ -48,10 +48,10 @@ def status(
         raise click.UsageError("--watch, --until-idle and --json exclude each other", ctx)
     _check_pools(managed, pools)
     if watch:
-        calm = _watch(ctx, managed, pools, until_idle=until_idle)
+        well = _show_until(ctx, managed, pools, until_idle=until_idle)
     else:
-        calm = _show_once(ctx, managed, pools, as_json=as_json)
-    if not calm:
+        well = _show_once(ctx, managed, pools, as_json=as_json)
+    if not well:
         ctx.exit(1)
 
 
@@ -62,7 +62,7 @@ def _check_pools(managed: ManagedApp, pools: tuple[str, ...]) -> None:
             raise UsedWrongly(no_such_pool(pool, known))
 
 
-def _watch(
+def _show_until(
     ctx: click.Context, managed: ManagedApp, pools: tuple[str, ...], *, until_idle: bool
 ) -> bool:
     from celery_middle_management.cli.watch import Watch

@@ -1,4 +1,4 @@
-"""``celery mm status --watch``: shown anew, until Ctrl-C or until nothing is left to do."""
+"""``celery mm status --watch``: the status refreshed until Ctrl-C or until a condition is met."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from rich.text import Text
 from celery_middle_management.cli.common import show
 from celery_middle_management.cli.status_screen import status_screen
 
-#: Seconds between two looks.
+#: Seconds from one refresh to the next.
 INTERVAL = 2.0
 
 Document = Mapping[str, Any]
 
 
 class Watch:
-    """Shows a status again and again, until Ctrl-C or until its condition is met.
+    """Shows a status, refreshed until Ctrl-C or until a condition is met.
 
     Args:
-        status: returns the document to show; a ClickException is shown, and the watch goes on.
-        until: whether the watch is over, by the latest document.
-        full: whether every pool is shown in full.
-        no_color: whether to print without colour.
+        status: returns the document to show; a ClickException is shown in its place.
+        until: returns True for the document after which the watch ends.
+        full: show every pool in full.
+        no_color: print without colour.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Watch:
         self._over = False
 
     def run(self) -> bool:
-        """Watch until the end; return whether all was well then."""
-        # Ctrl-C is only noted: an exception could leave the screen or the connection half done.
+        """Watch, and return whether all was well at the end."""
+        # A KeyboardInterrupt could strike in the middle of a call of Redis and be lost there.
         before = signal.signal(signal.SIGINT, self._stop)
         try:
             if not self._console.is_terminal:
@@ -57,7 +57,7 @@ class Watch:
                 return self._well
             with Live(console=self._console, auto_refresh=False, screen=True) as live:
                 self._follow(lambda screen: live.update(screen, refresh=True))
-            # Leaving the alternate screen has erased the last picture.
+            # Leaving the alternate screen erased the last picture.
             self._console.print(self._last, end="")
             return self._well
         finally:
@@ -68,13 +68,13 @@ class Watch:
 
     def _follow(self, display: Callable[[RenderableType], None]) -> None:
         while not self._over:
-            self._look()
+            self._refresh()
             display(self._last)
             again = time.monotonic() + INTERVAL
             while not self._over and time.monotonic() < again:
                 time.sleep(0.1)
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             document = self._status()
         except ClickException as error:

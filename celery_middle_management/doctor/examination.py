@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order in which their findings are shown."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
 
 
 def examine(installation: Installation) -> Iterator[Finding]:
-    """What each check finds. Never raises for what Redis or the platform does not answer.
+    """Yield the findings of every check. An error of Redis or the platform is itself a finding.
 
-    Where one of them failed once, what else rests on it is left out: it has been told.
+    After the first failure of either, the checks that need it are skipped.
     """
     for check in CHECKS:
-        told = (installation.redis.failure, installation.platform.failure)
+        reported = (installation.redis.failure, installation.platform.failure)
         try:
             yield from list(check(installation))
         except (redis.RedisError, OSError, PlatformError) as error:
-            if error in told:
+            if error in reported:
                 continue
             if not isinstance(error, PlatformError):
                 installation.redis.failure = error
-            mend = "if this lasts, see what it says, and have this looked at again:\n"
+            mend = "run this again, and act on the message if it stays:\n"
             mend += f"{installation.shell.celery} mm doctor"
             yield Finding(check.__name__.replace("_", "-"), FAILURE, str(error), mend)

@@ -1,1 +1,1 @@
-"""What people and programs are told. They read, and write nothing."""
+"""What people and programs are shown: the status document and what is wrong. Read only."""

@@ -1,4 +1,4 @@
-"""What `celery mm status` tells of a ledger, and how the table says it."""
+"""The document of `mm status` for a ledger, and its screen."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_nothing_is_known_yet() -> None:
     }
 
 
-def test_queues_are_all_that_anybody_knows_of() -> None:
+def test_queues_are_all_that_are_declared_published_to_or_consumed() -> None:
     assert only_pool(snapshot(presence("worker.1", queue="other")))["queues"] == [
         "celery",
         "mail",
@@ -80,7 +80,7 @@ def test_queues_are_all_that_anybody_knows_of() -> None:
     ]
 
 
-def test_tasks_are_the_count_and_what_was_told_since() -> None:
+def test_tasks_are_the_count_and_what_was_reported_since() -> None:
     count = {"at": NOW - 12, "waiting": 9, "running": 3, "scheduled": 4, "drift": -2}
     pool = only_pool(
         snapshot(
@@ -98,7 +98,7 @@ def test_tasks_are_the_count_and_what_was_told_since() -> None:
         "outstanding": 18,
         "waiting": 15,
         "running": 3,
-        # What only its holder can begin.
+        # Only its holder can begin it.
         "reserved": 1,
         "in_broker": None,
         "reckoned": 18,
@@ -110,7 +110,7 @@ def test_tasks_are_the_count_and_what_was_told_since() -> None:
     assert pool["workers"]["needed"] == 2
 
 
-def test_running_tasks_are_sure_even_below_dead_reckoning() -> None:
+def test_running_tasks_are_certain_even_below_dead_reckoning() -> None:
     tasks = only_pool(snapshot(presence("worker.1", running=2)))["tasks"]
     assert (tasks["outstanding"], tasks["waiting"], tasks["running"]) == (2, 0, 2)
 
@@ -148,7 +148,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
     assert "run.11: replaced when done" in shown(document)
 
 
-def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
+def test_live_and_draining_workers_are_in_the_order_of_their_numbers() -> None:
     cordon = {"above": 1, "names": [], "at": NOW - 30, "since": {"worker.2": NOW - 30}}
     pool = only_pool(
         snapshot(
@@ -177,7 +177,7 @@ def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
     assert workers["drains"][2] == {"name": "worker.4", "since": None} | nothing
 
 
-def test_who_is_up_and_not_heard_of_is_shown() -> None:
+def test_a_worker_that_is_up_and_does_not_report_is_shown() -> None:
     told = snapshot(
         presence("worker.1"),
         quantity="3",
@@ -201,7 +201,7 @@ def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> Non
     assert only_pool(snapshot(refusal=refusal | {"until": NOW}))["refused"] is None
 
 
-def test_tasks_that_wait_beside_a_fire_without_an_answer_are_told_of() -> None:
+def test_tasks_that_wait_beside_a_fire_without_an_answer_are_trouble() -> None:
     def told(**state: object) -> list[str]:
         document = status_of(settings(), snapshot(published=2, fire=fire, **state))
         return [trouble["what"] for trouble in document["trouble"]]
@@ -209,7 +209,7 @@ def test_tasks_that_wait_beside_a_fire_without_an_answer_are_told_of() -> None:
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": False})
     assert told(quantity=0) == [
         "2 tasks wait, and no worker is hired for another 40 s: the last fire got no answer, and "
-        "may stop workers until then"
+        "may still stop workers until then"
     ]
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": True})
     assert told(quantity=0) == []
@@ -226,12 +226,12 @@ def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
         assert bool(status_of(settings(), told)["trouble"]) is wrong
 
 
-def test_a_worker_that_is_not_heard_of_any_more_is_trouble() -> None:
+def test_a_worker_that_has_stopped_reporting_is_trouble() -> None:
     document = status_of(settings(), snapshot(presence("worker.1", seen=NOW - 61), quantity=1))
     assert document["pools"][0]["workers"]["silent"] == [
         {"name": "worker.1", "since": "2027-01-15T07:58:59.000+00:00"}
     ]
-    assert "worker: worker.1 worked, and is not heard of any more" in shown(document)
+    assert "worker: worker.1 has stopped reporting" in shown(document)
     again = snapshot(presence("worker.1", seen=NOW - 61), presence("worker.1"), quantity=1)
     assert status_of(settings(), again)["trouble"] == []
     fired = snapshot(presence("worker.1", seen=NOW - 61), quantity=0)
@@ -253,7 +253,7 @@ def test_a_worker_that_takes_nothing_is_trouble_until_it_takes_something() -> No
     assert told(NOW - 90)["trouble"] == []
 
 
-def test_names_without_numbers_are_known_only_once_heard() -> None:
+def test_names_without_numbers_are_known_only_by_reports() -> None:
     cordon = {"above": 0, "names": [], "at": NOW, "since": {}}
     name = "worker-23z34x56y-w78k9"
     told = Presence("a", name, "worker", 1, NOW)
@@ -279,7 +279,7 @@ def test_when_the_pool_may_be_changed_again(
     assert pool["next_call_at"] == expected
 
 
-def test_the_table_tells_it_all_at_any_width() -> None:
+def test_the_screen_shows_everything_at_any_width() -> None:
     action = {"at": "2027-01-15T07:59:48+00:00", "action": "hire", "from": 0, "to": 3}
     document = status_of(
         settings(),
@@ -296,11 +296,11 @@ def test_the_table_tells_it_all_at_any_width() -> None:
     )
     text = shown(document)
     for part in (
-        "3 workers, 2 needed, 1 heard of  (limits 0 to 10, local)",
+        "3 workers, 2 needed, 1 reporting  (limits 0 to 10, local)",
         "12 tasks at 10 per worker need 2",
         "11 waiting (2 reserved), 1 running; 4 scheduled; counted 12 s ago",
         "hire 0 -> 3, 12 s ago: [red]because",
-        "decides within 3 s; hires and fires in 9 s at the earliest",
+        "decides within 3 s; may hire and fire in 9 s",
         "worker.3 for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
     ):
         assert part in text
@@ -310,7 +310,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
         assert max(map(len, shown(document, width).splitlines())) <= width
 
 
-def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
+def test_the_screen_says_when_no_process_wakes_the_pool_for_scheduled_tasks() -> None:
     sleeping = status_of(settings(), snapshot(due={int(NOW) + 50: 4}, quantity=0))
     assert asleep(sleeping)
     assert ASLEEP in shown(sleeping, width=500)
@@ -320,7 +320,7 @@ def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
     assert not asleep(status_of(settings(), snapshot()))
 
 
-def test_trouble_is_told_first_with_its_age() -> None:
+def test_trouble_comes_first_with_its_age() -> None:
     known = {"platform": {"what": "the key is refused", "since": NOW - 300, "at": NOW - 4}}
     document = status_of(settings(), snapshot(app_trouble=json.dumps(known)))
     assert document["trouble"] == [

@@ -1,4 +1,4 @@
-"""What `mm status` calls wrong, and what it does not: a false alarm wakes a person at night."""
+"""What `mm status` calls wrong, and what it does not. A false alarm wakes a person at night."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def the_one(document: dict[str, Any]) -> dict[str, Any]:
     return dict(trouble)
 
 
-def test_a_task_that_no_process_has_ever_told_of() -> None:
+def test_a_task_that_no_process_has_reported_before_any_report() -> None:
     """The import was forgotten where it is published."""
     document = looked(Holds(celery=1), Snapshot(NOW, {}, {}, (), {}))
     [pool] = document["pools"]
@@ -53,20 +53,20 @@ def test_a_task_that_no_process_has_ever_told_of() -> None:
     assert pool["tasks"]["reckoned"] == 0
     trouble = the_one(document)
     assert (trouble["pool"], trouble["since"], trouble["kind"]) == ("worker", None, "unattended")
-    assert trouble["what"].startswith("1 task waits. No process has told of it: import and enable ")
-    assert "1 waiting, 0 running; never counted; 1 not told of yet" in shown(document)
-    # Its publisher may be about to tell.
+    assert trouble["what"].startswith(
+        "1 task waits. No process has reported it: import and enable "
+    )
+    assert "1 waiting, 0 running; never counted; 1 not reported yet" in shown(document)
+    # Its publisher may be about to report it.
     assert may_pass(document)
 
 
-def test_a_task_that_no_process_has_told_of_while_none_is_alive() -> None:
+def test_a_task_that_no_process_has_reported_while_none_is_alive() -> None:
     told = snapshot(quantity=0, app_next_at=ms(SATURDAY), app_told_at=ms(SATURDAY))
     document = looked(Holds(celery=2), told)
     trouble = the_one(document)
-    assert (
-        "2 tasks wait, and no worker is hired: nothing that evaluates is alive" in trouble["what"]
-    )
-    assert "No process has told of them" in trouble["what"]
+    assert "2 tasks wait, and no worker is hired: no process of the app is alive" in trouble["what"]
+    assert "No process has reported them" in trouble["what"]
     assert may_pass(document)
 
 
@@ -77,13 +77,13 @@ def test_a_task_that_no_process_has_told_of_while_none_is_alive() -> None:
         {"app_next_at": ms(NOW + 50)},
         # An evaluation is due, and may be under way.
         {"app_next_at": ms(NOW - OVERDUE + 1)},
-        # The first process since Saturday has told of it, and evaluates.
+        # The first process since Saturday has reported it, and evaluates.
         {"app_next_at": ms(SATURDAY), "published": 1},
-        # One was alive a moment ago, and looks in again soon.
+        # One was alive a moment ago, and reports again soon.
         {"app_next_at": ms(LATE), "app_told_at": ms(NOW - OVERDUE + 1), "published": 1},
     ],
 )
-def test_no_false_alarm_while_something_is_about_to_see_to_it(state: dict[str, Any]) -> None:
+def test_no_false_alarm_while_an_evaluation_is_about_to_come(state: dict[str, Any]) -> None:
     document = looked(Holds(celery=1), snapshot(quantity=0, **state))
     assert document["trouble"] == []
     assert document["pools"][0]["tasks"]["waiting"] == 1
@@ -99,10 +99,10 @@ def test_what_is_alive_and_does_not_evaluate() -> None:
     late = [("unattended", "2027-01-15T07:59:29.000+00:00")]
     assert wrong(worker) == late
     assert wrong(worker, next_at=NOW - OVERDUE + 1) == []
-    # Those of these are no reason to expect an evaluation.
+    # Such workers are no reason to expect an evaluation.
     assert wrong(replace(worker, since=NOW - 5)) == []
     assert wrong(replace(worker, inactive=True)) == []
-    # Publishers alone are alive: they told of something in that minute, after it was due.
+    # Only publishers are alive: they reported in that minute, after the evaluation was due.
     assert wrong(samples=(Sample(LATE, {}),)) == []
     due = NOW - 500
     assert [kind for kind, _ in wrong(samples=(Sample(NOW - 120, {}),), next_at=due)] == [
@@ -118,8 +118,8 @@ def test_a_scheduled_task_that_is_overdue_while_nothing_is_alive() -> None:
     )
     document = looked(Holds(celery=1), told)
     trouble = the_one(document)
-    assert trouble["what"].startswith("1 task waits, and no worker is hired: nothing that eval")
-    assert "told of" not in trouble["what"]
+    assert trouble["what"].startswith("1 task waits, and no worker is hired: no process of")
+    assert "has reported" not in trouble["what"]
     assert trouble["since"] == "2027-01-15T07:51:00.000+00:00"
     assert "`celery -A proj mm run`" in trouble["what"]
     assert "(for 9 min)" in " ".join(shown(document).split())
@@ -131,7 +131,7 @@ def test_a_scheduled_task_that_is_overdue_while_nothing_is_alive() -> None:
     assert ahead["pools"][0]["tasks"]["scheduled"] == 1
 
 
-def test_between_due_and_overdue_it_is_said_that_nothing_wakes_the_pool() -> None:
+def test_between_due_and_overdue_the_screen_says_that_nothing_wakes_the_pool() -> None:
     def told(told_at: float, next_at: float) -> dict[str, Any]:
         due = {int(NOW) - 2: 1}
         state = {"app_told_at": ms(told_at), "app_next_at": ms(next_at)}
@@ -140,11 +140,11 @@ def test_between_due_and_overdue_it_is_said_that_nothing_wakes_the_pool() -> Non
     just_due = told(NOW - 20, NOW - 2)
     assert just_due["trouble"] == []
     assert asleep(just_due)
-    # What was alive when it was scheduled has had its time.
+    # The process that scheduled it has had its time.
     late = told(NOW - OVERDUE - 1, NOW - 2)
     assert the_one(late)["kind"] == "unattended"
     assert not asleep(late)
-    # Nothing that is alive is about to look.
+    # No process that is alive is about to evaluate.
     assert the_one(told(NOW - OVERDUE - 1, NOW + 40))["kind"] == "unattended"
     waits = snapshot(quantity=0, published=1, app_told_at=ms(LATE), app_next_at=ms(NOW + 40))
     assert the_one(looked(Holds(celery=1), waits))["since"] == "2027-01-15T07:59:29.000+00:00"
@@ -172,9 +172,9 @@ def test_a_worker_that_boots_is_waited_for_while_nothing_else_is_alive() -> None
     assert wrong(NOW - 31) == []
     [(kind, _)] = wrong(NOW - 90)
     assert kind == "unheard"
-    # Others would have to be hired besides.
+    # More would have to be hired.
     [(kind, what)] = wrong(NOW - 31, published=30)
-    assert (kind, "and no worker that is heard of takes more: " in what) == ("unattended", True)
+    assert (kind, "and no worker that reports takes them: " in what) == ("unattended", True)
 
 
 def test_a_change_without_tasks_that_is_not_made() -> None:
@@ -190,7 +190,7 @@ def test_a_change_without_tasks_that_is_not_made() -> None:
     assert wrong(0) == []
 
 
-def test_tasks_that_are_left_to_wait_are_told_of_once() -> None:
+def test_tasks_that_are_left_to_wait_are_reported_once() -> None:
     pause = json.dumps(
         {"hires": True, "fires": True, "since": NOW - 60, "until": None, "who": "me"}
     )
@@ -208,34 +208,34 @@ def test_a_pool_that_may_have_no_worker() -> None:
     ("hire", "end"),
     [("", "`heroku ps:restart worker.1 -a shop`"), ("a", "`heroku ps:stop worker.1 -a shop`")],
 )
-def test_how_a_worker_that_hangs_is_ended(hire: str, end: str) -> None:
+def test_how_to_end_a_worker_that_hangs(hire: str, end: str) -> None:
     heroku = Heroku("shop", Secret("key"), "https://api.heroku.com")
     given = replace(settings(), platform="heroku", heroku=heroku)
     hung = replace(presence("worker.1", seen=NOW - 61), hire=hire)
     trouble = the_one(looked(Holds(), snapshot(hung, quantity=1), given=given))
     assert trouble["kind"] == "silent"
     assert trouble["what"].endswith(
-        f"See its log, `heroku logs --ps worker.1 -a shop`, and end it: {end}"
+        f"Check its log, `heroku logs --ps worker.1 -a shop`. If it hangs, end it: {end}"
     )
     deaf = pack_suspicions({"worker.1": Suspicion(NOW - 121, NOW)})
     told = snapshot(replace(hung, seen=NOW), quantity=1, app_deaf=deaf)
     assert the_one(looked(Holds(), told, given=given))["what"].endswith(f"stays so: {end}")
 
 
-def test_how_a_local_worker_that_hangs_is_ended(
+def test_how_to_end_a_local_worker_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_directory", lambda _: tmp_path)
     told = snapshot(presence("worker.1", seen=NOW - 61), quantity=1)
     assert the_one(looked(Holds(), told))["what"].endswith(
-        f"See its log, {tmp_path}/worker.1.log, and end it"
+        f"Check its log, {tmp_path}/worker.1.log. If it hangs, end it"
     )
     process = {"pid": os.getpid(), "started_at": local_dyno.started_at(os.getpid())}
     (tmp_path / "worker.1.json").write_text(json.dumps(process))
-    assert the_one(looked(Holds(), told))["what"].endswith(f"and end it: `kill {os.getpid()}`")
+    assert the_one(looked(Holds(), told))["what"].endswith(f"end it: `kill {os.getpid()}`")
 
 
-def test_a_command_that_starts_no_worker_is_told_of_once() -> None:
+def test_a_command_that_starts_no_worker_is_reported_once() -> None:
     missed = {"at": NOW - 5, "since": {"worker.1": NOW - 95, "worker.2": NOW - 95}}
     unheard = {"since": NOW - 100, "times": 0}
     told = snapshot(quantity=2, unheard=unheard, missed=missed, app_next_at=ms(NOW + 5))
@@ -249,7 +249,7 @@ def test_tasks_wait_for_a_fire_by_hand_to_end() -> None:
     document = looked(Holds(celery=1), told)
     trouble = the_one(document)
     assert trouble["kind"] == "not-hired"
-    assert "another 5 min: `mm fire` asked for that" in trouble["what"]
+    assert "another 5 min, as requested by `mm fire`" in trouble["what"]
     assert "at most 0 workers, by me, ends in 5 min" in shown(document)
 
 
@@ -263,7 +263,7 @@ def test_the_number_that_waits_is_the_brokers_and_what_workers_hold() -> None:
     assert (tasks["running"], tasks["outstanding"], tasks["reckoned"]) == (1, 26, 34)
     assert "25 waiting (3 reserved), 1 running" in shown(document)
     assert "reckoned 34" in " ".join(shown(document).split())
-    # What is decided is decided on that.
+    # Decisions rest on the reckoning.
     assert document["pools"][0]["workers"]["needed"] == 4
 
 
@@ -274,7 +274,7 @@ def test_what_waits_is_in_the_broker_or_in_the_hands_of_a_worker() -> None:
     tasks = looked(Holds(celery=4), told)["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"], tasks["reserved"]) == (7, 4, 3)
     assert (tasks["running"], tasks["outstanding"]) == (1, 8)
-    # Where the platform says that it is gone, the broker gives back what it had.
+    # If the platform says that it is gone, the broker gives back what it had.
     gone = snapshot(replace(hung, seen=NOW - 700), presence("worker.1"), quantity=1)
     tasks = looked(Holds(celery=4), gone)["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"], tasks["reserved"]) == (4, 4, 0)
@@ -288,7 +288,7 @@ def test_a_scheduled_task_is_one_until_it_is_due() -> None:
     told = snapshot(holder, due={begun: 1, ahead: 1}, quantity=1)
     tasks = looked(Holds(), told)["pools"][0]["tasks"]
     assert (tasks["scheduled"], tasks["outstanding"]) == (2, 0)
-    # By the ledger alone it is reckoned as due.
+    # Dead reckoning has it as due.
     tasks = looked(Holds("broker"), told)["pools"][0]["tasks"]
     assert (tasks["scheduled"], tasks["outstanding"]) == (1, 1)
 
@@ -305,7 +305,7 @@ def test_a_broker_that_cannot_be_read() -> None:
     assert (tasks["waiting"], tasks["in_broker"]) == (3, None)
 
 
-def test_one_queue_that_cannot_be_read_is_its_pools_trouble_and_told_once() -> None:
+def test_one_queue_that_cannot_be_read_is_one_trouble_of_its_pool() -> None:
     document = looked(Holds("pdf", celery=1), snapshot(app_next_at=ms(NOW + 5)), WORKER, PDF)
     worker, pdf = document["pools"]
     assert the_one(document)["pool"] == "pdf"
@@ -339,7 +339,7 @@ def test_what_the_platform_refused_stays_wrong_until_it_was_asked_again() -> Non
 @pytest.mark.parametrize(
     ("platform", "log"), [("heroku", "`heroku logs --ps worker`"), ("local", "/worker.1.log")]
 )
-def test_a_platform_whose_workers_are_never_heard_of(platform: str, log: str) -> None:
+def test_a_platform_whose_workers_never_report(platform: str, log: str) -> None:
     unheard = {"since": NOW - 100, "times": 0}
     told = snapshot(quantity=3, published=30, unheard=unheard, app_next_at=ms(NOW + 5))
     given = replace(settings(), platform=platform)
