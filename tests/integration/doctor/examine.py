@@ -7,7 +7,7 @@ import subprocess
 
 from tests.integration.stage import ROOT, Stage
 
-#: As the `celery` command itself, with its exit status.
+#: Runs the `celery` command itself, with its exit status.
 RUN = """
 from celery.bin.celery import celery
 celery.params[0].default = app
@@ -17,7 +17,7 @@ Findings = dict[str, list[dict[str, str]]]
 
 
 def doctor(on: Stage, conf: str = "", **env: str) -> tuple[Findings, int]:
-    """What it finds by check, and its exit status; *conf* is carried out on the app before."""
+    """Its findings by check, and its exit status; the code *conf* runs on the app before."""
     done = subprocess.run(
         on._command(f"{conf}\n{RUN}"),
         env=on._environment(env),
@@ -35,7 +35,7 @@ def doctor(on: Stage, conf: str = "", **env: str) -> tuple[Findings, int]:
 
 
 def wrong(on: Stage, check: str, level: str, said: str, conf: str = "", **env: str) -> None:
-    """It is found, nothing else fails, and how to mend it is told."""
+    """Assert that the check finds it and gives a remedy, and that no other check fails."""
     findings, status = doctor(on, conf, **env)
     [found] = [f for f in findings[check] if f["level"] == level and said in f["what"] + f["mend"]]
     assert found["mend"]

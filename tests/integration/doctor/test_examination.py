@@ -21,7 +21,7 @@ def test_nothing_is_wrong(on: Stage) -> None:
     assert {name for name, found in levels.items() if found != {"ok"}} <= {"versions"}
     assert len(levels) >= 30
     changes = [r for r in on.emulator.requests[before:] if r.method != "GET"]
-    # The one that asks whether it may change anything changes nothing.
+    # The request that tests the key changes nothing.
     assert [change.body for change in changes] == ['{"updates": []}']
     assert on.quantity == 0
     # Nor does it leave anything in the ledger.
@@ -50,7 +50,7 @@ def test_for_people_it_ends_with_what_must_be_mended(on: Stage) -> None:
     assert lines[-1].startswith("1 failure, ")
     assert "FAILURE" in "\n".join(lines[-8:])
     assert "" not in map(str.strip, lines)
-    # What can be pasted has a line of its own.
+    # A command to paste has a line of its own.
     assert f"worker: celery -A {APP} worker" in map(str.strip, lines)
     assert "emulated-key" not in done.stdout + done.stderr
 

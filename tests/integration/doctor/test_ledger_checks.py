@@ -28,8 +28,16 @@ def test_redis_is_away(on: Stage) -> None:
     findings, status = doctor(on, MIDDLE_MANAGEMENT_REDIS_URL=url)
     assert (findings["redis"][0]["level"], status) == ("failure", 1)
     assert "hunter2" not in json.dumps(findings)
-    # What does not rest on it is looked at all the same.
+    # The checks that do not need it are made nevertheless.
     assert findings["process-types"][0]["level"] == "ok"
+
+
+@pytest.mark.slow
+def test_the_database_does_not_exist(on: Stage) -> None:
+    url = on.env["MIDDLE_MANAGEMENT_REDIS_URL"].rpartition("/")[0] + "/9999"
+    findings, status = doctor(on, MIDDLE_MANAGEMENT_REDIS_URL=url)
+    assert ([f["level"] for f in findings["redis"]], status) == (["failure"], 1)
+    assert "such as /0" in findings["redis"][0]["mend"]
 
 
 @pytest.mark.slow
@@ -63,14 +71,14 @@ def test_redis_hangs() -> None:
 
 
 class AgedLine(SlowLine):
-    """Has the server say that it is of a release of long ago."""
+    """Makes the server look like one of a very old release."""
 
     def _read(self, end: socket.socket, on_the_way: queue.SimpleQueue[tuple[float, bytes]]) -> None:
         super()._read(end, Ageing(on_the_way))
 
 
 class Ageing(queue.SimpleQueue[tuple[float, bytes]]):
-    """Ages what is put into another queue."""
+    """Changes the release in what is put into another queue."""
 
     def __init__(self, into: queue.SimpleQueue[tuple[float, bytes]]) -> None:
         self._into = into
@@ -116,7 +124,7 @@ def test_redis_is_full() -> None:
         client.config_set("maxmemory", used // 2)
         findings, status = doctor(on)
         assert (findings["memory"][0]["level"], status) == ("failure", 1)
-        assert "it refuses" in findings["memory"][0]["what"]
+        assert "It refuses" in findings["memory"][0]["what"]
 
 
 @pytest.mark.slow

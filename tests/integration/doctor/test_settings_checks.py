@@ -21,9 +21,9 @@ def test_a_drain_timeout(on: Stage) -> None:
 
 
 @pytest.mark.slow
-def test_somebody_has_paused(on: Stage) -> None:
+def test_fires_are_paused(on: Stage) -> None:
     on.script("app.start(['mm', 'pause', '--fires'])")
-    wrong(on, "pause", "warning", "fires are paused by ")
+    wrong(on, "pause", "warning", "has paused fires until `mm resume`")
 
 
 @pytest.mark.slow

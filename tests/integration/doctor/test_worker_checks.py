@@ -1,4 +1,4 @@
-"""`mm doctor` finds workers that are started, or live, in a way that does harm."""
+"""`mm doctor` finds workers that are started, or configured, in a harmful way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.servers import wait_for
 
 
 @pytest.mark.slow
-def test_nobody_has_hired_the_minimum(on: Stage) -> None:
+def test_the_minimum_is_not_hired_yet(on: Stage) -> None:
     wrong(on, "minimum", "warning", "worker has 0 workers", MIDDLE_MANAGEMENT_MIN_WORKERS="1")
 
 
@@ -65,11 +65,11 @@ def test_sigterm_is_remapped(on: Stage) -> None:
 
 @pytest.mark.slow
 def test_tasks_that_a_deploy_kills(on: Stage) -> None:
-    # Such as two tasks of 40 s have left behind.
+    # As two tasks of 40 s each leave it.
     on.redis.hset(f"{PREFIX}:state", mapping={"worker/finished": 2, "worker/runtime": "80"})
     on.redis.expire(f"{PREFIX}:state", 600)
     findings, _ = doctor(on)
-    assert "40 s in the mean" in findings["long-tasks"][0]["what"]
+    assert "40 s on average" in findings["long-tasks"][0]["what"]
     findings, _ = doctor(on, "app.conf.task_acks_late = True")
     assert findings["long-tasks"][0]["level"] == "ok"
 
