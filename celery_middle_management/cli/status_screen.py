@@ -224,7 +224,7 @@ def _drain(drain: Document, now: datetime, *, reports: bool) -> str:
 
 
 def _left(drain: Document) -> Iterator[str]:
-    """What a draining worker still has to do; the tasks that fit a line by name."""
+    """The work left to a draining worker, with the names of the tasks that fit a line."""
     running, named = max(drain["running"], len(drain["tasks"])), 0
     length = 0
     for task in drain["tasks"]:

@@ -30,7 +30,7 @@ class Outcome:
 
     @property
     def bill(self) -> str:
-        """What was paid, compared with the maximum always on, and the price of such a month."""
+        """The cost, compared with the maximum always on, and the price of such a month."""
         share, month = round(self.paid / self.always_on, 2), self.maximum * DYNO
         day = 24 - NIGHT_HOURS
         return (

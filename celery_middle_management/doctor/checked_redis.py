@@ -35,8 +35,8 @@ class CheckedRedis:
     @cached_property
     def info(self) -> dict[str, Any]:
         """The answer to INFO."""
-        told: Any = self.client.info()
-        return dict(told)
+        info: Any = self.client.info()
+        return dict(info)
 
     @cached_property
     def snapshot(self) -> Snapshot:

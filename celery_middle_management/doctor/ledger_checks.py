@@ -29,13 +29,14 @@ def redis_answers(installation: Installation) -> Iterator[Finding]:
         installation.redis.ledger.probe()
     except (redis.RedisError, OSError) as error:
         installation.redis.failure = error
-        yield Finding("redis", FAILURE, *_refusal(installation, error))
+        what, mend = _refusal(installation, error)
+        yield Finding("redis", FAILURE, what, mend)
     else:
         yield Finding("redis", OK, "Redis answers, and lets the ledger in")
 
 
 def _refusal(installation: Installation, error: Exception) -> tuple[str, str]:
-    """What Redis answered to the probe, and what to do about it."""
+    """Describe the failed probe, and the remedy."""
     if mend := no_such_database(error):
         return f"the database of the ledger does not exist: {error}", mend
     if isinstance(error, redis.exceptions.NoPermissionError):
@@ -151,8 +152,8 @@ def redis_is_new_enough(installation: Installation) -> Iterator[Finding]:
 
 def clocks_agree(installation: Installation) -> Iterator[Finding]:
     """Check that this machine's clock and Redis' show about the same time."""
-    told: tuple[int, int] = installation.redis.client.time()
-    apart = time.time() - (told[0] + told[1] / 1e6)
+    theirs: tuple[int, int] = installation.redis.client.time()
+    apart = time.time() - (theirs[0] + theirs[1] / 1e6)
     if abs(apart) > _APART:
         yield Finding(
             "clocks",

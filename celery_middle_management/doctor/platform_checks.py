@@ -17,7 +17,7 @@ from celery_middle_management.platforms.sizes import most_one_offs
 #: Scaling and Process Limits".
 MOST_OF_AN_APP, MOST_OF_LARGE = 100, 10
 _LARGE = ("performance", "private", "shield")
-#: As many changes by hand within so many seconds are taken for the work of another autoscaler.
+#: This many changes by others, within this time (s), look like another autoscaler.
 _OFTEN, _LATELY = 3, 86400.0
 #: Config vars that other autoscalers set in an app.
 _SCALERS = ("HIREFIRE_TOKEN", "JUDOSCALE_URL")

@@ -1,1 +1,1 @@
-"""What people and programs are shown: the status document and what is wrong. Read only."""
+"""The status document, for people and programs, and the troubles in it. Read only."""

@@ -34,7 +34,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """What the broker has answered."""
+    """The answers of the broker."""
 
     #: Each pool whose queues could all be counted.
     pools: Mapping[str, Seen] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What to do about a worker that hangs, and about a Redis that refuses."""
+"""Remedies: for a worker that hangs, and for a Redis without the database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def end_of(facts: Facts, worker: str) -> str:
 
 
 def no_such_database(error: BaseException) -> str:
-    """What to do if Redis has no database of the number in its address; else empty."""
+    """The remedy if Redis has no database with the number in its address; empty otherwise."""
     if "DB index" not in str(error):
         return ""
     return (

@@ -131,7 +131,7 @@ def _totals(pool: Pool, snapshot: Snapshot) -> Totals:
 
 
 def _last_hour(pool: str, now: float, samples: Iterable[Sample]) -> Document:
-    """What the pool did in each of the last :data:`MINUTES`, the current one last."""
+    """The pool's activity in each of the last :data:`MINUTES`, the current one last."""
     minutes = activity(samples, pool, now, MINUTES)
     return {
         "arrivals": [minute.arrivals for minute in minutes],
@@ -190,7 +190,7 @@ def _pool(
 
 
 def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:
-    """What the platform refuses the pool, until it is asked again."""
+    """The platform's refusal of what the pool needs, until it is asked again."""
     refusal = state.denied
     if refusal is None:
         return None

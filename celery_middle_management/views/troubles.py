@@ -1,4 +1,4 @@
-"""What is wrong, since when, and what to do: what makes ``mm status`` exit with 1."""
+"""The troubles of an app: since when, and what to do. Any makes ``mm status`` exit with 1."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -
 
 
 def _wrong(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
-    """What workers report as wrong with themselves."""
+    """Troubles that workers report of themselves."""
     return [
         {"name": p.name, "what": what, "since": snapshot.iso(since)}
         for p in sorted(living, key=lambda p: (dotted_number(p.name) or 0, p.name))

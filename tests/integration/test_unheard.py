@@ -36,7 +36,7 @@ def mm_status(on: Stage) -> subprocess.CompletedProcess[str]:
 
 
 def wrong(on: Stage) -> str:
-    """What `mm status` says is wrong; it must exit with 1 if anything is."""
+    """The troubles in `mm status`, which must exit with 1 if there are any."""
     told = mm_status(on)
     trouble = [each["what"] for each in json.loads(told.stdout)["trouble"]]
     assert told.returncode == (1 if trouble else 0)

@@ -1,4 +1,4 @@
-"""What `mm doctor` concludes from the history and from versions."""
+"""The conclusions of `mm doctor` from the history and from versions."""
 
 from __future__ import annotations
 

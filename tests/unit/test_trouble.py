@@ -1,4 +1,4 @@
-"""What is wrong, since when, and when it is over."""
+"""Troubles: when they begin, how long they last, and when they are recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `mm status` calls wrong, and what it does not. A false alarm wakes a person at night."""
+"""The troubles in `mm status`, and the absence of false alarms, which wake people at night."""
 
 from __future__ import annotations
 
