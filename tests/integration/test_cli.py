@@ -242,6 +242,12 @@ def test_redis_is_down(arguments: list[str]) -> None:
         assert len(told.stderr.splitlines()) == 1
 
 
+def test_redis_has_no_such_database(redis_url: str) -> None:
+    done = mm(environment(redis_url.rpartition("/")[0] + "/9999"), "status")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "such as /0" in done.stderr
+
+
 IN_PROCESS = {
     "BROKER_URL": "memory://",
     "MIDDLE_MANAGEMENT_REDIS_URL": "redis://localhost:1",

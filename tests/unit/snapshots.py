@@ -75,13 +75,13 @@ class Holds(Broker):
 
 
 def looked(
-    broker: Broker, told: Snapshot, *pools: Pool, given: Settings | None = None, **more: Any
+    broker: Broker, ledger: Snapshot, *pools: Pool, given: Settings | None = None, **more: Any
 ) -> dict[str, Any]:
     """The status of an app, with a look at its broker."""
     given = given or settings(*pools)
     queues = ("celery", "pdf")
-    look = look_at(broker, given, told, Queues(queues))
-    document = status_of(given, told, queues, look=look, **more)
+    look = look_at(broker, given, ledger, Queues(queues))
+    document = status_of(given, ledger, queues, look=look, **more)
     kinds = {trouble["kind"] for trouble in document["trouble"]}
     assert kinds <= KINDS, "docs/status.md names what may be wrong"
     return document

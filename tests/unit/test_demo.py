@@ -43,13 +43,13 @@ def test_a_cordon_drains_no_worker_that_was_hired_after_it() -> None:
 
 
 def test_its_bill_is_for_days_as_busy_and_nights_at_zero() -> None:
-    told = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, night=8.6, paid=200.6, maximum=10))
-    assert "109 of 110 tasks done in 40 s and 9 s of night" in told
-    assert "Paid: 201 worker-seconds in these 40 s; 10 workers, always on: 400." in told
+    text = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, night=8.6, paid=200.6, maximum=10))
+    assert "109 of 110 tasks done in 40 s and 9 s of night" in text
+    assert "Paid: 201 worker-seconds in these 40 s; 10 workers, always on: 400." in text
     # It adds up as it is shown: the share is rounded before.
-    assert "That is 50%." in told
-    assert "8 hours a night at zero: $250 x 50% x 16/24 = $83." in told
-    assert max(map(len, told.splitlines())) <= 80
+    assert "That is 50%." in text
+    assert "8 hours a night at zero: $250 x 50% x 16/24 = $83." in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_readme_shows_a_bill_that_adds_up() -> None:

@@ -127,7 +127,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
         "c": {"at": NOW - 90, "name": "run.13", "release": 4, "listed": True},
     }
     leave = {"above": None, "names": ["run.11"], "at": NOW - 30, "since": {"run.11": NOW - 30}}
-    told = snapshot(
+    ledger = snapshot(
         *(
             replace(presence(name, running=1), pool="worker", hire="x")
             for name in ("run.11", "run.12")
@@ -137,7 +137,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
         roster={"members": members, "newest": 4, "listed_at": NOW - 5},
         leave=leave,
     )
-    document = status_of(settings(replace(WORKER, one_off=True)), told, ["celery"])
+    document = status_of(settings(replace(WORKER, one_off=True)), ledger, ["celery"])
     [pool] = document["pools"]
     workers = pool["workers"]
     assert (pool["dynos"], workers["current"]) == ("one-off", 3)
@@ -178,20 +178,20 @@ def test_live_and_draining_workers_are_in_the_order_of_their_numbers() -> None:
 
 
 def test_a_worker_that_is_up_and_does_not_report_is_shown() -> None:
-    told = snapshot(
+    ledger = snapshot(
         presence("worker.1"),
         quantity="3",
         missed={"at": NOW - 5, "since": {"worker.1": NOW - 90, "worker.3": NOW - 65}},
     )
-    document = status_of(settings(), told)
+    document = status_of(settings(), ledger)
     [worker] = document["pools"][0]["workers"]["unheard"]
     assert (worker["name"], worker["for"]) == ("worker.3", 65.0)
     [trouble] = document["trouble"]
     assert (trouble["pool"], trouble["since"]) == ("worker", worker["since"])
     assert "worker: worker.3 is up, and nothing is heard of it" in shown(document)
     assert "(for 65 s)" in " ".join(shown(document).split())
-    told.state["worker/quantity"] = "0"  # type: ignore[index]
-    assert not only_pool(told)["workers"]["unheard"]
+    ledger.state["worker/quantity"] = "0"  # type: ignore[index]
+    assert not only_pool(ledger)["workers"]["unheard"]
 
 
 def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> None:
@@ -202,17 +202,17 @@ def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> Non
 
 
 def test_tasks_that_wait_beside_a_fire_without_an_answer_are_trouble() -> None:
-    def told(**state: object) -> list[str]:
+    def troubles(**state: object) -> list[str]:
         document = status_of(settings(), snapshot(published=2, fire=fire, **state))
         return [trouble["what"] for trouble in document["trouble"]]
 
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": False})
-    assert told(quantity=0) == [
+    assert troubles(quantity=0) == [
         "2 tasks wait, and no worker is hired for another 40 s: the last fire got no answer, and "
         "may still stop workers until then"
     ]
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": True})
-    assert told(quantity=0) == []
+    assert troubles(quantity=0) == []
 
 
 def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
@@ -220,10 +220,10 @@ def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
     known = {"refused worker": {"what": "no more than 1", "since": NOW - 9, "pool": "worker"}}
     known["refused worker"]["at"] = NOW - 9
     for published, wrong in ((25, True), (5, False)):
-        told = snapshot(
+        ledger = snapshot(
             refusal=refusal, published=published, quantity=1, app_trouble=json.dumps(known)
         )
-        assert bool(status_of(settings(), told)["trouble"]) is wrong
+        assert bool(status_of(settings(), ledger)["trouble"]) is wrong
 
 
 def test_a_worker_that_has_stopped_reporting_is_trouble() -> None:
@@ -239,25 +239,25 @@ def test_a_worker_that_has_stopped_reporting_is_trouble() -> None:
 
 
 def test_a_worker_that_takes_nothing_is_trouble_until_it_takes_something() -> None:
-    def told(since: float) -> dict[str, Any]:
+    def suspected_since(since: float) -> dict[str, Any]:
         deaf = pack_suspicions({"worker.1": Suspicion(since, NOW)})
         heard = snapshot(presence("worker.1"), quantity=1, published=1, app_deaf=deaf)
         return status_of(settings(), heard)
 
-    document = told(NOW - 121)
+    document = suspected_since(NOW - 121)
     assert document["pools"][0]["workers"]["deaf"] == [
         {"name": "worker.1", "since": "2027-01-15T07:57:59.000+00:00"}
     ]
     assert document["pools"][0]["workers"]["needed"] == 2
     assert "worker: worker.1 takes no task" in shown(document)
-    assert told(NOW - 90)["trouble"] == []
+    assert suspected_since(NOW - 90)["trouble"] == []
 
 
 def test_names_without_numbers_are_known_only_by_reports() -> None:
     cordon = {"above": 0, "names": [], "at": NOW, "since": {}}
     name = "worker-23z34x56y-w78k9"
-    told = Presence("a", name, "worker", 1, NOW)
-    assert only_pool(snapshot(told, quantity=3, cordon=cordon))["workers"]["draining"] == [name]
+    worker = Presence("a", name, "worker", 1, NOW)
+    assert only_pool(snapshot(worker, quantity=3, cordon=cordon))["workers"]["draining"] == [name]
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,8 @@ def test_the_last_hour() -> None:
         Sample(minute - 120, {"worker": Totals(published=10, started=10, waits=5.0)}),
         Sample(minute - 60, {"worker": Totals(published=40, started=30, waits=25.0, quantity=2)}),
     ]
-    told = snapshot(published=41, started=40, waits=55, finished=0, quantity=3)
-    document = status_of(settings(), told, samples=samples)
+    ledger = snapshot(published=41, started=40, waits=55, finished=0, quantity=3)
+    document = status_of(settings(), ledger, samples=samples)
     hour = document["pools"][0]["last_hour"]
     assert hour["arrivals"][-4:] == [0, 30, 1, 0]
     assert hour["workers"][-4:] == [0, 2, 3, 3]

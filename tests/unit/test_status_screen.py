@@ -34,7 +34,7 @@ def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
         "to": 4,
         "reason": why,
     }
-    told = snapshot(
+    ledger = snapshot(
         presence("worker.1", running=1, waiting=2),
         replace(presence("worker.2", running=2, waiting=1), runs=runs, busy=3),
         *(presence(f"worker.{n}", running=1) for n in (3, 4)),
@@ -46,9 +46,9 @@ def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
         app_called_at=(NOW - 1) * 1000,
         app_next_at=(NOW + 3) * 1000,
     )
-    told = replace(told, queues={f"queue{n}": NOW for n in range(queues)})
+    ledger = replace(ledger, queues={f"queue{n}": NOW for n in range(queues)})
     samples = [Sample(NOW // 60 * 60 - 60, {"worker": Totals(published=400, quantity=2)})]
-    return looked(Holds(celery=403), told, *(pools or (WORKER,)), samples=samples)
+    return looked(Holds(celery=403), ledger, *(pools or (WORKER,)), samples=samples)
 
 
 def test_a_draining_worker_names_its_tasks_with_their_ages() -> None:
@@ -101,10 +101,12 @@ def test_one_and_two_pools_fit_a_terminal(pools: tuple[Pool, ...], queues: int) 
 
 
 def test_of_many_pools_each_has_a_line_and_what_is_wrong_comes_first() -> None:
-    told = Snapshot(NOW, {"told_at": str(NOW * 1000), "next_at": str((NOW + 5) * 1000)}, {}, (), {})
+    ledger = Snapshot(
+        NOW, {"told_at": str(NOW * 1000), "next_at": str((NOW + 5) * 1000)}, {}, (), {}
+    )
     held = replace(presence("pool7.1", queue="q7", running=1), runs=(Run("app.encode", NOW - 840),))
-    state = {**told.state, "pool9/published": "3", "pool9/quantity": "0", "pause": PAUSE}
-    document = looked(Holds(q9=3), replace(told, state=state, presences=(held,)), *MANY)
+    state = {**ledger.state, "pool9/published": "3", "pool9/quantity": "0", "pause": PAUSE}
+    document = looked(Holds(q9=3), replace(ledger, state=state, presences=(held,)), *MANY)
     text = shown(document, width=80)
     lines = [line.split() for line in text.splitlines()]
     assert len(lines) < len(MANY) + 12
@@ -129,9 +131,9 @@ def test_many_troubles_are_counted() -> None:
 
 def test_workers_that_do_not_report_are_said_in_words_and_never_green() -> None:
     def title(*names: str) -> tuple[str, str]:
-        told = snapshot(*map(presence, names), quantity=3, published=30)
+        ledger = snapshot(*map(presence, names), quantity=3, published=30)
         console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
-        document = looked(Holds(celery=30), told)
+        document = looked(Holds(celery=30), ledger)
         console.print(status_screen(document))
         assert isinstance(console.file, io.StringIO)
         return shown(document).splitlines()[0], console.file.getvalue().splitlines()[0]

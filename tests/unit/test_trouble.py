@@ -53,8 +53,8 @@ def test_new_trouble_begins_now() -> None:
 
 
 def test_the_ledger_keeps_it() -> None:
-    told = {**OLD, "refused pdf": Trouble("no such type", 1.0, "pdf")}
-    assert unpack_troubles(pack_troubles(told)) == told
+    troubles = {**OLD, "refused pdf": Trouble("no such type", 1.0, "pdf")}
+    assert unpack_troubles(pack_troubles(troubles)) == troubles
     assert unpack_troubles(None) == {}
 
 

@@ -22,8 +22,8 @@ NAMED = Pool("worker", ("celery",), 0, 10, 10)
 
 def wrong(*presences: Presence, mail: int = 3, **state: Any) -> list[dict[str, Any]]:
     """The troubles of a pool that serves `celery` and `mail`; nothing else is wrong."""
-    told = snapshot(*presences, quantity=1, app_next_at=(NOW + 5) * 1000, **state)
-    document = looked(Holds(mail=mail), told, WORKER)
+    ledger = snapshot(*presences, quantity=1, app_next_at=(NOW + 5) * 1000, **state)
+    document = looked(Holds(mail=mail), ledger, WORKER)
     return list(document["trouble"])
 
 
@@ -62,8 +62,8 @@ def test_an_empty_queue_that_no_worker_consumes_is_no_trouble() -> None:
 
 
 def test_a_queue_that_no_pool_serves() -> None:
-    told = snapshot(presence("worker.1"), quantity=1, app_next_at=(NOW + 5) * 1000)
-    document = looked(Holds(mail=2), told, NAMED, PDF)
+    ledger = snapshot(presence("worker.1"), quantity=1, app_next_at=(NOW + 5) * 1000)
+    document = looked(Holds(mail=2), ledger, NAMED, PDF)
     [trouble] = [each for each in document["trouble"] if each["kind"] == "unserved"]
     assert (trouble["pool"], trouble["since"]) == (None, None)
     assert trouble["what"].startswith("2 tasks wait in 'mail', which no pool serves: no worker is")
@@ -71,22 +71,22 @@ def test_a_queue_that_no_pool_serves() -> None:
     # It may be another app's, whose workers are about to take them.
     assert may_pass(document)
     assert "WRONG  2 tasks wait in 'mail'" in shown(document)
-    assert looked(Holds(), told, NAMED)["trouble"] == []
-    taken = replace(told, presences=(TAKES_CELERY, TAKES_MAIL))
+    assert looked(Holds(), ledger, NAMED)["trouble"] == []
+    taken = replace(ledger, presences=(TAKES_CELERY, TAKES_MAIL))
     assert looked(Holds(mail=2), taken, NAMED)["trouble"] == []
 
 
 def test_many_queues_are_named_with_how_many_tasks_wait_in_each() -> None:
     queues = {f"user-{n}": NOW for n in range(7)}
-    told = replace(snapshot(app_next_at=(NOW + 5) * 1000), queues=queues)
-    [trouble] = looked(Holds(**dict.fromkeys(queues, 1)), told, NAMED, PDF)["trouble"]
+    ledger = replace(snapshot(app_next_at=(NOW + 5) * 1000), queues=queues)
+    [trouble] = looked(Holds(**dict.fromkeys(queues, 1)), ledger, NAMED, PDF)["trouble"]
     assert trouble["what"].startswith("7 tasks wait in 'user-0' (1), 'user-1' (1), ")
     assert "'user-4' (1) and 2 more queues, which no pool serves" in trouble["what"]
 
 
 def test_tasks_that_wait_in_a_pause_are_a_trouble_of_that_kind() -> None:
     pause = json.dumps({"hires": True, "fires": True, "since": NOW - 60, "who": "me"})
-    told = snapshot(quantity=0, app_pause=pause, app_next_at=(NOW + 5) * 1000)
-    [trouble] = looked(Holds(mail=1), told)["trouble"]
+    ledger = snapshot(quantity=0, app_pause=pause, app_next_at=(NOW + 5) * 1000)
+    [trouble] = looked(Holds(mail=1), ledger)["trouble"]
     assert (trouble["kind"], trouble["since"]) == ("not-hired", None)
     assert "`celery -A proj mm resume`" in trouble["what"]
