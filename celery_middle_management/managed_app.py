@@ -184,9 +184,9 @@ class ManagedApp:
     def examine(self) -> Iterator[Finding]:
         """What is wrong in this installation, check by check."""
         from celery_middle_management.doctor import examine
-        from celery_middle_management.doctor.patient import Patient
+        from celery_middle_management.doctor.installation import Installation
 
-        return examine(Patient(self.app, self.settings, self.ledger()))
+        return examine(Installation(self.app, self.settings, self.ledger()))
 
     @cached_property
     def _platform(self) -> Chosen:
