@@ -49,9 +49,10 @@ def status(app: Celery) -> dict[str, Any]:
         ImproperlyConfigured: the package is not enabled for *app*, or its settings are wrong.
         redis.RedisError: Redis could not be read.
     """
+    from celery_middle_management import inspection
     from celery_middle_management.app_setup import enabled_app_of
 
-    return enabled_app_of(app).status()
+    return inspection.status(enabled_app_of(app))
 
 
 watch_apps()

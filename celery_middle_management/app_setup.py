@@ -24,7 +24,7 @@ from celery_middle_management.celery_internals import (
     on_finalize,
 )
 from celery_middle_management.counting.signals import handlers_of, watch_publishing
-from celery_middle_management.fork_guard import no_fork_meanwhile
+from celery_middle_management.late_import import no_fork_meanwhile
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.reading import (
     NotNeededHere,
@@ -72,7 +72,7 @@ def set_up(app: Celery, *, needed: bool = True) -> None:
     with no_fork_meanwhile():
         from celery_middle_management.managed_app import ManagedApp
 
-        managed = ManagedApp(app, settings, evaluates=_evaluates)
+        managed = ManagedApp(app, settings)
     if managed.handlers.claim():
         vars(app)[_ATTRIBUTE] = managed
         managed.install()
@@ -225,7 +225,7 @@ def _worker_init(sender: Any = None, **_: Any) -> None:
         _tell_of_wrong(app)
     managed = _found(app)
     if managed is not None:
-        managed.worker_init()
+        managed.worker.init()
 
 
 def _beat_init(sender: Any = None, **_: Any) -> None:
@@ -238,4 +238,4 @@ def _beat_init(sender: Any = None, **_: Any) -> None:
 def _worker_shutdown(sender: Any = None, **_: Any) -> None:
     managed = _found(getattr(sender, "app", None))
     if managed is not None:
-        managed.worker_shutdown()
+        managed.worker.shutdown()

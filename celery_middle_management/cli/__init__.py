@@ -101,10 +101,11 @@ def _check_pools(managed: ManagedApp, pools: tuple[str, ...]) -> None:
 def _status(managed: ManagedApp, pools: tuple[str, ...]) -> dict[str, Any]:
     import redis
 
+    from celery_middle_management import inspection
     from celery_middle_management.views.status import of_pools
 
     try:
-        return of_pools(managed.status(), pools)
+        return of_pools(inspection.status(managed), pools)
     except (redis.RedisError, OSError) as error:
         raise redis_failed("read", error, managed) from None
 
@@ -118,9 +119,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Changes nothing. Exit status 1 says that something must be mended. On Heroku, run it in a
     one-off dyno, which has the app's config vars: heroku run celery -A proj mm doctor
     """
+    from celery_middle_management import inspection
     from celery_middle_management.doctor import FAILURE
 
-    findings = list(managed_app_of_context(ctx).examine())
+    findings = list(inspection.examine(managed_app_of_context(ctx)))
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

@@ -124,4 +124,4 @@ def _done(ctx: click.Context, as_json: bool, ask: Callable[[ManagedApp], dict[st
     except (redis.RedisError, OSError) as error:
         raise redis_failed("written", error, managed) from None
     click.echo(json.dumps(entry, indent=2) if as_json else told(entry))
-    managed.have_it_looked_at()
+    managed.ensure_evaluation()

@@ -62,7 +62,16 @@ class Settings:
         return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
 
     @property
-    def said(self) -> str:
+    def why_inactive(self) -> str:
+        """Why this process never evaluates, as a sentence; empty where it does."""
+        return self.inactive and (
+            "no workers are hired or fired from this process, but from dynos of "
+            f"{self.heroku.app if self.heroku else None!r} alone: {self.inactive}. "
+            "middle_management_off_platform=True has it do so"
+        )
+
+    @property
+    def summary(self) -> str:
         """What is managed, as one line with keys and values that a log search can use."""
         pools = ",".join(f"{p.name}:{p.min_workers}-{p.max_workers}" for p in self.pools)
         app = f" app={self.heroku.app}" if self.heroku else ""

@@ -59,7 +59,7 @@ REPRS = f"""
     from celery_middle_management.platforms import platform_for
     managed = managed_app_of(app)
     managed.ledger().snapshot()
-    scaler = managed._scaler()
+    scaler = managed._services.scaler()
     platform = platform_for(managed.settings).make(app)
     assert platform.quantities(["worker"], time.monotonic() + 60) == {{"worker": 0}}
     for thing in gc.get_objects():

@@ -448,5 +448,5 @@ def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
     assert found.in_reach is seen
     if not seen:
         # A worker of such an app would find nothing to do, and fire everybody.
-        assert found._worker_step().make_agent(None) is None  # type: ignore[attr-defined]
+        assert found.worker.make_agent(None) is None
     assert len([r for r in caplog.records if "hired" in r.getMessage()]) == (not seen)
