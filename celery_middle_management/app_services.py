@@ -71,6 +71,10 @@ class AppServices:
 
     def _import_modules(self) -> None:
         """Import what this process needs from its first task on."""
+        from celery_middle_management.ledger import redis  # noqa: F401
 
         if not self._settings.inactive:
+            from celery_middle_management import brokers  # noqa: F401
+            from celery_middle_management.reporting import scaler  # noqa: F401
+
             _ = self.platform

@@ -11,9 +11,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 from celery_middle_management import threads
 from celery_middle_management.log_throttle import LogThrottle
@@ -87,16 +89,30 @@ class LateImport:
 
 
 class _Barrier(MetaPathFinder):
-    """Finds no module, but holds up the import of one that patches Python's locks.
+    """Holds up the import of what patches Python's locks while one of ours is under way.
 
     It stays in ``sys.meta_path``: if it were removed, an import under way elsewhere could miss the
     finder behind it.
     """
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname in _PATCHERS:
-            for over in tuple(_under_way):
-                over.wait(_LONGEST_WAIT)
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _PATCHERS or not _under_way:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                # Not here: Python holds a lock that every import needs while it looks for a module.
+                spec.loader.create_module = _wait  # type: ignore[union-attr, method-assign]
+                return spec
+        return None
+
+
+def _wait(spec: ModuleSpec) -> None:
+    """Wait until no import of ours is under way; returns None, for a module of the usual kind."""
+    for over in tuple(_under_way):
+        over.wait(_LONGEST_WAIT)
 
 
 _barrier = _Barrier()

@@ -29,7 +29,9 @@ OVER = "print(getattr(sys.modules['slow'], 'over', False))"
 
 
 def run(code: str, directory: Path) -> list[str]:
-    (directory / "slow.py").write_text("import time\ntime.sleep(0.5)\nover = True\n")
+    (directory / "slow.py").write_text(
+        "import time\ntime.sleep(0.5)\nimport colorsys\nover = True\n"
+    )
     told = subprocess.run(
         [sys.executable, "-c", SLOW + code, str(directory)],
         cwd=ROOT,
