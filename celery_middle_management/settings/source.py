@@ -1,0 +1,127 @@
+"""What the user wrote for each setting, and where: looked up, checked, and named in errors."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+
+from celery_middle_management.settings import kinds, redis_url
+from celery_middle_management.settings.kinds import Kind
+from celery_middle_management.settings.table import PREFIX, TABLE
+
+#: A key or a password in the wrong place. Heroku's older keys are UUIDs.
+_LOOKS_SECRET = re.compile(
+    "HRKU-|://.*@|[?&][^=]*(pass|secret|token|key)[^=]*=|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.I,
+)
+
+
+class Missing(ImproperlyConfigured):
+    """A required setting is."""
+
+
+class Given(NamedTuple):
+    label: str
+    """The name that the user wrote, or would have written."""
+    value: Any
+
+
+class Source:
+    """What the user gave, in whichever place."""
+
+    def __init__(self, app: Celery) -> None:
+        self.conf: Any = app.conf
+        untyped: Any = app  # celery-types lacks the attribute
+        namespace = f"{untyped.namespace.rstrip('_')}_" if untyped.namespace else ""
+        # Celery's rule: a namespace in capitals makes the whole name capitals.
+        self._styled = str.upper if namespace.isupper() else str.lower
+        self._prefix = namespace + self._styled(PREFIX)
+
+    def load(self) -> None:
+        """Have Celery load the user's configuration; what that raises is the user's to see."""
+        self.conf.get(PREFIX + "enabled")
+
+    def get(self, name: str) -> Given:
+        """The checked value, or the default. None counts as absent; in the environment, "" does."""
+        setting = TABLE[name]
+        label = self._prefix + self._styled(name)
+        value = self.conf.get(PREFIX + name)  # finds it with the namespace as well
+        if value is not None:
+            written = label if self.conf.get(label) is value else PREFIX + name
+            return checked(setting.kind, Given(written, value))
+        for variable in ((PREFIX + name).upper(), setting.fallback):
+            if text := os.environ.get(variable):
+                given = Given(variable, setting.kind.from_text(text))
+                return checked(setting.kind, given)
+        return Given(label, setting.default)
+
+    @property
+    def switched_off(self) -> bool:
+        """Whether the environment says so, whatever the code says: it knows where it runs."""
+        variable = (PREFIX + "enabled").upper()
+        text = os.environ.get(variable, "")
+        said = kinds.BOOLEAN.from_text(text)
+        if text and self.conf.get(PREFIX + "enabled"):
+            checked(kinds.BOOLEAN, Given(variable, said))
+        return said is False
+
+    def refuse_unknown(self) -> None:
+        """Refuse what looks like ours and is not."""
+        refuse_unknown(self._prefix, self.conf, map(self._styled, TABLE))
+        refuse_unknown(PREFIX, self.conf, TABLE)
+        refuse_unknown(PREFIX.upper(), os.environ, map(str.upper, TABLE))
+        self._refuse_without_namespace()
+
+    def _refuse_without_namespace(self) -> None:
+        """Refuse capitals, as in Django's settings, that lack the namespace: they do nothing."""
+        names = set(self.conf)  # as they are written; `in` finds them by any of their names
+        for name in TABLE:
+            written, meant = (PREFIX + name).upper(), self._prefix + self._styled(name)
+            if written in names and written != meant and self.conf.get(meant) is None:
+                raise ImproperlyConfigured(f"{written} does nothing; did you mean {meant}?")
+
+
+def checked(kind: Kind, given: Given) -> Given:
+    try:
+        return Given(given.label, kind.check(given.value))
+    except (ValueError, OverflowError):
+        value = _masked(given.value) if kind.secret else shown(given.value)
+        # One that spells an allowed value does not look wrong.
+        if isinstance(given.value, str) and kind.from_text(given.value) != given.value:
+            value += ", a string"
+    raise ImproperlyConfigured(f"{given.label} is {value}; allowed: {kind.allowed}")
+
+
+def shown(value: object) -> str:
+    text = " ".join(repr(value).split())
+    if _LOOKS_SECRET.search(text):
+        return "***"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _masked(value: object) -> str:
+    scheme = redis_url.scheme(value)
+    return "''" if value == "" else f"{scheme}://***" if scheme else "***"
+
+
+def refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse any of *names* that begins with *prefix* and goes on as none of *known* does."""
+    known = list(known)
+    for name in names:
+        rest = name.removeprefix(prefix)
+        if name.startswith(prefix) and rest not in known:
+            close = difflib.get_close_matches(rest, known, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"allowed: {', '.join(known)}"
+            raise ImproperlyConfigured(f"{name} is unknown; {hint}")
+
+
+def require(given: Given, name: str, why: str) -> None:
+    if given.value is None:
+        allowed = TABLE[name].kind.allowed
+        raise Missing(f"{given.label} is required{why}; allowed: {allowed}")
