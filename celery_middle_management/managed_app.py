@@ -21,7 +21,7 @@ from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.counting.signals import SignalHandlers
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.late_import import no_fork_meanwhile
-from celery_middle_management.log_to_stderr import be_seen
+from celery_middle_management.log_to_stderr import show_log
 from celery_middle_management.managed_worker import ManagedWorker
 from celery_middle_management.reporting.publisher import PublisherAgent
 from celery_middle_management.reporting.reporter import Evaluator, Reporter, see_off
@@ -64,7 +64,7 @@ class ManagedApp:
 
     def install(self) -> None:
         """Begin to count what the app does."""
-        be_seen()
+        show_log()
         _managed_apps.add(self)
         self.app.steps["consumer"].add(self.worker.step())
         # Last: other threads may be publishing already.

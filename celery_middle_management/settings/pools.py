@@ -15,6 +15,7 @@ from celery_middle_management.settings.table import OF_A_POOL, TABLE
 
 
 def read_pools(all_given: Mapping[str, Given]) -> tuple[Pool, ...]:
+    """Read the pools from all the settings; each queue belongs to at most one."""
     label, given = all_given["pools"]
     _refuse_crossed(all_given["min_workers"], all_given["max_workers"])
     pools = tuple(_pool(all_given, label, name, pool) for name, pool in given.items())
@@ -51,7 +52,7 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
     if size.value is not None and not one_off:
         raise ImproperlyConfigured(
             f"{size.label} is {shown(size.value)}; allowed: only where {dynos.label} is "
-            "'one-off', for the others have the size of their process type"
+            "'one-off' (other dynos have the size of their process type)"
         )
     return Pool(
         name=name,
@@ -65,7 +66,7 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
 
 
 def _refuse_crossed(least: Given, most: Given, where: str = "") -> None:
-    # At most none is none, whatever the least is to be.
+    # A maximum of 0 overrides any minimum.
     if most.value and least.value > most.value:
         raise ImproperlyConfigured(
             f"{least.label} is {least.value}{where}; allowed: at most {most.label}, {most.value}"

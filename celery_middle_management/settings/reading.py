@@ -1,4 +1,4 @@
-"""Celery settings or environment variables, turned into frozen, checked values."""
+"""Reads Celery settings and environment variables into frozen, checked values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from celery_middle_management.settings.secret import Secret, bare
 from celery_middle_management.settings.source import Given, Missing, Source, checked, require, shown
 from celery_middle_management.settings.table import PREFIX, TABLE
 
-#: What `celery report` and `celery inspect conf` may show. The others are texts: one is a secret,
-#: or bears a name that we do not know, or may have been mistaken for one that is.
+#: What `celery report` and `celery inspect conf` may show. The other settings are strings that are
+#: secret, or unknown to us, or could hold a secret by mistake.
 _HARMLESS = [
     name
     for name, setting in TABLE.items()
@@ -30,20 +30,20 @@ _HARMLESS = [
 
 
 class NotNeededHere(ImproperlyConfigured):
-    """A required setting is missing where nothing would be hired or fired: that is no fault."""
+    """A required setting is missing in a process that would not hire or fire: no mistake."""
 
 
 def read_settings(app: Celery) -> Settings | None:
-    """The settings of *app*, from its Celery configuration, else from the environment.
+    """Read the settings of *app* from its Celery configuration or, if absent, the environment.
 
     Returns:
-        None where ``middle_management_enabled`` is off, or the environment variable of that name
-            switches it off, and nothing else is checked; or absent, and only unknown names are
-            looked for, for it may be mistyped.
+        None if ``middle_management_enabled`` or the environment variable of that name is off, and
+            nothing else is checked; or if both are absent, and then only unknown names are refused,
+            for one may be a misspelling.
 
     Raises:
         ImproperlyConfigured: a setting is unknown, missing or wrong. The message is one line that
-            names the setting, its value (never a secret) and what is allowed.
+            names the setting, its value (never a secret) and the allowed values.
         NotNeededHere: a required setting is missing, off the platform.
     """
     source = Source(app)
@@ -52,12 +52,12 @@ def read_settings(app: Celery) -> Settings | None:
         return _read(source)
     except Exception as error:  # noqa: BLE001 - raised again
         failure = bare(error)
-    # The frames that it is cut off from know the key and the password.
+    # The frames that were removed know the key and the password.
     raise failure
 
 
 def _read(source: Source) -> Settings | None:
-    # Switched off, it is so whatever else is wrong; absent, it may be mistyped.
+    # When switched off, nothing else matters; when absent, it may be misspelled.
     if source.switched_off:
         return None
     enabled = source.get("enabled").value
@@ -73,7 +73,7 @@ def _read(source: Source) -> Settings | None:
     if on_heroku and not value["off_platform"]:
         inactive = away_from(value["heroku_app"], os.environ)
     try:
-        # Heroku's Redis has a certificate that it signed itself.
+        # Heroku's Redis has a self-signed certificate.
         url, options = _redis(given["redis_url"], source.conf, verify=not on_heroku)
         return Settings(
             platform=value["platform"],
@@ -94,10 +94,10 @@ def _read(source: Source) -> Settings | None:
 
 
 def hide_from_celery() -> None:
-    """Have Celery mask our settings wherever it shows an app's, all but the harmless ones.
+    """Have Celery mask our settings, except harmless ones, wherever it shows an app's.
 
-    Its own rule goes by words in their names; with what we have it mask besides, a user's setting
-    stays what it is for whoever reads it.
+    Celery itself masks by words in a setting's name. This only extends the masking; the settings
+    keep their values for the code that reads them.
     """
     utils: Any = celery_utils  # celery-types lacks the attribute
     hidden = utils.HIDDEN_SETTINGS
@@ -110,9 +110,11 @@ def _heroku(all_given: Mapping[str, Given], *, calls: bool) -> Heroku:
     app, key = all_given["heroku_app"], all_given["heroku_api_key"]
     if key.value is None and (password := all_given["heroku_password"]).value is not None:
         key = password
-    require(app, "heroku_app", " on Heroku, or the environment variable HEROKU_APP_NAME")
+    require(app, "heroku_app", " on Heroku: set it, or the environment variable HEROKU_APP_NAME")
     if calls:
-        require(key, "heroku_api_key", " on Heroku, or the environment variable HEROKU_API_KEY")
+        require(
+            key, "heroku_api_key", " on Heroku: set it, or the environment variable HEROKU_API_KEY"
+        )
     url = all_given["heroku_api_url"].value
     secret = Secret(key.value or "")
     return Heroku(app.value, secret, url, app_from=app.label, key_from=key.label)
@@ -126,7 +128,7 @@ def _redis(given: Given, conf: Any, *, verify: bool) -> tuple[str, dict[str, Any
         try:
             given = checked(kinds.REDIS_URL, Given("REDIS_URL", url))
         except ImproperlyConfigured as error:
-            # It is not ours, and in a test it may be `memory://`.
+            # The variable is not ours, and in a test it may be `memory://`.
             raise Missing(str(error)) from None
     require(given, "redis_url", ": neither the broker, the result backend nor REDIS_URL is Redis")
     try:

@@ -23,7 +23,7 @@ _LOOKS_SECRET = re.compile(
 
 
 class Missing(ImproperlyConfigured):
-    """A required setting is."""
+    """A required setting is missing."""
 
 
 class Given(NamedTuple):
@@ -33,7 +33,7 @@ class Given(NamedTuple):
 
 
 class Source:
-    """What the user gave, in whichever place."""
+    """What the user wrote, in Celery's configuration and in the environment."""
 
     def __init__(self, app: Celery) -> None:
         self.conf: Any = app.conf
@@ -44,14 +44,14 @@ class Source:
         self._prefix = namespace + self._styled(PREFIX)
 
     def load(self) -> None:
-        """Have Celery load the user's configuration; what that raises is the user's to see."""
+        """Have Celery load the user's configuration, and raise what that raises."""
         self.conf.get(PREFIX + "enabled")
 
     def get(self, name: str) -> Given:
-        """The checked value, or the default. None counts as absent; in the environment, "" does."""
+        """Return the checked value, or the default. None is absent; so is "" in a variable."""
         setting = TABLE[name]
         label = self._prefix + self._styled(name)
-        value = self.conf.get(PREFIX + name)  # finds it with the namespace as well
+        value = self.conf.get(PREFIX + name)  # finds the name with the namespace, too
         if value is not None:
             written = label if self.conf.get(label) is value else PREFIX + name
             return checked(setting.kind, Given(written, value))
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def switched_off(self) -> bool:
-        """Whether the environment says so, whatever the code says: it knows where it runs."""
+        """True if the environment says so, which overrides the code: it knows where it runs."""
         variable = (PREFIX + "enabled").upper()
         text = os.environ.get(variable, "")
         said = kinds.BOOLEAN.from_text(text)
@@ -72,19 +72,19 @@ class Source:
         return said is False
 
     def refuse_unknown(self) -> None:
-        """Refuse what looks like ours and is not."""
+        """Refuse names that look like ours but are not."""
         refuse_unknown(self._prefix, self.conf, map(self._styled, TABLE))
         refuse_unknown(PREFIX, self.conf, TABLE)
         refuse_unknown(PREFIX.upper(), os.environ, map(str.upper, TABLE))
         self._refuse_without_namespace()
 
     def _refuse_without_namespace(self) -> None:
-        """Refuse capitals, as in Django's settings, that lack the namespace: they do nothing."""
-        names = set(self.conf)  # as they are written; `in` finds them by any of their names
+        """Refuse names in capitals, as of Django, without the namespace: they have no effect."""
+        names = set(self.conf)  # As written; `in self.conf` would find them by other names, too.
         for name in TABLE:
             written, meant = (PREFIX + name).upper(), self._prefix + self._styled(name)
             if written in names and written != meant and self.conf.get(meant) is None:
-                raise ImproperlyConfigured(f"{written} does nothing; did you mean {meant}?")
+                raise ImproperlyConfigured(f"{written} has no effect; did you mean {meant}?")
 
 
 def checked(kind: Kind, given: Given) -> Given:
@@ -92,7 +92,7 @@ def checked(kind: Kind, given: Given) -> Given:
         return Given(given.label, kind.check(given.value))
     except (ValueError, OverflowError):
         value = _masked(given.value) if kind.secret else shown(given.value)
-        # One that spells an allowed value does not look wrong.
+        # A string that spells an allowed value would not look wrong.
         if isinstance(given.value, str) and kind.from_text(given.value) != given.value:
             value += ", a string"
     raise ImproperlyConfigured(f"{given.label} is {value}; allowed: {kind.allowed}")
@@ -111,7 +111,7 @@ def _masked(value: object) -> str:
 
 
 def refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse any of *names* that begins with *prefix* and goes on as none of *known* does."""
+    """Refuse any of *names* that begins with *prefix* but continues as none of *known* does."""
     known = list(known)
     for name in names:
         rest = name.removeprefix(prefix)

@@ -15,7 +15,7 @@ class Setting(NamedTuple):
     kind: Kind
     default: Any = None
     fallback: str = ""
-    """Another environment variable that counts."""
+    """Another environment variable that is read."""
 
 
 TABLE = {
@@ -24,8 +24,8 @@ TABLE = {
     "celery_app": Setting(kinds.CELERY_APP),
     "heroku_app": Setting(kinds.APP, fallback="HEROKU_APP_NAME"),
     "heroku_api_key": Setting(kinds.API_KEY, fallback="HEROKU_API_KEY"),
-    "heroku_username": Setting(kinds.ANYTHING),  # the Ruby gem's, not needed; and the gem's
-    "heroku_password": Setting(kinds.API_KEY),  # name for the key
+    "heroku_username": Setting(kinds.ANYTHING),  # the Ruby gem's name, unused; and the
+    "heroku_password": Setting(kinds.API_KEY),  # gem's name for the key
     "heroku_api_url": Setting(kinds.API_URL, "https://api.heroku.com"),
     "redis_url": Setting(kinds.REDIS_URL),
     "min_workers": Setting(kinds.WHOLE, 0),

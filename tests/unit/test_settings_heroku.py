@@ -76,9 +76,9 @@ class TestPlace:
             ({"HEROKU_APP_NAME": "its-review"}, "on a dyno of the Heroku app 'its-review'"),
             ({"HEROKU_TEST_RUN_ID": "1"}, "in Heroku CI"),
             ({"HEROKU_TEST_RUN_ID": "", "HEROKU_APP_NAME": ""}, ""),
-            ({"DYNO": None}, "on no dyno"),
-            ({"DYNO": " "}, "on no dyno"),
-            ({"DYNO": None, "HEROKU_APP_NAME": "an-app"}, "on no dyno"),
+            ({"DYNO": None}, "does not run on a dyno"),
+            ({"DYNO": " "}, "does not run on a dyno"),
+            ({"DYNO": None, "HEROKU_APP_NAME": "an-app"}, "does not run on a dyno"),
         ],
     )
     def test_where_it_runs(

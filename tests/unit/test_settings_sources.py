@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("environment")
 WHOLE = "a whole number, 0 or more"
 POSITIVE = "a positive whole number"
 SECONDS = "a number of seconds above 0"
-POOLS = "a dict of a dict for each pool"
-QUEUES = "a list of the names of queues"
+POOLS = "a dict with a dict for each pool"
+QUEUES = "a list of queue names"
 APP = "the name or the id of a Heroku app"
 API_URL = "an http:// or https:// address without user, password, query or fragment"
 REDIS = "redis://user:password@host:port/database"
@@ -205,7 +205,8 @@ class TestNamespace:
         with pytest.raises(ImproperlyConfigured) as caught:
             read_settings(app)
         assert str(caught.value) == (
-            "MIDDLE_MANAGEMENT_ENABLED does nothing; did you mean CELERY_MIDDLE_MANAGEMENT_ENABLED?"
+            "MIDDLE_MANAGEMENT_ENABLED has no effect; "
+            "did you mean CELERY_MIDDLE_MANAGEMENT_ENABLED?"
         )
 
     def test_a_variable_of_ones_own_that_the_setting_is_made_of(self) -> None:
