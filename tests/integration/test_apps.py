@@ -27,7 +27,7 @@ TASKS = 10 + 1 + 10
 
 @pytest.fixture
 def ledger() -> Iterator[RedisServer]:
-    """A server that nobody but us connects to."""
+    """A server that only this test connects to."""
     with RedisServer() as server:
         yield server
 
@@ -40,7 +40,7 @@ def test_an_app_made_twice_counts_each_task_once(
         on.env["THEIR_BROKER_URL"] = redis_url.removesuffix("0") + "1"
         with on.program(PUBLISH):
             on.wait_for_quantity(11)
-            # A count may have had them hired before all of them were told of.
+            # A count may have had them hired before all of them were reported.
             wait_for(lambda: on.number("worker/published") == 11, message=lambda: str(on.state()))
         with start_worker(TWICE, "-P", pool, "-c", "2", env=on.env):
             wait_for(

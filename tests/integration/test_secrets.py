@@ -143,7 +143,7 @@ def output(process: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 class Parts:
-    """What an evaluation of an app is made of, without the signals of a whole managed."""
+    """The parts of an app's evaluation, without the signals of a whole ManagedApp."""
 
     def __init__(self, broker: Any, ledger: str | None, **conf: Any) -> None:
         app = Celery("secretive", broker=broker, set_as_current=False)

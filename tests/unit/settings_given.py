@@ -1,4 +1,4 @@
-"""Apps with settings, and what is read of them."""
+"""Apps with given settings, and what is read from them."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ def app_with(celery: dict[str, Any] | None = None, /, **ours: Any) -> Celery:
 
 
 def read(celery: dict[str, Any] | None = None, /, **ours: Any) -> Settings | None:
-    """What is read of it."""
+    """Read the settings of an app with these."""
     return read_settings(app_with(celery, **ours))
 
 
 def settings(celery: dict[str, Any] | None = None, /, **ours: Any) -> Settings:
-    """As `read`, with the settings that are needed."""
+    """Read settings, with the required ones added."""
     found = read(celery, **{**LOCAL, **ours})
     assert found
     return found
 
 
 def heroku(**ours: Any) -> Heroku:
-    """What is read of Heroku."""
+    """Read the settings of Heroku."""
     found = settings(**{"platform": "heroku", **ours})
     assert found.heroku
     return found.heroku
 
 
 def refusal(celery: dict[str, Any] | None = None, /, **ours: Any) -> str:
-    """What is said of wrong settings."""
+    """Return the message about wrong settings."""
     app = app_with(celery, **ours)
     with pytest.raises(ImproperlyConfigured) as caught:
         read_settings(app)
@@ -62,7 +62,7 @@ def refusal(celery: dict[str, Any] | None = None, /, **ours: Any) -> str:
 
 
 def assert_masked(app: Celery, *secrets: str) -> None:
-    """Where Celery shows the app's settings, none of ours shows a secret."""
+    """Assert that Celery, where it shows the app's settings, shows no secret of ours."""
     table = app.conf.table(with_defaults=True, censored=False)
     ours = {name: table[name] for name in table if "middle_management" in name.lower()}
     shown = repr(filter_hidden_settings(ours))
