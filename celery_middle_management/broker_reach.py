@@ -1,4 +1,4 @@
-"""Whether the workers that a platform starts can reach the tasks of an app's broker."""
+"""Checks that the workers that a platform starts can reach the tasks of an app's broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs ask about a managed app. Reads only."""
+"""Answers what people and programs ask about a managed app. Reads only."""
 
 from __future__ import annotations
 

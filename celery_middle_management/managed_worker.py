@@ -1,4 +1,4 @@
-"""What one managed app does in a Celery worker."""
+"""Prepares a Celery worker of a managed app, and makes its agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ManagedWorker:
-    """Prepares a worker of the app and makes its agent. Does nothing in any other process."""
+    """The worker of one app in this process, if the process is one."""
 
     def __init__(  # noqa: PLR0917
         self,

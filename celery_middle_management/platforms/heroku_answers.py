@@ -1,4 +1,4 @@
-"""What an answer of Heroku's API, or the lack of one, means for the change that was requested."""
+"""Turns bad answers of Heroku's API, or none, into errors that say whether to try again."""
 
 from __future__ import annotations
 

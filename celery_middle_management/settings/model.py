@@ -46,7 +46,7 @@ class Settings:
     heroku: Heroku | None
     """Set if the platform is "heroku"."""
     celery_app: str | None = None
-    """What ``celery -A`` takes, for local workers. None: it is found automatically."""
+    """The ``-A`` argument for local workers. None: it is found automatically."""
     dry_run: bool = False
     """Decide and record, and change nothing."""
     inactive: str = ""
@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def summary(self) -> str:
-        """What is managed, as one line of keys and values for a search of the logs."""
+        """The pools and their platform, as one line of keys and values for a search of the logs."""
         pools = ",".join(f"{p.name}:{p.min_workers}-{p.max_workers}" for p in self.pools)
         app = f" app={self.heroku.app}" if self.heroku else ""
         dry_run = "yes" if self.dry_run else "no"

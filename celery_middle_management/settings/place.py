@@ -1,4 +1,4 @@
-"""Tells whether a process runs where it may hire and fire: on a dyno of the Heroku app itself."""
+"""The place where a process may hire and fire: a dyno of the Heroku app itself."""
 
 from __future__ import annotations
 

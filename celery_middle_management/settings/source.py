@@ -1,4 +1,4 @@
-"""What the user wrote for each setting, and where: looked up, checked, and named in errors."""
+"""Looks up what the user wrote for each setting, and checks it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Given(NamedTuple):
 
 
 class Source:
-    """What the user wrote, in Celery's configuration and in the environment."""
+    """The places where a user writes settings: Celery's configuration and the environment."""
 
     def __init__(self, app: Celery) -> None:
         self.conf: Any = app.conf
