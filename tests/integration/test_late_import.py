@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.stage import stage
 from tests.servers import ROOT
 
 #: A module that takes a while to import, in a thread of ours that has begun.
@@ -41,6 +42,25 @@ def run(code: str, directory: Path) -> list[str]:
         check=True,
     )
     return told.stdout.split()
+
+
+def test_a_task_that_is_published_first_waits_for_no_import_of_what_evaluates(
+    redis_url: str,
+) -> None:
+    program = """
+import sys, threading
+importers = set()
+def note(event, told):
+    if event == "import" and told[0] in ("heroku3", "celery_middle_management.evaluation.pool"):
+        importers.add(threading.current_thread().name)
+sys.addaudithook(note)
+work.delay()
+import celery_middle_management
+celery_middle_management.flush(app)
+print(*importers)
+"""
+    with stage(redis_url, command=None) as on:
+        assert on.script(program).stdout == "mm-import\n"
 
 
 def test_the_caller_does_not_wait(tmp_path: Path) -> None:
