@@ -19,9 +19,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     Changes nothing. Exit status 1 means that something must be mended. On Heroku, run it in a
     one-off dyno, which has the app's config vars: heroku run celery -A proj mm doctor
     """
+    from celery_middle_management import inspection
     from celery_middle_management.doctor import FAILURE
 
-    findings = list(managed_app_of_context(ctx).examine())
+    findings = list(inspection.examine(managed_app_of_context(ctx)))
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:

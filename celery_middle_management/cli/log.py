@@ -37,12 +37,13 @@ def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
     """
     import redis
 
+    from celery_middle_management import inspection
     from celery_middle_management.app_setup import look_only
 
     look_only()
     managed = managed_app_of_context(ctx)
     try:
-        now, entries = managed.actions()
+        now, entries = inspection.actions(managed)
     except (redis.RedisError, OSError) as error:
         raise redis_failed("read", error, managed) from None
     shown = entries[:LATEST] if since is None else _since(entries, now - timedelta(seconds=since))

@@ -133,4 +133,4 @@ def _request(
     except (redis.RedisError, OSError) as error:
         raise redis_failed("written", error, managed) from None
     click.echo(json.dumps(entry, indent=2) if as_json else log_line(entry))
-    managed.have_it_looked_at()
+    managed.ensure_evaluation()

@@ -50,8 +50,8 @@ def run(ctx: click.Context, dry_run: bool) -> None:
     from celery_middle_management.platforms import PlatformError
 
     managed = managed_app_of_context(ctx)
-    if managed.why_inactive:
-        raise UsedWrongly(managed.why_inactive)
+    if managed.settings.why_inactive:
+        raise UsedWrongly(managed.settings.why_inactive)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
     pools = ", ".join(pool.name for pool in managed.settings.pools)

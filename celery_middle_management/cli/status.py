@@ -96,9 +96,10 @@ def _show_once(
 def _document(managed: ManagedApp, pools: tuple[str, ...]) -> dict[str, Any]:
     import redis
 
+    from celery_middle_management import inspection
     from celery_middle_management.views.status import of_pools
 
     try:
-        return of_pools(managed.status(), pools)
+        return of_pools(inspection.status(managed), pools)
     except (redis.RedisError, OSError) as error:
         raise redis_failed("read", error, managed) from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Task, states
 
+from celery_middle_management import inspection
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NIGHT_HOURS, Outcome
 from celery_middle_management.demo.stage import Stage
@@ -71,7 +72,7 @@ class Play:
         (self._pool,) = stage.managed.settings.pools
         self._seated = [""] * self._pool.max_workers
         # An earlier play on this stage may have left some in the history.
-        _, actions = stage.managed.actions()
+        _, actions = inspection.actions(stage.managed)
         self._last_entry = actions[0] if actions else None
         snapshot = stage.managed.ledger().snapshot()
         (status,) = status_of(stage.managed.settings, snapshot)["pools"]
@@ -214,7 +215,7 @@ class Play:
         if status["last_action"] == self._last_action:
             return
         self._last_action = status["last_action"]
-        _, actions = self._stage.managed.actions()
+        _, actions = inspection.actions(self._stage.managed)
         new = [*takewhile(lambda entry: entry != self._last_entry, actions)]
         for action in reversed(new):
             self._last_entry = action

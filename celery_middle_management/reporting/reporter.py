@@ -10,19 +10,21 @@ from dataclasses import replace
 from functools import cache
 from math import inf
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import redis
 
 from celery_middle_management import threads
 from celery_middle_management.core.batch import Batch
-from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_SECONDS, LONGEST_HOLD
 from celery_middle_management.counting.tally import Tally
-from celery_middle_management.ledger.ledger import Ledger
-from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings
+
+if TYPE_CHECKING:
+    from celery_middle_management.core.presence import Presence
+    from celery_middle_management.ledger.ledger import Ledger
+    from celery_middle_management.ledger.model import Lease, Reply
 
 logger = logging.getLogger("celery_middle_management")
 

@@ -60,7 +60,7 @@ def test_what_runs_elsewhere_changes_nothing_in_production(on: Stage, env: dict[
     assert "middle_management_off_platform=True" in said
     assert "evaluated_at" not in on.state()
     assert on.emulator.requests == []
-    # A dyno of the app finds what was told of.
+    # A dyno of the app finds what was reported.
     on.script("work.delay()", **WEB)
     on.wait_for_quantity(29)
 

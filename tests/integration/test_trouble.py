@@ -202,9 +202,12 @@ def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
         import threading
         managed = celery_middle_management.app_setup.enabled_app_of(app)
         seen = []
-        look = managed._status
-        managed._status = lambda: seen.append(look()) or (tell(managed._publisher), seen[-1])[1]
-        print([len(told["trouble"]) for told in (managed.status(), *seen)])
+        from celery_middle_management import inspection
+        look = inspection._status
+        inspection._status = lambda managed: (
+            seen.append(look(managed)) or (tell(managed._publisher), seen[-1])[1]
+        )
+        print([len(told["trouble"]) for told in (inspection.status(managed), *seen)])
     """
     with stage(redis_url, command=None) as on:
         assert on.script(code).stdout == "[0, 1, 0]\n"
