@@ -14,19 +14,19 @@ from celery import Celery
 
 
 class AppPath(NamedTuple):
-    """Where a Celery app is: ``str()`` of it is what ``celery -A`` takes."""
+    """Where a Celery app is defined. Its ``str()`` is what ``celery -A`` takes."""
 
     module: str
-    #: Empty: for ``celery`` to find in the module.
+    #: Empty if ``celery`` finds it in the module.
     attribute: str
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}" if self.attribute else self.module
 
     def environment(self) -> dict[str, str]:
-        """Our environment variables, with which another process finds the module as we did."""
+        """Return environment variables with which another process finds the module as we did."""
         root = self._import_root()
-        # ``celery`` looks in the current directory, and Python where packages are installed.
+        # ``celery`` searches the current directory, and Python the installed packages.
         if root in {None, Path.cwd()} or _is_installed(root):
             return dict(os.environ)
         paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -43,27 +43,27 @@ class AppPath(NamedTuple):
 
 
 def named_path(name: str) -> AppPath:
-    """What is meant by a *name* such as ``celery -A`` takes.
+    """Parse a *name* such as ``celery -A`` takes.
 
     Raises:
-        LookupError: there is no such module, here or where Python looks.
+        LookupError: there is no such module, in the current directory or on Python's path.
     """
     module, _, attribute = name.partition(":")
     top = module.partition(".")[0]
     places = [str(Path.cwd()), *sys.path]
     if top not in sys.modules and PathFinder.find_spec(top, places) is None:
         raise LookupError(
-            f"middle_management_celery_app is {name!r}, and there is no module {top!r} in "
-            f"{places[0]} or where Python looks for packages"
+            f"middle_management_celery_app is {name!r}, but there is no module {top!r} in "
+            f"{places[0]} or on Python's path"
         )
     return AppPath(module, attribute)
 
 
 def app_path(app: Celery) -> AppPath:
-    """The module and attribute that hold *app*; of several, the one nearest to ``app.main``.
+    """Find the module and attribute that hold *app*; of several, the nearest to ``app.main``.
 
     Raises:
-        LookupError: no module does that another process could import.
+        LookupError: no module that another process could import holds it.
     """
     found: dict[str, str] = {}
     for name, module in list(sys.modules.items()):
@@ -86,9 +86,9 @@ def app_path(app: Celery) -> AppPath:
 
 
 def celery_command(app: Celery, named: str | None) -> str:
-    """``celery -A proj``, of the app's real name: as it is *named*, or where it can be found."""
+    """Return ``celery -A proj`` with the app's real name: *named*, or where it is found."""
     with suppress(LookupError):
-        # Celery looks for an `app` by itself.
+        # Celery finds an attribute `app` by itself.
         named = named or str(app_path(app)).removesuffix(":app")
     return f"celery -A {named or 'proj'}"
 
@@ -96,7 +96,7 @@ def celery_command(app: Celery, named: str | None) -> str:
 def _attribute(module: ModuleType | None, app: Celery) -> str | None:
     variables = list(getattr(module, "__dict__", {}).items())
     names = [name for name, value in variables if value is app and not name.startswith("_")]
-    for usual in ("app", "celery"):  # Those that ``celery -A`` itself looks for.
+    for usual in ("app", "celery"):  # ``celery -A`` looks for these itself.
         if usual in names:
             return usual
     return names[0] if names else None
@@ -106,7 +106,7 @@ def _import_name(name: str, module: ModuleType) -> str | None:
     """The name under which another process can import *module*; None if it cannot."""
     if name == "__main__":
         return _main_name(module)
-    # Celery's own modules refer to the app of this process, not to that of any other.
+    # Celery's own modules refer to the app of the process that imports them.
     if name.partition(".")[0] in {"celery", "__mp_main__"} or module.__spec__ is None:
         return None
     return name

@@ -1,7 +1,7 @@
-"""Puts the apps of this process under middle management, when each is ready for it.
+"""Puts the apps of this process under middle management, each as soon as it is ready.
 
-Nothing here keeps an app alive: what belongs to one is reached through it alone. Until an app wants
-it, little is imported, for every ``celery`` command and web process imports this.
+Nothing here keeps an app alive: its parts are reached through it alone. Little is imported before
+an app enables the package, for every ``celery`` command and web process imports this module.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from celery_middle_management.celery_internals import (
     on_finalize,
 )
 from celery_middle_management.counting.signals import handlers_of, watch_publishing
-from celery_middle_management.fork_guard import no_fork_meanwhile
+from celery_middle_management.late_import import no_fork_meanwhile
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.reading import (
     NotNeededHere,
@@ -39,29 +39,29 @@ logger = logging.getLogger("celery_middle_management")
 
 #: The attribute of an app that holds its ManagedApp.
 _ATTRIBUTE = "_middle_management"
-#: The attribute of an app whose settings are wrong: what is wrong with them.
+#: The attribute of an app with wrong settings that says what is wrong with them.
 _WRONG = "_middle_management_wrong"
-#: A web dyno looks in so long (s) after it was started: by then, Heroku has killed those that it
-#: takes the place of, and the app is imported.
+#: A web dyno looks in this long (s) after its start. By then the app is imported, and Heroku has
+#: killed the dynos that this one replaces.
 LOOK_IN_AFTER = 31.0
 _trouble = LogThrottle(logger)
-#: Apps that were looked at when something was published; they are not looked at again.
+#: Apps that were looked at when a task was published, and need not be looked at again.
 _looked_at: WeakSet[Celery] = WeakSet()
 
-#: Whether this process may come to evaluate.
-_evaluates = True
+#: False in a process that only reads.
+_looks_in = True
 
 
 def look_only() -> None:
-    """This process does not evaluate: spare it what only that needs, 50 ms of imports on Heroku."""
-    global _evaluates
-    _evaluates = False
+    """Keep this process, a command that only reads, from looking in on a web dyno."""
+    global _looks_in
+    _looks_in = False
 
 
 def set_up(app: Celery, *, needed: bool = True) -> None:
-    """Put *app* under middle management if its settings say so.
+    """Put *app* under middle management if its settings enable the package.
 
-    Off the platform, most processes neither publish nor work: there, not before it is *needed*.
+    Off the platform most processes neither publish nor work. There it happens only when *needed*.
 
     Raises:
         ImproperlyConfigured: a setting is wrong.
@@ -72,7 +72,7 @@ def set_up(app: Celery, *, needed: bool = True) -> None:
     with no_fork_meanwhile():
         from celery_middle_management.managed_app import ManagedApp
 
-        managed = ManagedApp(app, settings, evaluates=_evaluates)
+        managed = ManagedApp(app, settings)
     if managed.handlers.claim():
         vars(app)[_ATTRIBUTE] = managed
         managed.install()
@@ -81,13 +81,13 @@ def set_up(app: Celery, *, needed: bool = True) -> None:
 def watch_apps() -> None:
     """Set up every app when it is finalized, or when it publishes.
 
-    Celery finalizes an app in a worker and for its commands; a process that only calls
-    ``send_task()`` may never do it. No app is finalized for us, nor its configuration read: it may
-    be somebody else's, and not ready or not readable. A web dyno alone reads it, when it has been
-    up for a while.
+    Celery finalizes an app in a worker and for its commands, but a process that only calls
+    ``send_task()`` may never do so. We never finalize an app nor read its configuration first: it
+    may not be ready, or not be meant for us. The exception is a web dyno that has been up for a
+    while.
 
-    Where its settings are wrong, an app works and publishes as without us, and an error is logged
-    while it does, once a minute; our commands and Django's checks fail.
+    An app with wrong settings works and publishes as it would without us. While it does, an error
+    is logged once a minute; our commands and Django's checks fail.
     """
     hide_from_celery()
     on_finalize(_finalized)
@@ -96,14 +96,13 @@ def watch_apps() -> None:
     signals.beat_init.connect(_beat_init, weak=False, dispatch_uid=__name__)
     signals.worker_shutdown.connect(_worker_shutdown, weak=False, dispatch_uid=__name__)
     if "DYNO" in os.environ:
-        # On Heroku an app most likely wants it, and would not wait for it while it publishes.
         from celery_middle_management.platforms.base import Platform
 
         if Platform.identity(os.environ, "").pool == "web":
-            # In vain where no thread can be started: to import us must not fail.
+            # Importing the package must not fail where no thread can be started.
             with suppress(RuntimeError):
                 threads.start("mm-look", _look_in, LOOK_IN_AFTER)
-    # As in manage.py; kombu imports some of Django wherever it is installed.
+    # Loaded in manage.py. Other parts of Django are no sign: kombu imports them.
     if "django.core.checks" in sys.modules:
         from celery_middle_management.django_check import register
 
@@ -118,14 +117,14 @@ def _finalized(app: Celery) -> None:
 
 
 def _look_in(after: float) -> None:
-    """In a web process, look once at what waits.
+    """Have the waiting tasks evaluated once, in a web process.
 
-    The process that published it may have been killed, and no other one of the app may be alive.
+    The process that published them may have been killed, and no other of the app may be alive.
     """
     threads.sleep(after)
-    for app in active_apps() if _evaluates else ():
-        with _trouble.guard("a look at what waits"):
-            # By now, it is ready to be read. Nobody forks meanwhile.
+    for app in active_apps() if _looks_in else ():
+        with _trouble.guard("a look at the waiting tasks"):
+            # By now its configuration is ready to be read.
             with no_fork_meanwhile():
                 _try_to_set_up(app, needed=False)
             managed = _found(app)
@@ -134,13 +133,13 @@ def _look_in(after: float) -> None:
 
 
 def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
-    """Set *app* up; an error would leave it half finalized, with some of its tasks unknown."""
+    """Set *app* up. Raises nothing: an error would leave the app half finalized."""
     with _trouble.guard(f"setting up the app {app.main!r}"):
         try:
             set_up(app, needed=needed)
         except Exception as error:
             if not configured(app):
-                return  # not ours: Celery raises it where it reads the configuration
+                return  # Not ours: Celery raises it where it reads the configuration.
             if isinstance(error, NotNeededHere):
                 return
             if not isinstance(error, ImproperlyConfigured):
@@ -150,22 +149,22 @@ def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
 
 
 def _set_up_late() -> None:
-    """Set up the apps that nobody finalizes. Whoever publishes has read its configuration."""
+    """Set up the apps that publish without being finalized; their configuration is loaded."""
     for app in active_apps():
         if app not in _looked_at and configured(app):
             _try_to_set_up(app)
-            # Last: another thread that publishes meanwhile does not pass by.
+            # Last, or a thread that publishes meanwhile would skip the set-up and not be counted.
             _looked_at.add(app)
-        _tell_of_wrong(app)
+        _log_wrong_settings(app)
 
 
-def _tell_of_wrong(app: Any) -> None:
+def _log_wrong_settings(app: Any) -> None:
     wrong = vars(app).get(_WRONG)
     if wrong:
         _trouble.error(
             f"wrong {app.main}",
-            "the app %r is not managed: %s (or set MIDDLE_MANAGEMENT_ENABLED=false in the "
-            "environment where it is not to be)",
+            "the app %r is not managed: %s (where it should not be managed, set "
+            "MIDDLE_MANAGEMENT_ENABLED=false in the environment)",
             app.main,
             wrong,
         )
@@ -174,7 +173,7 @@ def _tell_of_wrong(app: Any) -> None:
 def _received(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
     if app is not None:
-        _tell_of_wrong(app)
+        _log_wrong_settings(app)
 
 
 def _found(app: Any) -> ManagedApp | None:
@@ -183,7 +182,7 @@ def _found(app: Any) -> ManagedApp | None:
 
 
 def managed_app_of(app: Celery) -> ManagedApp | None:
-    """*app* as managed; None if the package is not enabled for it or its settings are wrong."""
+    """The managed *app*; None if the package is not enabled for it or its settings are wrong."""
     app = itself(app)
     app.finalize()
     _try_to_set_up(app)
@@ -191,18 +190,18 @@ def managed_app_of(app: Celery) -> ManagedApp | None:
 
 
 def flush(app: Celery, timeout: float) -> bool:
-    """Have told what *app* published in this process; True where there is nothing to be told."""
+    """Report what *app* published in this process; True if done, or if there was nothing."""
     managed = _found(app)
     return managed is None or managed.flush(timeout)
 
 
 def enabled_app_of(app: Celery) -> ManagedApp:
-    """*app* as it is managed.
+    """The managed *app*.
 
     Raises:
         ImproperlyConfigured: the package is not enabled for it, or its settings are wrong.
     """
-    # This alone would not tell what is wrong.
+    # Read first: it raises what is wrong with the settings, where managed_app_of() returns None.
     managed = managed_app_of(app) if read_settings(app) is not None else None
     if managed is None:
         off = os.environ.get("MIDDLE_MANAGEMENT_ENABLED")
@@ -222,14 +221,14 @@ def _worker_init(sender: Any = None, **_: Any) -> None:
     app = getattr(sender, "app", None)
     if app is not None:
         _try_to_set_up(app)
-        _tell_of_wrong(app)
+        _log_wrong_settings(app)
     managed = _found(app)
     if managed is not None:
-        managed.worker_init()
+        managed.worker.init()
 
 
 def _beat_init(sender: Any = None, **_: Any) -> None:
-    """It will publish, now or then: until it does, somebody may be to keep a pool's minimum."""
+    """Watch from the start: beat will publish, and until then a pool's minimum must be kept."""
     managed = _found(getattr(sender, "app", None))
     if managed is not None:
         managed.publishes()
@@ -238,4 +237,4 @@ def _beat_init(sender: Any = None, **_: Any) -> None:
 def _worker_shutdown(sender: Any = None, **_: Any) -> None:
     managed = _found(getattr(sender, "app", None))
     if managed is not None:
-        managed.worker_shutdown()
+        managed.worker.shutdown()

@@ -1,7 +1,7 @@
 """Django's system check of our settings: ``manage.py check`` fails where they are wrong.
 
-Every other command of Django makes the checks, too, and would not run where one fails: for those it
-is a warning.
+Django makes its checks before every other command too, and runs none of them where a check fails.
+There it is a warning.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from django.core import checks
 from celery_middle_management.celery_internals import active_apps, configured
 from celery_middle_management.settings.reading import NotNeededHere, read_settings
 
-_HINT = "Where nothing is to be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
+_HINT = "Where nothing should be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
 _ID = "celery_middle_management.E001"
 _LEVELS = {True: checks.ERROR, False: checks.WARNING}
 
 
 def register() -> None:
-    """Have Django make the check with its own."""
+    """Add the check to Django's own."""
     checks.register(check_settings)
 
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
-    """A message for each app of the process whose settings are wrong."""
+    """Return a message for each app of the process that has wrong settings."""
     wrong = filter(None, map(_wrong, active_apps()))
     level = _LEVELS[sys.argv[1:2] == ["check"]]
     return [checks.CheckMessage(level, message, hint=_HINT, id=_ID) for message in wrong]
@@ -34,11 +34,11 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 def _wrong(app: Any) -> str | None:
     try:
-        # As in tests: nothing is published, so nothing is managed.
+        # In tests, for instance, nothing is published and so nothing managed.
         if app.conf.task_always_eager or str(app.conf.broker_url).startswith("memory:"):
             return None
         read_settings(app)
-    except Exception as error:  # noqa: BLE001 - if not ours, Celery tells where it needs it
+    except Exception as error:  # noqa: BLE001 - if not ours, Celery raises it itself
         ours = isinstance(error, ImproperlyConfigured) and configured(app)
         return str(error) if ours and not isinstance(error, NotNeededHere) else None
     return None

@@ -1,4 +1,4 @@
-"""Trouble is logged, but once a minute at most."""
+"""Logs trouble, each kind once a minute at most."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ _INTERVAL = 60.0
 
 
 class LogThrottle:
-    """Warnings and errors of one place that may come by the thousand."""
+    """Warnings and errors from one place, where they may come by the thousand."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._last: dict[str, float] = {}
 
     def warn(self, kind: str, message: str, *args: object) -> None:
-        """Log *message* as a warning, unless one of this *kind* was within the last minute."""
+        """Log *message* as a warning, unless one of this *kind* was logged in the last minute."""
         if self._is_due(kind):
             self._logger.warning(message, *args)
 
     def error(self, kind: str, message: str, *args: object) -> None:
-        """The same, as an error."""
+        """Log *message* as an error, under the same condition."""
         if self._is_due(kind):
             self._logger.error(message, *args)
 
     @contextmanager
     def guard(self, what: str) -> Iterator[None]:
-        """Log an exception, and that *what* failed, instead of letting it out.
+        """Log an exception, and that *what* failed, instead of raising it.
 
-        For whatever Celery or Python calls: a fault of ours must not become one of the app.
+        For what Celery or Python calls: our fault must not become the app's.
         """
         try:
             yield

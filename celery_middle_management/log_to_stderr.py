@@ -1,7 +1,7 @@
-"""Has our log seen where nobody has configured logging: in most web processes, for instance.
+"""Shows our log where logging is not configured: in most web processes, for instance.
 
-Python shows there only warnings, and neither hires nor fires. Whoever configures a handler or a
-level, for our logger or the root, has his way.
+There Python shows warnings only, and neither hires nor fires. A handler or level that the app
+configures, for our logger or the root, takes precedence.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ logger = logging.getLogger("celery_middle_management")
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]
-    """To standard error, as long as there is no other handler."""
+    """Logs to standard error as long as there is no other handler."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _handled_elsewhere():
-            self.stream = sys.stderr  # as it is now: it may have been exchanged or closed since
+            self.stream = sys.stderr  # The current one: it may have been replaced or closed since.
             super().emit(record)
 
 
-def be_seen() -> None:
-    """Log hires and fires, which are of level INFO, wherever that goes."""
+def show_log() -> None:
+    """Show hires and fires, which are logged at level INFO."""
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     if not any(isinstance(handler, _Fallback) for handler in logger.handlers):

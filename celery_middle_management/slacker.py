@@ -1,4 +1,4 @@
-"""Tasks that only take time, for trying things out."""
+"""Tasks that only take time, to try things out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def slack_for(seconds: float) -> float:
     """Sleep for *seconds*, and return them.
 
     Raises:
-        ValueError: *seconds* is no number, negative, or too long to sleep.
+        ValueError: *seconds* is not a number, is negative, or is too long to sleep.
     """
     time.sleep(_checked(seconds))
     return seconds

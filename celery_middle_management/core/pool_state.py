@@ -24,7 +24,7 @@ TAKEN_WITHIN = 5.0
 #: A broker hands on what it kept until it was due this long (s) after that, at most.
 HANDED_ON_WITHIN = 2.0
 #: Weight of the newest boot in the moving average.
-_BOOT_WEIGHT = 0.3
+BOOT_WEIGHT = 0.3
 #: While scheduled tasks are published, those that nobody has told of are left aside for so long
 #: (s): there may be other publishers, that never tell.
 UNTOLD_FOR = 30.0

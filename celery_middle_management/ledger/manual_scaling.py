@@ -55,8 +55,8 @@ def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> di
     quantity = read_pool(snapshot, pool).quantity
     if quantity is None:
         raise NotDone(
-            f"it is not known how many workers {pool.name} has: no process that publishes or works "
-            "has read it yet"
+            f"it is not known yet how many workers {pool.name} has. Publish a task, or let "
+            "`celery mm run` run for some seconds, and try again"
         )
     to = min(max(quantity + more, pool.min_workers), pool.max_workers)
     limit = (

@@ -10,8 +10,8 @@ from celery_middle_management.core.backoff import Unheard, heard_within
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import deaf_workers
 from celery_middle_management.core.pool_state import (
-    _BOOT_WEIGHT,
     BOOT_SECONDS,
+    BOOT_WEIGHT,
     Parked,
     PoolState,
     Refusal,
@@ -144,7 +144,7 @@ class PoolWriter:
             return state
         # Limited, since after a crash loop this is how long the loop lasted.
         took = min(first_since - state.raised_at, heard_within(state.boot))
-        boot = state.boot + _BOOT_WEIGHT * (took - state.boot)
+        boot = state.boot + BOOT_WEIGHT * (took - state.boot)
         self._its.set("boot", f"{boot:.3f}")
         self._its.unset("raised_at")
         return replace(state, boot=boot, raised_at=None)

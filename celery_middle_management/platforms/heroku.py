@@ -20,7 +20,7 @@ from celery_middle_management.settings.model import Heroku
 
 
 class HerokuPlatform(Platform):
-    """Scales the app's formation. Thread-safe; keeps no connection open between calls."""
+    """Scales an app's formation. Thread-safe; keeps no connection open between calls."""
 
     one_offs: HerokuOneOffs
 
@@ -47,8 +47,8 @@ class HerokuPlatform(Platform):
         except Refused as error:
             if len(quantities) == 1:
                 return dict.fromkeys(quantities, error)
-        # For the sake of one, Heroku has refused all.
-        return self._singly(quantities, deadline)
+        # Heroku refused the whole request because of one of them.
+        return self._scale_singly(quantities, deadline)
 
     def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
         def names(app: App) -> dict[str, list[str]]:
@@ -58,24 +58,28 @@ class HerokuPlatform(Platform):
         return self._call(names, deadline)
 
     def process_types(self, deadline: float) -> dict[str, ProcessType]:
-        """Every process type of the app."""
+        """Return every process type of the app, by name."""
         return self._call(process_types, deadline)
 
     def assert_may_scale(self, deadline: float) -> None:
-        """Ask for a change of nothing, which is refused to who may not change anything."""
+        """Request an empty change, which Heroku refuses to an account that may not scale.
+
+        Raises:
+            PlatformError: this account may not, or it cannot be known.
+        """
         try:
             self._update({}, deadline)
         except Refused:
-            return  # it was read, so it was let in
+            return  # Heroku read the change, so the account may make one.
 
-    def _singly(
+    def _scale_singly(
         self, quantities: Mapping[str, int], deadline: float
     ) -> dict[str, int | PlatformError]:
         outcomes: dict[str, int | PlatformError] = {}
         trouble: PlatformError | None = None
         for pool, quantity in quantities.items():
             if trouble is not None:
-                outcomes[pool] = PlatformError(f"Not asked for, since: {trouble}", settled=True)
+                outcomes[pool] = PlatformError(f"Not requested, because: {trouble}", settled=True)
                 continue
             try:
                 outcomes |= self._update({pool: quantity}, deadline)
@@ -103,5 +107,5 @@ class HerokuPlatform(Platform):
 
 
 def _quantities(formation: Iterable[Any]) -> dict[str, int]:
-    """Raises TypeError if a quantity is not there."""
+    """Return the quantity of each process type. Raises TypeError if one is missing."""
     return {str(process.type): int(process.quantity) for process in formation}

@@ -1,4 +1,4 @@
-"""Calls of Heroku's API: requests that are tried again as long as they surely were not done."""
+"""Calls of Heroku's API: requests that are tried again while they surely were not carried out."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from tenacity import (
 
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.platforms.base import PlatformError
-from celery_middle_management.platforms.heroku_http import HerokuSession, PassingTrouble
+from celery_middle_management.platforms.heroku_answers import PassingTrouble
+from celery_middle_management.platforms.heroku_http import HerokuSession
 from celery_middle_management.settings.model import Heroku
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SHORTEST_TRY = 0.25  # s: with less time than that left, no further try is begun
+SHORTEST_TRY = 0.25  # s: with less time left, no further try begins
 
 
 class HerokuCalls:
@@ -36,7 +37,11 @@ class HerokuCalls:
         self._trouble = LogThrottle(logger)
 
     def call(self, work: Callable[[App], T], deadline: float) -> T:
-        """Does *work*, again and again while it surely was not done, and there is time."""
+        """Do *work*; try it again while it surely was not carried out and *deadline* allows.
+
+        Raises:
+            PlatformError: the last try failed.
+        """
 
         def no_time_for_another(state: RetryCallState) -> bool:
             return time.monotonic() + state.upcoming_sleep + SHORTEST_TRY > deadline

@@ -1,7 +1,7 @@
-"""Heroku's one-off dynos: each is started alone, ends when its command does, and stays gone.
+"""Heroku's one-off dynos: each starts alone, ends with its command, and is not restarted.
 
 See https://devcenter.heroku.com/articles/one-off-dynos. A process type given as the command is
-replaced by its definition; the dyno costs what one of the formation costs, by the second, and lives
+replaced by its definition. The dyno costs the same per second as one of the formation, and runs on
 through deploys, for 24 hours at most.
 """
 
@@ -36,12 +36,12 @@ from celery_middle_management.platforms.sizes import most_one_offs
 logger = logging.getLogger(__name__)
 
 RUNNING = frozenset({"starting", "up", "idle"})
-#: So many requests are under way at one time.
+#: The number of requests under way at one time.
 AT_ONCE = 8
 
 
 class ProcessType(NamedTuple):
-    """A process type of the app: its dynos, of what size, and the command of its Procfile line."""
+    """A process type of the app: its number of dynos, their size, and its Procfile command."""
 
     quantity: int
     size: str
@@ -82,7 +82,7 @@ class HerokuOneOffs(OneOffPlatform):
                 outcomes[hire] = self._hire(pool, hire, deadline)
 
         helpers: list[threading.Thread] = []
-        # None can be started while the interpreter shuts down: then it takes longer.
+        # No thread can be started while the interpreter shuts down. Then this one does it all.
         with suppress(RuntimeError):
             for _ in range(min(len(todo), AT_ONCE) - 1):
                 helpers.append(threads.start("mm-hire", work_off))
@@ -124,7 +124,7 @@ class HerokuOneOffs(OneOffPlatform):
             return error
 
     def _learn_sizes(self, types: Mapping[str, ProcessType]) -> None:
-        """A pool for which no size is set has that of its process type."""
+        """Note the sizes of pools that have no size set: those of their process types."""
         for name, pool in self._pools.items():
             if pool.dyno_size is None and name in types:
                 self._sizes[name] = types[name].size
@@ -132,7 +132,7 @@ class HerokuOneOffs(OneOffPlatform):
             if pool.one_off and size and pool.max_workers > most_one_offs(size):
                 self._trouble.warn(
                     f"limit {name}",
-                    "pool %s may have %d workers, and Heroku runs at most %d one-off dynos of size "
+                    "pool %s may have %d workers, but Heroku runs at most %d one-off dynos of size "
                     "%s at once",
                     name,
                     pool.max_workers,
@@ -142,7 +142,7 @@ class HerokuOneOffs(OneOffPlatform):
 
 
 def process_types(app: App) -> dict[str, ProcessType]:
-    """Every process type of the app."""
+    """Return every process type of the app, by name."""
     return {
         str(p.type): ProcessType(int(p.quantity), str(p.size), str(p.command))
         for p in app.process_formation()
@@ -150,7 +150,7 @@ def process_types(app: App) -> dict[str, ProcessType]:
 
 
 def _of(pool: str, types: Mapping[str, ProcessType], dynos: Iterable[Any]) -> tuple[OneOff, ...]:
-    """Those of *dynos* that run what the pool's process type does."""
+    """Return those of *dynos* that run the command of the pool's process type."""
     commands = {pool, *([types[pool].command] if pool in types else [])}
     return tuple(_one_off(dyno) for dyno in dynos if dyno.command in commands)
 

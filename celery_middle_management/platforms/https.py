@@ -1,4 +1,4 @@
-"""HTTPS for requests that stays cooperative where gevent or eventlet patches late."""
+"""HTTPS for requests that stays cooperative when gevent or eventlet patches late."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from requests.adapters import HTTPAdapter
 
 
 class Https(HTTPAdapter):
-    """Makes the SSL context with what the ``ssl`` module has now.
+    """Makes its SSL context from the ``ssl`` module as it is now.
 
-    urllib3 keeps the class that it saw when it was imported. Where the standard library has been
-    patched since, that one blocks all greenlets, or recurses without end.
+    urllib3 keeps the class that it found when it was imported. If the standard library is patched
+    after that, that class blocks all greenlets or recurses without end.
     """
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -23,5 +23,5 @@ class Https(HTTPAdapter):
 
 
 def _context() -> ssl.SSLContext:
-    """Verifies host and certificate; requests adds the authorities."""
+    """Make a context that verifies host and certificate; requests adds the authorities."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

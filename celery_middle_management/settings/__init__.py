@@ -1,1 +1,1 @@
-"""What a user can set."""
+"""The settings that users make, read and checked."""

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: what is allowed, and how a text spells it."""
+"""The kinds of values that settings have: the allowed values, and their spelling in a text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Kind(NamedTuple):
     """A kind of value."""
 
     check: Callable[[Any], Any]
-    """Returns the value to use. Raises ValueError or OverflowError where it is not allowed."""
+    """Returns the value to use. Raises ValueError or OverflowError if it is not allowed."""
     allowed: str
-    """What is, in words."""
+    """The allowed values, in words."""
     from_text: Callable[[str], object] = str
-    """The value that a text of the environment spells. A text that spells none stays a text."""
+    """Returns the value that a text in the environment spells, or the text if it spells none."""
     secret: bool = False
-    """Whether no message may show the value."""
+    """True if no message may show the value."""
 
 
 def _boolean(value: object) -> bool:
@@ -61,7 +61,7 @@ def _matching(pattern: str) -> Callable[[object], str]:
 def _api_url(value: object) -> str:
     url = _matching("https?://[!-~]+")(value)
     parts = urlsplit(url)
-    _ = parts.port  # raises where it is no number
+    _ = parts.port  # raises ValueError if it is no number
     if not parts.hostname or any(mark in url for mark in "@?#"):
         raise ValueError
     return url.rstrip("/")
@@ -127,12 +127,12 @@ API_URL = Kind(_api_url, "an http:// or https:// address without user, password,
 REDIS_URL = Kind(redis_url.check, redis_url.ALLOWED, secret=True)
 POOLS = Kind(
     _pools,
-    "a dict of a dict for each pool, such as {'pdf': {'queues': ['pdf'], 'max_workers': 3}}",
+    "a dict with a dict for each pool, such as {'pdf': {'queues': ['pdf'], 'max_workers': 3}}",
     _json_from,
 )
-# Heroku's pattern of a process type. The two have no tasks to do, and `web` serves the visitors.
+# Heroku's pattern of a process type. A web or release dyno runs no tasks.
 POOL_NAME = Kind(
     _matching(r"(?!(web|release)$)[-\w]{1,128}"),
     "a Heroku process type (letters, digits, - and _) other than 'web' and 'release'",
 )
-QUEUES = Kind(_queues, "a list of the names of queues, such as ['pdf']")
+QUEUES = Kind(_queues, "a list of queue names, such as ['pdf']")

@@ -1,4 +1,4 @@
-"""What a user can set, checked and frozen."""
+"""The settings of an app, checked and frozen."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from celery_middle_management.version import __version__
 
 @dataclass(frozen=True)
 class Heroku:
-    """Which app to scale, and how to reach Heroku's Platform API."""
+    """The app to scale, and the access to Heroku's Platform API."""
 
     app: str
-    #: Empty where it is missing and nothing is called.
+    #: Empty if it is missing, in a process that never calls the API.
     api_key: Secret
     api_url: str
     #: The setting or the environment variable that named the app, ...
@@ -29,41 +29,50 @@ class Heroku:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a user can set, checked."""
+    """All settings of an app, checked."""
 
     platform: str
     """"heroku" or "local"."""
     pools: tuple[Pool, ...]
     redis_url: Secret
     redis_options: Mapping[str, Any] = field(repr=False)
-    """TLS keyword arguments of a connection; a key file's password is a function."""
+    """TLS keyword arguments of a connection; the password of a key file is a function."""
     call_interval: float
-    """Seconds between calls of the platform, at least."""
+    """The least time between calls of the platform (s)."""
     count_interval: float
-    """Seconds: the oldest a count may be while tasks are outstanding."""
+    """The greatest age of a count while tasks are outstanding (s)."""
     drain_timeout: float | None
-    """Seconds that a draining worker gets. None: as long as it takes."""
+    """The time that a draining worker gets (s). None: as long as it takes."""
     heroku: Heroku | None
-    """Set when the platform is "heroku"."""
+    """Set if the platform is "heroku"."""
     celery_app: str | None = None
-    """What ``celery -A`` takes, for local workers; None: it is found."""
+    """The ``-A`` argument for local workers. None: it is found automatically."""
     dry_run: bool = False
     """Decide and record, and change nothing."""
     inactive: str = ""
-    """Why this process counts and reports, and never evaluates; empty where it does."""
+    """Why this process counts and reports but never evaluates; empty where it evaluates."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for the same settings, of which it tells nothing. Secrets are not in it."""
-        said = (
+        """A hash of the settings without the secrets, to see whether two processes agree."""
+        values = (
             *(self.platform, self.pools, self.heroku and self.heroku.app, self.dry_run),
             *(self.call_interval, self.count_interval, self.drain_timeout),
         )
-        return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
+        return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
 
     @property
-    def said(self) -> str:
-        """What is managed, as one line with keys and values that a log search can use."""
+    def why_inactive(self) -> str:
+        """A sentence that says why this process never evaluates; empty where it does."""
+        return self.inactive and (
+            f"no workers are hired or fired from this process, because {self.inactive}, but only "
+            f"from dynos of {self.heroku.app if self.heroku else None!r}. To hire and fire from "
+            "here too, set middle_management_off_platform=True"
+        )
+
+    @property
+    def summary(self) -> str:
+        """The pools and their platform, as one line of keys and values for a search of the logs."""
         pools = ",".join(f"{p.name}:{p.min_workers}-{p.max_workers}" for p in self.pools)
         app = f" app={self.heroku.app}" if self.heroku else ""
         dry_run = "yes" if self.dry_run else "no"
@@ -73,11 +82,11 @@ class Settings:
         )
 
     def pool_for(self, queue: str) -> Pool | None:
-        """The pool that serves *queue*: the one that names it, else the one for all others."""
+        """The pool that serves *queue*: one that names it, or the pool for all other queues."""
         return self._by_queue.get(queue, self._by_queue.get(None))
 
     def pool_name(self, queue: str) -> str | None:
-        """The name of that pool."""
+        """The name of the pool that serves *queue*."""
         pool = self.pool_for(queue)
         return pool.name if pool else None
 

@@ -1,4 +1,4 @@
-"""Whether a process runs where it may hire and fire: on a dyno of the Heroku app itself."""
+"""The place where a process may hire and fire: a dyno of the Heroku app itself."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def away_from(app: str | None, environ: Mapping[str, str]) -> str:
-    """Why a process with this environment is not on a dyno of *app*, a name or an id.
+    """Say why a process with this environment is not on a dyno of *app*, a name or an id.
 
     Returns:
-        "" where it is, or where nothing says otherwise: Heroku tells a dyno its app's name and id
-            only where the app has the labs feature ``runtime-dyno-metadata``.
+        "" if it is, or if nothing says the contrary: a dyno knows its app's name and id only if the
+            app has the labs feature ``runtime-dyno-metadata``.
     """
     if not environ.get("DYNO", "").strip():
-        return "it runs on no dyno (there is no DYNO in its environment)"
+        return "it does not run on a dyno (DYNO is not in its environment)"
     if environ.get("HEROKU_TEST_RUN_ID"):
         return "it runs in Heroku CI"
     here = environ.get("HEROKU_APP_ID" if app and _ID.fullmatch(app) else "HEROKU_APP_NAME")

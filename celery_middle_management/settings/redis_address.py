@@ -1,4 +1,4 @@
-"""Where the address of a Redis leads."""
+"""The server and database that the address of a Redis names."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from celery_middle_management.settings.secret import Secret
 
 
 class Place(NamedTuple):
-    """Which database of which server."""
+    """A database of a Redis server."""
 
     path: str | None
-    """Of a socket; without one, it is at *host* and *port*."""
+    """The server's socket; without one, it is at *host* and *port*."""
     host: str
     port: int
     db: int
 
 
 def place_of(url: Secret) -> Place:
-    """Where *url* leads."""
+    """Return the database that *url* names."""
     given = parsed(url)
     return Place(
         given.get("path"),
@@ -31,7 +31,7 @@ def place_of(url: Secret) -> Place:
 
 
 def parsed(url: Secret) -> dict[str, Any]:
-    """What it says, as redis-py names it; the password among it."""
+    """Parse *url* into redis-py's keyword arguments, which include the password."""
     untyped: Any = redis_connection
     given: dict[str, Any] = untyped.parse_url(url.reveal())
     return given

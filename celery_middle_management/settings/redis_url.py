@@ -1,4 +1,4 @@
-"""Where the ledger's Redis is: an address as Celery spells it, turned into one for redis-py."""
+"""The address of the ledger's Redis, as Celery spells it, turned into one for redis-py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CERT_REQS = "CERT_NONE, CERT_OPTIONAL or CERT_REQUIRED"
 
 _SOCKETS = ("unix", "redis+socket")
 _SCHEMES = ("redis", "rediss", *_SOCKETS)
-# What says where and as whom. The rest of a query is for Celery, or would undo our timeouts.
+# The database and the credentials. The rest of a query is for Celery, or would undo our timeouts.
 _KEPT_IN_QUERY = ("db", "username", "password")
 _FALSE = ("0", "f", "false", "n", "no")
 
@@ -29,11 +29,11 @@ class Found(NamedTuple):
     setting: str
     url: str
     ssl: object
-    """What ``broker_use_ssl`` or ``redis_backend_use_ssl`` says: a dict, a boolean or nothing."""
+    """``broker_use_ssl`` or ``redis_backend_use_ssl``: a dict, a boolean or None."""
 
 
 def celerys(conf: Any) -> Found | None:
-    """Celery's broker if it is Redis, else its result backend if it is Redis, else None."""
+    """Return Celery's broker or its result backend, the first that is Redis; None if none is."""
     candidates = [Found("broker_url", url, conf.broker_use_ssl) for url in urls(conf.broker_url)]
     candidates += [
         Found("result_backend", url, conf.redis_backend_use_ssl)
@@ -43,21 +43,21 @@ def celerys(conf: Any) -> Found | None:
 
 
 def urls(value: object) -> Iterator[str]:
-    """The addresses of a failover list: a sequence, or one string with semicolons."""
+    """Yield the addresses of a failover list: a sequence, or one string with semicolons."""
     for part in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(part, str):
-            # Another semicolon is one of a password, though Celery takes that for a separator too.
+            # Any other semicolon is part of a password, though Celery takes it for a separator.
             yield from (url.strip() for url in re.split(r";(?=\s*[\w+.-]+://|\s*$)", part))
 
 
 def scheme(url: object) -> str:
-    """The scheme of *url*, the one part of it that is never a secret; "" if it has none."""
+    """Return the scheme of *url*, its one part that is never secret; "" if it has none."""
     found = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.I) if isinstance(url, str) else None
     return found[1].lower() if found else ""
 
 
 def check(url: object) -> str:
-    """*url* itself.
+    """Return *url* itself.
 
     Raises:
         ValueError: redis-py could not use it.
@@ -65,7 +65,7 @@ def check(url: object) -> str:
     if not isinstance(url, str) or scheme(url) not in _SCHEMES or re.search(r"\s", url):
         raise ValueError
     parts = urlsplit(url)
-    _ = parts.port  # raises where it is no number
+    _ = parts.port  # raises ValueError if it is no number
     socket = scheme(url) in _SOCKETS
     if not (parts.path if socket else re.fullmatch(r"/*\d*", parts.path)):
         raise ValueError
@@ -75,12 +75,12 @@ def check(url: object) -> str:
 
 
 def for_redis_py(url: str, use_ssl: object, *, verify: bool) -> tuple[str, dict[str, Any]]:
-    """The address and the TLS keyword arguments for redis-py.
+    """Return the address and the TLS keyword arguments for redis-py.
 
     Args:
         url: an address that :func:`check` accepts.
         use_ssl: as ``Found.ssl``. With a dict, Celery speaks TLS to a ``redis://`` address too.
-        verify: whether to verify the server's certificate where nothing says so.
+        verify: verify the server's certificate if no option decides it.
 
     Raises:
         ValueError: ``ssl_cert_reqs`` is not one of ``CERT_REQS``. Its argument is that value.
@@ -105,7 +105,7 @@ def _join(scheme: str, parts: SplitResult, query: Mapping[str, str]) -> str:
 
 
 def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
-    # Who names an authority wants it asked.
+    # An option that names an authority means that certificates are to be verified.
     verify = verify or any(key.startswith("ssl_ca_") for key in given)
     options = {"ssl_cert_reqs": "required" if verify else "none", **given}
     options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
@@ -114,13 +114,13 @@ def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
         options["ssl_check_hostname"] = check_hostname.lower() not in _FALSE
     if isinstance(password := options.get("ssl_password"), str):
         options["ssl_password"] = Secret(password).reveal  # OpenSSL asks for it
-    if options["ssl_cert_reqs"] == "none":  # older releases of redis-py refuse to combine them
+    if options["ssl_cert_reqs"] == "none":  # Older releases of redis-py refuse the combination.
         options["ssl_check_hostname"] = False
     return options
 
 
 def _cert_reqs(value: object) -> str:
-    """redis-py's word for what Celery, Python's ``ssl`` or redis-py itself call it."""
+    """Translate the word of Celery, Python's ``ssl`` or redis-py into redis-py's."""
     for mode in ssl.VerifyMode:
         word = mode.name.removeprefix("CERT_").lower()
         if value in (mode, mode.name, word) or (value is None and mode is ssl.CERT_NONE):

@@ -1,8 +1,8 @@
-"""What must be shown to nobody, and errors that would show it.
+"""Secrets, and the errors that could reveal them.
 
 An error carries the frames that it went through, and error trackers and Django's error page show
-the variables of each. So what handles a secret raises nothing past the function that was given it
-in a :class:`Secret`: there, the error is cut off from its frames by :func:`bare`.
+the variables of each. So the function that receives a :class:`Secret` lets no error past it with
+its frames: it removes them with :func:`bare`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MASK = "***"
 _ADDRESS = re.compile(
     r"([a-z][a-z0-9+.-]*)://([^/?#]*@)?((?:[\w.,-]*|\[[\da-f:.]+\])(?::\d+)?)([/?#][^@]*)?", re.I
 )
-#: The words in the name of a value that is a secret.
+#: Words in the name of a value that say it is secret.
 _TELLING = re.compile("pass|secret|token|key", re.I)
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -32,7 +32,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The string itself."""
+        """Return the string itself."""
         return self._value
 
     def __repr__(self) -> str:
@@ -50,7 +50,7 @@ class Secret:
         return hash(self._value)
 
     def _bytes(self) -> bytes:
-        return self._value.encode(errors="surrogatepass")  # the environment is any bytes
+        return self._value.encode(errors="surrogatepass")  # The environment may hold any bytes.
 
     def __copy__(self) -> Secret:
         return self
@@ -63,18 +63,18 @@ class Secret:
 
 
 def bare(error: _Error) -> _Error:
-    """*error* itself, without the frames that it came through and the errors that led to it.
+    """Strip *error* of the frames that it came through and of the errors that led to it.
 
-    Raise it outside of the ``except`` block that caught it: there it would get them again.
+    Raise it outside the ``except`` block that caught it, or it gets them again.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 def shown(address: str) -> str:
-    """Of a URL, what anybody may see: its scheme, host and port.
+    """Return the public part of a URL: its scheme, host and port.
 
-    Where the password may reach beyond its place, as with a ``/`` in it, the scheme alone.
+    If the password may extend beyond its place, because of a ``/`` in it, only the scheme.
     """
     parts = _ADDRESS.fullmatch(address)
     if parts:
@@ -84,9 +84,9 @@ def shown(address: str) -> str:
 
 
 def told(error: BaseException, addresses: Iterable[str]) -> str:
-    """What *error* says, without what is secret in the *addresses* that it may be about."""
+    """Return the text of *error* without the secrets of the *addresses* that it may mention."""
     name = type(error).__name__
-    if isinstance(error, ValueError):  # it may quote part of an address that cannot be parsed
+    if isinstance(error, ValueError):  # it may quote part of a malformed address
         return name
     text = str(error)
     secrets = {secret for address in addresses for secret in _secrets(address)}
@@ -96,8 +96,8 @@ def told(error: BaseException, addresses: Iterable[str]) -> str:
 
 
 def _secrets(address: str) -> Iterator[str]:
-    """The passwords of a URL, as they are written and as they are meant."""
-    # Its authority ends at the first / ? or #, unless these are in the password.
+    """Yield the passwords of a URL, as written and decoded."""
+    # The authority ends at the first / ? or #, unless the password contains one.
     for pattern in (r"[^:]*://([^/?#]*)@", r"[^:]*://(.*)@"):
         if found := re.match(pattern, address, re.S):
             user, separator, password = found[1].partition(":")

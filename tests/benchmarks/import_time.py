@@ -1,6 +1,7 @@
-"""How much longer Celery takes to import where this package is imported, too.
+"""How much more time and memory Celery takes to import where this package is imported, too.
 
-Each time in a process of its own, after Celery and what its Redis transport needs.
+Each figure is of a process of its own, after Celery and what its Redis transport needs. The memory
+is the growth of the resident set, as Linux counts it.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from tests.benchmarks.figures import Figure, command, median
 from tests.servers import ROOT
 
 _IMPORT = """
-import time
+import os, time
 import celery.app.base, celery.signals, kombu.transport.redis
 from celery import Celery
 app = Celery("it", broker="redis://")
 app.conf.update({settings})
 app.conf.broker_url
-began = time.perf_counter()
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+memory, began = resident(), time.perf_counter()
 import celery_middle_management
 app.finalize()
-print((time.perf_counter() - began) * 1000)
+print((time.perf_counter() - began) * 1e3, (resident() - memory) / 1e6)
 """
 _LOCAL = {
     "middle_management_enabled": True,
@@ -37,25 +41,32 @@ _HEROKU = {
     "middle_management_off_platform": True,
     "middle_management_max_workers": 2,
 }
+_CASES: dict[str, tuple[dict[str, object], str]] = {
+    "import, not enabled": ({}, "<= 60"),
+    "import and set-up, local": (_LOCAL, "<= 60"),
+    "import and set-up, on Heroku": (_HEROKU, "<= 100"),
+}
 
 
 def measure(rounds: int) -> Iterator[Figure]:
-    cases = {"not enabled": {}, "set up, local": _LOCAL, "set up, on Heroku": _HEROKU}
-    times: dict[str, list[float]] = {name: [] for name in cases}
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in _CASES}
     for _ in range(rounds):
-        for name, settings in cases.items():
-            times[name].append(_run(settings))
-    yield median("import, not enabled", times["not enabled"], "ms", limit="<= 60")
-    yield median("import and set-up, local", times["set up, local"], "ms", limit="<= 60")
-    yield median("import and set-up, on Heroku", times["set up, on Heroku"], "ms")
+        for name, (settings, _limit) in _CASES.items():
+            runs[name].append(_run(settings))
+    for name, (_settings, limit) in _CASES.items():
+        times, sizes = zip(*runs[name], strict=True)
+        yield median(name, times, "ms", limit=limit)
+        yield median(f"{name}: memory", sizes, "MB", limit="<= 5")
 
 
-def _run(settings: dict[str, object]) -> float:
+def _run(settings: dict[str, object]) -> tuple[float, float]:
+    """Return the time (ms) and the memory (MB)."""
     env = {name: value for name, value in os.environ.items() if name != "DYNO"}
     code = _IMPORT.format(settings=settings)
     run = [sys.executable, "-c", code]
     told = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    return float(told.stdout)
+    time, memory = map(float, told.stdout.split())
+    return time, memory
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_an_app_made_twice_counts_each_task_once(
         on.env["THEIR_BROKER_URL"] = redis_url.removesuffix("0") + "1"
         with on.program(PUBLISH):
             on.wait_for_quantity(11)
-            # A count may have had them hired before all of them were told of.
+            # A count may have had them hired before all of them were reported.
             wait_for(lambda: on.number("worker/published") == 11, message=lambda: str(on.state()))
         with start_worker(TWICE, "-P", pool, "-c", "2", env=on.env):
             wait_for(

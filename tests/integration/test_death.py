@@ -130,7 +130,7 @@ def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: 
         due = int(it.on.state()["next_at"])
         long_ago = due - 100_000
         it.redis.hset(f"{PREFIX}:state", mapping={"next_at": long_ago, "told_at": long_ago})
-        assert "nothing that evaluates is alive" in str(it.on.whole_status()["trouble"])
+        assert "no process of the app is alive" in str(it.on.whole_status()["trouble"])
         it.program().say("noop.apply_async(queue='elsewhere')")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
 

@@ -1,4 +1,4 @@
-"""Heroku is asked over HTTPS by whom it may concern, whenever the standard library is patched."""
+"""Heroku is called over HTTPS, whenever the standard library is patched."""
 
 from __future__ import annotations
 

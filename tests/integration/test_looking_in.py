@@ -1,4 +1,4 @@
-"""A web process that has just started looks at what waits: its publisher may have been killed."""
+"""A web process that has just started has waiting tasks evaluated: their publisher may be dead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAYS = "print('there', flush=True)\nimport sys; sys.stdin.read()"
 
 @pytest.fixture(name="on")
 def _on() -> Iterator[Stage]:
-    """A task of a pool at rest waits, and no process has reported it."""
+    """A task of a pool at rest waits that no process has reported."""
     with (
         RedisServer() as broker,
         RedisServer() as ledger,
@@ -52,7 +52,7 @@ def test_a_process_that_publishes_meanwhile_keeps_its_connection(on: Stage) -> N
         wait_for(lambda: connected(on) == 1)
 
 
-def test_nobody_looks_where_nothing_can_be_told(on: Stage) -> None:
+def test_nothing_is_evaluated_where_it_cannot_be(on: Stage) -> None:
     on.script(LOOK, MM_OFF="1")
     on.script(LOOK, MIDDLE_MANAGEMENT_MAX_WORKERS="many")
     on.script(LOOK, BROKER_URL="memory://")

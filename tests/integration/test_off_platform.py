@@ -60,7 +60,7 @@ def test_what_runs_elsewhere_changes_nothing_in_production(on: Stage, env: dict[
     assert "middle_management_off_platform=True" in said
     assert "evaluated_at" not in on.state()
     assert on.emulator.requests == []
-    # A dyno of the app finds what was told of.
+    # A dyno of the app finds what was reported.
     on.script("work.delay()", **WEB)
     on.wait_for_quantity(29)
 
@@ -122,7 +122,7 @@ def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
     assert (run.returncode, run.stdout) == (2, "")
     assert "no workers are hired or fired from this process" in run.stderr
     assert json.loads(mm(on, "status", "--json").stdout)["inactive"]
-    assert "hires and fires nothing from here" in mm(on, "status").stdout
+    assert "this process neither hires nor fires" in mm(on, "status").stdout
     hired = mm(on, "hire", "2")
     assert hired.returncode == 0, hired.stderr
     [finding] = [

@@ -59,7 +59,7 @@ REPRS = f"""
     from celery_middle_management.platforms import platform_for
     managed = managed_app_of(app)
     managed.ledger().snapshot()
-    scaler = managed._scaler()
+    scaler = managed._services.scaler()
     platform = platform_for(managed.settings).make(app)
     assert platform.quantities(["worker"], time.monotonic() + 60) == {{"worker": 0}}
     for thing in gc.get_objects():
@@ -143,7 +143,7 @@ def output(process: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 class Parts:
-    """What an evaluation of an app is made of, without the signals of a whole managed."""
+    """The parts of an app's evaluation, without the signals of a whole ManagedApp."""
 
     def __init__(self, broker: Any, ledger: str | None, **conf: Any) -> None:
         app = Celery("secretive", broker=broker, set_as_current=False)

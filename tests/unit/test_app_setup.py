@@ -32,8 +32,8 @@ ENABLED: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What is recorded stays where it is, for the tests to read; so many times was it told of."""
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Leaves what is recorded for the tests to read; holds one item for each start of an agent."""
     times: list[int] = []
     monkeypatch.setattr(publisher.PublisherAgent, "published", lambda _: times.append(1))
     return times
@@ -49,7 +49,7 @@ def _no_current_app() -> Iterator[None]:
 
 @pytest.fixture
 def make(redis_url: str) -> Callable[..., Celery]:
-    """Makes an app, managed unless it is told otherwise."""
+    """Makes an app, managed unless *managed* is False."""
 
     def make(name: str = "ours", *, managed: bool = True, **options: Any) -> Celery:
         conf = {**(ENABLED if managed else {}), "task_ignore_result": True}
@@ -67,7 +67,7 @@ def make(redis_url: str) -> Callable[..., Celery]:
 
 
 def published(*apps: Celery) -> dict[str, int]:
-    """Tasks told as published by these apps since the last time, by queue."""
+    """Tasks recorded as published by these apps since the last time, by queue."""
     batch = Batch()
     for found in map(managed_app_of, apps):
         assert found is not None
@@ -78,14 +78,14 @@ def published(*apps: Celery) -> dict[str, int]:
 # -- whose message it is
 
 
-def test_another_apps_tasks_are_not_counted(make: Callable[..., Celery], told: list[int]) -> None:
+def test_another_apps_tasks_are_not_counted(make: Callable[..., Celery], starts: list[int]) -> None:
     ours, theirs = make(), make("theirs", managed=False)
     ours.finalize()
     theirs.finalize()
     theirs.tasks["work"].delay()
     theirs.tasks["work"].apply_async(queue="pdf")
     theirs.send_task("work")
-    assert not told
+    assert not starts
     assert published(ours) == {}
     ours.tasks["work"].delay()
     assert published(ours) == {"celery": 1}
@@ -96,13 +96,13 @@ def test_however_a_task_is_published_it_counts(make: Callable[..., Celery]) -> N
     ours.finalize()
     work = ours.tasks["work"]
     work.delay()
-    work.apply_async(reply_to="somebody")
+    work.apply_async(reply_to="elsewhere")
     work.apply_async(headers={"tenant": "t"})
     work.apply_async(headers=[("tenant", "t")])
     work.si().set(queue="pdf").apply_async()
     chain(work.si(), work.si(), app=ours).apply_async()
     ours.send_task("work")
-    ours.send_task("nobody.knows.it", queue="pdf", reply_to="somebody")
+    ours.send_task("not.registered", queue="pdf", reply_to="elsewhere")
     with ours.connection_for_write() as connection:
         work.apply_async(connection=connection)
     message = ours.amqp.create_task_message("1", "work")
@@ -115,7 +115,7 @@ def test_however_a_task_is_published_it_counts(make: Callable[..., Celery]) -> N
 def test_a_retry_counts_for_the_app_that_retries(
     make: Callable[..., Celery], protocol: int
 ) -> None:
-    """A retry hands on what an earlier message bore, whoever published it."""
+    """A retry passes on the headers of an earlier message, whichever app published it."""
     apps = [make(name, conf={"task_protocol": protocol}) for name in ("ours", "others")]
     apps[1].conf.middle_management_heroku_app = "others"
     apps.append(make("theirs", managed=False))
@@ -134,7 +134,7 @@ def test_a_retry_counts_for_the_app_that_retries(
         borne.clear()
         task = app.tasks["work"]
         task.push_request(
-            **handed_on, headers=handed_on, called_directly=False, reply_to="somebody"
+            **handed_on, headers=handed_on, called_directly=False, reply_to="elsewhere"
         )
         task.signature_from_request(args=(), kwargs={}, queue="pdf").apply_async()
         task.pop_request()
@@ -162,7 +162,7 @@ def test_apps_that_publish_at_once_are_told_apart(make: Callable[..., Celery]) -
     assert [published(app) for app in ours] == 2 * [{"celery": 100}]
 
 
-def test_a_receiver_that_publishes_another_apps_task_confuses_nobody(
+def test_a_receiver_that_publishes_another_apps_task_confuses_no_other(
     make: Callable[..., Celery],
 ) -> None:
     ours, theirs = make(), make("theirs", managed=False)
@@ -279,7 +279,7 @@ def test_an_app_can_be_pickled(make: Callable[..., Celery], amqp: type | None) -
 
 
 def test_tasks_routed_by_exchange_and_routing_key_count(
-    make: Callable[..., Celery], told: list[int]
+    make: Callable[..., Celery], starts: list[int]
 ) -> None:
     media, news = Exchange("media", type="direct"), Exchange("news", type="topic")
     ours = make(
@@ -302,9 +302,9 @@ def test_tasks_routed_by_exchange_and_routing_key_count(
     assert published(ours) == {"video": 1}
     ours.send_task("news")
     assert published(ours) == {"sport": 1, "all-news": 1}
-    assert len(told) == 2
+    assert len(starts) == 2
     ours.send_task("lost")
-    assert len(told) == 3, "only the broker knows where it goes: somebody has to look"
+    assert len(starts) == 3, "only the broker knows where it goes, so the queues have to be counted"
     found = managed_app_of(ours)
     batch = Batch()
     assert found is not None
@@ -314,12 +314,12 @@ def test_tasks_routed_by_exchange_and_routing_key_count(
 
 
 class Elsewhere(Transport):
-    """A broker that we know nothing of."""
+    """A broker of an unknown kind."""
 
     driver_type = "elsewhere"
 
 
-def test_a_broker_that_may_not_be_counted_is_told_of_at_its_first_use(
+def test_a_broker_that_may_not_be_countable_is_logged_at_its_first_use(
     make: Callable[..., Celery], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRANSPORT_ALIASES, "elsewhere", f"{__name__}:Elsewhere")
@@ -331,7 +331,7 @@ def test_a_broker_that_may_not_be_counted_is_told_of_at_its_first_use(
     assert "the broker of the app 'ours', elsewhere, is neither Redis nor RabbitMQ" in said
 
 
-# -- apps that are nobody's, or not ready
+# -- apps that are not managed, or not ready
 
 
 def test_an_app_that_is_never_finalized_counts_from_its_first_message(
@@ -361,7 +361,7 @@ def test_publishing_finalizes_and_configures_no_other_app(
         """Adding it finalizes nothing; without us, neither."""
 
 
-def test_wrong_settings_are_told_once_and_break_no_publishing(
+def test_wrong_settings_are_logged_once_and_break_no_publishing(
     make: Callable[..., Celery], caplog: pytest.LogCaptureFixture
 ) -> None:
     wrong = make("wrong", conf={"middle_management_max_workers": -1})
@@ -408,7 +408,7 @@ def test_a_fork_after_apps_have_gone(make: Callable[..., Celery]) -> None:
     assert published(ours) == {"celery": 1}
 
 
-# -- brokers that nobody else can see
+# -- brokers that no other process can see
 
 
 @pytest.mark.parametrize(
@@ -421,9 +421,9 @@ def test_a_fork_after_apps_have_gone(make: Callable[..., Celery]) -> None:
         ("redis://localhost:1", "heroku", True),
     ],
 )
-def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
+def test_no_worker_is_hired_for_tasks_that_it_cannot_see(  # noqa: PLR0917
     make: Callable[..., Celery],
-    told: list[int],
+    starts: list[int],
     caplog: pytest.LogCaptureFixture,
     tmp_path: Any,
     url: str,
@@ -442,11 +442,11 @@ def test_nobody_is_hired_for_tasks_that_he_cannot_see(  # noqa: PLR0917
     if not url.startswith("redis"):
         for _ in range(2):
             ours.send_task("work")
-            ours.send_task("work", exchange="nobodys", routing_key="x", exchange_type="topic")
-        assert bool(told) is seen
+            ours.send_task("work", exchange="other", routing_key="x", exchange_type="topic")
+        assert bool(starts) is seen
         assert bool(published(ours)) is seen
     assert found.in_reach is seen
     if not seen:
-        # A worker of such an app would find nothing to do, and fire everybody.
-        assert found._worker_step().make_agent(None) is None  # type: ignore[attr-defined]
+        # A worker of such an app would find nothing to do, and fire all others.
+        assert found.worker.make_agent(None) is None
     assert len([r for r in caplog.records if "hired" in r.getMessage()]) == (not seen)

@@ -12,7 +12,7 @@ import pytest
 
 from celery_middle_management.cli import mm
 from celery_middle_management.doctor.command import worker_command
-from celery_middle_management.settings import reading
+from celery_middle_management.settings.table import TABLE
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT.joinpath("README.md").read_text()
@@ -103,13 +103,13 @@ def test_its_shell_commands_are_what_a_shell_takes(tmp_path: Path) -> None:
             command = mm.commands[match[1]]
             command.make_context(match[1], match[2].split())
         for variable in re.findall(r"MIDDLE_MANAGEMENT_(\w+)", line):
-            assert variable.lower() in reading._TABLE
+            assert variable.lower() in TABLE
 
 
 def test_every_variable_of_the_pages_is_a_settings() -> None:
     for page in PAGES:
         for name in re.findall(r"\bMIDDLE_MANAGEMENT_([A-Z][A-Z_]*)\b", page.read_text()):
-            assert name.lower() in reading._TABLE, (page, name)
+            assert name.lower() in TABLE, (page, name)
 
 
 def test_its_procfile_starts_workers_of_its_pools() -> None:
@@ -124,7 +124,7 @@ def test_its_procfile_starts_workers_of_its_pools() -> None:
 
 def test_it_names_every_setting_and_no_other() -> None:
     table = set(re.findall(r"^\| `middle_management_(\w+)` \|", README, re.M))
-    assert table == set(reading._TABLE) - NOT_OURS
+    assert table == set(TABLE) - NOT_OURS
 
 
 def test_its_commands_exist() -> None:

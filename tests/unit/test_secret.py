@@ -1,4 +1,4 @@
-"""What is said of addresses and of errors about them."""
+"""Addresses, and errors about them, are shown without their secrets."""
 
 from __future__ import annotations
 

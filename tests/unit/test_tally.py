@@ -1,4 +1,4 @@
-"""What is recorded is found again, whoever recorded it and however it ended."""
+"""What is recorded is found again, whichever process recorded it and however that ended."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def drained(tally: Tally, batch: Batch | None = None) -> Batch:
 
 
 def child(work: Callable[[], None]) -> int:
-    """Fork a child that does some work; its process id."""
+    """Fork a child that does some work; return its process id."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)  # whatever happens to the test, its children end
@@ -101,8 +101,8 @@ def test_records_add_up_by_queue_and_time() -> None:
     assert batch.published == {"a": {5000: 2, 6000: 1}, "b": {5000: 1}}
 
 
-def test_no_task_is_told_as_published_before_it_was() -> None:
-    """A count taken in between, which cannot have seen it, would be believed to have."""
+def test_no_task_is_reported_as_published_before_it_was() -> None:
+    """Otherwise a count taken in between would be taken to have seen it, which it cannot have."""
     for part in range(10):
         batch, at = Batch(), 5.0 + part * SLICE / 10
         batch.add(Record(PUBLISHED, "a", at, 0.0), SYSTEM.now())
@@ -126,7 +126,7 @@ def test_buckets_begin_where_the_ledgers_do_as_far_as_its_clock_is_known() -> No
     assert dues(batch) == {begin + 0.4: 1, begin + 0.6: 2, begin + 10.6: 1}
 
 
-def test_due_times_that_wait_to_be_told_do_not_grow_with_their_seconds() -> None:
+def test_unreported_due_times_do_not_grow_with_their_seconds() -> None:
     batch, now = Batch(), int(time())
     day = 86_400
     for due in range(now, now + day):
@@ -136,7 +136,7 @@ def test_due_times_that_wait_to_be_told_do_not_grow_with_their_seconds() -> None
     assert len(batch.scheduled["a"]) <= fine + coarse + 20
 
 
-def test_what_waits_to_be_told_does_not_grow_with_the_names_of_queues() -> None:
+def test_unreported_records_do_not_grow_with_the_names_of_queues() -> None:
     batch = Batch(lambda queue: None if queue == "theirs" else "worker")
     for n in range(3 * MOST_QUEUES):
         batch.add(Record(PUBLISHED, f"user-{n}", 5.0, 0.0), SYSTEM.now())
@@ -168,7 +168,7 @@ def test_run_times_add_up() -> None:
     assert (done.tasks, done.runtime, done.runtime_squares) == (2, 5.0, 13.0)
 
 
-def test_what_could_not_be_told_is_as_if_published_at_the_latest_time() -> None:
+def test_what_could_not_be_reported_is_as_if_published_at_the_latest_time() -> None:
     batch, due = Batch(), time() // 10 * 10 + 100
     for at in (5.0, 6.0, 5.5):
         batch.add(Record(PUBLISHED, "a", at, 0.0), SYSTEM.now())
@@ -323,7 +323,7 @@ def test_records_are_whole_when_children_are_killed_while_writing(shared: Tally)
     assert totals(batch)[0] == before + 1
 
 
-def test_a_full_pipe_blocks_nobody(shared: Tally) -> None:
+def test_a_full_pipe_blocks_no_process(shared: Tally) -> None:
     def work() -> None:
         shared.after_fork()
         for _ in range(100_000):

@@ -1,4 +1,4 @@
-"""Threads of ours work for the app, and not for who starts them."""
+"""Threads of ours work for the app as a whole, not for the request that starts them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,80 @@
+"""The services outside the process that one app uses: the ledger, the broker and the platform.
+
+Most processes that import an app neither publish nor work. So nothing of this is imported before a
+process needs it.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from celery_middle_management.late_import import LateImport, no_fork_meanwhile
+from celery_middle_management.settings.model import Settings
+
+if TYPE_CHECKING:
+    from celery_middle_management.evaluation.ports import Ledger
+    from celery_middle_management.ledger.redis import RedisLedger
+    from celery_middle_management.platforms import Chosen
+    from celery_middle_management.reporting.scaler import Scaler
+
+
+class AppServices:
+    """One app's services in one process, over one connection to the ledger."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self._app = app
+        self._settings = settings
+        self._ledgers: dict[int, RedisLedger] = {}
+        self.late_import = LateImport(self._import_modules)
+
+    def ledger(self) -> RedisLedger:
+        """The ledger, over this process's one connection."""
+        if not self._ledgers:
+            with no_fork_meanwhile():
+                from celery_middle_management.ledger.redis import RedisLedger
+            # Threads that come at once all get the same.
+            self._ledgers.setdefault(0, RedisLedger(self._settings))
+        return self._ledgers[0]
+
+    @cached_property
+    def platform(self) -> Chosen:
+        """The platform that the settings choose."""
+        from celery_middle_management.platforms import platform_for
+
+        return platform_for(self._settings)
+
+    def scaler(self) -> Scaler:
+        """Make what evaluates the app's pools."""
+        return self._scaler(self._settings, self.ledger())
+
+    def dry_scaler(self, settings: Settings) -> Scaler:
+        """Make what decides and logs, and changes nothing, not even in the ledger."""
+        from celery_middle_management.ledger.read_only import ReadOnlyLedger
+
+        return self._scaler(settings, ReadOnlyLedger(self.ledger()))
+
+    def after_fork(self) -> None:
+        """Drop the parent's connection, in a fresh child."""
+        self._ledgers = {}
+        self.late_import.after_fork()
+
+    def _scaler(self, settings: Settings, ledger: Ledger) -> Scaler:
+        self.late_import.finish()
+        from celery_middle_management.brokers import broker_of
+        from celery_middle_management.reporting.scaler import Scaler
+
+        broker = broker_of(self._app, settings, self.ledger().redis)
+        return Scaler(self._app, settings, ledger, broker, self.platform.make(self._app))
+
+    def _import_modules(self) -> None:
+        """Import what this process needs from its first task on."""
+        from celery_middle_management.ledger import redis  # noqa: F401
+
+        if not self._settings.inactive:
+            from celery_middle_management import brokers  # noqa: F401
+            from celery_middle_management.reporting import scaler  # noqa: F401
+
+            _ = self.platform

@@ -1,0 +1,133 @@
+"""Imports that happen late, undisturbed by a fork or by gevent's and eventlet's patches.
+
+A child that is forked while another thread imports finds the module half made, and waits for ever
+for a thread that it does not have. And an import that is under way while gevent or eventlet
+exchanges Python's locks may never end, for its own lock is one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from celery_middle_management import threads
+from celery_middle_management.log_throttle import LogThrottle
+
+logger = logging.getLogger("celery_middle_management")
+
+#: The modules that exchange Python's locks.
+_PATCHERS = frozenset({"gevent.monkey", "eventlet.patcher"})
+#: Their import waits for one of ours for this long (s) at most.
+_LONGEST_WAIT = 10.0
+
+#: Held while a thread imports.
+_lock = threading.RLock()
+#: Imports that were begun and are not over.
+_under_way: set[threading.Event] = set()
+
+
+@contextmanager
+def no_fork_meanwhile() -> Iterator[None]:
+    """Keep every other thread from forking."""
+    with _lock:
+        yield
+
+
+class LateImport:
+    """Modules that a process imports when it turns out to need them, at most once."""
+
+    def __init__(self, import_modules: Callable[[], None]) -> None:
+        self._import_modules = import_modules
+        self._begun = False
+        self._done = False
+        self._trouble = LogThrottle(logger)
+
+    def begin(self) -> None:
+        """Import in a thread of its own, so that the caller does not wait.
+
+        Where a library is loaded that may patch Python's locks at any moment, import here and now.
+        Where none is, the import of one waits until ours is over.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        over = threading.Event()
+        _under_way.add(over)
+        if _barrier not in sys.meta_path:
+            sys.meta_path.insert(0, _barrier)
+        if not _PATCHERS.isdisjoint(sys.modules):
+            self._finish(over)
+            return
+        try:
+            threads.start("mm-import", self._finish, over)
+        except RuntimeError:  # The interpreter shuts down: what needs the modules will import them.
+            _end(over)
+
+    def finish(self) -> None:
+        """Import now, or wait until another thread has."""
+        if not self._done:
+            with no_fork_meanwhile():
+                if not self._done:
+                    self._import_modules()
+                    self._begun = self._done = True
+
+    def after_fork(self) -> None:
+        """In a child, which lacks the thread that its parent may have started: begin anew."""
+        self._begun = self._done
+
+    def _finish(self, over: threading.Event) -> None:
+        with self._trouble.guard("an import"):
+            self.finish()
+        _end(over)
+
+
+class _Barrier(MetaPathFinder):
+    """Holds up the import of what patches Python's locks while one of ours is under way.
+
+    It stays in ``sys.meta_path``: if it were removed, an import under way elsewhere could miss the
+    finder behind it.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _PATCHERS or not _under_way:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                # Not here: Python holds a lock that every import needs while it looks for a module.
+                spec.loader.create_module = _wait  # type: ignore[union-attr, method-assign]
+                return spec
+        return None
+
+
+def _wait(spec: ModuleSpec) -> None:
+    """Wait until no import of ours is under way; returns None, for a module of the usual kind."""
+    for over in tuple(_under_way):
+        over.wait(_LONGEST_WAIT)
+
+
+_barrier = _Barrier()
+
+
+def _end(over: threading.Event) -> None:
+    _under_way.discard(over)
+    over.set()
+
+
+def _after_in_child() -> None:
+    _under_way.clear()
+    _lock.release()
+
+
+os.register_at_fork(
+    before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_after_in_child
+)

@@ -1,0 +1,44 @@
+"""Every setting: its name, the kind of its value, and its default."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from celery_middle_management.settings import kinds
+from celery_middle_management.settings.kinds import Kind
+
+#: What the name of each begins with.
+PREFIX = "middle_management_"
+
+
+class Setting(NamedTuple):
+    kind: Kind
+    default: Any = None
+    fallback: str = ""
+    """Another environment variable that is read."""
+
+
+TABLE = {
+    "enabled": Setting(kinds.BOOLEAN),
+    "platform": Setting(kinds.PLATFORM, "heroku"),
+    "celery_app": Setting(kinds.CELERY_APP),
+    "heroku_app": Setting(kinds.APP, fallback="HEROKU_APP_NAME"),
+    "heroku_api_key": Setting(kinds.API_KEY, fallback="HEROKU_API_KEY"),
+    "heroku_username": Setting(kinds.ANYTHING),  # the Ruby gem's name, unused; and the
+    "heroku_password": Setting(kinds.API_KEY),  # gem's name for the key
+    "heroku_api_url": Setting(kinds.API_URL, "https://api.heroku.com"),
+    "redis_url": Setting(kinds.REDIS_URL),
+    "min_workers": Setting(kinds.WHOLE, 0),
+    "max_workers": Setting(kinds.WHOLE),
+    "jobs_per_worker": Setting(kinds.POSITIVE, 10),
+    "dynos": Setting(kinds.DYNOS, "formation"),
+    "dyno_size": Setting(kinds.DYNO_SIZE),
+    "pools": Setting(kinds.POOLS, {"worker": {}}),
+    "call_interval": Setting(kinds.SECONDS, 10.0),
+    "count_interval": Setting(kinds.SECONDS, 60.0),
+    "drain_timeout": Setting(kinds.SECONDS_OR_NONE),
+    "dry_run": Setting(kinds.BOOLEAN, False),
+    "off_platform": Setting(kinds.BOOLEAN, False),
+}
+#: Those that a pool may have of its own.
+OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")
