@@ -83,7 +83,7 @@ class Ledger(ABC):
 
     @property
     def full(self) -> str:
-        """A lack of memory or connections at the ledger's server, in words; empty if none is known."""
+        """A lack of memory or connections at its server, in words; empty if none is known."""
         return ""
 
     # -- what processes do with it
