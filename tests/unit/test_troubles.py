@@ -19,7 +19,8 @@ from celery_middle_management.platforms import local_dyno, local_files
 from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.secret import Secret
 from celery_middle_management.views.status import asleep, idle
-from celery_middle_management.views.troubles import OVERDUE, may_pass
+from celery_middle_management.views.troubles import may_pass
+from celery_middle_management.views.unattended import OVERDUE
 from tests.unit.snapshots import (
     NOW,
     PDF,
