@@ -1,8 +1,8 @@
-"""Runs one task of examples/heroku through a hire, with an environment that has only the package.
+"""Hire a worker for one task of examples/heroku, in an environment that has only the package.
 
     newest/bin/python .ci/hire_once.py clean/bin/python
 
-The emulated Heroku and the Redis are this tree's; the app's processes see nothing of the tree.
+The emulated Heroku and the Redis come from this tree; the app's processes see nothing of it.
 """
 
 from __future__ import annotations

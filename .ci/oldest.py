@@ -1,8 +1,8 @@
-"""Prints the oldest releases that an installed distribution says it works with, for pip.
+"""Print the oldest releases that an installed distribution claims to work with, for pip.
 
     python .ci/oldest.py celery-middle-management
 
-What only extras require is left out.
+Requirements of extras are left out.
 """
 
 from __future__ import annotations

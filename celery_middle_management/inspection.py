@@ -73,6 +73,6 @@ def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
 def examine(managed: ManagedApp) -> Iterator[Finding]:
     """Check the installation; yields a finding for each check."""
     from celery_middle_management.doctor import examine as examine_installation
-    from celery_middle_management.doctor.patient import Patient
+    from celery_middle_management.doctor.installation import Installation
 
-    return examine_installation(Patient(managed.app, managed.settings, managed.ledger()))
+    return examine_installation(Installation(managed.app, managed.settings, managed.ledger()))

@@ -24,7 +24,7 @@ from celery_middle_management.late_import import no_fork_meanwhile
 from celery_middle_management.log_to_stderr import show_log
 from celery_middle_management.managed_worker import ManagedWorker
 from celery_middle_management.reporting.publisher import PublisherAgent
-from celery_middle_management.reporting.reporter import Evaluator, Reporter, see_off
+from celery_middle_management.reporting.reporter import Evaluator, Reporter, wait_for_last_report
 from celery_middle_management.settings.model import Settings
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class ManagedApp:
         """Have the pools evaluated now, by this process if by no other."""
         self._services.late_import.finish()
         reporter = self._reporter(self._tally)
-        see_off(threads.start("mm-by-hand", reporter.leave), reporter)
+        wait_for_last_report(threads.start("mm-by-hand", reporter.leave), reporter)
 
     def after_fork(self) -> None:
         """Drop the parent's connection, thread and agent, in a fresh child."""

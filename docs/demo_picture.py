@@ -1,4 +1,4 @@
-"""Plays the demo, and makes its picture for the README: ``python docs/demo_picture.py``."""
+"""Play the demo and make the README's picture of it: ``python docs/demo_picture.py``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from celery_middle_management.demo.stage import Stage
 from celery_middle_management.demo.view import Moment, picture
 
 WIDTH = 80
-#: So many workers fired make a good picture.
+#: A picture with this many fired workers is good enough.
 GOOD = 4
 PICTURE = Path(__file__).with_name("demo.svg")
 
 
 class Photographer:
-    """A view that takes one picture: while a worker finishes a task, and most others are fired."""
+    """A view that takes one picture: while one worker finishes a task and most others are fired."""
 
     def __init__(self) -> None:
         self._past: deque[Moment] = deque(maxlen=WIDTH)
@@ -43,7 +43,7 @@ class Photographer:
                 console.print(Text(line))
             console.print(picture(moment, self._past, WIDTH))
             svg = console.export_svg(title="Middle Management for Celery")
-            # No fonts from elsewhere: the reader's own will do.
+            # Load no fonts from the web: the reader's own will do.
             PICTURE.write_text(re.sub(r"@font-face {.*?}|<!--.*?-->", "", svg, flags=re.S))
         if not self._past or moment.elapsed - self._past[-1].elapsed >= 1.0:
             self._past.append(moment)
@@ -51,7 +51,7 @@ class Photographer:
 
 if __name__ == "__main__":
     with Stage() as stage:
-        # Which workers get the films is up to chance.
+        # Which workers get the films is a matter of chance.
         for _ in range(5):
             photographer = Photographer()
             print(Play(stage, photographer, lambda: False).perform())

@@ -3,8 +3,8 @@
 #
 # Versions: celery 5.7.0, kombu 5.7.0, gevent 26.9.0, redis 8.1.0 (redis-py), with a Redis broker.
 # Behaviour: with `--concurrency 1 --prefetch-multiplier 1`, the worker's loop asks Redis for nothing
-# while its one task is unacknowledged, and then sleeps in poll() for the whole two seconds of its
-# drain_events() although the task ends at once: nothing wakes it when a greenlet has finished. Ten
+# while its one task is unacknowledged. It then sleeps in poll() for the whole two seconds of its
+# drain_events(), although the task ends at once: nothing wakes it when a greenlet has finished. Ten
 # empty tasks take more than 10 s; with `--prefetch-multiplier 4` they take a fraction of that.
 # Output seen: multiplier 1: 18.0 s; multiplier 4: 0.0 s
 # Needs: python3 (3.10 or newer), redis-server.

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Celery's solo pool: a task that is acknowledged early is acknowledged late.
+# Celery's solo pool: a task with early acknowledgement is in fact acknowledged late.
 #
 # Versions: celery 5.7.0, kombu 5.7.0, redis 8.1.0 (redis-py), with a Redis broker.
-# Behaviour: `task_acks_late` is off, so a message is to be acknowledged just before its task begins.
-# A prefork worker does that. A solo worker marks the request as acknowledged, and leaves telling the
-# broker to the next turn of its event loop, which comes when the task has ended: while the task runs,
-# the broker has the message as unacknowledged, and should the worker die, gives it to another one.
+# Behaviour: `task_acks_late` is off, so a message should be acknowledged just before its task begins.
+# A prefork worker does that. A solo worker marks the request as acknowledged, but tells the broker only
+# in the next turn of its event loop, which comes when the task has ended. While the task runs, the
+# broker holds the message as unacknowledged, and if the worker dies, gives it to another one.
 # Output seen: prefork: 0 messages are unacknowledged while the task runs; solo: 1
 # Needs: python3 (3.10 or newer), redis-server.
 set -euo pipefail
@@ -42,7 +42,7 @@ def look(result):
 PY
 export BROKER=redis://127.0.0.1:$port/0
 
-unacknowledged() { # by Redis, while a worker of this pool runs the one task that there is
+unacknowledged() { # according to Redis, while a worker of this pool runs the only task
     local result=$work/result-$1
     env/bin/python -c 'import sys, tasks; tasks.look.delay(sys.argv[1])' "$result"
     env/bin/celery -A tasks worker --pool "$1" --concurrency 1 \

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Celery's threads pool: a task that ends by SystemExit is shown as active for as long as the worker
-# lives, though its thread goes on with other tasks.
+# lives, although its thread goes on to other tasks.
 #
 # Versions: celery 5.7.0, kombu 5.7.0, redis 8.1.0 (redis-py), with a Redis broker.
-# Behaviour: apply_target() hands such an exception to the request's on_success(), which expects a
-# triple and raises. So the request is never taken out of `active_requests` and `reserved_requests`,
-# there is no task_postrun, and `inspect active` shows it for ever. Whatever counts free slots by
-# these sets, as autoscaling by load or a drain would, runs out of them.
+# Behaviour: apply_target() passes such an exception to the request's on_success(), which expects a
+# triple and raises. So the request is never removed from `active_requests` and `reserved_requests`,
+# no task_postrun is sent, and `inspect active` shows it for ever. Code that counts free slots by these
+# sets, such as autoscaling by load or a drain, eventually finds none.
 # Output seen: done after it: 5; shown as active: ['tasks.leave', 'tasks.leave']
 # Needs: python3 (3.10 or newer), redis-server.
 set -euo pipefail

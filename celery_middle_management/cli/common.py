@@ -1,4 +1,4 @@
-"""What several commands share: errors, exit statuses, and the app that ``-A`` names."""
+"""Shared by the commands: errors, exit statuses, output, and the app that ``-A`` names."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class CouldNot(click.ClickException):
-    """What was asked for could not be done."""
+    """The command failed."""
 
     exit_code = 1
 
 
 class UsedWrongly(click.ClickException):
-    """The command, or the app's settings, are wrong."""
+    """The arguments of the command, or the app's settings, are wrong."""
 
     exit_code = 2
 
@@ -32,22 +32,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def managed_app_of_context(ctx: click.Context) -> ManagedApp:
-    """The managed app that ``-A`` names."""
+    """Return the managed app that ``-A`` names.
+
+    Raises:
+        UsedWrongly: the app is not managed, or not from here.
+    """
     from celery_middle_management.app_setup import enabled_app_of
 
     try:
         managed = enabled_app_of(ctx.obj.app)
     except ImproperlyConfigured as error:
-        raise UsedWrongly(line(error)) from None
+        raise UsedWrongly(one_line(error)) from None
     if not managed.in_reach:
         raise UsedWrongly(
-            "nobody can be hired: the tasks of the app's broker cannot be seen from elsewhere."
+            "no worker can be hired: the app's broker keeps its tasks in this process or machine"
         )
     return managed
 
 
 def show(screen: RenderableType, console: Console) -> None:
-    """Print it; into a file or a pipe without the blanks that fill lines up."""
+    """Print *screen*; into a file or a pipe, without trailing blanks."""
     if console.is_terminal:
         console.print(screen, end="")
         return
@@ -58,19 +62,23 @@ def show(screen: RenderableType, console: Console) -> None:
 
 
 def redis_failed(done: str, error: Exception, managed: ManagedApp) -> CouldNot:
-    """The ledger's Redis could not be *done*: read, or written."""
-    where, why = shown(managed.settings.redis_url.reveal()), line(error).rstrip(".")
-    return CouldNot(
-        f"Redis could not be {done} ({where}): {why}. Is it up, does this process reach it, and is "
-        "middle_management_redis_url, or the broker's address, right?"
+    """The error to raise if the ledger's Redis could not be *done*: read, or written."""
+    from celery_middle_management.views.remedies import no_such_database
+
+    where, why = shown(managed.settings.redis_url.reveal()), one_line(error).rstrip(".")
+    remedy = no_such_database(error) or (
+        "check that it is up, that this process can reach it, and that "
+        "middle_management_redis_url, or the broker's address, is right"
     )
+    return CouldNot(f"Redis could not be {done} ({where}): {why}. {remedy[0].upper()}{remedy[1:]}")
 
 
 def no_such_pool(name: str | None, known: Iterable[str]) -> str:
-    """That the pool *name* is not among the *known* ones, or that none was named."""
-    what = "the pool is missing" if name is None else f"there is no pool {name!r}"
+    """Say that the pool *name* is not one of the *known* ones, or that the name is missing."""
+    what = "name a pool" if name is None else f"there is no pool {name!r}"
     return f"{what}; allowed: {', '.join(map(repr, known))}"
 
 
-def line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The message of *error* on one line, or its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__

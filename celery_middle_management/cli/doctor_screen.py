@@ -1,4 +1,4 @@
-"""What ``celery mm doctor`` has found, for people: what must be mended last, beside the prompt."""
+"""The findings of ``celery mm doctor`` on a screen: failures last, next to the prompt."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_middle_management.doctor import FAILURE, OK, WARNING, Finding
+from celery_middle_management.views.words import plural
 
 _SIGNS = {OK: ("ok", "green"), WARNING: ("WARNING", "yellow"), FAILURE: ("FAILURE", "bold red")}
 
 
 def doctor_screen(findings: Collection[Finding]) -> RenderableType:
-    """A row for each finding, how to mend it beneath it, and how many there are of each level."""
+    """A row for each finding with its remedy beneath, and the number of each level at the end."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(min_width=7)
     table.add_column()
@@ -23,17 +24,17 @@ def doctor_screen(findings: Collection[Finding]) -> RenderableType:
         for finding in findings:
             if finding.level == level:
                 sign, style = _SIGNS[level]
-                told: list[RenderableType] = [Text(finding.what)]
+                lines: list[RenderableType] = [Text(finding.what)]
                 if finding.mend:
-                    # What can be pasted has a line of its own.
+                    # A grid keeps the lines to paste aligned, and the arrow out of them.
                     mend = Table.grid(padding=(0, 1, 0, 0))
                     mend.add_row(Text("->", style="cyan"), Text(finding.mend, style="cyan"))
-                    told.append(mend)
-                table.add_row(Text(sign, style=style), Group(*told))
-    of = Counter(finding.level for finding in findings)
-    parts = [_many(of[FAILURE], "failure"), _many(of[WARNING], "warning"), f"{of[OK]} ok"]
+                    lines.append(mend)
+                table.add_row(Text(sign, style=style), Group(*lines))
+    number = Counter(finding.level for finding in findings)
+    parts = [
+        plural(number[FAILURE], "failure", "failures"),
+        plural(number[WARNING], "warning", "warnings"),
+        f"{number[OK]} ok",
+    ]
     return Group(table, Text(", ".join(parts)))
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

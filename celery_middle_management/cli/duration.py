@@ -1,4 +1,4 @@
-"""Durations as people type and read them: 90s, 10m, 2h, 1d."""
+"""Durations as people type them: 90s, 10m, 2h, 1d."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
-    """Seconds."""
+    """The type of an option that takes a duration; converts it to seconds."""
 
     name = "duration"
 
@@ -20,5 +20,5 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     ) -> float:
         match = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
         if match is None or int(match[1]) == 0:
-            self.fail(f"{value!r} is no duration; allowed: such as 90s, 10m, 2h, 1d", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90s, 10m, 2h or 1d", param, ctx)
         return float(int(match[1]) * _UNITS[match[2]])

@@ -1,4 +1,4 @@
-"""``celery mm log``: what was decided, went wrong, and was asked for, and why."""
+"""``celery mm log``: the history of decisions, troubles and requests by hand."""
 
 from __future__ import annotations
 
@@ -17,20 +17,23 @@ from celery_middle_management.cli.common import managed_app_of_context, redis_fa
 from celery_middle_management.cli.duration import Duration
 from celery_middle_management.views.words import span
 
-#: So many entries are shown where it is not said since when.
+#: The most entries that are shown without ``--since``.
 LATEST = 100
 
 
 @click.command(cls=CeleryCommand)
 @click.option(
-    "--since", type=Duration(), help=f"Such as 90s, 10m, 2h, 1d ago; default: the latest {LATEST}."
+    "--since",
+    type=Duration(),
+    help=f"How far back: 90s, 10m, 2h, 1d. Default: the latest {LATEST} entries.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
+@click.option("--json", "as_json", is_flag=True, help="Print each entry as a line of JSON.")
 @click.pass_context
 def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
-    """Show what was decided, what went wrong and for how long, and what people asked for, and why.
+    """Show decisions, troubles and requests by hand.
 
-    The oldest comes first. The last 1,000 are kept, for a week after the last sign of life.
+    The oldest entry comes first. The ledger keeps the last 1,000, until a week after the app was
+    last active.
     """
     import redis
 
@@ -43,19 +46,22 @@ def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
         now, entries = inspection.actions(managed)
     except (redis.RedisError, OSError) as error:
         raise redis_failed("read", error, managed) from None
-    shown = entries[:LATEST] if since is None else _later(entries, now - timedelta(seconds=since))
-    # A program gets a line for each entry, a person what fits the screen.
+    shown = entries[:LATEST] if since is None else _since(entries, now - timedelta(seconds=since))
+    # A pipe gets one line for each entry, a terminal wraps at its width.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for entry in reversed(shown):
-        click.echo(json.dumps(entry) if as_json else told(entry, width))
+        click.echo(json.dumps(entry) if as_json else log_line(entry, width))
     if not shown:
-        click.echo("Nothing was decided, went wrong or was asked for.", err=True)
+        click.echo("No entries.", err=True)
     if since is None and len(shown) < len(entries):
-        click.echo(f"The latest {LATEST} of {len(entries)}; --since 7d shows them all.", err=True)
+        click.echo(
+            f"The latest {LATEST} of {len(entries)} entries; --since 7d shows all of them.",
+            err=True,
+        )
 
 
-def told(entry: Mapping[str, Any], width: int | None = None) -> str:
-    """One entry of the history, as a line; beyond a *width* it goes on below, indented."""
+def log_line(entry: Mapping[str, Any], width: int | None = None) -> str:
+    """Format an entry of the history as a line, wrapped and indented if a *width* is given."""
     at = _time(entry["at"])
     would = "would " if entry.get("dry_run") else ""
     parts = [entry["pool"] or "all pools", f"{would}{entry['action']}"]
@@ -70,7 +76,7 @@ def told(entry: Mapping[str, Any], width: int | None = None) -> str:
     if "by" in entry:
         parts.append(f"by {entry['by']}")
     if "reason" in entry:
-        # What was wrong was told when it began: its first sentence tells which it was.
+        # The end of a trouble repeats only its first sentence; its beginning has the whole text.
         parts.append(entry["reason"].partition(". ")[0] if "lasted" in entry else entry["reason"])
     text = "  ".join([at, *parts])
     if width is None:
@@ -84,9 +90,9 @@ def told(entry: Mapping[str, Any], width: int | None = None) -> str:
     )
 
 
-def _time(told: str) -> str:
-    return f"{datetime.fromisoformat(told):%Y-%m-%d %H:%M:%SZ}"
+def _time(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M:%SZ}"
 
 
-def _later(entries: Iterable[dict[str, Any]], than: datetime) -> list[dict[str, Any]]:
-    return [entry for entry in entries if datetime.fromisoformat(entry["at"]) >= than]
+def _since(entries: Iterable[dict[str, Any]], start: datetime) -> list[dict[str, Any]]:
+    return [entry for entry in entries if datetime.fromisoformat(entry["at"]) >= start]

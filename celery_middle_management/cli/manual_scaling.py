@@ -12,9 +12,9 @@ from celery.bin.base import CeleryCommand
 from celery_middle_management.cli.common import (
     CouldNot,
     json_option,
-    line,
     managed_app_of_context,
     no_such_pool,
+    one_line,
     redis_failed,
 )
 from celery_middle_management.cli.duration import Duration
@@ -23,31 +23,32 @@ if TYPE_CHECKING:
     from celery_middle_management.core.pools import Pool
     from celery_middle_management.managed_app import ManagedApp
 
-_FOR = "such as 90s, 10m, 2h, 1d"
+_FOR = "How long: 90s, 10m, 2h, 1d. Default:"
 _number = click.argument("number", type=click.IntRange(min=1))
 _pool = click.argument("pool", required=False)
-_for_a_while = click.option(
-    "--for", "lasts", type=Duration(), default="10m", help=f"{_FOR}; default: 10m."
-)
+_for_a_while = click.option("--for", "lasts", type=Duration(), default="10m", help=f"{_FOR} 10m.")
 
 
 @click.command(cls=CeleryCommand)
-@click.option("--for", "lasts", type=Duration(), help=f"{_FOR}; default: until `mm resume`.")
-@click.option("--hires", is_flag=True, help="Pause hires alone.")
-@click.option("--fires", is_flag=True, help="Pause fires alone.")
+@click.option("--for", "lasts", type=Duration(), help=f"{_FOR} until `mm resume`.")
+@click.option("--hires", is_flag=True, help="Pause only hires.")
+@click.option("--fires", is_flag=True, help="Pause only fires.")
 @json_option
 @click.pass_context
 def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_json: bool) -> None:
-    """Hire and fire nobody, of any pool. Who drains is called back."""
+    """Hire and fire no worker of any pool.
+
+    While fires are paused, workers that drain go back to work.
+    """
     from celery_middle_management.ledger.manual_scaling import me
     from celery_middle_management.ledger.manual_scaling import pause as write_pause
 
-    # Both or none named: both.
+    # Without an option, or with both, both are paused.
     which = {"hires": hires or not fires, "fires": fires or not hires}
-    _done(
+    _request(
         ctx,
         as_json,
-        lambda run: write_pause(run.ledger(), me(), lasts=lasts, **which),
+        lambda managed: write_pause(managed.ledger(), me(), lasts=lasts, **which),
     )
 
 
@@ -55,14 +56,14 @@ def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_
 @json_option
 @click.pass_context
 def resume(ctx: click.Context, as_json: bool) -> None:
-    """Take back every pause, and whatever was hired or fired by hand."""
+    """End every pause, and every hire and fire by hand."""
     from celery_middle_management.ledger.manual_scaling import me
     from celery_middle_management.ledger.manual_scaling import resume as write_resume
 
-    _done(
+    _request(
         ctx,
         as_json,
-        lambda run: write_resume(run.settings, run.ledger(), me()),
+        lambda managed: write_resume(managed.settings, managed.ledger(), me()),
     )
 
 
@@ -73,8 +74,11 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def hire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
-    """Have NUMBER workers more than there are, for a while, within max_workers."""
-    _ask(ctx, number, pool, lasts, as_json)
+    """Run NUMBER more workers than now, for a while.
+
+    Never more than max_workers. POOL may be left out if the app has only one.
+    """
+    _change_by(ctx, number, pool, lasts, as_json)
 
 
 @click.command(cls=CeleryCommand)
@@ -84,23 +88,26 @@ def hire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_jso
 @json_option
 @click.pass_context
 def fire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
-    """Have NUMBER workers fewer than there are, for a while, within min_workers.
+    """Run NUMBER fewer workers than now, for a while.
 
-    They finish what they run before, as always.
+    Never fewer than min_workers. Workers finish their tasks first, as always. POOL may be left out
+    if the app has only one.
     """
-    _ask(ctx, -number, pool, lasts, as_json)
+    _change_by(ctx, -number, pool, lasts, as_json)
 
 
-def _ask(ctx: click.Context, more: int, pool: str | None, lasts: float, as_json: bool) -> None:
+def _change_by(
+    ctx: click.Context, more: int, pool: str | None, lasts: float, as_json: bool
+) -> None:
     from celery_middle_management.ledger.manual_scaling import ask_for, me
 
-    def ask(run: ManagedApp) -> dict[str, Any]:
-        return ask_for(run.ledger(), _named(ctx, run, pool), more, me(), lasts)
+    def ask(managed: ManagedApp) -> dict[str, Any]:
+        return ask_for(managed.ledger(), _pool_named(ctx, managed, pool), more, me(), lasts)
 
-    _done(ctx, as_json, ask)
+    _request(ctx, as_json, ask)
 
 
-def _named(ctx: click.Context, managed: ManagedApp, name: str | None) -> Pool:
+def _pool_named(ctx: click.Context, managed: ManagedApp, name: str | None) -> Pool:
     pools = {pool.name: pool for pool in managed.settings.pools}
     if name is None and len(pools) == 1:
         return next(iter(pools.values()))
@@ -109,19 +116,21 @@ def _named(ctx: click.Context, managed: ManagedApp, name: str | None) -> Pool:
     return pools[name]
 
 
-def _done(ctx: click.Context, as_json: bool, ask: Callable[[ManagedApp], dict[str, Any]]) -> None:
-    """Write it down, have it looked at, and say so."""
+def _request(
+    ctx: click.Context, as_json: bool, ask: Callable[[ManagedApp], dict[str, Any]]
+) -> None:
+    """Write a request into the ledger, print it, and have an evaluation made."""
     import redis
 
-    from celery_middle_management.cli.log import told
+    from celery_middle_management.cli.log import log_line
     from celery_middle_management.ledger.manual_scaling import NotDone
 
     managed = managed_app_of_context(ctx)
     try:
         entry = ask(managed)
     except NotDone as error:
-        raise CouldNot(line(error)) from None
+        raise CouldNot(one_line(error)) from None
     except (redis.RedisError, OSError) as error:
         raise redis_failed("written", error, managed) from None
-    click.echo(json.dumps(entry, indent=2) if as_json else told(entry))
+    click.echo(json.dumps(entry, indent=2) if as_json else log_line(entry))
     managed.ensure_evaluation()

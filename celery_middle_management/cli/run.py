@@ -1,4 +1,4 @@
-"""``celery mm run``: a process that does nothing but hire and fire."""
+"""``celery mm run``: a process that only hires and fires."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ import click
 from celery.bin.base import CeleryCommand
 
 from celery_middle_management import threads
-from celery_middle_management.cli.common import CouldNot, UsedWrongly, line, managed_app_of_context
+from celery_middle_management.cli.common import (
+    CouldNot,
+    UsedWrongly,
+    managed_app_of_context,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from celery_middle_management.ledger.redis import RedisLedger
@@ -23,9 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
-#: It looks at the ledger at least this often (s), whatever else does.
+#: It reports to the ledger at least this often (s), even if other processes do so too.
 LOOK_INTERVAL = 5.0
-#: In a dry run nothing tells it when to look (s).
+#: A dry run does not report, and evaluates this often (s).
 DRY_INTERVAL = 10.0
 
 
@@ -33,14 +38,14 @@ DRY_INTERVAL = 10.0
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Decide and log, and change nothing, whatever other processes of the app do.",
+    help="Only log decisions, and change nothing. Other processes of the app go on.",
 )
 @click.pass_context
 def run(ctx: click.Context, dry_run: bool) -> None:
-    """Keep watch, hire and fire, until SIGTERM or Ctrl-C.
+    """Hire and fire until SIGTERM or Ctrl-C.
 
-    Needed only where scheduled tasks shall wake a pool of 0 workers while no process of the app
-    is alive. Logs to standard error what it decides, and what other processes of the app do.
+    Needed only if scheduled tasks must wake a pool of 0 workers while no other process of the app
+    is alive. Logs its decisions, and those of other processes, to standard error.
     """
     from celery_middle_management.platforms import PlatformError
 
@@ -58,26 +63,26 @@ def run(ctx: click.Context, dry_run: bool) -> None:
         reporter, ledger = managed.reporter(), managed.ledger()
         reporter.prepare()
     except PlatformError as error:
-        raise CouldNot(line(error)) from None
+        raise CouldNot(one_line(error)) from None
     _until_signal(lambda stop: _watch(reporter, ledger, stop), pools, reporter)
 
 
 def _until_signal(
     watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
 ) -> None:
-    """Have a thread *watch* until SIGTERM or SIGINT, and its *reporter* leave in time."""
-    from celery_middle_management.reporting.reporter import see_off
+    """Run *watch* in a thread until SIGTERM or SIGINT; then let its *reporter* leave."""
+    from celery_middle_management.reporting.reporter import wait_for_last_report
 
     ending = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # to be waited for, not handled
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # sigwait below takes them
     stop = threading.Event()
-    # In a thread, for a call of Redis that hangs must not keep us from ending in time.
+    # A call of Redis may hang; in a thread, it cannot keep this process from ending in time.
     thread = threads.start("mm-run", watch, stop)
     logger.info("watching %s", pools)
     signal.sigwait(ending)
     stop.set()
     if reporter is not None:
-        see_off(thread, reporter)
+        wait_for_last_report(thread, reporter)
     logger.info("stopped watching %s", pools)
 
 
@@ -98,32 +103,32 @@ def _watch(reporter: Reporter, ledger: RedisLedger, stop: threading.Event) -> No
         try:
             reply = reporter.report()
             if reply is not None:
-                # With a lease, it only says how long our lock lasts.
+                # With a lease, the reply's wait is only how long the lock lasts.
                 wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
-            _tell_news(ledger)
+            _log_news(ledger)
         except Exception:
-            logger.exception("the watch goes on after an error")
+            logger.exception("mm run goes on after an error")
         stop.wait(wait)
     reporter.leave()
 
 
-def _tell_news(ledger: RedisLedger) -> None:
-    """Log what other processes have decided or met, and what people asked for."""
+def _log_news(ledger: RedisLedger) -> None:
+    """Log the decisions and troubles of other processes, and requests by hand."""
     import redis
 
     try:
         news = ledger.news()
     except (redis.RedisError, OSError):
-        return  # the report says so
+        return  # the report logs it
     for entry in map(json.loads, news):
         level = logging.WARNING if entry["action"] == "trouble" else logging.INFO
-        logger.log(level, "%s", said(entry))
+        logger.log(level, "%s", key_value_line(entry))
 
 
-def said(entry: Mapping[str, Any]) -> str:
-    """An entry of the history as a log has it: with keys and values."""
+def key_value_line(entry: Mapping[str, Any]) -> str:
+    """Format an entry of the history as a log line of keys and values."""
     keys = ("pool", "from", "to", "hires", "fires", "until", "lasted", "by", "reason")
     would = "would " if entry.get("dry_run") else ""
     values = {key: entry[key] for key in keys if entry.get(key) is not None}
-    told = (f"{k}={json.dumps(v) if k == 'reason' else v}" for k, v in values.items())
-    return f"{would}{entry['action']} {' '.join(told)}".rstrip()
+    pairs = (f"{k}={json.dumps(v) if k == 'reason' else v}" for k, v in values.items())
+    return f"{would}{entry['action']} {' '.join(pairs)}".rstrip()

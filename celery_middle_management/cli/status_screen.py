@@ -1,6 +1,6 @@
-"""The document of ``celery mm status``, for people: a screen, with colour and without.
+"""The document of ``celery mm status`` as a screen for people.
 
-Whatever a colour says is also said in words.
+Every colour is also said in words.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from rich.text import Text
 
 from celery_middle_management.views.sparkline import sparkline
 from celery_middle_management.views.status import asleep
-from celery_middle_management.views.words import counted, span
+from celery_middle_management.views.words import plural, span
 
 ASLEEP = (
-    "Scheduled tasks wake the pool only while a process that has published, beat, another pool's "
-    "worker or `mm run` is alive."
+    "Scheduled tasks wake a pool only while a process of the app is alive: one that has published, "
+    "beat, another pool's worker, or `mm run`."
 )
 
-#: A change by hand is shown for so long (s).
+#: How long a change by hand is shown (s).
 SHOWN_FOR = 3600.0
-#: So many pools are shown in full; of more, each has one line.
+#: The most pools that are shown in full; if there are more, each has one line.
 IN_FULL = 2
-#: The lines for what is wrong, and for workers that drain, so many at most.
+#: The most lines for troubles, and for draining workers of a pool.
 MOST_TROUBLES, MOST_DRAINS = 8, 3
-#: Names in a line, so many characters at most.
+#: The most characters of a list of names in a line.
 _NAMES = 50
 
 Document = Mapping[str, Any]
@@ -36,16 +36,16 @@ Line = tuple[str, Text | str]
 
 
 def status_screen(document: Document, *, full: bool = False) -> RenderableType:
-    """What is wrong, if anything; then each pool's workers, tasks, last hour, and why.
+    """Draw what is wrong, if anything, then each pool's workers, tasks, decisions and last hour.
 
-    Of many pools, each has a line, unless they are to be shown in *full*.
+    If there are many pools, each has one line, unless *full*.
     """
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [_line(text) for text in _trouble(document["trouble"], now)]
     if document["dry_run"]:
-        parts.append(_line(Text("DRY RUN  decisions are recorded, nothing is changed", "yellow")))
+        parts.append(_line(Text("DRY RUN  decisions are recorded but not carried out", "yellow")))
     if why := document["inactive"]:
-        text = f"INACTIVE  this process hires and fires nothing from here, for {why}"
+        text = f"INACTIVE  this process neither hires nor fires, because {why}"
         parts.append(_line(Text(text, "yellow")))
     if document["pause"]:
         parts.append(_line(Text(_pause(document["pause"], now), style="yellow")))
@@ -60,7 +60,7 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
 
 
 def ago(at: str, now: datetime) -> str:
-    """How long before *now* a time (ISO 8601) was, or how long after it will be."""
+    """How long before or after *now* a time (ISO 8601) is: ``5 s ago``, ``in 5 s``."""
     seconds = _seconds(at, now)
     return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
@@ -82,11 +82,11 @@ def _trouble(troubles: Sequence[Document], now: datetime) -> Iterator[Text]:
 def _pause(pause: Document, now: datetime) -> str:
     which = " and ".join(f"no {what}" for what in ("hires", "fires") if pause[what])
     until = f"ends {ago(pause['until'], now)}" if pause["until"] else "until `mm resume`"
-    since = f" for {span(_seconds(pause['since'], now))}" if pause["since"] else ""
+    since = f" {ago(pause['since'], now)}" if pause["since"] else ""
     return f"PAUSED  {which}, by {pause['by']}{since}, {until}"
 
 
-# -- many pools, a line each
+# -- many pools, one line each
 
 
 def _overview(document: Document) -> Table:
@@ -96,7 +96,7 @@ def _overview(document: Document) -> Table:
     for name in ("workers", "needed", "waiting", "running"):
         table.add_column(name, justify="right")
     table.add_column("", overflow="fold")
-    # What is wrong comes first.
+    # Pools with trouble come first.
     for pool in sorted(document["pools"], key=lambda pool: pool["name"] not in wrong):
         workers, tasks, bad = pool["workers"], pool["tasks"], pool["name"] in wrong
         current = "?" if workers["current"] is None else str(workers["current"])
@@ -109,8 +109,8 @@ def _overview(document: Document) -> Table:
 
 def _hints(pool: Document) -> Iterator[str]:
     workers = pool["workers"]
-    if unheard := _unheard(pool):
-        yield unheard
+    if reporting := _reporting(pool):
+        yield reporting
     if draining := len(workers["draining"]):
         yield f"{draining} draining"
     if longest := workers["longest"]:
@@ -125,28 +125,28 @@ def _hints(pool: Document) -> Iterator[str]:
 def _title(pool: Document) -> Text:
     workers = pool["workers"]
     current, needed = workers["current"], workers["needed"]
-    there = "? workers" if current is None else counted(current, "worker", "workers")
-    heard = f", {unheard}" if (unheard := _unheard(pool)) else ""
-    # Never markup: the names of queues are the user's.
+    there = "? workers" if current is None else plural(current, "worker", "workers")
+    seen = f", {reporting}" if (reporting := _reporting(pool)) else ""
+    # Text, not markup: the name comes from the user's settings.
     return Text.assemble(
         (pool["name"], "bold"),
         "  ",
-        (f"{there}, {needed} needed{heard}", "green" if _at_rest(pool) else "yellow"),
+        (f"{there}, {needed} needed{seen}", "green" if _at_rest(pool) else "yellow"),
         (f"  (limits {workers['min']} to {workers['max']}, {_where(pool)})", "dim"),
     )
 
 
-def _unheard(pool: Document) -> str:
-    """That fewer workers are heard of than there are to be; empty where all are."""
+def _reporting(pool: Document) -> str:
+    """The number of workers that report, if it is less than there should be; else empty."""
     current, live = pool["workers"]["current"] or 0, len(pool["workers"]["live"])
-    return f"{live} heard of" if live < current else ""
+    return f"{live} reporting" if live < current else ""
 
 
 def _at_rest(pool: Document) -> bool:
-    """Whether there are as many workers as are needed, and all are heard of."""
+    """Return True if there are as many workers as needed and all of them report."""
     workers, tasks = pool["workers"], pool["tasks"]
     known = workers["live"] or not tasks["waiting"]
-    return workers["current"] == workers["needed"] and not _unheard(pool) and known
+    return workers["current"] == workers["needed"] and not _reporting(pool) and known
 
 
 def _where(pool: Document) -> str:
@@ -169,12 +169,12 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     yield "why", pool["policy"]["why"]
     yield "tasks", _tasks(pool, now)
     yield "queues", _names(pool["queues"]) or "none yet"
-    drained = [drain["name"] for drain in workers["drains"][:MOST_DRAINS]]
-    if (longest := workers["longest"]) and longest["worker"] not in drained:
+    shown = [drain["name"] for drain in workers["drains"][:MOST_DRAINS]]
+    if (longest := workers["longest"]) and longest["worker"] not in shown:
         yield "longest", f"{longest['name']} on {longest['worker']} for {span(longest['for'])}"
     for drain in workers["drains"][:MOST_DRAINS]:
-        heard = drain["name"] in workers["live"]
-        yield "drains", Text(_drain(drain, now, heard=heard), style="yellow")
+        reports = drain["name"] in workers["live"]
+        yield "drains", Text(_drain(drain, now, reports=reports), style="yellow")
     if more := workers["drains"][MOST_DRAINS:]:
         names = _names([drain["name"] for drain in more])
         yield "", Text(f"and {names}", style="yellow")
@@ -184,13 +184,13 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
         yield "by hand", Text(_by_hand(by_hand, now), style="yellow")
     if wish := pool["wish"]:
-        yield "asked", Text(_wish(wish, now), style="yellow")
+        yield "asked", Text(_request(wish, now), style="yellow")
     yield "next", _next(document, pool, now)
     yield from _last_hour(pool["last_hour"])
 
 
 def _names(names: Sequence[str]) -> str:
-    """As many of the *names* as a line holds, and how many more there are."""
+    """As many of the *names* as a line holds, and the number of the others."""
     shown: list[str] = []
     for name in names:
         if shown and len(", ".join([*shown, name])) > _NAMES:
@@ -210,29 +210,36 @@ def _tasks(pool: Document, now: datetime) -> str:
         parts.append("never counted")
     else:
         parts.append(f"counted {ago(tasks['counted_at'], now)}")
-    if (untold := tasks["outstanding"] - tasks["reckoned"]) > 0:
-        parts.append(f"{untold} not told of yet")
-    elif untold < 0:
+    if (unreported := tasks["outstanding"] - tasks["reckoned"]) > 0:
+        parts.append(f"{unreported} not reported yet")
+    elif unreported < 0:
         parts.append(f"reckoned {tasks['reckoned']}")
     return "; ".join(parts)
 
 
-def _drain(drain: Document, now: datetime, *, heard: bool) -> str:
+def _drain(drain: Document, now: datetime, *, reports: bool) -> str:
     since = f" for {span(_seconds(drain['since'], now))}" if drain["since"] else ""
-    left = ", ".join(_left(drain)) or ("nothing left to do" if heard else "not heard of")
+    left = ", ".join(_left(drain)) or ("nothing left to do" if reports else "not reporting")
     return f"{drain['name']}{since}: {left}"
 
 
 def _left(drain: Document) -> Iterator[str]:
-    """What a worker that drains still has to do."""
-    tasks, running = drain["tasks"], max(drain["running"], len(drain["tasks"]))
-    yield from (f"{task['name']} for {span(task['for'])}" for task in tasks)
-    if running > len(tasks):
-        yield f"{running - len(tasks)} {'more ' if tasks else ''}running"
+    """The work left to a draining worker, with the names of the tasks that fit a line."""
+    running, named = max(drain["running"], len(drain["tasks"])), 0
+    length = 0
+    for task in drain["tasks"]:
+        text = f"{task['name']} for {span(task['for'])}"
+        length += len(text)
+        if named and length > _NAMES:
+            break
+        named += 1
+        yield text
+    if running > named:
+        yield f"{running - named} {'more ' if named else ''}running"
     if drain["waiting"]:
         yield f"{drain['waiting']} waiting"
     if (other := drain["busy"] - running - drain["waiting"]) > 0:
-        yield f"{other} to be finished"
+        yield f"{other} to finish"
     if drain["returning"]:
         yield f"{drain['returning']} scheduled to give back"
 
@@ -243,7 +250,7 @@ def _action(pool: Document, now: datetime) -> str:
         return "no hire and no fire yet"
     would = "would " if action.get("dry_run") else ""
     what = f"{would}{action['action']} {action['from']} -> {action['to']}, {ago(action['at'], now)}"
-    # The limits stand above.
+    # The title has the limits.
     return f"{what}: {action['reason'].partition(', limits ')[0]}"
 
 
@@ -252,22 +259,21 @@ def _by_hand(change: Document, now: datetime) -> str:
     return f"{change['from']} -> {change['to']}, {when}; `mm pause` keeps what is set by hand"
 
 
-def _wish(wish: Document, now: datetime) -> str:
+def _request(wish: Document, now: datetime) -> str:
     bounds = {"at least": wish["least"], "at most": wish["most"]}
     asked = ", ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
     return f"{asked} workers, by {wish['by']}, ends {ago(wish['until'], now)}"
 
 
 def _next(document: Document, pool: Document, now: datetime) -> str:
-    looks, calls = document["next_evaluation_at"], pool["next_call_at"]
-    if looks is None:
+    due, calls = document["next_evaluation_at"], pool["next_call_at"]
+    if due is None:
         return "decides when the first process publishes or works"
-    wait = -_seconds(looks, now)
-    when = f"within {span(wait)}" if wait > 0 else "as soon as a process of the app looks in"
+    wait = -_seconds(due, now)
+    when = f"within {span(wait)}" if wait > 0 else "when a process of the app reports"
     if not calls:
         return f"decides {when}"
-    free = span(-_seconds(calls, now))
-    return f"decides {when}; hires and fires in {free} at the earliest"
+    return f"decides {when}; may hire and fire in {span(-_seconds(calls, now))}"
 
 
 def _last_hour(hour: Document) -> Iterator[Line]:
@@ -284,7 +290,7 @@ def _last_hour(hour: Document) -> Iterator[Line]:
 
 
 def _halved(values: list[int]) -> list[int]:
-    """Of each two minutes the higher one, that it fits 80 columns."""
+    """The higher value of each two minutes, so that the line fits 80 columns."""
     return [max(pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""``celery mm status --watch``: shown anew, until Ctrl-C or until nothing is left to do."""
+"""``celery mm status --watch``: the status refreshed until Ctrl-C or until a condition is met."""
 
 from __future__ import annotations
 
@@ -15,54 +15,73 @@ from rich.text import Text
 from celery_middle_management.cli.common import show
 from celery_middle_management.cli.status_screen import status_screen
 
-#: Seconds between two looks.
+#: Seconds from one refresh to the next.
 INTERVAL = 2.0
 
 Document = Mapping[str, Any]
 
 
-def watch_status(
-    status: Callable[[], Document],
-    until: Callable[[Document], bool],
-    *,
-    full: bool,
-    no_color: bool,
-) -> bool:
-    """Show what *status* returns, in *full* or not, until Ctrl-C or *until* is true of it.
+class Watch:
+    """Shows a status, refreshed until Ctrl-C or until a condition is met.
 
-    Also when it could not be had for a while. Returns whether all was well at the end.
+    Args:
+        status: returns the document to show; a ClickException is shown in its place.
+        until: returns True for the document after which the watch ends.
+        full: show every pool in full.
+        no_color: print without colour.
     """
-    console = Console(no_color=no_color or None)
-    last: RenderableType = ""
-    calm = True
-    # Noted, that it interrupts nothing at a bad moment, where it may be lost.
-    interrupts: list[int] = []
 
-    def follow(display: Callable[[RenderableType], None]) -> None:
-        nonlocal last, calm
-        over = False
-        while not (over or interrupts):
-            try:
-                document = status()
-            except ClickException as error:
-                last, calm = Text(f"WRONG  {error.message}\n", style="bold red"), False
-            else:
-                last, over = status_screen(document, full=full), until(document)
-                calm = not document["trouble"]
-            display(last)
+    def __init__(
+        self,
+        status: Callable[[], Document],
+        until: Callable[[Document], bool],
+        *,
+        full: bool,
+        no_color: bool,
+    ) -> None:
+        self._status = status
+        self._until = until
+        self._full = full
+        self._console = Console(no_color=no_color or None)
+        self._last: RenderableType = ""
+        self._well = True
+        self._over = False
+
+    def run(self) -> bool:
+        """Watch, and return whether all was well at the end."""
+        # A KeyboardInterrupt could strike in the middle of a call of Redis and be lost there.
+        before = signal.signal(signal.SIGINT, self._stop)
+        try:
+            if not self._console.is_terminal:
+                self._follow(lambda screen: show(screen, self._console))
+                return self._well
+            with Live(console=self._console, auto_refresh=False, screen=True) as live:
+                self._follow(lambda screen: live.update(screen, refresh=True))
+            # Leaving the alternate screen erased the last picture.
+            self._console.print(self._last, end="")
+            return self._well
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _stop(self, *_: object) -> None:
+        self._over = True
+
+    def _follow(self, display: Callable[[RenderableType], None]) -> None:
+        while not self._over:
+            self._refresh()
+            display(self._last)
             again = time.monotonic() + INTERVAL
-            while not (over or interrupts) and time.monotonic() < again:
+            while not self._over and time.monotonic() < again:
                 time.sleep(0.1)
 
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    try:
-        if not console.is_terminal:
-            follow(lambda screen: show(screen, console))
-            return calm
-        with Live(console=console, auto_refresh=False, screen=True) as live:
-            follow(lambda screen: live.update(screen, refresh=True))
-        # The screen that it was on is gone.
-        console.print(last, end="")
-        return calm
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def _refresh(self) -> None:
+        try:
+            document = self._status()
+        except ClickException as error:
+            self._last = Text(f"WRONG  {error.message}\n", style="bold red")
+            self._well = False
+            return
+        self._last = status_screen(document, full=self._full)
+        self._well = not document["trouble"]
+        if self._until(document):
+            self._over = True

@@ -1,4 +1,4 @@
-"""What happened in a process, added up by pool until the ledger is told."""
+"""The events in a process, added up by pool until they are reported to the ledger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from math import ceil
-from time import monotonic, time
 from typing import NamedTuple, TypeVar
 
 from celery_middle_management.core.demand import bucket_of
@@ -22,19 +21,26 @@ BEGUN = 5
 ENDED = 6
 #: Published to a queue that no pool serves.
 UNSERVED = 7
-#: Publishing times are kept this exactly (s), so that a count can tell what it has seen already.
+#: Publishing times are kept to this precision (s), so that a count knows which it has seen.
 SLICE = 0.001
-#: Of so many queues it is kept that they were published to, the latest ones: of more than the
-#: ledger keeps, which so learns that there are more.
+#: The latest queues published to that a batch keeps: more than the ledger keeps, which so learns
+#: that there are more.
 MOST_QUEUES = 2000
+
+
+class Moment(NamedTuple):
+    """The present by two clocks of a process: ``monotonic()`` (s) and Unix time (s)."""
+
+    monotonic: float
+    unix: float
 
 
 class Record(NamedTuple):
     """One event: *at* is a reading of ``monotonic()``, which all processes of a machine share.
 
     *value* is the due time (Unix time, s; 0 for now) of a published task, the run time (s) of a
-    finished one, and of a started one when it could have started (the ledger's time, Unix, s; 0 if
-    nobody told).
+    finished one, and for a started one the time at which it could have started (the ledger's time,
+    Unix, s; 0 if unknown).
     """
 
     kind: int
@@ -45,19 +51,19 @@ class Record(NamedTuple):
 
 @dataclass
 class Finished:
-    """Finished tasks, the moments of their run times (s, s²), and the longest (s)."""
+    """Finished tasks: their number, run times (s) and squared run times (s²), and the longest."""
 
     tasks: int = 0
     runtime: float = 0.0
     runtime_squares: float = 0.0
     longest: float = 0.0
 
-    def one(self, runtime: float) -> None:
-        """Add one that took so long."""
+    def add_one(self, runtime: float) -> None:
+        """Add a task that ran this long (s)."""
         self.add(Finished(1, runtime, runtime**2, runtime))
 
     def add(self, others: Finished) -> None:
-        """Add others."""
+        """Add other tasks."""
         self.tasks += others.tasks
         self.runtime += others.runtime
         self.runtime_squares += others.runtime_squares
@@ -66,12 +72,13 @@ class Finished:
 
 @dataclass
 class Started:
-    """Started tasks, and how long (s) they have waited in all since they could have started."""
+    """Started tasks, and how long (s) they waited in all after they could have started."""
 
     tasks: int = 0
     waits: float = 0.0
 
     def add(self, tasks: int, waits: float) -> None:
+        """Add other tasks."""
         self.tasks += tasks
         self.waits += waits
 
@@ -79,14 +86,16 @@ class Started:
 class Due(NamedTuple):
     """Scheduled tasks that are counted together, and when (Unix time, s) the first is due.
 
-    Our bucket need not begin exactly where the ledger's does, whose clock is another. The first
-    one's due time is told instead, so that no task is told as due after it is.
+    Our buckets may not begin exactly where the ledger's do, since its clock is another one. So the
+    due time of the first task is reported rather than the bucket: no task is reported as due too
+    late.
     """
 
     first: float
     tasks: int
 
     def and_(self, first: float, tasks: int) -> Due:
+        """Return these with other tasks, the first of which is due at a given time."""
         return Due(min(self.first, first), self.tasks + tasks)
 
 
@@ -95,32 +104,33 @@ Slot = TypeVar("Slot")
 
 @dataclass
 class Batch:
-    """Records added up, by pool: it does not grow with their number, but until it is told.
+    """Records added up by pool: its size does not grow with their number.
 
-    *pool_of* names the pool of a queue; None: nobody counts it.
+    *pool_of* names the pool of a queue; None: the queue is not counted.
     """
 
     pool_of: Callable[[str], str | None] = str
     #: By publishing time, in slices.
     published: dict[str, dict[int, int]] = field(default_factory=dict)
-    #: By bucket of due times, as the ledger has them as far as we know its clock.
+    #: By the ledger's buckets of due times, as far as its clock is known here.
     scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=lambda: defaultdict(Started))
     finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
     #: Queues published to, the latest last.
     queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
-    #: The ledger's time less that of our clock (s).
+    #: The ledger's time minus Unix time by our clock (s).
     ahead: float = 0.0
-    #: Something was published that only a count can place.
+    #: A task was published to a queue whose pool only a count can find out.
     unplaced: bool = False
-    #: When (``monotonic()``) the first of them was recorded.
+    #: When (``monotonic()``) the first of the records that may change a quantity was made.
     since: float = 0.0
 
     def __bool__(self) -> bool:
         counts = self.published, self.scheduled, self.started, self.finished
         return any((*counts, self.queues, self.unplaced))
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, now: Moment) -> None:
+        """Add a record, *now*."""
         if record.kind in (BEGUN, ENDED):
             return
         if record.kind == UNPLACED:
@@ -134,23 +144,23 @@ class Batch:
         if pool is None:
             return
         if record.kind == STARTED:
-            # Nobody hires or fires for it, so it is told with the rest.
-            self.started[pool].add(1, self._wait(record))
+            # No evaluation depends on it, so it is reported with the rest.
+            self.started[pool].add(1, self._wait(record, now))
             return
         self.since = self.since or record.at
         if record.kind == FINISHED:
-            self.finished[pool].one(record.value)
+            self.finished[pool].add_one(record.value)
             return
         if record.value:
-            bucket = bucket_of(record.value + self.ahead, time() + self.ahead)
+            bucket = bucket_of(record.value + self.ahead, now.unix + self.ahead)
             self._add_due(pool, bucket, record.value, 1)
         else:
-            # Rounded up: rather reckoned twice, till the next count, than by nobody.
+            # Rounded up: until the next count, rather reckoned twice than not at all.
             self._add_published(pool, ceil(record.at / SLICE), 1)
         self._keep((record.queue,))
 
     def take(self, most: int) -> Batch:
-        """Take out a part, with at most so many publishing times and buckets."""
+        """Take out a part, with *most* publishing times and as many buckets at most."""
         part = Batch(self.pool_of, queues=self.queues, since=self.since)
         part.started, self.started = self.started, defaultdict(Started)
         part.finished, self.finished = self.finished, defaultdict(Finished)
@@ -166,9 +176,9 @@ class Batch:
         return part
 
     def give_back(self, part: Batch) -> None:
-        """What was taken could not be told, and the exact publishing times are forgotten.
+        """Add a part that could not be reported, and forget the exact publishing times.
 
-        What waits for Redis to return must not grow.
+        So the batch does not grow while Redis is down.
         """
         for pool, slot, tasks in _popped(part.published):
             self._add_published(pool, slot, tasks)
@@ -187,9 +197,9 @@ class Batch:
             slots.clear()
             slots[last] = total
 
-    def _wait(self, record: Record) -> float:
-        # No clock that may step lies between the start and now.
-        started = time() + self.ahead - (monotonic() - record.at)
+    def _wait(self, record: Record, now: Moment) -> float:
+        # The time from the start until now is by a clock that does not step.
+        started = now.unix + self.ahead - (now.monotonic - record.at)
         return max(started - record.value, 0.0) if record.value else 0.0
 
     def _add_published(self, pool: str, slot: int, tasks: int) -> None:
@@ -210,7 +220,7 @@ class Batch:
 
 
 def _popped(counts: dict[str, dict[int, Slot]]) -> Iterator[tuple[str, int, Slot]]:
-    """Take out one slot after the other, and pools without any."""
+    """Take out one slot after another, and each pool with its last one."""
     for pool in list(counts):
         slots = counts[pool]
         while slots:

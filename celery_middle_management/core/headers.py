@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: The header that a counted message bears; its value is the queue that it was published to.
+#: The header of every counted message: the queue that it was published to.
 HEADER = "mm_queue"
-#: Where copies of it go to several queues, all of them.
+#: All queues, if the broker puts copies of the message into several.
 COPIES = "mm_queues"
-#: When it could be started: published, or due. The ledger's time, as far as who published knew it.
+#: When it could be started (published, or due), by the ledger's time as known to the publisher.
 STARTABLE = "mm_startable"
 
-#: A task that falls due within this time (s) is as good as due.
+#: A task that is due within this time (s) counts as due.
 SOON = 1.0
 
 
 def eta_of(headers: Mapping[str, Any], body: Any) -> Any:
-    """The ETA of a message that is published; with protocol 1, its body has it."""
+    """Return the ETA of a message; with protocol 1, it is in the body."""
     holder = body if isinstance(body, Mapping) and "eta" not in headers else headers
     return holder.get("eta")
 
 
 def taken_early(headers: Mapping[str, Any], at: float) -> bool:
-    """Whether a message that was taken from its queue at that time (Unix, s) has an ETA.
+    """Return whether a message that was taken from its queue at a time (Unix, s) has an ETA.
 
-    With protocol 1 its headers do not tell, but for when it can be started.
+    With protocol 1, the headers say only when it can be started.
     """
     if "eta" in headers:
         return bool(headers["eta"])

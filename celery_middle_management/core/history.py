@@ -1,4 +1,4 @@
-"""What a pool did, minute by minute, out of counters that only grow."""
+"""The activity of a pool, minute by minute, derived from counters that only grow."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ MINUTE = 60.0
 
 
 class Totals(NamedTuple):
-    """A pool's counters at one moment; seconds to a tenth. The ledger has them by these names.
+    """A pool's counters at one moment, to a tenth of a second, by their names in the ledger.
 
-    More may be added at the end: releases read each other's.
+    New ones go to the end, since releases read each other's samples.
     """
 
     #: Tasks that needed a worker: published, or fallen due.
     published: float = 0
     started: float = 0
     finished: float = 0
-    #: Of those started, how long (s) they have waited in all.
+    #: The time (s) that the started ones waited, in all.
     waits: float = 0.0
-    #: Of those finished, how long (s) they have run in all.
+    #: The time (s) that the finished ones ran, in all.
     runtime: float = 0.0
-    #: Workers hired.
+    #: The number of workers that there are to be; not a counter.
     quantity: float = 0
 
 
@@ -37,24 +37,24 @@ class Sample:
 
 
 class Activity(NamedTuple):
-    """What a pool did in one minute, and how many workers it had at its end."""
+    """The activity of a pool in one minute, and its number of workers at the end of it."""
 
     arrivals: int = 0
     starts: int = 0
     finishes: int = 0
-    #: s, in all.
+    #: The time (s) that started tasks waited, in all.
     waits: float = 0.0
-    #: s, in all.
+    #: The time (s) that finished tasks ran, in all.
     runtime: float = 0.0
     workers: int = 0
 
 
 def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> list[Activity]:
-    """What *pool* did in each of the last *minutes*, that of *now* included, the latest last.
+    """Return the activity of *pool* in each of the last *minutes*, including that of *now*.
 
-    *samples* are in any order; one of now completes them. Where a minute has none, nobody told
-    anything in it: what the counters grew by until the next one belongs to the last minute that
-    has. Counters that fell were lost, and began anew.
+    *samples* are in any order; one of the present completes them. A minute without a sample had no
+    reports: the growth until the next sample belongs to the last minute that has one. Counters that
+    fell were lost, and began anew.
     """
     known = sorted((sample.at, sample.pools.get(pool, Totals())) for sample in samples)
     grown = {at // MINUTE: _grown(one, other) for (at, one), (_, other) in pairwise(known)}

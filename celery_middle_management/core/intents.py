@@ -1,4 +1,4 @@
-"""What a person asked for: it counts in every evaluation until it ends or is taken back."""
+"""Requests by hand: they hold in every evaluation, until they end or are taken back."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from celery_middle_management.core.policies import Advice
 
 @dataclass(frozen=True)
 class Pause:
-    """Nobody is to be hired, or fired, of any pool. Times are Redis', Unix (s)."""
+    """No pool is to hire, or to fire, workers. Times are the ledger's, Unix (s)."""
 
     hires: bool = True
     fires: bool = True
     #: None: until it is taken back.
     until: float | None = None
-    #: Who asked for it: user@host.
+    #: The person who asked for it: user@host.
     who: str = ""
     since: float | None = None
 
     def held(self, needed: int, quantity: int) -> int:
-        """The workers to go to, of *needed*, from *quantity*."""
+        """Return the number of workers to go to, where *needed* are needed and *quantity* there."""
         if self.fires:
             needed = max(needed, quantity)
         return min(needed, quantity) if self.hires else needed
 
 
 @dataclass(frozen=True)
-class Wish:
-    """There are to be at *least*, or at *most*, so many workers of a pool, *until* a time."""
+class ManualRequest:
+    """A pool is to have at *least*, or at *most*, a number of workers, *until* a time."""
 
     until: float
     least: int | None = None
     most: int | None = None
+    #: The person who asked for it: user@host.
     who: str = ""
 
-    def heeded(self, advice: Advice) -> Advice:
-        """What a policy advises, as far as the wish allows."""
+    def applied_to(self, advice: Advice) -> Advice:
+        """Return a policy's advice within the request."""
         workers, said = advice.workers, ""
         if self.least is not None and workers < self.least:
             workers, said = self.least, f"; {self.who} wants {self.least} at least"

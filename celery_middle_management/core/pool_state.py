@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, due_by, end_of, reckon
-from celery_middle_management.core.intents import Pause, Wish
+from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.policies import Advice
 from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pools import Pool
@@ -24,7 +24,7 @@ TAKEN_WITHIN = 5.0
 #: A broker hands on what it kept until it was due this long (s) after that, at most.
 HANDED_ON_WITHIN = 2.0
 #: Weight of the newest boot in the moving average.
-_BOOT_WEIGHT = 0.3
+BOOT_WEIGHT = 0.3
 #: While scheduled tasks are published, those that nobody has told of are left aside for so long
 #: (s): there may be other publishers, that never tell.
 UNTOLD_FOR = 30.0
@@ -112,7 +112,7 @@ class PoolState:
     last_refusal: Refusal | None = None
     #: What a person asked for, while it lasts.
     pause: Pause | None = None
-    wish: Wish | None = None
+    wish: ManualRequest | None = None
     #: Workers that were up and not heard of when the platform was last asked, and since when.
     missed: Mapping[str, float] = field(default_factory=dict)
     missed_at: float = 0.0
@@ -181,7 +181,7 @@ class PoolState:
         pool = self.pool
         advice = backlog(demand, pool.jobs_per_worker).beside(0 if pool.one_off else len(self.deaf))
         if self.wish is not None:
-            advice = self.wish.heeded(advice)
+            advice = self.wish.applied_to(advice)
         return advice.within(pool.min_workers, pool.max_workers)
 
     @property

@@ -1,8 +1,8 @@
-"""How many tasks a worker takes ahead of those that it runs.
+"""How many tasks a worker prefetches.
 
-A task that waits in a worker behind a long one cannot be begun by another worker that is idle. So
-while tasks are long, a worker takes one task for each of its slots; while they are short, it takes
-as many as Celery's settings say, which keeps its slots busy.
+A task that waits in a worker behind a long one cannot be started by another worker that is idle. So
+while tasks are long, a worker takes one task for each of its slots. While they are short, it
+prefetches as many as Celery is configured to, which keeps its slots busy.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ LONG = 1.0
 SHORT_IN_A_ROW = 50
 
 
-class Prefetch(Enum):
-    """What a worker takes."""
+class PrefetchLimit(Enum):
+    """What limits the tasks that a worker takes."""
 
-    #: As many tasks as Celery's settings say.
-    CELERYS = "Celery's prefetch count"
+    #: Celery's prefetch count: ``worker_prefetch_multiplier`` for each slot.
+    CONFIGURED = "Celery's prefetch count"
     #: One task for each slot.
     ONE_PER_SLOT = "one task for each slot"
 
 
 @dataclass(frozen=True)
-class Pace:
-    """What a worker has seen of its tasks, and what it takes therefore.
+class AdaptivePrefetch:
+    """The limit that suits the tasks which a worker has seen.
 
-    Tasks are taken for long until they have shown that they are short.
+    Tasks are taken to be long until they have shown that they are short.
     """
 
-    prefetch: Prefetch = Prefetch.ONE_PER_SLOT
-    #: How many tasks had ended when a long one was last seen running.
+    limit: PrefetchLimit = PrefetchLimit.ONE_PER_SLOT
+    #: The number of tasks that had ended when a long one was last seen running.
     ended: int = 0
 
-    def after(self, longest: float, ended: int) -> Pace:
-        """The next one, when the longest of the running tasks has run for *longest* seconds, and
-        the worker has *ended* so many tasks since its start."""
+    def after(self, longest: float, ended: int) -> AdaptivePrefetch:
+        """Return what follows when the longest of the running tasks has run for *longest* seconds.
+
+        *ended* is the number of tasks that the worker has ended since its start.
+        """
         if longest >= LONG:
-            return Pace(Prefetch.ONE_PER_SLOT, ended)
+            return AdaptivePrefetch(PrefetchLimit.ONE_PER_SLOT, ended)
         if ended - self.ended >= SHORT_IN_A_ROW:
-            return Pace(Prefetch.CELERYS, self.ended)
+            return AdaptivePrefetch(PrefetchLimit.CONFIGURED, self.ended)
         return self

@@ -1,4 +1,4 @@
-"""What a worker says of itself, every second, and what several say together."""
+"""The presence of a worker: what it reports of itself every second, and sums over several."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import NamedTuple
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.timing import SILENT
 
-#: A worker tells of so many of the tasks that it runs, the longest-running ones, ...
+#: A worker reports at most this many of the tasks that it runs, the longest-running ones, ...
 MOST_RUNS = 5
-#: ... each by no more than so many characters of its name.
+#: ... with at most this many characters of each name.
 LONGEST_NAME = 80
 
 
@@ -26,56 +26,56 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Presence:
-    """What one worker process last said of itself. Times are Redis', Unix (s)."""
+    """The last report of one worker process. Times are the ledger's, Unix (s)."""
 
     id: str
     name: str
     pool: str | None
     since: float
     seen: float
-    #: The ``at`` of the cordon under which it has stopped consuming, 0 while it consumes.
+    #: The ``at`` of the cordon for which it has stopped consuming; 0 while it consumes.
     stopped: float = 0.0
-    #: It is shutting down: it takes no tasks and will not again.
+    #: It is shutting down, and takes no more tasks.
     closing: bool = False
-    #: It takes nothing now: it could not begin it soon, or is yet to consume.
+    #: It takes nothing now, for it could not begin it soon, or does not consume yet.
     full: bool = False
-    #: For so long (s) it has had room for a message, and none has come; 0 while it has no room.
+    #: How long (s) it has had room for a message and received none; 0 while it has no room.
     idle: float = 0.0
-    #: Requests that it has begun or must finish before it may be stopped.
+    #: Requests that it has begun, or must finish before it may be stopped.
     busy: int = 0
     #: Scheduled tasks that it gives back to the broker before it may be stopped.
     returning: int = 0
-    #: Of this package.
+    #: The version of this package.
     release: str = ""
-    #: A mark of the settings that it has; those of all processes should be the same.
+    #: A fingerprint of its settings: all processes should have the same.
     settings: str = ""
-    #: What it says is wrong with itself, each in words, and since when.
+    #: Its troubles, each in words, and since when.
     wrong: Mapping[str, float] = field(default_factory=dict)
-    #: By which hire it was started, if it is a one-off dyno.
+    #: The id of the hire that started it, if it is a one-off dyno.
     hire: str = ""
-    #: It never evaluates, for it runs off the platform.
+    #: It runs off the platform, and never evaluates.
     inactive: bool = False
     queues: tuple[str, ...] = ()
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.
     due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    #: Those of them that it has held for so short a time that their publisher may yet tell of them.
+    #: Those that it has held for so short a time that their publisher may not have reported them.
     recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    #: Of the tasks that it runs, those that have run the longest, the oldest first.
+    #: The tasks that it has been running the longest, the oldest first.
     runs: tuple[Run, ...] = ()
 
     def takes(self, queues: Collection[str], now: float) -> bool:
-        """Whether it takes tasks of some of these queues."""
+        """Return whether it takes tasks from any of these queues."""
         at_work = not (self.stopped or self.closing or self.full or self.silent(now))
         return at_work and any(q in queues for q in self.queues)
 
     def silent(self, now: float) -> bool:
-        """Whether it has not been heard of lately. That proves nothing about its tasks."""
+        """Return whether it has not reported lately. It may be working all the same."""
         return now - self.seen > SILENT
 
 
 class LivePresences:
-    """Workers by the queues that they serve or hold tasks of: several may, of several pools."""
+    """Presences by queue: those of all workers, of any pool, that consume it or hold its tasks."""
 
     def __init__(self, presences: Iterable[Presence]) -> None:
         self._by_queue = defaultdict[str, list[Presence]](list)
@@ -84,18 +84,18 @@ class LivePresences:
                 self._by_queue[queue].append(presence)
 
     def of(self, queues: Collection[str]) -> Collection[Presence]:
-        """Those that have to do with any of these queues."""
+        """Return the presences of workers that consume any of these queues or hold their tasks."""
         return {p.id: p for q in queues for p in self._by_queue.get(q, ())}.values()
 
 
 def longest_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Those that a worker tells of: what it says of itself stays short, whatever it runs."""
+    """Return the runs that a worker reports, so that its presence stays short."""
     oldest = nsmallest(MOST_RUNS, runs, key=lambda run: run.since)
     return tuple(Run(shortened(run.name), round(run.since, 3)) for run in oldest)
 
 
 def shortened(name: str) -> str:
-    """A task's name, with its middle left out where it is too long."""
+    """Return a task's name, without its middle if it is too long."""
     if len(name) <= LONGEST_NAME:
         return name
     half = (LONGEST_NAME - 1) // 2
@@ -103,13 +103,13 @@ def shortened(name: str) -> str:
 
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
-    """What the workers hold of these queues, together."""
+    """Return what the workers hold of these queues, together."""
     held = [h for p in presences for q, h in p.held.items() if q in queues]
     return Held(*map(sum, zip(*held, strict=True)))
 
 
 def unacknowledged_in(presences: Iterable[Presence]) -> dict[str, int]:
-    """How many messages of each queue the workers have yet to acknowledge."""
+    """Return the number of messages of each queue that the workers have not acknowledged yet."""
     total = Counter[str]()
     for presence in presences:
         total.update({queue: held.unacknowledged for queue, held in presence.held.items()})
@@ -117,12 +117,12 @@ def unacknowledged_in(presences: Iterable[Presence]) -> dict[str, int]:
 
 
 def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Due times of what the workers hold of these queues, by bucket."""
+    """Return the due times of the tasks that the workers hold of these queues, by bucket."""
     return _sum(d for p in presences for q, d in p.due.items() if q in queues)
 
 
 def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Due times of what the workers have held for a short time only, by bucket."""
+    """Return the due times of those that the workers have held for a short time, by bucket."""
     return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
 
 

@@ -1,1 +1,1 @@
-"""Counts the app's tasks: Celery's signals become records in memory."""
+"""Counts the app's tasks: turns Celery's signals into records in memory."""

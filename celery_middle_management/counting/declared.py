@@ -10,22 +10,22 @@ from celery import Celery
 
 
 def declared_queues(app: Celery) -> tuple[str, ...]:
-    """The queues that *app* declares; ``app.amqp.queues`` grows with all that it publishes to.
+    """Return the queues that *app* declares, which a worker without ``-Q`` consumes.
 
-    A worker without ``-Q`` consumes these.
+    Not ``app.amqp.queues``: that grows with every queue that the app publishes to.
     """
     amqp: Any = app.amqp
     return tuple(amqp.Queues(app.conf.task_queues))
 
 
 def named_queues(app: Celery) -> tuple[str, ...]:
-    """Those, and the queues that ``task_routes`` name: what a function routes to is not seen."""
+    """Return those, and the queues that ``task_routes`` names, but none that a function returns."""
     conf: Any = app.conf
     return tuple(dict.fromkeys((*declared_queues(app), *_routed(conf.task_routes))))
 
 
 def _routed(routes: Any) -> Iterator[str]:
-    """The queues of routes, in all the forms that Celery takes: dicts, pairs, and lists of both."""
+    """Yield the queues of routes, in all forms that Celery takes: dicts, pairs, lists of both."""
     if isinstance(routes, Mapping):
         yield from _names(routes.values())
     elif isinstance(routes, (list, tuple)):

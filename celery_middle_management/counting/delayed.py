@@ -1,8 +1,8 @@
 """Native delayed delivery: with RabbitMQ's quorum queues, no worker holds a task until it is due.
 
-Celery 5.5 and later publishes it to an exchange instead that hands it on through one queue after
-another, each with a longer delay, as the bits at the front of its routing key say. Until it is due
-it lies in none of the queues that are counted.
+Instead, Celery 5.5 and later publishes the task to an exchange that routes it through one queue
+after another, each with a different delay, as the bits at the front of its routing key say. Until
+the task is due, it is in none of the queues that are counted.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _DELAY = re.compile(r"([01]\.){28}")
 
 
 def without_delay(routing_key: str) -> str:
-    """The routing key that a message had before its delay was put in front of it."""
+    """Return the routing key that a message had before its delay was put in front of it."""
     return _DELAY.sub("", routing_key, count=1)
 
 
 def key_when_due(exchange: str, routing_key: str) -> str | None:
-    """The routing key that a delayed message had before; None for one that is not delayed."""
+    """Return the routing key that a delayed message had before; None if it is not delayed."""
     delayed = _EXCHANGE.fullmatch(exchange) and _DELAY.match(routing_key)
     return without_delay(routing_key) if delayed else None
 
 
 def delayed_natively(app: Celery) -> Callable[[str], bool]:
-    """Tells whether the tasks of a queue are kept by the broker until they are due."""
+    """Return a function that tells whether the broker keeps a queue's tasks until they are due."""
     queues: Any = app.amqp.queues
     if not _uses_quorum_queues(app, queues):
         return lambda _: False
@@ -56,6 +56,6 @@ def _uses_quorum_queues(app: Celery, queues: Mapping[str, Any]) -> bool:
 
 
 def _bindings(queue: Any) -> list[tuple[str, str]]:
-    """Type and routing key of everything that the queue is bound to."""
+    """Return the type and the routing key of everything that the queue is bound to."""
     bound = [queue] if queue.exchange else queue.bindings or ()
     return [(b.exchange.type, b.routing_key or "") for b in bound]

@@ -1,8 +1,8 @@
-"""Makes an app's messages say which app publishes them, for Celery's signals do not.
+"""Marks an app's messages, for Celery's signals do not say which app publishes.
 
-A mark is put into the headers where the app hands the message to its ``amqp``, whoever calls that:
-``delay()``, ``send_task()``, a chain, a retry, beat. So it is the message that tells, whatever
-other apps of the process publish meanwhile, in the same thread or another.
+The mark is put into the headers where the app hands the message to its ``amqp``, which ``delay()``,
+``send_task()``, a chain, a retry and beat all do. So it is right whatever other apps of the process
+publish at the same time, in the same thread or another.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from celery.utils.imports import instantiate
 
 from celery_middle_management.celery_internals import CREATE_SENDER
 
-#: The header of the mark. It travels with the message, and means nothing in another process.
+#: The header that holds the mark. It stays in the message, but means nothing in another process.
 MARK = "mm_app"
 
 
 class Mark(str):
-    """A mark as it was put in just now: one that a retry hands on is a plain string."""
+    """A mark that was put in just now. One that a retry copies is a plain string."""
 
     __slots__ = ()
 
@@ -29,10 +29,10 @@ _SEND = "send_task_message"
 
 
 def mark_messages(app: Any, mark: Mark) -> None:
-    """Have every message that *app* sends bear *mark*.
+    """Put *mark* into every message that *app* sends.
 
     Celery makes ``app.amqp``, and its function that sends, at their first use, from the settings of
-    that moment: they must not be made any sooner for us.
+    that moment: we must not cause them to be made any sooner.
     """
     app.amqp_cls = _Marked(app.amqp_cls, mark)
     if "amqp" in vars(app):  # made before, or by another thread meanwhile
@@ -40,7 +40,7 @@ def mark_messages(app: Any, mark: Mark) -> None:
 
 
 class _Marked:
-    """Makes what an app's ``amqp_cls``, a class or its name, would make, with the mark."""
+    """Stands in for an app's ``amqp_cls``, a class or its name, and adds the mark."""
 
     def __init__(self, made: Any, mark: Mark) -> None:
         self._made = made
@@ -52,11 +52,11 @@ class _Marked:
         return amqp
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
-        # Celery pickles an app with its classes; a copy is set up anew.
-        return _as_it_is, (self._made,)
+        # Celery pickles an app with its classes. The copy gets the original: it is set up anew.
+        return _identity, (self._made,)
 
 
-def _as_it_is(made: Any) -> Any:
+def _identity(made: Any) -> Any:
     return made
 
 
@@ -71,7 +71,7 @@ def _mark_messages(amqp: Any, mark: Mark) -> None:
 def _marking(send: Callable[..., Any], mark: Mark) -> Callable[..., Any]:
     @wraps(send)
     def send_task_message(*args: Any, headers: Any = None, **options: Any) -> Any:
-        # Last, for a retry may hand on the mark of an earlier message.
+        # Ours last: a retry may have copied the mark of an earlier message.
         return send(*args, headers={**dict(headers or ()), MARK: mark}, **options)
 
     return send_task_message

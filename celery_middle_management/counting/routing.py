@@ -1,4 +1,4 @@
-"""To which queues the broker routes a message, as far as the app declares it."""
+"""Finds the queues that the broker routes a message to, as far as the app declares them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kombu.common import Broadcast
 
 from celery_middle_management.counting.delayed import key_when_due
 
-#: Words of a topic binding, of which each stands with a dot after it.
+#: Patterns for the wildcards of a topic binding; a dot follows each word.
 _WILDCARDS = {"*": r"[^.]*\.", "#": r"(?:[^.]*\.)*"}
 
 
@@ -22,14 +22,14 @@ class _Binding(NamedTuple):
     key: str
 
     def takes(self, routing_key: str) -> bool:
-        """Whether its exchange routes a message with this key to its queue."""
+        """Return whether the exchange routes a message with this key to the queue."""
         if self.type == "topic":
             return topic_matches(self.key, routing_key)
         return self.type == "fanout" or (self.type == "direct" and self.key == routing_key)
 
     def takes_when_due(self, routing_key: str) -> bool:
-        """The same for a message that was delayed, without its delay."""
-        # As kombu binds it: whatever the delay.
+        """Return the same for a delayed message, given its key without the delay."""
+        # kombu binds the queue so that it takes any delay.
         return self.type != "direct" and topic_matches(f"#.{self.key}", routing_key)
 
 
@@ -39,29 +39,29 @@ class Routes:
     def __init__(
         self, declared: Callable[[], Mapping[str, Any]], *, fanout_waits: Callable[[], bool]
     ) -> None:
-        """*declared* are the app's queues now: Celery adds to them as it meets new names.
+        """*declared* returns the app's queues now: Celery adds to them when it meets new names.
 
-        *fanout_waits* says whether a message to a fanout exchange waits in queues: with Redis, only
-        those hear of it who listen.
+        *fanout_waits* returns whether a message to a fanout exchange waits in queues: with Redis,
+        only consumers that are connected get it.
         """
         self._declared = declared
         self._fanout_waits = fanout_waits
-        self._seen: Mapping[str, Any] | None = None
-        self._looked_at = 0
+        self._seen_declared: Mapping[str, Any] | None = None
+        self._seen_queues = 0
         self._bindings: dict[str, list[_Binding]] = {}
 
     def queues_of(
         self, exchange: Any, routing_key: str | None, declare: Iterable[Any] | None = None
     ) -> tuple[str, ...]:
-        """The queues that a message goes to; empty where only the broker knows.
+        """Return the queues that a message goes to; none if only the broker knows them.
 
-        *declare* is what its publisher declares before it sends it.
+        *declare* is what the publisher declares before it sends the message.
         """
         name = getattr(exchange, "name", exchange)
         if not name:
-            # The default exchange routes by the queue's name.
+            # The routing key of the default exchange is the queue's name.
             return (routing_key,) if routing_key else ()
-        self._look()
+        self._add_new_bindings()
         key = routing_key or ""
         due = key_when_due(name, key)
         if due is not None:
@@ -75,17 +75,17 @@ class Routes:
     def _waits(self, binding: _Binding) -> bool:
         return binding.type != "fanout" or self._fanout_waits()
 
-    def _look(self) -> None:
-        """Take note of the queues declared since the last time."""
+    def _add_new_bindings(self) -> None:
+        """Add the bindings of the queues that were declared since the last time."""
         declared = self._declared()
-        if declared is not self._seen:
-            self._seen, self._looked_at, self._bindings = declared, 0, {}
-        if len(declared) != self._looked_at:
-            # A copy, for other threads may declare meanwhile.
+        if declared is not self._seen_declared:
+            self._seen_declared, self._seen_queues, self._bindings = declared, 0, {}
+        if len(declared) != self._seen_queues:
+            # A copy, since other threads may declare meanwhile.
             queues = list(declared.values())
-            for exchange, binding in _bindings_of(queues[self._looked_at :]):
+            for exchange, binding in _bindings_of(queues[self._seen_queues :]):
                 self._bindings.setdefault(exchange, []).append(binding)
-            self._looked_at = len(queues)
+            self._seen_queues = len(queues)
 
 
 @lru_cache(maxsize=1024)
@@ -95,13 +95,13 @@ def _pattern(binding_key: str) -> re.Pattern[str]:
 
 
 def topic_matches(binding_key: str, routing_key: str) -> bool:
-    """Whether a topic exchange takes the one for the other: "*" is any word, "#" any number."""
+    """Return whether a topic binding matches a key: ``*`` is any word, ``#`` any number."""
     return _pattern(binding_key).fullmatch(routing_key + ".") is not None
 
 
 def _bindings_of(declared: Iterable[Any]) -> Iterator[tuple[str, _Binding]]:
     for queue in declared:
-        # Each process has a broadcast queue of its own: nobody can be hired for it.
+        # Each process has a broadcast queue of its own, so no other worker could help.
         if not isinstance(queue, Queue) or isinstance(queue, Broadcast):
             continue
         bound = [(b.exchange, b.routing_key) for b in queue.bindings]

@@ -1,12 +1,12 @@
-"""What happened in this process since the last flush.
+"""The records of what happened in this process since its last report.
 
-Recording costs the caller one append to a deque, which is safe under threads, signal handlers and
-garbage collection. It wakes nobody, whoever tells looks in from time to time: a queue to wait for
-would be the wrong one where gevent or eventlet patches the standard library after it was made.
+To record costs the caller one append to a deque, which is safe under threads, signal handlers and
+garbage collection. It wakes no thread; the one that reports checks from time to time. A queue to
+wait for would not work where gevent or eventlet patches the standard library after it was made.
 
 Children of a prefork pool have no connection of their own: they write their records into a pipe of
-their worker, whole (a record is far below ``PIPE_BUF``), so that a child killed at any point loses
-at most the record that it had not yet written.
+their worker, each in one piece (a record is far below ``PIPE_BUF``), so that a child that is killed
+at any point loses at most the record that it had not written yet.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from collections.abc import Iterator
 from itertools import chain
 from time import monotonic, time
 
-from celery_middle_management.core.batch import BEGUN, ENDED, FINISHED, STARTED, Batch, Record
+from celery_middle_management.core.batch import (
+    BEGUN,
+    ENDED,
+    FINISHED,
+    STARTED,
+    Batch,
+    Moment,
+    Record,
+)
 
 _HEAD = struct.Struct("<HBddI")
 _PIPE_SIZE = 1 << 20
@@ -35,13 +43,13 @@ class Tally:
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
-        #: The processes of the pool that run something, as they said. Those that died stay in it.
+        #: The pool's processes that have recorded that they run something, even if they have died.
         self.at_work: set[int] = set()
-        #: The ledger's time less that of our clock (s), as far as it has been told.
+        #: The ledger's time less that of our clock (s); 0 until the first reply.
         self.ahead = 0.0
 
     def now(self) -> float:
-        """The ledger's time, Unix (s), as far as it is known in this process."""
+        """Return the ledger's time, Unix (s), as far as it is known in this process."""
         return time() + self.ahead
 
     def share_with_children(self) -> None:
@@ -56,13 +64,13 @@ class Tally:
         self._pipe = io.FileIO(read), write
 
     def after_fork(self) -> None:
-        """In a fresh child: what the parent had not flushed is the parent's."""
+        """In a fresh child: forget what the parent had not reported, which it will."""
         self._records = deque()
         self._in_child = self._pipe is not None
 
     @property
     def shared(self) -> bool:
-        """Whether this process is a worker or a child of one: the worker itself flushes."""
+        """Whether this process is a worker or its child: the worker's agent reports for both."""
         return self._pipe is not None
 
     def add(self, kind: int, queue_name: str, value: float) -> None:
@@ -70,7 +78,7 @@ class Tally:
         at = monotonic()
         if self._in_child and self._pipe is not None:
             name = queue_name.encode()
-            # A full pipe means that the parent hangs: the next count heals what is lost here.
+            # A full pipe means that the parent hangs: the next count corrects what is lost here.
             with contextlib.suppress(OSError):
                 head = _HEAD.pack(len(name), kind, at, value, os.getpid())
                 os.write(self._pipe[1], head + name)
@@ -80,10 +88,12 @@ class Tally:
     def drain(self, batch: Batch) -> None:
         """Move all records that there are by now into *batch*.
 
-        Those that others add meanwhile are left for the next time: they may come without end.
+        Those that other threads or processes add meanwhile are left for the next time: they may
+        come without end.
         """
+        now = Moment(monotonic(), time())
         for record in chain(self._own_records(), self._children_records()):
-            batch.add(record)
+            batch.add(record, now)
 
     def _own_records(self) -> Iterator[Record]:
         for _ in range(len(self._records)):
@@ -95,7 +105,7 @@ class Tally:
     def _children_records(self) -> Iterator[Record]:
         if self._pipe is None or self._in_child:
             return
-        # All that a pipe can hold. Not os.read(): eventlet's would wait for it to have something.
+        # All that a pipe can hold. Not os.read(): eventlet's would wait until there is something.
         data = self._rest + (self._pipe[0].read(_PIPE_SIZE) or b"")
         start = 0
         while len(data) - start >= _HEAD.size:

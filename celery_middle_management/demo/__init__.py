@@ -1,7 +1,7 @@
 """``python -m celery_middle_management.demo``: watch workers being hired and fired, in a minute.
 
-A Redis server, a Celery app and its workers: all real, all on this machine,
-and all gone afterwards.
+The Redis server, the Celery app and its workers are real. They run on this machine and are gone
+afterwards.
 """
 
 import sys

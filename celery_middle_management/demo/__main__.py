@@ -1,6 +1,7 @@
 """Run the demo.
 
-Exit status 0: every task ran and every worker is gone; 130: after Ctrl-C; 2: it was called wrongly.
+Exit status 0: every task ran and every worker is gone; 1: the demo failed; 2: a wrong option;
+130: Ctrl-C.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from celery_middle_management.demo.view import Boxes, Lines, View
 from celery_middle_management.platforms.base import PlatformError
 
 INTRODUCTION = """\
-Middle Management for Celery: real tasks, real workers, on this machine.
-At most {max_workers} workers, one for each task that waits or runs. Their number changes
-every {call_interval:.3g} s at most (by default 10 s).
+Middle Management for Celery: real tasks and real workers, on this machine.
+One worker for each task that waits or runs, up to {max_workers}. Their number changes
+every {call_interval:.3g} s at most (the default is 10 s).
 """
 SLOWEST, FASTEST = 0.1, 5.0
 
 
 class Signals:
-    """Notes a signal that asks us to end, so that it interrupts nothing at a bad moment."""
+    """Notes a signal to end, so that the demo ends at a good moment."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -48,7 +49,7 @@ class Signals:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the demo; returns the exit status."""
+    """Play the demo and return the exit status."""
     options = _options(arguments)
     interrupted = Signals()
     logging.getLogger("celery_middle_management").addHandler(logging.NullHandler())
@@ -81,15 +82,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m celery_middle_management.demo",
         usage="%(prog)s [options]",
-        description="Watch workers being hired and fired: a Redis server, a Celery app and its "
-        "workers, all real, all on this machine, and all gone afterwards. It takes a minute.",
+        description="Watch workers being hired and fired for a minute. The Redis server, the "
+        "Celery app and its workers are real; they run on this machine and are gone afterwards.",
     )
     parser.add_argument(
         "--speed",
         type=_speed,
         default=1.0,
-        help=f"0.5 is half as fast, 2 twice; {SLOWEST:g} to {FASTEST:g}. How long a worker takes "
-        "to start is your machine's affair",
+        help=f"from {SLOWEST:g} to {FASTEST:g}: 0.5 is half as fast, 2 twice. How fast a worker "
+        "starts depends on your machine alone",
     )
     parser.add_argument(
         "--repeat",
@@ -98,7 +99,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=1,
         const=0,
         metavar="TIMES",
-        help="play it so many times; without a number, until Ctrl-C",
+        help="play it that many times; without a number, until Ctrl-C",
     )
     parser.add_argument(
         "--step", action="store_true", help="wait for Enter before each of the three scenes"
@@ -106,11 +107,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--one-off",
         action="store_true",
-        help="workers that are hired one by one and leave by themselves, as one-off dynos do",
+        help="hire workers one by one that leave by themselves, as one-off dynos do",
     )
     options = parser.parse_args(arguments)
     if options.step and not (sys.stdin and sys.stdin.isatty()):
-        parser.error("--step waits for Enter on a terminal, and standard input is none")
+        parser.error("--step waits for Enter, and standard input is not a terminal")
     return options
 
 
@@ -120,13 +121,15 @@ def _speed(text: str) -> float:
     except ValueError:
         speed = 0.0
     if not SLOWEST <= speed <= FASTEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from {SLOWEST:g} to {FASTEST:g}")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from {SLOWEST:g} to {FASTEST:g}"
+        )
     return speed
 
 
 def _times(text: str) -> int:
     if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""The demo's Celery app: what a user's own would look like, but for tasks that only sleep."""
+"""The demo's Celery app, like one of a user, except that its tasks only sleep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from celery import Celery
 
 import celery_middle_management  # noqa: F401
 
-# Where the broker is, and how far calls are apart, the environment says.
+# The broker's address and the call interval come from the environment.
 app = Celery(__name__)
 app.conf.update(
     middle_management_enabled=True,
@@ -25,17 +25,17 @@ app.conf.update(
 
 @app.task
 def image(seconds: float) -> None:
-    """As if it made a thumbnail."""
+    """Pretend to make a thumbnail."""
     time.sleep(seconds)
 
 
 @app.task
 def video(seconds: float) -> None:
-    """As if it encoded a film."""
+    """Pretend to encode a video."""
     time.sleep(seconds)
 
 
 @app.task
 def email(seconds: float) -> None:
-    """As if it sent a newsletter to one reader."""
+    """Pretend to send a newsletter to one reader."""
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""Waits for Enter on a terminal, without a line of it on the screen."""
+"""Waits for Enter on a terminal, without echoing it to the screen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import TracebackType
 
 
 class Enter:
-    """Tells when Enter was pressed; as long as its context lasts, the terminal shows no keys."""
+    """Notices when Enter is pressed. Within its context, the terminal echoes no keys."""
 
     def __enter__(self) -> Enter:
         self._file = sys.stdin.fileno()
@@ -30,11 +30,11 @@ class Enter:
         termios.tcsetattr(self._file, termios.TCSANOW, self._before)
 
     def forget(self) -> None:
-        """What was pressed before does not count."""
+        """Ignore what was pressed before."""
         termios.tcflush(self._file, termios.TCIFLUSH)
 
     def pressed(self) -> bool:
-        """Whether it was since; Ctrl-D, or a terminal that is gone, counts too."""
+        """Return True if it was pressed since; Ctrl-D or a closed terminal counts, too."""
         ready, _, _ = select.select([self._file], [], [], 0)
         if not ready:
             return False

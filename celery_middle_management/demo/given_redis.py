@@ -1,4 +1,4 @@
-"""Where the demo and the examples find a Redis: one of their own, else the one that is given."""
+"""The Redis of the demo and the examples: a server of their own, or a given empty database."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from celery_middle_management.demo.redis_server import (
 
 _TIMEOUT = 5.0  # s
 _LOCK = "{middle-management:local}:lock"
-#: No process decides again before what we started has ended (s).
+#: How long no process may evaluate again, while those that were started end (s).
 _QUIET = 600
 #: What an app and its workers leave behind.
 _LEFT = ("{middle-management:local}:*", "celery", "celery-task-meta-*", "unacked*", "_kombu.*")
 
 
 class GivenRedis:
-    """A database that is empty, as long as it is needed; stopped with the context.
+    """An empty database of a Redis that runs already; emptied again with the context.
 
-    Never one in use: our workers would take the tasks of another app, and lose them.
+    A database in use is refused: the demo's workers would take another app's tasks and lose them.
 
     Raises:
-        RuntimeError: it cannot be used, or is not empty.
+        RuntimeError: the database cannot be used or is not empty.
     """
 
     def __init__(self, url: str) -> None:
@@ -38,13 +38,13 @@ class GivenRedis:
             )
             keys = self._redis.dbsize()
         except (redis.RedisError, OSError, ValueError) as error:
-            # It may quote the password.
+            # The error may quote the password.
             raise RuntimeError(f"REDIS_URL cannot be used: {type(error).__name__}") from None
         if keys:
-            raise RuntimeError("the database at REDIS_URL is not empty: name another one")
+            raise RuntimeError("the database at REDIS_URL is not empty: use another one")
 
     def kill(self) -> None:
-        """See to it that no process hires any more."""
+        """Keep every process from hiring from now on."""
         with suppress(redis.RedisError):
             self._redis.set(_LOCK, "ended", ex=_QUIET)
 
@@ -58,8 +58,8 @@ class GivenRedis:
                     self._redis.delete(key)
 
 
-def a_redis() -> RedisServer | GivenRedis:
-    """A server of our own where there is a redis-server, else the empty database at REDIS_URL.
+def available_redis() -> RedisServer | GivenRedis:
+    """Start a server if this machine has redis-server; else use the empty database at REDIS_URL.
 
     Raises:
         RuntimeError: there is neither.

@@ -1,12 +1,12 @@
-"""What the demo came to, in tasks and in dollars, and what to type next."""
+"""The result of the demo in tasks and dollars, and the next command to type."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Hours of a night, in which no worker is hired.
+#: Hours of the night, during which no worker is hired.
 NIGHT_HOURS = 8
-#: What Heroku asks for a standard-1x dyno, by the second ($ a month).
+#: Heroku's price of a standard-1x dyno, billed by the second ($ a month).
 DYNO = 25.0
 #: The first step of the README, in the clone that the demo was started from.
 NEXT = "python3 -m pip wheel --no-deps --wheel-dir /path/to/your-app/vendor ."
@@ -14,7 +14,7 @@ NEXT = "python3 -m pip wheel --no-deps --wheel-dir /path/to/your-app/vendor ."
 
 @dataclass(frozen=True)
 class Outcome:
-    """What it came to. Times in seconds; *elapsed* is without the night."""
+    """The result of the demo. Times are in seconds; *elapsed* leaves out the night."""
 
     tasks: int
     succeeded: int
@@ -25,12 +25,12 @@ class Outcome:
 
     @property
     def always_on(self) -> float:
-        """Worker-seconds that the maximum would have cost."""
+        """The worker-seconds that the maximum, always on, would have cost."""
         return self.elapsed * self.maximum
 
     @property
     def bill(self) -> str:
-        """What was paid, beside the maximum, always on; and what a month like that would cost."""
+        """The cost, compared with the maximum always on, and the price of such a month."""
         share, month = round(self.paid / self.always_on, 2), self.maximum * DYNO
         day = 24 - NIGHT_HOURS
         return (

@@ -1,4 +1,4 @@
-"""The course of the demo: some images, a night, a newsletter with films, and no worker left."""
+"""The course of the demo: some images, a night, a newsletter with videos, and no worker left."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from celery_middle_management.demo.view import (
     Moment,
     View,
     action_line,
-    doings,
+    activities,
     drained,
     rest_line,
 )
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.views.status import status_of
 
-#: How many, and how long each takes at normal speed (s).
+#: The number of each task, and how long it takes at normal speed (s).
 IMAGES, IMAGE_SECONDS = 3, 6.0
 EMAILS, EMAIL_SECONDS = 105, 1.0
 VIDEOS, VIDEO_SECONDS = 2, 25.0
-#: So many emails go before the films, so that these seldom go to the two workers that stay.
+#: Emails published before the videos, so that these seldom go to the two workers that stay.
 EMAILS_BEFORE = 5
-#: The demo fails if it takes longer (s) than both, the second at normal speed.
+#: The demo fails if it takes longer (s) than the sum of the two, the second at normal speed.
 LIMIT, TASKS_TAKE = 120.0, 60.0
 
 _TICK = 0.2  # s
 
 
 class Interrupted(Exception):
-    """The demo is to end now."""
+    """The demo was asked to end."""
 
 
 class Play:
-    """The demo on its *stage*, shown in a *view*; ends early once *interrupted* says so.
+    """Plays the demo.
 
     Args:
-        stage: the Redis server and the workers; its speed is the play's.
-        view: what shows it.
-        interrupted: whether the demo is to end now.
-        enter: waited for before each step; None: no waiting.
+        stage: the Redis server and the workers, and the speed.
+        view: shows the demo.
+        interrupted: returns True once the demo should end.
+        enter: what to wait for before each step; None: no waiting.
     """
 
     def __init__(
@@ -62,29 +62,29 @@ class Play:
         self._interrupted = interrupted
         self._enter = enter
         self._began = self._ticked = time.monotonic()
-        # Not their results: these would seek the Redis server when it is gone.
+        # Ids, since AsyncResults would call the Redis server when it is gone.
         self._ids: list[str] = []
         self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None
         self._explained = self._said_why = False
-        # Since when each worker is hired (the ledger's time).
+        # When each worker was first seen hired (the ledger's time).
         self._hired: dict[str, float] = {}
         (self._pool,) = stage.managed.settings.pools
         self._seated = [""] * self._pool.max_workers
-        # An earlier play on this stage may have left some.
+        # An earlier play on this stage may have left some in the history.
         _, actions = inspection.actions(stage.managed)
-        self._told = actions[0] if actions else None
+        self._last_entry = actions[0] if actions else None
         snapshot = stage.managed.ledger().snapshot()
         (status,) = status_of(stage.managed.settings, snapshot)["pools"]
         self._finished_before = read_pool(snapshot, self._pool).finished
         self._last_action = status["last_action"]
 
     def perform(self) -> Outcome:
-        """Play it to its end.
+        """Play the demo to its end.
 
         Raises:
-            TimeoutError: it did not end within :data:`LIMIT`.
-            Interrupted: it was.
+            TimeoutError: it did not end in time.
+            Interrupted: it was asked to end.
         """
         from celery_middle_management.demo.app import email, image, video
 
@@ -94,14 +94,14 @@ class Play:
         def publish(task: Task[..., None], count: int) -> None:
             self._ids += [task.delay(takes[task]).id for _ in range(count)]
 
-        self._step(f"{IMAGES} images are uploaded, each {takes[image]:.3g} s of work.")
+        self._step(f"{IMAGES} images are uploaded; each takes {takes[image]:.3g} s of work.")
         publish(image, IMAGES)
         self._until_all_is_done()
-        self._step("Night. No worker is hired, and none is paid for.")
+        self._step("Night: no worker is hired, and none is paid for.")
         self._sleep()
         self._step(
-            f"A newsletter: {EMAILS} emails of {takes[email]:.3g} s, and among them "
-            f"{VIDEOS} films of {takes[video]:.3g} s."
+            f"A newsletter: {EMAILS} emails of {takes[email]:.3g} s each, and {VIDEOS} videos of "
+            f"{takes[video]:.3g} s each."
         )
         publish(email, EMAILS_BEFORE)
         publish(video, VIDEOS)
@@ -117,7 +117,7 @@ class Play:
         )
 
     def _step(self, text: str) -> None:
-        """Say what comes next; if it is to wait for Enter, begin after that."""
+        """Say what comes next and, with --step, wait for Enter."""
         self._explained = self._said_why = False
         self._view.say(text)
         if self._enter is None:
@@ -131,7 +131,7 @@ class Play:
             self._waited += time.monotonic() - began
 
     def _sleep(self) -> None:
-        """A night, at 3,600 times its speed."""
+        """Let a night pass, at 3,600 times its speed."""
         began = time.monotonic()
         for self._hour in range(23, 23 + NIGHT_HOURS + 1):
             self._watch(1.0 / self._stage.speed)
@@ -139,7 +139,7 @@ class Play:
         self._night = time.monotonic() - began
 
     def _until_all_is_done(self) -> None:
-        """Until every task has ended and no worker is hired, nor its process there."""
+        """Wait until every task, every hired worker and every process has ended."""
         while self._tick() or not self._all_ready() or not self._stage.empty():
             time.sleep(_TICK)
 
@@ -157,7 +157,7 @@ class Play:
         return (backend.get_state(task_id) for task_id in self._ids)
 
     def _tick(self) -> bool:
-        """Show how things are; whether any worker is hired."""
+        """Show the present moment; return True while any worker is hired."""
         now = time.monotonic()
         if self._interrupted():
             raise Interrupted
@@ -175,7 +175,7 @@ class Play:
         return [f"{self._pool.name}.{n}" for n in range(1, self._pool.max_workers + 1)]
 
     def _seats(self, hired: frozenset[str]) -> list[str]:
-        """Each that is hired keeps the seat that was free when it came; blank names are free."""
+        """Give each hired worker a seat that it keeps; blank names are free seats."""
         self._seated = [name if name in hired else "" for name in self._seated]
         for name in sorted(hired.difference(self._seated)):
             free = self._seated.index("") if "" in self._seated else len(self._seated)
@@ -190,36 +190,36 @@ class Play:
         self._hired = {name: self._hired.get(name, snapshot.now) for name in hired}
         draining = drained(state.cordon, self._hired) | drained(state.leave, self._hired)
         busy = {p.name for p in snapshot.presences if p.busy}
-        self._tell_of(status, busy)
+        self._say_actions(status, busy)
         published, running = len(self._ids), status["tasks"]["running"]
         done = min(state.finished - self._finished_before, published - running)
         names = self._seats(hired) if pool.one_off else self._numbered
         finishing = [name for name in names if name in draining & busy]
         if finishing and not self._explained and len(hired) > len(finishing):
             self._explained = True
-            self._view.say(f"         {finishing[-1]} is to go, and finishes its task first.")
+            self._view.say(f"         {finishing[-1]} will be fired, and finishes its task first.")
         self._view.show(
             Moment(
                 elapsed=self._ticked - self._began - self._waited,
                 waiting=published - running - done,
                 running=running,
                 done=done,
-                workers=doings(names, hired, draining, snapshot.presences, snapshot.now),
+                workers=activities(names, hired, draining, snapshot.presences, snapshot.now),
                 paid=self._paid,
                 hour=None if self._hour is None else self._hour % 24,
             )
         )
 
-    def _tell_of(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
-        """Say what was done since the last time, and once a scene why not more."""
+    def _say_actions(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
+        """Say what was done since the last call and, once a scene, why not more."""
         if status["last_action"] == self._last_action:
             return
         self._last_action = status["last_action"]
         _, actions = inspection.actions(self._stage.managed)
-        new = [*takewhile(lambda entry: entry != self._told, actions)]
+        new = [*takewhile(lambda entry: entry != self._last_entry, actions)]
         for action in reversed(new):
-            self._told = action
-            if "reason" in action:  # not what others have set
+            self._last_entry = action
+            if "reason" in action:  # changes by others have none
                 self._view.say(action_line(action))
         left, needed = self._last_action["to"], status["workers"]["needed"]
         if self._last_action["action"] == "fire" and left > needed and not self._said_why:

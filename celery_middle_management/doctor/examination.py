@@ -1,4 +1,4 @@
-"""All checks, in the order in which they are told."""
+"""All checks, in the order in which their findings are shown."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from celery_middle_management.doctor import (
     worker_checks,
 )
 from celery_middle_management.doctor.finding import FAILURE, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 
-CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     ledger_checks.redis_answers,
     ledger_checks.redis_is_new_enough,
     ledger_checks.redis_evicts_nothing,
@@ -55,20 +55,20 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
 )
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
-    """What each check finds. Never raises for what Redis or the platform does not answer.
+def examine(installation: Installation) -> Iterator[Finding]:
+    """Yield the findings of every check. An error of Redis or the platform is itself a finding.
 
-    Where one of them failed once, what else rests on it is left out: it has been told.
+    After the first failure of either, the checks that need it are skipped.
     """
     for check in CHECKS:
-        told = (patient.redis_trouble, patient.platform_trouble)
+        reported = (installation.redis.failure, installation.platform.failure)
         try:
-            yield from list(check(patient))
+            yield from list(check(installation))
         except (redis.RedisError, OSError, PlatformError) as error:
-            if error in told:
+            if error in reported:
                 continue
             if not isinstance(error, PlatformError):
-                patient.redis_trouble = error
-            mend = "if this lasts, see what it says, and have this looked at again:\n"
-            mend += f"{patient.celery} mm doctor"
+                installation.redis.failure = error
+            mend = "run this again, and act on the message if it stays:\n"
+            mend += f"{installation.shell.celery} mm doctor"
             yield Finding(check.__name__.replace("_", "-"), FAILURE, str(error), mend)

@@ -1,4 +1,4 @@
-"""What a check finds."""
+"""The result of a check."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ OK, WARNING, FAILURE = "ok", "warning", "failure"
 
 
 class Finding(NamedTuple):
-    """What one check found."""
+    """One thing that a check found, good or bad."""
 
     check: str
     #: :data:`OK`, :data:`WARNING` or :data:`FAILURE`.
     level: str
     what: str
-    #: How to mend it.
+    #: What to do about it; commands and settings to paste are on lines of their own.
     mend: str = ""

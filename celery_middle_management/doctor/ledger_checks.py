@@ -1,4 +1,4 @@
-"""The ledger's Redis."""
+"""Checks of the ledger's Redis: is it up, large enough and set up right?"""
 
 from __future__ import annotations
 
@@ -10,74 +10,76 @@ import redis
 
 from celery_middle_management.doctor.command import WorkerCommand
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
+from celery_middle_management.views.remedies import no_such_database
 
-#: Connections of a worker whose broker is Redis, as counted with Celery 5.7: at least, with ours,
-#: and how many more for each of its services.
+#: Connections that a worker opens to a Redis broker, counted with Celery 5.7: the least, which
+#: includes ours, and those of each service that can be switched off.
 _LEAST, _FOR_GOSSIP, _FOR_HEARTBEAT, _FOR_REMOTE_CONTROL = 3, 4, 2, 2
-#: This process's clock may differ from Redis' by so much (s).
+#: How far this process's clock and Redis' may differ (s).
 _APART = 5.0
-#: With so much of its memory in use, Redis is nearly full.
+#: The share of its memory from which on Redis is nearly full.
 _NEARLY_FULL = 0.9
 
 
-def redis_answers(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis can be reached, and does what the ledger asks of it."""
+def redis_answers(installation: Installation) -> Iterator[Finding]:
+    """Check that Redis can be reached and runs the ledger's commands."""
     try:
-        patient.ledger.probe()
-    except redis.exceptions.NoPermissionError as error:
-        patient.redis_trouble = error
-        yield Finding(
-            "redis",
-            FAILURE,
-            f"Redis refuses what the ledger needs: {error}",
-            "allow its user the ledger's keys and the commands of its scripts:\n"
-            "ACL SETUSER name ~{middle-management:*}:* +@all -@dangerous +info",
-        )
-    except redis.ResponseError as error:
-        patient.redis_trouble = error
-        yield Finding(
-            "redis",
-            FAILURE,
-            f"Redis cannot do what the ledger needs: {error}",
-            "check the database of middle_management_redis_url, and what else writes keys that "
-            "begin so:\nredis-cli -u \"$REDIS_URL\" --scan --pattern '{middle-management:*'",
-        )
+        installation.redis.ledger.probe()
     except (redis.RedisError, OSError) as error:
-        patient.redis_trouble = error
-        yield Finding(
-            "redis",
-            FAILURE,
-            f"Redis cannot be reached: {error}",
-            "check middle_management_redis_url, or the broker's address, and that this process "
-            f"may connect to it{patient.on_heroku_by('config')}",
-        )
+        installation.redis.failure = error
+        what, mend = _refusal(installation, error)
+        yield Finding("redis", FAILURE, what, mend)
     else:
         yield Finding("redis", OK, "Redis answers, and lets the ledger in")
 
 
-def redis_evicts_nothing(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis drops keys when its memory is full."""
-    policy = str(patient.info.get("maxmemory_policy", "noeviction"))
+def _refusal(installation: Installation, error: Exception) -> tuple[str, str]:
+    """Describe the failed probe, and the remedy."""
+    if mend := no_such_database(error):
+        return f"the database of the ledger does not exist: {error}", mend
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return (
+            f"Redis does not allow what the ledger needs: {error}",
+            "allow its user the ledger's keys and the commands of its scripts:\n"
+            "ACL SETUSER name ~{middle-management:*}:* +@all -@dangerous +info",
+        )
+    if isinstance(error, redis.ResponseError):
+        return (
+            f"Redis cannot run the ledger's commands: {error}",
+            "check whether middle_management_redis_url names the right database, and which other "
+            "program writes keys that begin like this:\n"
+            "redis-cli -u \"$REDIS_URL\" --scan --pattern '{middle-management:*'",
+        )
+    return (
+        f"Redis cannot be reached: {error}",
+        "check middle_management_redis_url, or the broker's address, and that this process may "
+        f"connect to it{installation.shell.heroku('config')}",
+    )
+
+
+def redis_evicts_nothing(installation: Installation) -> Iterator[Finding]:
+    """Check that Redis keeps its keys when its memory is full."""
+    policy = str(installation.redis.info.get("maxmemory_policy", "noeviction"))
     if policy == "noeviction":
         yield Finding("eviction", OK, "Redis evicts no keys")
     else:
         yield Finding(
             "eviction",
             FAILURE,
-            f"Redis evicts keys when its memory is full (maxmemory-policy {policy}): the ledger's, "
-            "and where it is the broker, tasks",
-            "have it refuse writes instead, by your provider's command or Redis' own:"
-            f"{patient.on_heroku_by('redis:maxmemory --policy noeviction')}\n"
+            f"when its memory is full, Redis evicts keys (maxmemory-policy {policy}): the "
+            "ledger's, and tasks if it is the broker",
+            "set the policy to noeviction, by your provider's command or Redis' own:"
+            f"{installation.shell.heroku('redis:maxmemory --policy noeviction')}\n"
             'redis-cli -u "$REDIS_URL" CONFIG SET maxmemory-policy noeviction',
         )
 
 
-def redis_has_room(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis, which evicts nothing, has memory left."""
-    used = int(patient.info.get("used_memory", 0))
-    most = int(patient.info.get("maxmemory", 0))
+def redis_has_room(installation: Installation) -> Iterator[Finding]:
+    """Check that Redis, which should evict nothing, has memory left."""
+    used = int(installation.redis.info.get("used_memory", 0))
+    most = int(installation.redis.info.get("maxmemory", 0))
     if not most or used < most * _NEARLY_FULL:
         yield Finding("memory", OK, "Redis has memory left")
         return
@@ -86,44 +88,46 @@ def redis_has_room(patient: Patient) -> Iterator[Finding]:
         "memory",
         FAILURE if full else WARNING,
         f"{used / most:.0%} of Redis' memory is in use ({used / 2**20:.0f} of {most / 2**20:.0f} "
-        f"MB): {'it refuses' if full else 'when it is full, it refuses'} tasks, and what we count",
-        "see what takes it, delete that (results: result_expires), or take a larger plan:\n"
-        'redis-cli -u "$REDIS_URL" --bigkeys',
+        f"MB). {'It refuses' if full else 'When it is full, it refuses'} tasks and the ledger's "
+        "writes",
+        "find the largest keys and delete what you do not need (results: result_expires), or take "
+        'a larger plan:\nredis-cli -u "$REDIS_URL" --bigkeys',
     )
 
 
-def connections_suffice(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis has connections for as many workers as may be hired."""
-    most = int(patient.info.get("maxclients", 0))
-    used = int(patient.info.get("connected_clients", 0))
-    maximum = sum(pool.max_workers for pool in patient.settings.pools)
+def connections_suffice(installation: Installation) -> Iterator[Finding]:
+    """Check that Redis has connections for as many workers as may be hired."""
+    most = int(installation.redis.info.get("maxclients", 0))
+    used = int(installation.redis.info.get("connected_clients", 0))
+    maximum = sum(pool.max_workers for pool in installation.settings.pools)
     needed = used + sum(
         max(pool["workers"]["max"] - len(pool["workers"]["live"]), 0)
-        * _connections(patient, pool["name"])
-        for pool in patient.status["pools"]
+        * _connections(installation, pool["name"])
+        for pool in installation.status["pools"]
     )
-    said = f"{used} of {most} connections are used; about {needed} with {maximum} workers"
+    what = f"{used} of {most} connections are in use; with {maximum} workers, about {needed}"
     if most and needed > most:
         yield Finding(
             "connections",
             FAILURE,
-            said,
-            "take a plan with more connections, or lower middle_management_max_workers, or have "
-            "workers need three each by worker_enable_remote_control=False, broker_pool_limit=1 "
-            "and, in their command,\n--without-gossip --without-heartbeat",
+            what,
+            "take a plan with more connections, lower middle_management_max_workers, or reduce "
+            "each worker to three connections with "
+            "app.conf.update(worker_enable_remote_control=False, broker_pool_limit=1) and, in its "
+            "command,\n--without-gossip --without-heartbeat",
         )
     else:
-        yield Finding("connections", OK, said)
+        yield Finding("connections", OK, what)
 
 
-def _connections(patient: Patient, pool: str) -> int:
-    """How many a worker of *pool* opens to the ledger's Redis; the most, if it is not known."""
-    if not patient.in_ledgers_redis:
+def _connections(installation: Installation, pool: str) -> int:
+    """The connections that a worker of *pool* opens to the ledger's Redis; at most, if unsure."""
+    if not installation.in_ledgers_redis:
         return 1
     command = WorkerCommand()
-    with suppress(PlatformError):  # which another check tells
-        command = patient.commands.get(pool, command)
-    remote = patient.conf.worker_enable_remote_control
+    with suppress(PlatformError):  # another check reports it
+        command = installation.platform.worker_commands.get(pool, command)
+    remote = installation.conf.worker_enable_remote_control
     return (
         _LEAST
         + command.gossip * _FOR_GOSSIP
@@ -132,31 +136,31 @@ def _connections(patient: Patient, pool: str) -> int:
     )
 
 
-def redis_is_new_enough(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis has what the scripts use."""
-    version = str(patient.info.get("redis_version", ""))
+def redis_is_new_enough(installation: Installation) -> Iterator[Finding]:
+    """Check that Redis has the commands that the ledger's scripts use."""
+    version = str(installation.redis.info.get("redis_version", ""))
     if version.split(".", maxsplit=1)[0].isdecimal() and int(version.split(".", maxsplit=1)[0]) < 5:
         yield Finding(
             "redis-version",
             FAILURE,
-            f"Redis is {version}, and cannot run what the ledger does",
-            f"take Redis 5 or newer{patient.on_heroku_by('redis:upgrade')}",
+            f"Redis is {version}, which is too old for the ledger",
+            f"upgrade to Redis 5 or newer{installation.shell.heroku('redis:upgrade')}",
         )
     else:
         yield Finding("redis-version", OK, f"Redis is {version}")
 
 
-def clocks_agree(patient: Patient) -> Iterator[Finding]:
-    """Whether this machine's clock and that of Redis show about the same."""
-    told: tuple[int, int] = patient.redis.time()
-    apart = time.time() - (told[0] + told[1] / 1e6)
+def clocks_agree(installation: Installation) -> Iterator[Finding]:
+    """Check that this machine's clock and Redis' show about the same time."""
+    theirs: tuple[int, int] = installation.redis.client.time()
+    apart = time.time() - (theirs[0] + theirs[1] / 1e6)
     if abs(apart) > _APART:
         yield Finding(
             "clocks",
             WARNING,
             f"this machine's clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} "
-            "Redis': an ETA is then due as much too early or too late",
-            "set both clocks by NTP:\nsudo timedatectl set-ntp true",
+            "Redis': tasks with an ETA start that much too early or too late",
+            "synchronize both clocks by NTP:\nsudo timedatectl set-ntp true",
         )
     else:
         yield Finding("clocks", OK, "this machine's clock and Redis' agree")

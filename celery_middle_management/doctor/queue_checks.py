@@ -1,4 +1,4 @@
-"""The broker's queues, and what serves them."""
+"""Checks of the broker's queues, and of what publishes to and consumes from them."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER
 from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.evaluation.queues import unserved
-from celery_middle_management.views.troubles import none_evaluates
+from celery_middle_management.views.troubles import why_no_evaluation
 
-#: So many messages of each list are looked at.
+#: Messages of each queue that are looked at.
 _SAMPLE = 50
-#: Of the last minutes, so many tell what was alive.
+#: Minutes of the history that show which processes were alive.
 _MINUTES = 10
-_BROKER = "see that the broker is up, and that its user may read the queue"
+_BROKER = "check that the broker is up and that its user may read the queue"
 
 
-def queues_can_be_counted(patient: Patient) -> Iterator[Finding]:
-    """Whether the broker tells how much waits in each queue."""
-    queues = sorted({q for queues in patient.queues.values() for q in queues})
+def queues_can_be_counted(installation: Installation) -> Iterator[Finding]:
+    """Check that the broker can count what waits in each queue."""
+    queues = sorted({q for queues in installation.queues.values() for q in queues})
     try:
-        counted = patient.broker.backlogs(queues, {})
+        counted = installation.broker.backlogs(queues, {})
     except CountFailed as error:
-        yield Finding("count", FAILURE, f"{error}; nothing is fired until it answers", _BROKER)
+        yield Finding("count", FAILURE, f"{error}; no worker is fired until it answers", _BROKER)
         return
     failed = {q: found for q, found in counted.items() if isinstance(found, CountFailed)}
     for why in failed.values():
-        what = f"{why}; no worker of its pool is fired until it can be"
+        what = f"{why}; no worker of its pool is fired until then"
         yield Finding("count", FAILURE, what, _BROKER)
     if not failed:
         yield Finding("count", OK, "every queue can be counted")
 
 
-def queues_are_served(patient: Patient) -> Iterator[Finding]:
-    """Whether each queue that is used has a pool."""
-    used = (*named_queues(patient.app), *patient.snapshot.queues)
-    stray = list(unserved(patient.settings, used))
-    if stray:
+def queues_are_served(installation: Installation) -> Iterator[Finding]:
+    """Check that each queue in use belongs to a pool."""
+    used = (*named_queues(installation.app), *installation.redis.snapshot.queues)
+    without_pool = list(unserved(installation.settings, used))
+    if without_pool:
         waiting = ""
-        with suppress(CountFailed):  # which another check tells
-            counted = patient.broker.backlogs(stray, {}).values()
+        with suppress(CountFailed):  # another check reports it
+            counted = installation.broker.backlogs(without_pool, {}).values()
             waiting = f" ({sum(b.ready for b in counted if isinstance(b, Backlog))} wait now)"
         yield Finding(
             "queues",
             FAILURE,
-            f"no pool serves {_list(stray)}: no worker is hired for their tasks{waiting}",
-            "name them in middle_management_pools, or have a pool there without queues, which "
-            "serves all that no other names",
+            f"no pool serves {_list(without_pool)}: no worker is hired for their tasks{waiting}",
+            "add them to a pool in app.conf.middle_management_pools, or give one pool no queues: "
+            "it serves every queue that no other pool names",
         )
     else:
         yield Finding("queues", OK, "every queue has a pool")
 
 
-def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
-    """Whether the workers of each pool take from its queues, and from no other's."""
+def workers_consume_their_queues(installation: Installation) -> Iterator[Finding]:
+    """Check that the workers of each pool consume its queues and no others."""
     found = False
-    for pool in patient.settings.pools:
-        consumed = _consumed(patient, pool.name)
+    for pool in installation.settings.pools:
+        consumed = _consumed(installation, pool.name)
         if consumed is None:
             continue
-        queues = _queues(patient, pool.name)
+        queues = _queues(installation, pool.name)
         missing = sorted({*queues} - consumed)
-        foreign = sorted(q for q in consumed if patient.settings.pool_name(q) != pool.name)
+        foreign = sorted(q for q in consumed if installation.settings.pool_name(q) != pool.name)
         if missing:
             found = True
             yield Finding(
@@ -76,90 +76,98 @@ def workers_consume_their_queues(patient: Patient) -> Iterator[Finding]:
                 FAILURE,
                 f"workers of {pool.name} do not consume {_list(missing)}, which the pool serves: "
                 "they are hired for tasks that they never take",
-                "give these queues to another pool in middle_management_pools, or start the "
-                f"workers with\n{patient.celery} worker "
-                f"-Q {','.join(queues)}",
+                "move these queues to another pool in app.conf.middle_management_pools, or add "
+                f"them to the workers' command:\n-Q {','.join(queues)}",
             )
         if foreign:
             found = True
             yield Finding(
                 "consumers",
                 WARNING,
-                f"workers of {pool.name} consume {_list(foreign)}, for which it is not hired",
-                "name these queues in middle_management_pools, or leave them out of the command:\n"
-                f"{patient.celery} worker -Q {','.join(queues)}",
+                f"workers of {pool.name} consume {_list(foreign)}, but the pool does not serve "
+                "these: their tasks hire no worker of it",
+                "add them to the pool in app.conf.middle_management_pools, or remove them from the "
+                f"workers' command:\n-Q {','.join(queues)}",
             )
     if not found:
         yield Finding("consumers", OK, "workers consume the queues of their pools")
 
 
-def _queues(patient: Patient, pool: str) -> list[str]:
-    """Those of the *pool* that are known, and those that the app's routes name."""
-    routed = (q for q in named_queues(patient.app) if patient.settings.pool_name(q) == pool)
-    return sorted({*patient.queues[pool], *routed})
+def _queues(installation: Installation, pool: str) -> list[str]:
+    """The known queues of the *pool*, and those that the app's routes name."""
+    routed = (
+        q for q in named_queues(installation.app) if installation.settings.pool_name(q) == pool
+    )
+    return sorted({*installation.queues[pool], *routed})
 
 
-def _consumed(patient: Patient, pool: str) -> set[str] | None:
-    """By what its workers say; else by how they are started; None where neither is known."""
-    live = [p for p in patient.snapshot.presences_of(pool) if p.queues and not p.closing]
+def _consumed(installation: Installation, pool: str) -> set[str] | None:
+    """The queues that workers of *pool* consume, as they report it or by their command.
+
+    None if neither is known.
+    """
+    live = [p for p in installation.redis.snapshot.presences_of(pool) if p.queues and not p.closing]
     if live:
         return {queue for presence in live for queue in presence.queues}
-    command = patient.commands.get(pool)
+    command = installation.platform.worker_commands.get(pool)
     if command is None:
         return None
-    # Without -Q, a worker consumes what the app declares.
-    return {*(command.queues or patient.declared)}
+    # Without -Q, a worker consumes the queues that the app declares.
+    return {*(command.queues or installation.declared)}
 
 
-def publishers_have_the_package(patient: Patient) -> Iterator[Finding]:
-    """Whether tasks wait that were not told of, since their publisher lacks the package."""
-    if not isinstance(patient.broker, RedisBroker):
+def publishers_have_the_package(installation: Installation) -> Iterator[Finding]:
+    """Check that the tasks that wait come from publishers with this package."""
+    if not isinstance(installation.broker, RedisBroker):
         return
     unstamped = []
-    for queue in sorted({q for queues in patient.queues.values() for q in queues}):
-        if any(not _stamped(text) for text in patient.broker.sample(queue, _SAMPLE)):
+    for queue in sorted({q for queues in installation.queues.values() for q in queues}):
+        if any(not _stamped(text) for text in installation.broker.sample(queue, _SAMPLE)):
             unstamped.append(queue)
     if unstamped:
-        samples = patient.ledger.history(_MINUTES)
-        late = none_evaluates(patient.snapshot, samples, patient.celery)
-        found = f"nothing finds them: {late}" if late else "counts find them, up to a minute late"
+        samples = installation.redis.ledger.history(_MINUTES)
+        late = why_no_evaluation(installation.redis.snapshot, samples, installation.shell.celery)
+        found = f"nothing counts them: {late}" if late else "a count finds them up to a minute late"
         yield Finding(
             "publishers",
             FAILURE if late else WARNING,
-            f"in {_list(unstamped)} wait tasks whose publisher does not have this package, or has "
-            f"it switched off: {found}",
-            "in the module that makes the Celery app of whatever publishes them, add\n"
+            f"tasks in {_list(unstamped)} were published without this package, or with it switched "
+            f"off: {found}",
+            "find what publishes them, and in the module that makes its Celery app, add\n"
             "import celery_middle_management",
         )
     else:
-        yield Finding("publishers", OK, "the tasks that wait were all told of by their publishers")
+        yield Finding("publishers", OK, "the publishers of all waiting tasks have this package")
 
 
 def _stamped(message: str) -> bool:
     try:
         headers = json.loads(message).get("headers") or {}
     except (ValueError, AttributeError):
-        return True  # no task
+        return True  # not a task
     return HEADER in headers or "task" not in headers
 
 
-def redeliveries_wait_for_etas(patient: Patient) -> Iterator[Finding]:
-    """Whether Redis gives a scheduled task to a second worker before it is due."""
-    if not isinstance(patient.broker, RedisBroker):
+def redeliveries_wait_for_etas(installation: Installation) -> Iterator[Finding]:
+    """Check that no scheduled task is due so late that Redis delivers it twice."""
+    if not isinstance(installation.broker, RedisBroker):
         return
-    timeout = patient.broker.visibility_timeout
+    timeout = installation.broker.visibility_timeout
     ahead = [
-        bucket - patient.snapshot.now for due in patient.snapshot.due.values() for bucket in due
+        bucket - installation.redis.snapshot.now
+        for due in installation.redis.snapshot.due.values()
+        for bucket in due
     ]
     furthest = max(ahead, default=0.0)
     if furthest > timeout:
         yield Finding(
             "visibility-timeout",
             WARNING,
-            f"a task is scheduled {furthest / 3600:.1f} h ahead, and Redis gives every task that "
-            f"is unacknowledged for {timeout / 3600:.1f} h to another worker, too: it runs twice",
-            "set it above the longest countdown:\n"
-            f"broker_transport_options = {{'visibility_timeout': {_days(furthest)}}}",
+            f"a task is scheduled {furthest / 3600:.1f} h ahead, and the visibility timeout is "
+            f"{timeout / 3600:.1f} h: Redis then delivers the task to a second worker, and it runs "
+            "twice",
+            "set the timeout above the longest countdown:\n"
+            f"app.conf.broker_transport_options = {{'visibility_timeout': {_days(furthest)}}}",
         )
     else:
         yield Finding(
@@ -168,7 +176,7 @@ def redeliveries_wait_for_etas(patient: Patient) -> Iterator[Finding]:
 
 
 def _days(seconds: float) -> int:
-    """As many whole days as are above that."""
+    """The next whole number of days, in seconds."""
     return (int(seconds) // 86400 + 1) * 86400
 
 

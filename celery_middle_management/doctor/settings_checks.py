@@ -1,4 +1,4 @@
-"""Settings that are allowed, and may not do what is meant; and what is wrong by itself."""
+"""Checks of settings that are allowed but seldom meant, and of what ``mm status`` reports."""
 
 from __future__ import annotations
 
@@ -6,80 +6,83 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 
 
-def tasks_are_published(patient: Patient) -> Iterator[Finding]:
-    """Whether tasks reach the broker at all."""
-    if patient.conf.task_always_eager:
+def tasks_are_published(installation: Installation) -> Iterator[Finding]:
+    """Check that tasks reach the broker at all."""
+    if installation.conf.task_always_eager:
         yield Finding(
             "eager",
             FAILURE,
             "task_always_eager is on: tasks run where they are called, and no worker is hired",
-            "leave it out of the settings, but for those of tests:\ntask_always_eager = False",
+            "use it in tests only:\napp.conf.task_always_eager = False",
         )
     else:
         yield Finding("eager", OK, "tasks go to the broker")
 
 
-def draining_has_no_end(patient: Patient) -> Iterator[Finding]:
-    """Whether a fire may kill a task."""
-    timeout = patient.settings.drain_timeout
+def draining_has_no_end(installation: Installation) -> Iterator[Finding]:
+    """Check that firing a worker waits for its tasks, however long they take."""
+    timeout = installation.settings.drain_timeout
     if timeout is not None:
         yield Finding(
             "drain-timeout",
             WARNING,
             f"middle_management_drain_timeout is {timeout:g} s: a task that takes longer may be "
-            "killed by a fire",
-            "leave it out, unless tasks may hang for ever:\nmiddle_management_drain_timeout = None",
+            "killed when its worker is fired",
+            "remove the setting unless tasks may hang for ever:\n"
+            "app.conf.middle_management_drain_timeout = None",
         )
     else:
-        yield Finding("drain-timeout", OK, "no running task is killed by a fire")
+        yield Finding("drain-timeout", OK, "firing a worker kills no running task")
 
 
-def changes_are_made(patient: Patient) -> Iterator[Finding]:
-    """Whether decisions are carried out."""
-    if patient.settings.dry_run:
+def changes_are_made(installation: Installation) -> Iterator[Finding]:
+    """Check that decisions are carried out."""
+    if installation.settings.dry_run:
         yield Finding(
             "dry-run",
             WARNING,
             "middle_management_dry_run is on: no worker is hired or fired",
-            f"leave it out when you trust what is decided:\n{patient.celery} mm log",
+            f"remove it once you trust its decisions:\n{installation.shell.celery} mm log",
         )
     else:
         yield Finding("dry-run", OK, "middle_management_dry_run is off")
 
 
-def workers_are_changed_from_here(patient: Patient) -> Iterator[Finding]:
-    """Whether this process is on a dyno of the app; elsewhere Heroku is asked nothing."""
-    why = patient.settings.inactive
+def workers_are_changed_from_here(installation: Installation) -> Iterator[Finding]:
+    """Check that this process runs on a dyno of the app; elsewhere Heroku is not called."""
+    why = installation.settings.inactive
     if why:
         yield Finding(
             "place",
             WARNING,
-            f"this process hires and fires no workers, for {why}: Heroku was not asked anything",
-            "have a dyno of the app examined:\n"
-            f"heroku run{patient.on_heroku} {patient.celery} mm doctor",
+            f"this process neither hires nor fires workers, because {why}: Heroku was not checked",
+            "run this on a dyno of the app:\n"
+            f"heroku run{installation.shell.heroku_app} {installation.shell.celery} mm doctor",
         )
     else:
         yield Finding("place", OK, "this process may hire and fire")
 
 
-def nothing_is_paused(patient: Patient) -> Iterator[Finding]:
-    """Whether a person has paused hires or fires."""
-    pause = patient.status["pause"]
+def nothing_is_paused(installation: Installation) -> Iterator[Finding]:
+    """Check that hires and fires are not paused."""
+    pause = installation.status["pause"]
     if pause:
         which = " and ".join(what for what in ("hires", "fires") if pause[what])
-        until = pause["until"] or "`mm resume`"
-        what = f"{which} are paused by {pause['by']} until {until}"
-        yield Finding("pause", WARNING, what, f"when that is to end:\n{patient.celery} mm resume")
+        until = _minute(pause["until"]) if pause["until"] else "`mm resume`"
+        what = f"{pause['by']} has paused {which} until {until}"
+        yield Finding(
+            "pause", WARNING, what, f"to end the pause:\n{installation.shell.celery} mm resume"
+        )
     else:
         yield Finding("pause", OK, "nothing is paused")
 
 
-def nothing_goes_wrong(patient: Patient) -> Iterator[Finding]:
-    """What ``mm status`` tells of trouble."""
-    troubles = patient.status["trouble"]
+def nothing_goes_wrong(installation: Installation) -> Iterator[Finding]:
+    """Repeat what ``mm status`` says is wrong."""
+    troubles = installation.status["trouble"]
     for trouble in troubles:
         whose = f"{trouble['pool']}: " if trouble["pool"] else ""
         since = f" (since {_minute(trouble['since'])})" if trouble["since"] else ""
@@ -87,11 +90,12 @@ def nothing_goes_wrong(patient: Patient) -> Iterator[Finding]:
             "trouble",
             FAILURE,
             f"{whose}{trouble['what']}{since}",
-            f"it is shown as long as it lasts, and its course by\n{patient.celery} mm log",
+            "`mm status` shows it until it is over; to see how it went on:\n"
+            f"{installation.shell.celery} mm log",
         )
     if not troubles:
-        yield Finding("trouble", OK, "the last decisions went well")
+        yield Finding("trouble", OK, "`mm status` finds nothing wrong")
 
 
-def _minute(told: str) -> str:
-    return f"{datetime.fromisoformat(told):%Y-%m-%d %H:%M}"
+def _minute(at: str) -> str:
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%MZ}"

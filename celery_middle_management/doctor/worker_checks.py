@@ -1,4 +1,4 @@
-"""Workers: what a deploy does to their tasks, what wakes them, and whether they agree."""
+"""Checks of workers: how they start, what a deploy does to their tasks, and what wakes them."""
 
 from __future__ import annotations
 
@@ -6,257 +6,273 @@ from collections.abc import Iterator, Mapping
 
 from celery_middle_management.doctor.command import starts_no_worker
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
-from celery_middle_management.doctor.patient import Patient
+from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.version import __version__
 from celery_middle_management.views.status import asleep
 
 
-def sigterm_is_warm(patient: Patient) -> Iterator[Finding]:
-    """Whether a dyno that is told to stop may finish its tasks."""
-    remapped = patient.environ.get("REMAP_SIGTERM")
+def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
+    """Check that a dyno that is asked to stop finishes its tasks."""
+    remapped = installation.environ.get("REMAP_SIGTERM")
     if remapped:
         yield Finding(
             "sigterm",
             WARNING,
-            f"REMAP_SIGTERM={remapped}: a deploy or restart ends running tasks at once",
-            "unset it; worker_soft_shutdown_timeout has tasks given back within the 30 s:\n"
-            f"heroku config:unset REMAP_SIGTERM{patient.on_heroku}",
+            f"REMAP_SIGTERM={remapped}: a deploy or restart kills running tasks at once",
+            "unset it; with app.conf.worker_soft_shutdown_timeout, workers give tasks back within "
+            "the 30 s:\n"
+            f"heroku config:unset REMAP_SIGTERM{installation.shell.heroku_app}",
         )
     else:
         yield Finding("sigterm", OK, "SIGTERM lets running tasks finish")
 
 
-def long_tasks_survive_deploys(patient: Patient) -> Iterator[Finding]:
-    """Whether tasks that outlast a dyno's 30 s are given back when it is killed.
+def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
+    """Check that tasks too long for the platform's grace period are given back.
 
-    A deploy leaves one-off dynos alone.
+    One-off dynos live through a deploy.
     """
-    safe = patient.conf.task_acks_late or patient.conf.get("worker_soft_shutdown_timeout")
-    long, kills_after = {}, patient.traits.kills_after
-    for pool in patient.settings.pools:
+    safe = installation.conf.task_acks_late or installation.conf.get("worker_soft_shutdown_timeout")
+    long, kills_after = {}, installation.platform.traits.kills_after
+    for pool in installation.settings.pools:
         if pool.one_off:
             continue
-        finished = patient.snapshot.number(f"{pool.name}/finished")
-        mean = patient.snapshot.number(f"{pool.name}/runtime") / finished if finished else 0.0
+        finished = installation.redis.snapshot.number(f"{pool.name}/finished")
+        mean = (
+            installation.redis.snapshot.number(f"{pool.name}/runtime") / finished
+            if finished
+            else 0.0
+        )
         if mean > kills_after:
             long[pool.name] = mean
     if long and not safe:
-        pools = ", ".join(f"{pool}: {mean:.0f} s in the mean" for pool, mean in long.items())
+        pools = ", ".join(f"{pool}: {mean:.0f} s on average" for pool, mean in long.items())
         yield Finding(
             "long-tasks",
             WARNING,
-            f"tasks take longer ({pools}) than the {kills_after:.0f} s that a deploy leaves them, "
-            "and are lost then",
-            "make them idempotent, and have them given back:\n"
-            "task_acks_late = True\nworker_soft_shutdown_timeout = 20",
+            f"tasks take longer ({pools}) than the {kills_after:.0f} s that a deploy leaves them: "
+            "it kills and loses them",
+            "make them idempotent, and have workers give them back:\n"
+            "app.conf.update(task_acks_late=True, worker_soft_shutdown_timeout=20)",
         )
     else:
         yield Finding("long-tasks", OK, "no pool's tasks are known to be lost by a deploy")
 
 
-def beat_stays(patient: Patient) -> Iterator[Finding]:
-    """Whether an embedded beat is fired with its worker."""
+def beat_stays(installation: Installation) -> Iterator[Finding]:
+    """Check that no embedded beat is fired together with its worker."""
     gone = [
         pool.name
-        for pool in patient.settings.pools
-        if not pool.min_workers and pool.name in patient.commands
-        if patient.commands[pool.name].beat
+        for pool in installation.settings.pools
+        if not pool.min_workers and pool.name in installation.platform.worker_commands
+        if installation.platform.worker_commands[pool.name].beat
     ]
     for pool in gone:
         yield Finding(
             "beat",
             FAILURE,
-            f"workers of {pool} have an embedded beat (-B), and none may be left of them: nothing "
-            "is scheduled then",
-            "set middle_management_min_workers to 1, or give beat a dyno of its own by a line of "
-            f"the Procfile:\nbeat: {patient.celery} beat",
+            f"workers of {pool} embed beat (-B), and the pool may shrink to no worker: periodic "
+            "tasks then stop",
+            "set min_workers of the pool to 1, or give beat a dyno of its own by a line of the "
+            f"Procfile:\nbeat: {installation.shell.celery} beat",
         )
     if not gone:
-        yield Finding("beat", OK, "no pool that may be empty has an embedded beat")
+        yield Finding("beat", OK, "no pool that may be empty embeds beat")
 
 
-def pools_run_workers(patient: Patient) -> Iterator[Finding]:
-    """Whether the process type of each pool starts a Celery worker at all."""
-    without = {p: command for p, command in patient.written.items() if starts_no_worker(command)}
+def pools_run_workers(installation: Installation) -> Iterator[Finding]:
+    """Check that the process type of each pool starts a Celery worker at all."""
+    without = {
+        p: command
+        for p, command in installation.platform.commands.items()
+        if starts_no_worker(command)
+    }
     for pool, command in without.items():
         yield Finding(
             "worker-command",
             FAILURE,
             f"the process type {pool} starts no Celery worker: {_shortened(command)}. Its dynos "
-            "are hired, and paid for, and run no task",
-            "name another type in middle_management_pools, or deploy a Procfile with the line\n"
-            f"{pool}: {patient.celery} worker{patient.queues_option(pool)}",
+            "cost money and run no task",
+            "name another type in app.conf.middle_management_pools, or deploy a Procfile with the "
+            "line\n"
+            f"{pool}: {installation.shell.worker(pool)}",
         )
     if not without:
-        yield Finding("worker-command", OK, "no pool's command is known to start no worker")
+        yield Finding("worker-command", OK, "each pool's process type may start a worker")
 
 
-def nothing_is_purged(patient: Patient) -> Iterator[Finding]:
-    """Whether a worker is started that would delete what it was hired for."""
-    purging = [pool for pool, command in patient.commands.items() if command.purge]
+def nothing_is_purged(installation: Installation) -> Iterator[Finding]:
+    """Check that no worker starts by deleting the tasks that it was hired for."""
+    purging = [
+        pool for pool, command in installation.platform.worker_commands.items() if command.purge
+    ]
     for pool in purging:
         done = (
-            "in this dry run, each that starts deletes what waits"
-            if patient.settings.dry_run
-            else "they ignore it, for what waits is what they are hired for"
+            "in a dry run, each one deletes the waiting tasks when it starts"
+            if installation.settings.dry_run
+            else "they ignore it, since they are hired for the waiting tasks"
         )
         yield Finding(
             "purge",
             WARNING,
             f"workers of {pool} are started with --purge: {done}",
-            f"take it out of the Procfile; to delete what waits, once:\n{patient.celery} purge",
+            "remove it from the Procfile; to delete the waiting tasks once:\n"
+            f"{installation.shell.celery} purge",
         )
     if not purging:
         yield Finding("purge", OK, "no worker is started with --purge")
 
 
-def versions_are_sound(patient: Patient) -> Iterator[Finding]:
-    """Whether the releases of Celery and kombu are known to lose tasks or workers."""
-    found = list(known_faults(patient.versions, on_redis=patient.broker_kind == "redis"))
+def versions_are_sound(installation: Installation) -> Iterator[Finding]:
+    """Check that Celery and kombu have no known fault that loses tasks or workers."""
+    found = list(known_faults(installation.versions, on_redis=installation.broker_kind == "redis"))
     for what, mend in found:
         yield Finding("versions", WARNING, what, mend)
     if not found:
-        yield Finding("versions", OK, "Celery and kombu have no fault that is known to matter here")
+        yield Finding("versions", OK, "Celery and kombu have no known fault that matters here")
 
 
 def known_faults(
     versions: Mapping[str, tuple[int, ...]], *, on_redis: bool
 ) -> Iterator[tuple[str, str]]:
-    """What is wrong with these releases of celery and kombu, and how to mend it."""
+    """Yield each known fault of these *versions* of celery and kombu, and its remedy."""
     said = {name: ".".join(map(str, version)) for name, version in versions.items()}
     if versions["celery"] < (5, 6, 3):
         yield (
-            f"Celery {said['celery']}: after a lost connection to the broker, a prefork worker "
-            "forgets the tasks that it runs, and may take more than it has slots for",
+            f"Celery {said['celery']}: after losing its broker connection, a prefork worker "
+            "forgets the tasks that it runs, and may take more tasks than it has slots",
             "pip install 'celery>=5.6.3'",
         )
     if on_redis and versions["kombu"] < (5, 7):
         yield (
             f"kombu {said['kombu']}: after a restart of Redis, a prefork worker may take no task "
-            "any more, until it renews its connection a minute later",
+            "until it renews its connection a minute later",
             "pip install 'kombu[redis]>=5.7'",
         )
 
 
-def processes_are_fixed(patient: Patient) -> Iterator[Finding]:
-    """Whether Celery's own autoscaling is on beside ours."""
-    scaling = [pool for pool, command in patient.commands.items() if command.autoscale]
+def processes_are_fixed(installation: Installation) -> Iterator[Finding]:
+    """Check that Celery's own autoscaling of a worker's processes is off."""
+    scaling = [
+        pool for pool, command in installation.platform.worker_commands.items() if command.autoscale
+    ]
     for pool in scaling:
         yield Finding(
             "autoscale",
             WARNING,
-            f"workers of {pool} are started with --autoscale: a dyno has the same memory with few "
-            "children as with many, and is paid for in either case",
-            "give them a fixed number, in place of it:\n--concurrency 4",
+            f"workers of {pool} are started with --autoscale, which saves nothing: a dyno costs "
+            "the same with few processes as with many",
+            "use a fixed number instead, such as\n--concurrency 4",
         )
     if not scaling:
         yield Finding("autoscale", OK, "workers have a fixed concurrency")
 
 
-def prefetch_is_bounded(patient: Patient) -> Iterator[Finding]:
-    """Whether a worker may take all that there is."""
-    if patient.conf.worker_prefetch_multiplier == 0:
+def prefetch_is_bounded(installation: Installation) -> Iterator[Finding]:
+    """Check that a worker reserves a bounded number of tasks."""
+    if installation.conf.worker_prefetch_multiplier == 0:
         yield Finding(
             "prefetch",
             WARNING,
-            "worker_prefetch_multiplier is 0: one worker may take all short tasks that there are, "
-            "and others are hired to idle",
-            "leave it out, or set\nworker_prefetch_multiplier = 1",
+            "worker_prefetch_multiplier is 0: one worker may reserve all short tasks, and others "
+            "are hired only to idle",
+            "remove the setting, or use\napp.conf.worker_prefetch_multiplier = 1",
         )
     else:
-        yield Finding("prefetch", OK, "workers take a bounded number of tasks")
+        yield Finding("prefetch", OK, "workers reserve a bounded number of tasks")
 
 
-def pools_are_woken(patient: Patient) -> Iterator[Finding]:
-    """Whether scheduled tasks wait for workers that no process would hire."""
-    if asleep(patient.status):
+def pools_are_woken(installation: Installation) -> Iterator[Finding]:
+    """Check that a process is alive to hire workers when scheduled tasks fall due."""
+    if asleep(installation.status):
         yield Finding(
             "wake",
             WARNING,
-            "tasks are scheduled, and no worker lives: only a process that has published, and "
-            "still lives, wakes the pool in time",
-            "set middle_management_min_workers to 1, or have one process watch by a line of the "
-            f"Procfile:\nwatch: {patient.celery} mm run",
+            "tasks are scheduled, and no worker is up: the pool wakes in time only while a process "
+            "that has published is alive",
+            "set app.conf.middle_management_min_workers = 1, or keep a process for it by a line of "
+            f"the Procfile:\nwatch: {installation.shell.celery} mm run",
         )
     else:
-        yield Finding("wake", OK, "no scheduled task waits for a sleeping pool")
+        yield Finding("wake", OK, "no scheduled task depends on a pool that sleeps")
 
 
-def minimum_is_kept(patient: Patient) -> Iterator[Finding]:
-    """Whether there are as many workers as there must be."""
+def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
+    """Check that each pool has at least its min_workers."""
     short = []
-    for pool in patient.settings.pools:
-        quantity = read_pool(patient.snapshot, pool).quantity
+    for pool in installation.settings.pools:
+        quantity = read_pool(installation.redis.snapshot, pool).quantity
         if (quantity or 0) < pool.min_workers:
             short.append(pool.name)
             yield Finding(
                 "minimum",
                 WARNING,
                 f"{pool.name} has {quantity or 0} workers, and min_workers is {pool.min_workers}: "
-                "no process that publishes or works has hired them yet",
-                "publish a task, or have them hired once:\n"
+                "no process that publishes or works has hired the missing ones yet",
+                "publish a task, or hire them now:\n"
                 + (
-                    f"{patient.celery} mm run"
-                    if pool.one_off or not patient.on_heroku
-                    else f"heroku ps:scale {pool.name}={pool.min_workers}{patient.on_heroku}"
+                    f"{installation.shell.celery} mm run"
+                    if pool.one_off or not installation.shell.heroku_app
+                    else f"heroku ps:scale {pool.name}={pool.min_workers}"
+                    + installation.shell.heroku_app
                 ),
             )
     if not short:
         yield Finding("minimum", OK, "each pool has its min_workers")
 
 
-def processes_agree(patient: Patient) -> Iterator[Finding]:
-    """Whether the workers have our release and settings."""
+def processes_agree(installation: Installation) -> Iterator[Finding]:
+    """Check that the workers have the release and the settings of this process."""
     live = [
         p
-        for p in patient.snapshot.presences
-        if not p.silent(patient.snapshot.now) and not p.closing
+        for p in installation.redis.snapshot.presences
+        if not p.silent(installation.redis.snapshot.now) and not p.closing
     ]
     others = sorted({p.release for p in live if p.release and p.release != __version__})
     if others:
         yield Finding(
             "releases",
             WARNING,
-            f"workers run release {', '.join(others)}, this process {__version__}",
-            "a deploy ends that within minutes; otherwise have all processes restarted"
-            f"{patient.on_heroku_by('ps:restart')}",
+            f"workers run release {', '.join(others)}, and this process runs {__version__}",
+            "wait for the deploy to finish; if this stays, restart all processes"
+            f"{installation.shell.heroku('ps:restart')}",
         )
     apart = sorted(
-        {p.name for p in live if p.settings and p.settings != patient.settings.fingerprint}
+        {p.name for p in live if p.settings and p.settings != installation.settings.fingerprint}
     )
     if apart:
         yield Finding(
             "settings",
             FAILURE,
             f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
-            "Middle Management than this process: each decides by its own",
-            "give all processes the same settings, in the app or by config vars, and wait until "
-            f"the deploy is over, or have them restarted{patient.on_heroku_by('ps:restart')}",
+            "Middle Management than this process, and each decides by its own",
+            "give all processes the same settings, in the app or by config vars, then wait for the "
+            f"deploy to finish, or restart them{installation.shell.heroku('ps:restart')}",
         )
     if not others and not apart:
         yield Finding("settings", OK, "workers have the release and the settings of this process")
 
 
-def workers_are_of_a_pool(patient: Patient) -> Iterator[Finding]:
-    """Whether dynos work that belong to no pool."""
-    strangers = sorted(
+def workers_are_of_a_pool(installation: Installation) -> Iterator[Finding]:
+    """Check that every worker belongs to a pool."""
+    without_pool = sorted(
         {
             p.name
-            for p in patient.snapshot.presences
-            if p.pool is None and not p.silent(patient.snapshot.now)
+            for p in installation.redis.snapshot.presences
+            if p.pool is None and not p.silent(installation.redis.snapshot.now)
         }
     )
-    if strangers:
+    if without_pool:
         yield Finding(
             "strangers",
             WARNING,
-            f"{', '.join(strangers[:5])} work, and are of no pool: they are never hired or fired, "
-            "and nothing of their queues is fired while they hold tasks",
-            "name their process type in middle_management_pools, or let them be",
+            f"no pool includes {', '.join(without_pool[:5])}: such workers are never hired or "
+            "fired, and while they hold tasks, no worker of the same queues is fired",
+            "add their process type to app.conf.middle_management_pools, or leave them alone",
         )
     else:
-        yield Finding("strangers", OK, "every worker is of a pool")
+        yield Finding("strangers", OK, "every worker belongs to a pool")
 
 
 def _shortened(command: str) -> str:

@@ -1,1 +1,1 @@
-"""What all processes of an app know together, kept in Redis."""
+"""The ledger: what all processes of an app know together, kept in Redis."""

@@ -1,7 +1,7 @@
-"""The documents in the ledger: the name and the form of every field.
+"""The JSON documents in the ledger: the name and the form of every field.
 
-Two releases live side by side: what a document has that we do not know is left alone, and what it
-lacks has a default. So a field may be added, and none may change its meaning.
+Two releases run side by side. So a release ignores fields that it does not know, and has a default
+for each that is missing: a field may be added, and none may change its meaning.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.history import Sample, Totals
-from celery_middle_management.core.intents import Pause, Wish
+from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.presence import Presence, Run
-from celery_middle_management.core.roster import Hired, Roster
+from celery_middle_management.core.roster import Roster, RosterEntry
 from celery_middle_management.core.trouble import Told, Trouble
 
 Document = Mapping[str, Any]
@@ -27,7 +27,7 @@ _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def filled(kind: type[T], document: Document) -> T:
-    """A dataclass with those of its fields that *document* has."""
+    """Return a dataclass with those of its fields that *document* has."""
     known = _names(kind)  # type: ignore[arg-type]
     return kind(**{name: value for name, value in document.items() if name in known})
 
@@ -38,47 +38,48 @@ def _names(kind: Any) -> frozenset[str]:
 
 
 def pack_cordon(cordon: Cordon) -> str:
-    """As a JSON document."""
+    """Return a cordon as a JSON document."""
     return _json({**vars(cordon), "names": sorted(cordon.names)})
 
 
-# A worker hears of the same one every second.
+# A worker receives the same document every second.
 @lru_cache(maxsize=100)
 def unpack_cordon(document: str | None) -> Cordon:
-    """What was packed; without a document no cordon."""
+    """Return the cordon in a document; an empty one without a document."""
     told = json.loads(document) if document else {}
     return filled(Cordon, {**told, "names": frozenset(told.get("names", ()))})
 
 
 def pack_roster(roster: Roster) -> str:
-    """As a JSON document."""
+    """Return a roster as a JSON document."""
     members = {key: vars(member) for key, member in roster.members.items()}
     return _json({**vars(roster), "members": members})
 
 
 def unpack_roster(told: Document) -> Roster:
-    """What was packed; of an empty document a roster without anybody."""
+    """Return the roster in a document; an empty one for an empty document."""
     members = told.get("members", {})
     missing = {"at": 0.0}
     return filled(
-        Roster, {**told, "members": {k: filled(Hired, missing | m) for k, m in members.items()}}
+        Roster,
+        {**told, "members": {k: filled(RosterEntry, missing | m) for k, m in members.items()}},
     )
 
 
 def cordon_field(presence: Presence) -> str:
-    """Where the state has the cordon that a worker must obey."""
-    # That of one-off dynos is apart: whoever is behind it leaves.
+    """Return the field of the state with the cordon that a worker must obey."""
+    # One-off dynos have one of their own: a worker behind it leaves.
     return f"{presence.pool or ''}/{'leave' if presence.hire else 'cordon'}"
 
 
 def pack_count(count: Count, drift: int) -> str:
-    """A count, and by how much the reckoning was off, as a JSON document."""
+    """Return a count, and how far off dead reckoning was, as a JSON document."""
     parked_is_apart = {n: v for n, v in vars(count).items() if n != "parked"}
     return json.dumps({**parked_is_apart, "drift": drift})
 
 
 def unpack_count(told: Document) -> Count | None:
-    """What was packed, if anything was."""
+    """Return the count in a document; None for an empty document."""
     missing = {"at": 0.0, "waiting": 0, "running": 0, "scheduled": 0}
     return filled(Count, missing | dict(told)) if told else None
 
@@ -126,66 +127,66 @@ def unpack_presence(told: Document, id: str, seen: float) -> Presence:
 
 
 def unpack_sample(text: str) -> Sample:
-    """The counters at the beginning of a minute, as ``report.lua`` packs them."""
+    """Return a sample of the counters as ``report_counts.lua`` packs it."""
     minute, pools = json.loads(text)
     known = len(Totals._fields)
     return Sample(
         at=minute * 60.0,
-        # An empty table is a list to Lua.
+        # Lua packs an empty table as a list.
         pools={pool: Totals(*told[:known]) for pool, told in dict(pools).items()},
     )
 
 
 def pack_troubles(troubles: Mapping[str, Trouble]) -> str:
-    """As a JSON document."""
+    """Return troubles as a JSON document."""
     return _json({kind: vars(trouble) for kind, trouble in troubles.items()})
 
 
 def unpack_troubles(document: str | None) -> dict[str, Trouble]:
-    """What was packed; without a document none."""
+    """Return the troubles in a document; none without a document."""
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Trouble, missing | trouble) for kind, trouble in told.items()}
 
 
 def pack_told(told: Mapping[str, Told]) -> str:
-    """As a JSON document."""
+    """Return the troubles that the history mentions as a JSON document."""
     return _json({kind: vars(one) for kind, one in told.items()})
 
 
 def unpack_told(document: str | None) -> dict[str, Told]:
-    """What was packed; without a document none."""
+    """Return the troubles that the history mentions; none without a document."""
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Told, missing | one) for kind, one in told.items()}
 
 
 def pack_suspicions(suspicions: Mapping[str, Suspicion]) -> str:
-    """As a JSON document."""
+    """Return suspicions as a JSON document."""
     return _json({identity: vars(suspicion) for identity, suspicion in suspicions.items()})
 
 
 def unpack_suspicions(document: str | None) -> dict[str, Suspicion]:
-    """What was packed; without a document none."""
+    """Return the suspicions in a document; none without a document."""
     told = json.loads(document) if document else {}
     return {identity: filled(Suspicion, suspicion) for identity, suspicion in told.items()}
 
 
 def unpack_pause(document: str | None, now: float) -> Pause | None:
-    """What was packed, unless it has ended by *now*."""
+    """Return the pause in a document, unless it has ended by *now*."""
     pause = filled(Pause, json.loads(document)) if document else None
     over = pause is not None and pause.until is not None and pause.until <= now
     return None if over else pause
 
 
-def unpack_wish(document: str | None, now: float) -> Wish | None:
-    """What was packed, unless it has ended by *now*."""
-    wish = filled(Wish, {"until": 0.0} | json.loads(document)) if document else None
-    return wish if wish is not None and wish.until > now else None
+def unpack_request(document: str | None, now: float) -> ManualRequest | None:
+    """Return the request in a document, unless it has ended by *now*."""
+    request = filled(ManualRequest, {"until": 0.0} | json.loads(document)) if document else None
+    return request if request is not None and request.until > now else None
 
 
-def pack_intent(intent: Pause | Wish) -> str:
-    """As a JSON document."""
+def pack_intent(intent: Pause | ManualRequest) -> str:
+    """Return a pause or a request as a JSON document."""
     return _json(vars(intent))
 
 
@@ -194,7 +195,7 @@ def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]
 
 
 def by_pool(due: Mapping[str, int]) -> dict[str, dict[int, int]]:
-    """Scheduled tasks by pool and bucket, out of those by ``<pool>/<bucket>``."""
+    """Return scheduled tasks by pool and bucket, from those by ``<pool>/<bucket>``."""
     buckets: dict[str, dict[int, int]] = {}
     for name, tasks in due.items():
         pool, _, bucket = name.rpartition("/")

@@ -1,10 +1,10 @@
-"""A client for the ledger's Redis, which follows a failover and shows nobody the password.
+"""A client for the ledger's Redis, which follows a failover and never shows the password.
 
-What was the primary may keep its connections open. So a connection is closed as soon as an answer
-says that the server is not the primary: the next one goes to where the address leads by then.
+A server that was the primary may keep its connections open. So a connection is closed as soon as an
+answer says that the server is not the primary: the next one goes where the address leads by then.
 
-The password is not among the client's arguments, which some releases of redis-py print, but is
-asked for when a connection is made; and what goes wrong then does not show it either.
+The password is not among the client's arguments, which some releases of redis-py print. It is asked
+for when a connection is made, and errors in that do not show it either.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from celery_middle_management.settings.secret import Secret, bare, told
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
 
-#: Of a command, so many arguments go to what lends the connection: none from redis-py 5.3 on.
+#: How many arguments of a command the connection pool needs: none from redis-py 5.3 on.
 _NAMED = int(
     inspect.signature(redis.BlockingConnectionPool.get_connection)
     .parameters["command_name"]
@@ -35,7 +35,7 @@ _NAMED = int(
     is inspect.Parameter.empty
 )
 
-#: What redis-py has a class for loses its code.
+#: The errors that redis-py has a class for come without their code.
 _NO_PRIMARY = (
     exceptions.ReadOnlyError,
     exceptions.BusyLoadingError,
@@ -47,7 +47,7 @@ _NO_PRIMARY_CODE = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|MOVED|NOREPLICAS)
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A client with bounded waits whose threads share one connection."""
+    """Return a client with bounded waits, whose threads share one connection."""
     untyped: Any = redis.BlockingConnectionPool
     pool = untyped(
         max_connections=1,
@@ -55,7 +55,7 @@ def connect(settings: Settings) -> redis.Redis:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         protocol=2,
-        # An idle connection that the server has closed shows at its next use only.
+        # That the server has closed an idle connection is noticed only when it is used.
         retry=Retry(NoBackoff(), 1),
         decode_responses=True,
         redis_connect_func=_log_in(settings.redis_url),
@@ -66,15 +66,15 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def no_primary(error: redis.RedisError) -> bool:
-    """Whether *error* is the answer of a server that is not the primary, or not yet, or alone."""
+    """Return whether *error* comes from a server that is no primary, is loading, or is cut off."""
     return isinstance(error, _NO_PRIMARY) or bool(_NO_PRIMARY_CODE.search(str(error)))
 
 
 class _Client(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """As redis-py does it, but for what tracers put around its method.
+        """Do as redis-py does, without what tracers wrap around its method.
 
-        Else each look into the ledger, one a second, would be a trace of its own.
+        Otherwise each report, one a second, would be a trace of its own.
         """
         pool: Any = self.connection_pool
         connection = pool.get_connection(*args[:_NAMED])
@@ -102,9 +102,9 @@ class _Client(redis.Redis):
 
 
 class _Script(Script):
-    """Is loaded before its first use; redis-py learns by an error that it has to be.
+    """A script that is loaded before its first use.
 
-    That would be in the app's traces, and among what its Redis counts as errors.
+    redis-py loads it after an error, which the app's traces and Redis's statistics would show.
     """
 
     _is_loaded = False
@@ -117,7 +117,7 @@ class _Script(Script):
 
 
 class _Credentials(redis.CredentialProvider):
-    """Takes user and password out of an address when they are sent."""
+    """Takes user and password out of an address only when they are sent."""
 
     def __init__(self, url: Secret) -> None:
         self._url = url
@@ -129,10 +129,9 @@ class _Credentials(redis.CredentialProvider):
 
 
 def _log_in(url: Secret) -> Callable[[Any], None]:
-    """What redis-py does with a new connection, with errors that show nothing of the password.
+    """Return what sets up a new connection as redis-py does, with errors without the password.
 
-    redis-py has it in its variables meanwhile, and a server that does not know how to log in quotes
-    it.
+    redis-py's frames hold the password meanwhile, and a server that does not know AUTH quotes it.
     """
 
     def log_in(connection: Any) -> None:
@@ -151,7 +150,7 @@ def _log_in(url: Secret) -> Callable[[Any], None]:
 
 
 def _arguments(url: Secret) -> dict[str, Any]:
-    """Those of a connection."""
+    """Return the arguments of a connection."""
     given = parsed(url)
     user, password = given.pop("username", None), given.pop("password", None)
     if user or password:

@@ -1,4 +1,4 @@
-"""What people do by hand: it is written into the ledger, where every evaluation heeds it."""
+"""Requests by hand, written into the ledger as an input of every evaluation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-from celery_middle_management.core.intents import Pause, Wish
+from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.codec import pack_intent
 from celery_middle_management.ledger.ledger import Ledger
@@ -17,15 +17,15 @@ from celery_middle_management.settings.model import Settings
 
 
 class NotDone(Exception):
-    """What was asked for cannot be done, and nothing was changed."""
+    """A request cannot be fulfilled, and nothing was changed."""
 
 
 def pause(
     ledger: Ledger, who: str, *, hires: bool, fires: bool, lasts: float | None
 ) -> dict[str, Any]:
-    """Hire, or fire, nobody of any pool for *lasts* seconds; None: until :func:`resume`.
+    """Stop hiring, firing, or both in all pools for *lasts* seconds; None: until :func:`resume`.
 
-    Returns what is written into the history.
+    Returns the entry of the history.
     """
     snapshot = ledger.snapshot()
     until = None if lasts is None else snapshot.now + lasts
@@ -36,25 +36,27 @@ def pause(
 
 
 def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
-    """Take back every pause, and whatever was hired or fired by hand."""
-    wishes = dict.fromkeys(f"{pool.name}/wish" for pool in settings.pools)
+    """End every pause and every request by hand. Returns the entry of the history."""
+    requests = dict.fromkeys(f"{pool.name}/wish" for pool in settings.pools)
     entry = _entry(ledger.snapshot(), "resume", who)
-    ledger.intend({"pause": None, **wishes}, json.dumps(entry))
+    ledger.intend({"pause": None, **requests}, json.dumps(entry))
     return entry
 
 
 def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> dict[str, Any]:
-    """So many workers *more* than there are, or less, for *lasts* seconds, within the limits.
+    """Ask for *more* workers than there are, or for fewer (< 0), for *lasts* seconds.
+
+    Returns the entry of the history.
 
     Raises:
-        NotDone: the limit is reached, or it is not known how many there are.
+        NotDone: the pool's limit is reached, or its number of workers is not known.
     """
     snapshot = ledger.snapshot()
     quantity = read_pool(snapshot, pool).quantity
     if quantity is None:
         raise NotDone(
-            f"it is not known how many workers {pool.name} has: no process that publishes or works "
-            "has read it yet"
+            f"it is not known yet how many workers {pool.name} has. Publish a task, or let "
+            "`celery mm run` run for some seconds, and try again"
         )
     to = min(max(quantity + more, pool.min_workers), pool.max_workers)
     limit = (
@@ -70,13 +72,13 @@ def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> di
     if to != quantity + more:
         told["reason"] = f"not {quantity + more}: {limit}"
     entry = _entry(snapshot, action, who, **told)
-    wish = Wish(until=until, who=who, **bounds)
-    ledger.intend({f"{pool.name}/wish": pack_intent(wish)}, json.dumps(entry))
+    request = ManualRequest(until=until, who=who, **bounds)
+    ledger.intend({f"{pool.name}/wish": pack_intent(request)}, json.dumps(entry))
     return entry
 
 
 def me() -> str:
-    """Who asks: user@host."""
+    """Return the person who asks: user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no such user on this system

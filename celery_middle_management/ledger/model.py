@@ -1,4 +1,4 @@
-"""What a ledger tells and is told, whatever keeps it."""
+"""The values that go into a ledger and come out of it, wherever it is kept."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
-#: Queues published to that are known, the latest ones: a count asks the broker for each.
+#: Queues in use that are kept, the latest ones: a count asks the broker for each.
 MOST_QUEUES = 1000
-#: A queue in use is told of again after this time (s).
+#: A process reports a queue in use again after this time (s).
 TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
-#: Entries of the history that are kept: with 140 a day, a week of them.
+#: Entries of the history that are kept: a week of them at 140 a day.
 HISTORY = 1000
-#: Samples of the counters that are kept, a week of minutes.
+#: Samples of the counters that are kept: a week of minutes.
 MOST_MINUTES = 7 * 24 * 60
 
 
 class LeaseLost(Exception):
-    """The lock ran out and may be another's: nothing more may be done on what was read."""
+    """The lock ran out, and another process may hold it: what was read must not be acted on."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +36,40 @@ class Lease:
 
     token: str
     won: float
-    #: Its holder ends then (``monotonic()``), however long the lock lasts.
+    #: When its holder's process ends (``monotonic()``), however long the lock lasts.
     ends: float = inf
 
     @property
     def deadline(self) -> float:
-        """Until when (``monotonic()``) its holder may act."""
+        """When (``monotonic()``) its holder has to stop."""
         return min(self.won + LOCK_SECONDS - LOCK_MARGIN, self.ends)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a report answers. Times in seconds."""
+    """The answer to a report. Times in seconds; Unix times are the ledger's."""
 
     now: float
     lease: Lease | None
-    #: Ask again after this time.
+    #: Report again after this time, even with nothing to add.
     wait: float
-    #: Counts of these pools can wait for so long (s): they could change nothing sooner.
+    #: By pool, how long its counts can be held back: sooner, they could change nothing.
     held: Mapping[str, float]
-    #: The ledger's own name for itself: another one, and Redis has lost its data.
+    #: The ledger's name for itself: if it differs from the last one, Redis has lost its data.
     born: str
     #: The cordon of the worker's pool.
     cordon: Cordon
-    #: Nobody may have looked yet at what was told: to be handed in with the next report.
+    #: Something that was reported may still wait for an evaluation: pass this to the next report.
     unseen: int | None
-    #: A worker will surely evaluate. Told to who leaves only.
+    #: A worker will surely evaluate. Only in the reply to a process that is leaving.
     watched: bool
-    #: The platform has not answered since it failed, or since somebody gave up waiting for it.
+    #: The platform has not answered since it failed, or since a process gave up waiting for it.
     failing: bool
-    #: For so long (s) counts found messages that the worker did not take.
+    #: How long counts have found messages that the worker did not take.
     untaken: float = 0.0
-    #: When (Unix, s) the last count of the worker's pool began, 0 before any.
+    #: When the last count of the worker's pool began (Unix); 0 before the first.
     counted_at: float = 0.0
-    #: Why that cordon was drawn, in words; empty where it was not told.
+    #: The reason for that cordon, in words; empty if unknown.
     why: str = ""
 
 
@@ -83,7 +83,7 @@ class Snapshot:
     presences: tuple[Presence, ...]
     #: Queues published to, and when last.
     queues: Mapping[str, float]
-    #: The ledger's time less that of Redis' clock (s): what the clock has stepped back in all.
+    #: The ledger's time minus that of Redis's clock (s): how far that clock has stepped back.
     offset: float = 0.0
 
     @overload
@@ -91,41 +91,41 @@ class Snapshot:
     @overload
     def iso(self, at: None) -> None: ...
     def iso(self, at: float | None) -> str | None:
-        """A time of the ledger's (Unix, s) by the clock of Redis as it is now, for people."""
+        """Return a ledger's time (Unix, s) by Redis's clock as it is now, in ISO format."""
         return None if at is None else iso(at - self.offset)
 
     def presences_of(self, pool: str) -> tuple[Presence, ...]:
-        """The workers of a pool."""
-        return tuple(self._crews.get(pool, ()))
+        """Return the presences of a pool's workers."""
+        return tuple(self._presences_by_pool.get(pool, ()))
 
     @cached_property
-    def _crews(self) -> dict[str | None, list[Presence]]:
-        crews: dict[str | None, list[Presence]] = {}
+    def _presences_by_pool(self) -> dict[str | None, list[Presence]]:
+        by_pool: dict[str | None, list[Presence]] = {}
         for presence in self.presences:
-            crews.setdefault(presence.pool, []).append(presence)
-        return crews
+            by_pool.setdefault(presence.pool, []).append(presence)
+        return by_pool
 
     def number(self, name: str, default: float = 0.0) -> float:
-        """A number of the state."""
+        """Return a number of the state."""
         value = self.state.get(name)
         return default if value is None else float(value)
 
     def time(self, name: str) -> float:
-        """A time of the state, Unix (s); 0 if it never was."""
+        """Return a time of the state, Unix (s); 0 if it is not there."""
         return self.number(name) / 1000
 
     def document(self, name: str) -> dict[str, Any]:
-        """A JSON document of the state; empty if it is not there."""
+        """Return a JSON document of the state; empty if it is not there."""
         value = self.state.get(name)
         return cast("dict[str, Any]", json.loads(value)) if value else {}
 
 
 @dataclass
 class Changes:
-    """What a scaler wants written."""
+    """The changes that a scaler is going to write."""
 
     set: dict[str, str] = field(default_factory=dict)
-    #: Its keys are meant: a set, by a name that is not taken here.
+    #: A set: its keys are the fields to delete. (`set` is the name of a field here.)
     unset: dict[str, None] = field(default_factory=dict)
     add: dict[str, int] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
@@ -135,11 +135,11 @@ class Changes:
     history: list[str] = field(default_factory=list)
 
     def clear(self) -> None:
-        """They have been written."""
+        """Forget them, once they are written."""
         for changes in vars(self).values():
             changes.clear()
 
 
 def millis(seconds: float) -> int:
-    """Seconds as the scripts have them, in whole milliseconds."""
+    """Return seconds in whole milliseconds, as the scripts have them."""
     return round(seconds * 1000)

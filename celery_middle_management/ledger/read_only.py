@@ -1,4 +1,4 @@
-"""A ledger that is read, and to which nothing is written."""
+"""A ledger that is read but never written."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from celery_middle_management.ledger.model import Changes, Lease, Snapshot
 
 
 class ReadOnlyLedger:
-    """What an evaluation sees of *ledger*, for dry runs beside the app's own evaluations.
+    """A view of *ledger* for dry runs, which go on beside the app's own evaluations.
 
-    Only what a dry run has decided last is kept, here, that it is told once.
+    It keeps only the last decision of the dry run, so that each decision is shown once.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -20,20 +20,20 @@ class ReadOnlyLedger:
 
     @property
     def full(self) -> str:
-        """What it has no more of."""
+        """The resource that the ledger's server has run out of."""
         return self._ledger.full
 
     def snapshot(self) -> Snapshot:
-        """Everything at one moment."""
+        """Read everything at one moment."""
         snapshot = self._ledger.snapshot()
-        # Whom others have cordoned is theirs to let go.
+        # The workers that the app's own evaluations have cordoned are left to them.
         state = {n: v for n, v in snapshot.state.items() if not n.endswith("/cordon")}
         return replace(snapshot, state={**state, **self._decided})
 
     def commit(
         self, lease: Lease, changes: Changes, seq: str = "", next_in: float | None = None
     ) -> Lease:
-        """Writes nothing."""
+        """Write nothing."""
         for name in (*changes.set, *changes.unset):
             if name.endswith("/would"):
                 self._decided.pop(name, None)

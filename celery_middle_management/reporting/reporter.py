@@ -1,4 +1,4 @@
-"""Carries a process's counts to the ledger, and starts the evaluations that are its to make."""
+"""Carries a process's counts to the ledger, and starts the evaluations that fall to it."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
-#: Redis adds this many publishing times and buckets in one go: it does nothing else meanwhile.
+#: One call adds at most this many publishing times and buckets: Redis does nothing else meanwhile.
 MOST_AT_ONCE = 2000
 #: An agent looks for what was published this often (s).
 LOOK = 0.1
-#: Ask again after this time (s) while Redis fails.
+#: While Redis fails, the next report comes after this time (s).
 RETRY = 2.0
-#: At exit, counts are flushed and evaluated for this long (s) at most, ...
+#: At exit, reporting and evaluating may take this long (s), ...
 EXIT_TIMEOUT = 4.0
-#: ... and so long (s) where Redis or the platform is known to fail.
+#: ... and this long (s) if Redis or the platform is known to fail.
 FAILING_EXIT_TIMEOUT = 1.0
-#: Whether a thread has ended is looked for this often (s).
-_GLANCE = 0.01
-#: An agent that has waited in vain for its evaluation says so within this time (s).
+#: A thread that is waited for is checked this often (s).
+_CHECK = 0.01
+#: A process that has waited in vain for its evaluation reports that within this time (s).
 _LAST_WORD = 0.3
 
 
 class Evaluator(Protocol):
-    """What an agent starts when it has won the lock."""
+    """Evaluates the pools of an app."""
 
     def evaluate(self, lease: Lease) -> None:
-        """Make one evaluation."""
+        """Make one evaluation under *lease*."""
 
 
 class Reporter:
-    """Reports to the ledger, and keeps what could not be reported for the next time."""
+    """Reports to the ledger. What cannot be reported is kept for the next time."""
 
     def __init__(
         self,
@@ -70,36 +70,37 @@ class Reporter:
         self._retry_at = 0.0
         self._trouble = LogThrottle(logger)
         self._evaluation: threading.Thread | None = None
-        #: Of the last reply: nobody may have looked yet at what was told, though it matters. Before
-        #: the first: nobody may ever have looked, and there may be a minimum to be kept. None where
-        #: this process does not look.
+        #: Since when (the ledger's time, ms) something has been reported that matters, and that no
+        #: evaluation may have seen; sent with the next report. None if there is nothing, or if this
+        #: process never evaluates. 0 before the first reply: there may never have been an
+        #: evaluation, and a minimum to keep.
         self._unseen: int | None = None if settings.inactive else 0
-        #: Redis, or the platform, did not do lately what it was asked for.
+        #: Whether Redis or the platform failed when it was last called.
         self._failing = False
-        # What it tells is hired for by others, sooner or later.
+        # If inactive, the others hire for what it reports, sooner or later.
         self._patience = FAILING_EXIT_TIMEOUT if settings.inactive else EXIT_TIMEOUT
 
     @property
     def patience(self) -> float:
-        """How long (s) the end of this process may be held up."""
+        """How long (s) the exit of this process may be delayed."""
         return FAILING_EXIT_TIMEOUT if self._failing else self._patience
 
     @property
     def _time_to_evaluate(self) -> float:
-        """How long (s) an evaluation may take when this process ends."""
+        """How long (s) an evaluation may take at the exit of this process."""
         return (FAILING_EXIT_TIMEOUT if self._failing else EXIT_TIMEOUT) - _LAST_WORD
 
     @property
-    def left_over(self) -> bool:
-        """Whether there is something that nobody may hire for."""
+    def has_unseen(self) -> bool:
+        """Whether there is something to hire for that no evaluation may have seen."""
         return bool(self._batch) or self._unseen is not None
 
     def collect(self) -> None:
-        """Take note of all that was recorded until now, in the children of a pool too."""
+        """Add up all that was recorded until now, in a pool's children too."""
         self._tally.drain(self._batch)
 
     def urgent_at(self) -> float:
-        """From when on (``monotonic()``) what was published may change a quantity."""
+        """Return from when on (``monotonic()``) what was published may change a quantity."""
         self.collect()
         pools = (*self._batch.published, *self._batch.scheduled)
         held_until = [self._held_until.get(pool, 0.0) for pool in pools]
@@ -108,20 +109,24 @@ class Reporter:
         return max(min(held_until, default=inf), self._batch.since, self._retry_at)
 
     def report(self, identity: str | None = None, presence: Presence | None = None) -> Reply | None:
-        """Report all that there is; None if Redis failed. Starts the evaluation if it is ours."""
+        """Report all that there is, and start an evaluation if the reply has a lease for it.
+
+        *identity* and *presence* are a worker's. Returns None if Redis failed.
+        """
         reply = self._report(identity, presence)
         if reply is not None and reply.lease is not None:
             self._evaluate(reply.lease)
         return reply
 
     def leave(self, identity: str | None = None) -> None:
-        """Report for the last time, and see to it that somebody looks at what was told.
+        """Report for the last time, and make sure that what was reported is evaluated.
 
-        A worker says goodbye to its *identity*. For the thread that :func:`see_off` waits for.
+        A worker's *identity* is removed from the ledger. For the thread that
+        :func:`wait_for_last_report` waits for.
         """
         self._tally.drain(self._batch)
         began, tried = monotonic(), False
-        while identity or self.left_over:
+        while identity or self.has_unseen:
             reply = self._report(identity, leaving=True)
             identity = None
             if reply is None:
@@ -131,10 +136,10 @@ class Reporter:
                 self._evaluate(replace(reply.lease, ends=began + self._time_to_evaluate))
             elif reply.watched:
                 self._unseen = None
-            elif self.left_over:
+            elif self.has_unseen:
                 if tried or self._failing:
                     break
-                # Whoever holds the lock may be dead, or have read the ledger before we told.
+                # The holder of the lock may be dead, or have read the ledger before our report.
                 self._patience = LOCK_SECONDS + EXIT_TIMEOUT
                 time.sleep(LOOK)
             if not self._join(began):
@@ -143,7 +148,11 @@ class Reporter:
             self._report(gave_up=True)
 
     def prepare(self) -> None:
-        """Make what evaluates now rather than later; raises what goes wrong in that."""
+        """Make the evaluator now rather than when it is first needed.
+
+        Raises:
+            what goes wrong in that.
+        """
         self._evaluator()
 
     def _report(
@@ -161,8 +170,8 @@ class Reporter:
                 part = self._batch.take(MOST_AT_ONCE)
                 if not self._batch:
                     break
-                self._tell(part, more=True)
-            reply = self._tell(part, identity, presence, leaving=leaving, gave_up=gave_up)
+                self._send(part, more=True)
+            reply = self._send(part, identity, presence, leaving=leaving, gave_up=gave_up)
         except (redis.RedisError, OSError, ValueError) as error:
             self._retry_at = monotonic() + RETRY
             self._failing = True
@@ -171,7 +180,7 @@ class Reporter:
         self._failing = reply.failing
         return reply
 
-    def _tell(
+    def _send(
         self,
         part: Batch,
         identity: str | None = None,
@@ -181,7 +190,8 @@ class Reporter:
         try:
             reply = self._ledger().report(part, identity, presence, unseen=self._unseen, **how)
         except BaseException:
-            # It may have been added all the same: counted twice heals, forgotten does not.
+            # It may have been added all the same: rather counted twice, which the next count
+            # corrects, than forgotten.
             self._batch.give_back(part)
             raise
         self._unseen = reply.unseen
@@ -193,7 +203,7 @@ class Reporter:
         return reply
 
     def _evaluate(self, lease: Lease) -> None:
-        # In a thread of its own: a platform that hangs must not stop the reports.
+        # In a thread of its own: a platform that does not answer must not stop the reports.
         def evaluate() -> None:
             self._evaluator().evaluate(lease)
 
@@ -203,29 +213,29 @@ class Reporter:
             evaluate()
 
     def _join(self, began: float) -> bool:
-        """Wait for an evaluation of ours under way, as long as there is time; whether it ended."""
+        """Wait for our evaluation, if one runs, while there is time; return whether it ended."""
         if self._evaluation is None:
             return True
         return _ended(self._evaluation, began + self._time_to_evaluate)
 
 
-def see_off(thread: threading.Thread, reporter: Reporter) -> None:
-    """Wait until *thread*, which has its *reporter* leave, has ended or there is no hope for it."""
+def wait_for_last_report(thread: threading.Thread, reporter: Reporter) -> None:
+    """Wait until *thread*, which has *reporter* leave, has ended; give up after its patience."""
     began = monotonic()
     while not _ended(thread, monotonic() + LOOK) and monotonic() - began < reporter.patience:
         pass
-    if thread.is_alive() or reporter.left_over:
+    if thread.is_alive() or reporter.has_unseen:
         logger.warning(
-            "this process ends, and nobody may hire for what it published last until another"
+            "this process ends: workers may not be hired for what it published last until another"
             " process of the app publishes or works"
         )
 
 
 def _ended(thread: threading.Thread, until: float) -> bool:
-    """Wait for the end of a *thread*, *until* a reading of ``monotonic()``; whether it has come.
+    """Wait for the end of *thread* *until* a reading of ``monotonic()``; return whether it came.
 
-    Under eventlet and Python 3.13, ``join()`` raises when its time is over.
+    Not by ``join()``: under eventlet and Python 3.13, that raises when its time is over.
     """
     while thread.is_alive() and monotonic() < until:
-        time.sleep(_GLANCE)
+        time.sleep(_CHECK)
     return not thread.is_alive()

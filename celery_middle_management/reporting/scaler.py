@@ -1,4 +1,4 @@
-"""Makes the evaluations of an app, whatever goes wrong with them."""
+"""Runs the evaluations of an app, with its real ledger, broker and platform."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BORN = monotonic()
 
 
 class Scaler:
-    """Evaluates an app's pools. Never raises: what goes wrong is logged and tried again."""
+    """Evaluates an app's pools. Never raises: errors are logged, the next evaluation retries."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Scaler:
         self._trouble = LogThrottle(logger)
 
     def evaluate(self, lease: Lease) -> None:
-        """Make one evaluation under *lease*."""
+        """Make one evaluation under *lease*; see :class:`Evaluation`."""
         try:
             Evaluation(lease, self._settings, self._ports()).run()
         except LeaseLost:

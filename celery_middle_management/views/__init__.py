@@ -1,1 +1,1 @@
-"""What people and programs are told. They read, and write nothing."""
+"""The status document, for people and programs, and the troubles in it. Read only."""

@@ -1,4 +1,4 @@
-"""What is known of an app when `mm status` tells what is wrong, and how it tells one thing."""
+"""The facts from which `mm status` concludes what is wrong, and one entry of its conclusions."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from celery_middle_management.views.look import Look
 Document = Mapping[str, Any]
 
 
-class Told(NamedTuple):
-    """One thing that is wrong, of the whole app or of one *pool*."""
+class TroubleEntry(NamedTuple):
+    """One entry of the document's `trouble`: something wrong with the app or with one *pool*."""
 
     pool: str | None
     what: str
-    #: ISO 8601; None where that is not known.
+    #: ISO 8601; None if that is not known.
     since: str | None
-    #: A word for programs, the same for as long as it is the same trouble.
+    #: A word for programs, which stays the same as long as the trouble does.
     kind: str
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known."""
+    """Everything that is known of one app at one time."""
 
     settings: Settings
     snapshot: Snapshot
-    #: Each pool by the ledger, ...
+    #: Each pool according to the ledger.
     states: Mapping[str, PoolState]
-    #: ... and by the broker.
+    #: The same according to the broker.
     look: Look
     samples: Sequence[Sample]
-    #: What the ledger has no more of.
+    #: What the ledger's Redis has run out of, in a sentence; or empty.
     full: str
     #: The ``celery`` command of the app.
     celery: str = "celery -A proj"
 
-    def truth(self, pool: str) -> PoolState:
-        """The pool by a count of now, or as the ledger reckons it."""
+    def latest(self, pool: str) -> PoolState:
+        """The state of the *pool* by a count of now, or by dead reckoning if there is none."""
         seen = self.look.pools.get(pool)
         return seen.state if seen else self.states[pool]
 
     @property
-    def on_heroku(self) -> str:
-        """The option of ``heroku`` that names the app; empty where it is not known."""
+    def heroku_app(self) -> str:
+        """The option of ``heroku`` that names the app; empty if that is not known."""
         return f" -a {self.settings.heroku.app}" if self.settings.heroku else ""

@@ -1,4 +1,4 @@
-"""A look at the broker itself: what an evaluation that counted now would find."""
+"""A look at the broker itself: what an evaluation would count now."""
 
 from __future__ import annotations
 
@@ -26,27 +26,30 @@ class Seen(NamedTuple):
     """One pool by a count of now."""
 
     state: PoolState
-    #: Messages that wait for a worker and that no worker holds.
+    #: Waiting messages that no worker has reserved.
     in_broker: int
-    #: Tasks in the hands of workers that live and are silent: whether they run is not known.
-    unheard: int
+    #: Tasks held by workers that have stopped reporting: it is not known whether these run.
+    silent: int
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the broker has told."""
+    """The answers of the broker."""
 
-    #: Each pool whose queues could be counted.
+    #: Each pool whose queues could all be counted.
     pools: Mapping[str, Seen] = field(default_factory=dict)
-    #: Messages that lie in each queue, of a pool or not, and that no worker holds.
-    lying: Mapping[str, int] = field(default_factory=dict)
-    #: What could not be counted, by the kind of trouble that an evaluation makes of it.
+    #: Messages in each queue, of a pool or not, that no worker has reserved.
+    ready: Mapping[str, int] = field(default_factory=dict)
+    #: What could not be counted, by the kind of trouble that an evaluation would record.
     failed: Mapping[str, CountFailed] = field(default_factory=dict)
 
 
 def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queues) -> Look:
-    """Count what waits beside *snapshot*; waits for the broker as briefly as an evaluation does."""
-    # What changes in that is written nowhere.
+    """Count what waits in the broker, with the workers of *snapshot*.
+
+    Waits for the broker no longer than an evaluation does.
+    """
+    # The changes that these make are thrown away.
     pools = [
         CountedPool(pool, settings, snapshot, Changes(), queues, one_offs=True)
         for pool in settings.pools
@@ -57,10 +60,10 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
     asked = [queue for each in pools for queue in each.queues]
     asked += unserved(settings, (*queues.declared, *snapshot.queues))
     try:
-        told = broker.backlogs(asked, unacknowledged_in(living))
+        counts = broker.backlogs(asked, unacknowledged_in(living))
     except CountFailed as error:
         return Look(failed={"count": error})
-    backlogs = {queue: b for queue, b in told.items() if isinstance(b, Backlog)}
+    backlogs = {queue: b for queue, b in counts.items() if isinstance(b, Backlog)}
     live, silent = LivePresences(living), [p for p in living if p.silent(snapshot.now)]
     counted = [each for each in pools if backlogs.keys() >= {*each.queues}]
     for each in counted:
@@ -68,12 +71,11 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
     return Look(
         {each.pool.name: _seen(each, living, silent) for each in counted},
         {queue: b.ready - b.untold for queue, b in backlogs.items()},
-        {f"count queue {q}": b for q, b in told.items() if isinstance(b, CountFailed)},
+        {f"count queue {q}": b for q, b in counts.items() if isinstance(b, CountFailed)},
     )
 
 
 def _seen(pool: CountedPool, living: Sequence[Presence], silent: Sequence[Presence]) -> Seen:
-    held, unheard = (held_in(workers, pool.queues) for workers in (living, silent))
-    in_hands = held.waiting + held.running
-    in_broker = max(pool.state.outstanding - in_hands, 0)
-    return Seen(pool.state, in_broker, unheard.waiting + unheard.running)
+    held, in_silence = (held_in(workers, pool.queues) for workers in (living, silent))
+    in_broker = max(pool.state.outstanding - held.waiting - held.running, 0)
+    return Seen(pool.state, in_broker, in_silence.waiting + in_silence.running)

@@ -1,4 +1,4 @@
-"""What to do about one worker: where its log is, and how it is started anew."""
+"""Remedies: for a worker that hangs, and for a Redis without the database."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ from celery_middle_management.views.facts import Facts
 
 
 def log_of(facts: Facts, worker: str) -> str:
-    """Where to read what a *worker* prints, or on Heroku all of a process type."""
+    """Where to read the log of a *worker*, or on Heroku of a whole process type."""
     if facts.settings.platform == "local":
-        from celery_middle_management.platforms.local import log_path
+        from celery_middle_management.platforms.local_files import log_path
 
         return str(log_path(facts.settings.redis_url, worker))
-    return f"`heroku logs --ps {worker}{facts.on_heroku}`"
+    return f"`heroku logs --ps {worker}{facts.heroku_app}`"
 
 
 def end_of(facts: Facts, worker: str) -> str:
-    """The command, after a colon, that ends a *worker* that hangs, and whatever it runs."""
+    """The command, after a colon, that ends a hanging *worker*; empty if there is none."""
     if facts.settings.platform == "local":
-        from celery_middle_management.platforms.local import pid_of
+        from celery_middle_management.platforms.local_files import pid_of
 
         pid = pid_of(facts.settings.redis_url, worker)
         return f": `kill {pid}`" if pid else ""
-    alone = any(p.hire for p in facts.snapshot.presences if p.name == worker)
-    return f": `heroku ps:{'stop' if alone else 'restart'} {worker}{facts.on_heroku}`"
+    one_off = any(p.hire for p in facts.snapshot.presences if p.name == worker)
+    return f": `heroku ps:{'stop' if one_off else 'restart'} {worker}{facts.heroku_app}`"
+
+
+def no_such_database(error: BaseException) -> str:
+    """The remedy if Redis has no database with the number in its address; empty otherwise."""
+    if "DB index" not in str(error):
+        return ""
+    return (
+        "change the number at the end of middle_management_redis_url, or of the broker's address, "
+        "to one that this Redis has, such as /0"
+    )

@@ -9,6 +9,6 @@ _HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """A bar for each value, as high as it is beside the highest; none for 0."""
+    """One bar for each value, scaled to the highest; a blank for 0."""
     top = max(values, default=0.0) or 1.0
     return "".join(_HEIGHTS[ceil(value * (len(_HEIGHTS) - 1) / top)] for value in values)

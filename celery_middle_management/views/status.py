@@ -1,6 +1,6 @@
-"""What ``celery mm status`` tells: the ledger and a look at the broker, as a JSON document.
+"""The document of ``celery mm status``: the ledger and a look at the broker, as JSON.
 
-docs/status.md names every field.
+docs/status.md describes every field.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from celery_middle_management.views.workers import workers_of
 
 Document = dict[str, Any]
 
-#: Minutes of the past that are told.
+#: Minutes of history in the document.
 MINUTES = 60
 
 
@@ -38,15 +38,18 @@ def status_of(
     full: str = "",
     celery: str = "celery -A proj",
 ) -> Document:
-    """The status of every pool at the time of *snapshot*.
+    """Describe every pool at the time of *snapshot*. What is not known is None.
 
-    *app_queues* are those that the app declares; queues that are published to or consumed from
-    are in the snapshot. *samples* are the ledger's history of the last hour at least, *look* is
-    what the broker has told, if it was asked, *full* what the ledger has no more of, *celery* the
-    app's command. What is not known, the quantity before it was ever read, is None.
+    Args:
+        settings: the app's.
+        snapshot: the ledger; it also has the queues that are published to or consumed from.
+        app_queues: the queues that the app declares.
+        samples: the ledger's history, of the last hour at least.
+        look: what the broker has answered, if it was asked.
+        full: what the ledger's Redis has run out of, in a sentence.
+        celery: the app's ``celery`` command.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
-    pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
     now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
     states = {pool.name: read_pool(snapshot, pool) for pool in settings.pools}
     pools = [
@@ -57,19 +60,13 @@ def status_of(
         for pool in settings.pools
     ]
     facts = Facts(settings, snapshot, states, look, samples, full, celery)
+    pause = _pause(snapshot)
     return {
         "at": snapshot.iso(snapshot.now),
         "paused": pause is not None,
-        "pause": pause
-        and {
-            "hires": pause.hires,
-            "fires": pause.fires,
-            "since": snapshot.iso(pause.since),
-            "until": snapshot.iso(pause.until),
-            "by": pause.who,
-        },
+        "pause": pause,
         "dry_run": settings.dry_run,
-        # Of the process that asks alone: why it evaluates nothing.
+        # Why the process that asks for the document evaluates nothing. Others may.
         "inactive": settings.inactive or None,
         "trouble": [trouble._asdict() for trouble in troubles_of(facts, pools)],
         "next_evaluation_at": _next_evaluation_at(snapshot),
@@ -78,23 +75,23 @@ def status_of(
 
 
 def of_pools(document: Document, names: Iterable[str]) -> Document:
-    """The document with the pools of these *names* alone; with no names, as it is."""
+    """Reduce the document to the pools of these *names*; without names, return it unchanged."""
     wanted = {*names}
     chosen = [pool for pool in document["pools"] if not wanted or pool["name"] in wanted]
     return {**document, "pools": chosen}
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
-    """Whether scheduled tasks wait for workers while no worker lives that would hire them.
+    """Return True if scheduled tasks need workers later and no worker is up to hire them then.
 
-    Those that have just fallen due do, too, until they are seen to or that is told as trouble.
+    Also for tasks that have just fallen due, until they are handled or reported as trouble.
     """
     pools = document["pools"]
-    watched = any(pool["workers"]["live"] for pool in pools)
-    told = any(trouble["kind"] == UNATTENDED for trouble in document["trouble"])
+    some_worker_lives = any(pool["workers"]["live"] for pool in pools)
+    reported = any(trouble["kind"] == UNATTENDED for trouble in document["trouble"])
     next_at = document["next_evaluation_at"]
-    overdue = next_at is not None and next_at < document["at"] and not told
-    return not watched and any(
+    overdue = next_at is not None and next_at < document["at"] and not reported
+    return not some_worker_lives and any(
         pool["tasks"]["scheduled"]
         or (overdue and pool["tasks"]["waiting"] and not pool["workers"]["current"])
         for pool in pools
@@ -103,8 +100,9 @@ def asleep(document: Mapping[str, Any]) -> bool:
 
 
 def idle(document: Mapping[str, Any]) -> bool:
-    """Whether no task waits or runs, by the ledger and by the broker, and no worker is hired beyond
-    the minimum. Not so while the broker does not tell.
+    """Return True if no task waits or runs and no worker is hired beyond the minimum.
+
+    The ledger and the broker must agree; it is False while the broker does not answer.
     """
     return all(
         pool["tasks"]["outstanding"] == pool["tasks"]["reckoned"] == 0
@@ -115,12 +113,25 @@ def idle(document: Mapping[str, Any]) -> bool:
     )
 
 
+def _pause(snapshot: Snapshot) -> Document | None:
+    pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
+    if pause is None:
+        return None
+    return {
+        "hires": pause.hires,
+        "fires": pause.fires,
+        "since": snapshot.iso(pause.since),
+        "until": snapshot.iso(pause.until),
+        "by": pause.who,
+    }
+
+
 def _totals(pool: Pool, snapshot: Snapshot) -> Totals:
     return Totals(*(snapshot.number(f"{pool.name}/{name}") for name in Totals._fields))
 
 
 def _last_hour(pool: str, now: float, samples: Iterable[Sample]) -> Document:
-    """What the pool did in each of the last minutes, the current one last."""
+    """The pool's activity in each of the last :data:`MINUTES`, the current one last."""
     minutes = activity(samples, pool, now, MINUTES)
     return {
         "arrivals": [minute.arrivals for minute in minutes],
@@ -136,7 +147,7 @@ def _mean(seconds: float, tasks: int) -> float | None:
 
 
 def _next_evaluation_at(snapshot: Snapshot) -> str | None:
-    """When the pools are looked at again, if nothing happens before."""
+    """When the next evaluation is due, unless something happens earlier."""
     return snapshot.iso(snapshot.time("next_at") or None)
 
 
@@ -150,10 +161,10 @@ def _pool(
         "platform": settings.platform,
         "dynos": "one-off" if pool.one_off else "formation",
         "queues": list(queues),
-        # More were published to lately than are counted.
+        # True if more queues were published to lately than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
         "workers": workers_of(state, snapshot),
-        # Whichever worker holds them: one may serve queues of several pools.
+        # Of all workers, since one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues, look),
         "policy": {
             "name": "jobs_per_worker",
@@ -161,7 +172,7 @@ def _pool(
             "why": state.advice.why,
             "boot": round(state.boot, 1),
         },
-        # What a person asked for.
+        # A request by hand for more or fewer workers.
         "wish": state.wish
         and {
             "least": state.wish.least,
@@ -169,7 +180,7 @@ def _pool(
             "until": snapshot.iso(state.wish.until),
             "by": state.wish.who,
         },
-        # The quantity was last changed by another: a person, or another tool.
+        # The last change of the quantity by a person or another tool.
         "by_hand": snapshot.document(f"{pool.name}/by_hand") or None,
         "drift": state.drift,
         "refused": _refused(state, snapshot),
@@ -179,7 +190,7 @@ def _pool(
 
 
 def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:
-    """What the platform will not do for the pool, while it is not asked again."""
+    """The platform's refusal of what the pool needs, until it is asked again."""
     refusal = state.denied
     if refusal is None:
         return None
@@ -195,25 +206,25 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
     seen = look.pools.get(state.pool.name)
     live = tuple(p for p in snapshot.presences if not p.silent(state.now))
     work = held_in(live, queues)
-    reserved = work.waiting + (seen.unheard if seen else 0)
+    reserved = work.waiting + (seen.silent if seen else 0)
     reckoned = max(state.outstanding, work.running)
     waiting = seen.in_broker + reserved if seen else reckoned - work.running
     held = due_in(live, queues)
     scheduled, in_hands = (
         sum(n for due, n in buckets.items() if due > state.now) for buckets in (state.buckets, held)
     )
-    # Reckoned as due from their bucket's begin on, but a count leaves them out until they are.
+    # Dead reckoning has them as due from the beginning of their bucket, a count only when they are.
     imminent = sum(n for due, n in held.items() if due <= state.now) if seen else 0
     return {
-        # What workers say they run is sure, even where dead reckoning has drifted below it.
+        # What workers report as running is certain, even if dead reckoning is below it.
         "outstanding": waiting + work.running,
         "waiting": waiting,
         "running": work.running,
-        # Of those that wait: only the workers that hold them can begin them, or have.
+        # Waiting tasks that only the workers that hold them can begin, or have begun.
         "reserved": reserved,
-        # Of those that wait: in its queues, by the broker itself.
+        # Waiting tasks in the queues, by the broker itself.
         "in_broker": seen.in_broker if seen else None,
-        # By the ledger alone: what is decided on until the next count.
+        # By the ledger alone: decisions rest on this until the next count.
         "reckoned": reckoned,
         "scheduled": max(scheduled, in_hands) + imminent,
         "counted_at": snapshot.iso(state.count.at if state.count else None),
@@ -221,7 +232,7 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
 
 
 def _next_call_at(settings: Settings, state: PoolState, snapshot: Snapshot) -> str | None:
-    """When the pool may be changed again; None if it may be now, as from zero it always may."""
+    """When the pool may be changed again; None: now. From zero, there is no call interval."""
     called = snapshot.time("called_at")
     free = called + settings.call_interval if called and state.quantity != 0 else 0.0
     at = max(free, snapshot.time("blocked_until"))

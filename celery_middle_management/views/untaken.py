@@ -1,49 +1,49 @@
-"""Tasks in queues that no worker takes from, and that none will be hired for."""
+"""Tasks in queues that no worker consumes, and that no worker will be hired for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from celery_middle_management.core.pool_state import PoolState
-from celery_middle_management.views.facts import Document, Facts, Told
-from celery_middle_management.views.words import counted
+from celery_middle_management.views.facts import Document, Facts, TroubleEntry
+from celery_middle_management.views.words import plural
 
-#: The kind of tasks in queues that no pool serves ...
+#: The kind of trouble with queues that no pool serves.
 UNSERVED = "unserved"
-#: ... and in those that the workers of their pool do not consume.
+#: The kind of trouble with queues that the workers of their pool do not consume.
 UNCONSUMED = "unconsumed"
-#: Queues that are named, so many at most.
+#: The most queues that are named.
 _MOST = 5
 
 
-def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[Told]:
-    """Of each pool, and of queues without one."""
+def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[TroubleEntry]:
+    """Yield the trouble with queues without a pool, and with those of each pool."""
     snapshot = facts.snapshot
     consumed = {q for p in snapshot.presences if not p.silent(snapshot.now) for q in p.queues}
-    lying = {q: n for q, n in facts.look.lying.items() if n > 0 and q not in consumed}
-    stray = {q: n for q, n in lying.items() if facts.settings.pool_for(q) is None}
-    if stray:
+    waiting = {q: n for q, n in facts.look.ready.items() if n > 0 and q not in consumed}
+    unserved = {q: n for q, n in waiting.items() if facts.settings.pool_for(q) is None}
+    if unserved:
         what = (
-            f"{_waiting(stray)}, which no pool serves: no worker is hired for what waits there. "
-            "Name the queue in middle_management_pools, or have a pool there without queues, which "
-            "serves all that no other names"
+            f"{_waiting(unserved)}, which no pool serves: no worker is hired for them. Add the "
+            "queue to a pool in middle_management_pools, or give one pool no queues: it serves "
+            "every queue that no other pool names"
         )
-        yield Told(None, what, None, UNSERVED)
+        yield TroubleEntry(None, what, None, UNSERVED)
     for pool in pools:
-        left = {q: n for q, n in lying.items() if q in pool["queues"]}
-        if left and _settled(facts, facts.states[pool["name"]]):
+        left = {q: n for q, n in waiting.items() if q in pool["queues"]}
+        if left and _has_lasting_worker(facts, facts.states[pool["name"]]):
             what = (
-                f"{_waiting(left)}, and no worker takes from there. Give the queue to another pool "
-                "in middle_management_pools, or start the workers with "
-                f"`{facts.celery} worker -Q {','.join(pool['queues'])}`"
+                f"{_waiting(left)}, which no worker consumes. Move the queue to another pool in "
+                "middle_management_pools, or add it to the command of the workers: "
+                f"`-Q {','.join(pool['queues'])}`"
             )
-            yield Told(pool["name"], what, None, UNCONSUMED)
+            yield TroubleEntry(pool["name"], what, None, UNCONSUMED)
 
 
-def _settled(facts: Facts, state: PoolState) -> bool:
-    """Whether a worker of the pool is at work, and stays: others will consume what it does."""
+def _has_lasting_worker(facts: Facts, state: PoolState) -> bool:
+    """Return True if a worker of the pool is up and stays: later ones will consume what it does."""
     now = facts.snapshot.now
-    going = {*state.leave.names, *state.roster.retired(now, state.longest)}
+    going = {*state.leave.names, *state.roster.to_replace(now, state.longest)}
     return any(
         p.queues
         and not (p.closing or p.stopped or p.silent(now))
@@ -52,11 +52,11 @@ def _settled(facts: Facts, state: PoolState) -> bool:
     )
 
 
-def _waiting(lying: dict[str, int]) -> str:
-    """``3 tasks wait in 'mail' (2) and 'pdf' (1)``."""
-    named = [f"{queue!r} ({n})" for queue, n in sorted(lying.items())]
+def _waiting(waiting: dict[str, int]) -> str:
+    """``3 tasks wait in 'mail' (2), 'pdf' (1)``."""
+    named = [f"{queue!r} ({n})" for queue, n in sorted(waiting.items())]
     if len(named) == 1:
-        named = [repr(next(iter(lying)))]
+        named = [repr(next(iter(waiting)))]
     more = f" and {len(named) - _MOST} more queues" if len(named) > _MOST else ""
-    tasks = counted(sum(lying.values()), "task waits", "tasks wait")
+    tasks = plural(sum(waiting.values()), "task waits", "tasks wait")
     return f"{tasks} in {', '.join(named[:_MOST])}{more}"

@@ -11,6 +11,6 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def counted(number: int, one: str, more: str) -> str:
-    """``1 task waits``, ``2 tasks wait``: the *number*, and what follows it."""
+def plural(number: int, one: str, more: str) -> str:
+    """The *number* and the words after it: ``1 task waits``, ``2 tasks wait``."""
     return f"{number} {one if number == 1 else more}"

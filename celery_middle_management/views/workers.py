@@ -1,4 +1,4 @@
-"""The workers of one pool, as ``mm status`` tells of them."""
+"""The workers of one pool in the document of ``mm status``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
-    """How many there are and are needed, and each of which there is something to say."""
+    """The object `workers`: how many there are and are needed, and what is known of each."""
     living = _living(state, snapshot.presences_of(state.pool.name))
     draining = _draining(state, living)
     return {
@@ -26,8 +26,8 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
         "draining": draining,
         "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
         "drains": [_drain(name, state, living, snapshot) for name in draining],
-        # Of an older release than the newest, or near the end of its day: to be replaced.
-        "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
+        # Of an older release than the newest, or near the end of their day: to be replaced.
+        "old": _sorted(state.roster.to_replace(snapshot.now, state.longest)),
         "unheard": _unheard(state, living, snapshot),
         "silent": _silent(living, snapshot),
         "wrong": _wrong(living, snapshot),
@@ -37,7 +37,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
 
 
 def _living(state: PoolState, presences: Iterable[Presence]) -> tuple[Presence, ...]:
-    """Whatever may still have a process; of one-off workers only the platform knows better."""
+    """The presences that may still have a process. Of one-off workers, all that are known."""
     presences = tuple(presences)
     formation = tuple(p for p in presences if not p.hire)
     fleet = Fleet(state.pool.name, state.now, formation, state.formation)
@@ -45,7 +45,7 @@ def _living(state: PoolState, presences: Iterable[Presence]) -> tuple[Presence, 
 
 
 def _draining(state: PoolState, living: Iterable[Presence]) -> list[str]:
-    """Cordoned workers: those heard of, and those that a number alone stands for."""
+    """Names of cordoned workers: those that report, and those known by their number alone."""
     hired = (f"{state.pool.name}.{n}" for n in range(1, (state.formation or 0) + 1))
     formation = [p.name for p in living if not p.hire]
     ordered = all(dotted_number(name) is not None for name in formation)
@@ -55,19 +55,19 @@ def _draining(state: PoolState, living: Iterable[Presence]) -> list[str]:
 
 
 def _drain(name: str, state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> Document:
-    bearers = [p for p in living if p.name == name]
+    presences = [p for p in living if p.name == name]
     since = {**state.cordon.since, **state.leave.since}
-    held = [h for p in bearers for h in p.held.values()]
-    runs = sorted((run for p in bearers for run in p.runs), key=lambda run: run.since)
+    held = [h for p in presences for h in p.held.values()]
+    runs = sorted((run for p in presences for run in p.runs), key=lambda run: run.since)
     return {
         "name": name,
         "since": snapshot.iso(since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
-        # All that it must finish before it may be stopped: a batch that it runs, too.
-        "busy": sum(p.busy for p in bearers),
-        # Scheduled tasks that must be back in the broker before it may be stopped.
-        "returning": sum(p.returning for p in bearers),
+        # Everything that it must finish before it may be stopped, also a batch of tasks.
+        "busy": sum(p.busy for p in presences),
+        # Scheduled tasks that it must give back to the broker before it may be stopped.
+        "returning": sum(p.returning for p in presences),
         "tasks": [_run(run, snapshot) for run in runs],
     }
 
@@ -81,7 +81,7 @@ def _run(run: Run, snapshot: Snapshot) -> Document:
 
 
 def _longest(living: Iterable[Presence], snapshot: Snapshot) -> Document | None:
-    """The task that has run the longest, and the worker that runs it."""
+    """The task that has run the longest, and its worker."""
     runs = [(run, p.name) for p in living if not p.silent(snapshot.now) for run in p.runs]
     if not runs:
         return None
@@ -90,12 +90,12 @@ def _longest(living: Iterable[Presence], snapshot: Snapshot) -> Document | None:
 
 
 def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
-    """Workers that are up for the platform, and of which nothing has been heard."""
-    heard = {p.name for p in living}
+    """Workers that are up according to the platform but have no report in the ledger."""
+    reporting = {p.name for p in living}
     missed = dict(state.missed) if state.formation else {}
-    # One that was hired alone, and is listed, may be booting.
+    # A one-off worker that the platform lists may still be booting.
     missed |= {m.name: m.at for m in state.roster.members.values() if m.listed and not m.since}
-    missed = {name: at for name, at in missed.items() if name not in heard}
+    missed = {name: at for name, at in missed.items() if name not in reporting}
     return [
         {
             "name": name,
@@ -107,7 +107,7 @@ def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -
 
 
 def _wrong(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
-    """What workers say is wrong with themselves."""
+    """Troubles that workers report of themselves."""
     return [
         {"name": p.name, "what": what, "since": snapshot.iso(since)}
         for p in sorted(living, key=lambda p: (dotted_number(p.name) or 0, p.name))
@@ -116,7 +116,7 @@ def _wrong(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
 
 
 def _silent(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
-    """Workers that were heard of, and have not been for longer than any restart takes."""
+    """Workers that have not reported for longer than any restart takes."""
     seen: dict[str, float] = {}
     for presence in living:
         seen[presence.name] = max(presence.seen, seen.get(presence.name, 0.0))
@@ -128,7 +128,7 @@ def _silent(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
 
 
 def _deaf(state: PoolState, snapshot: Snapshot) -> list[Document]:
-    """Workers that take nothing, though tasks wait and they have room."""
+    """Workers that take no task although tasks wait and they have room."""
     return [{"name": name, "since": snapshot.iso(state.deaf[name])} for name in _sorted(state.deaf)]
 
 

@@ -1,1 +1,1 @@
-"""Runs in a Celery worker: reports what it holds, and stops it from taking tasks when told to."""
+"""Runs in a Celery worker: reports what it holds, and limits or stops what it takes."""

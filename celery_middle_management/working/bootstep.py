@@ -14,15 +14,15 @@ logger = logging.getLogger("celery_middle_management")
 
 
 class WorkerStep(bootsteps.StartStopStep):
-    """Starts the agent once the consumer is there, before it begins to consume."""
+    """Starts the agent when the consumer has been made, before it begins to consume."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    #: Made by the ManagedApp; None when the package is not enabled for it.
+    #: Makes the worker's agent, or returns None if the package is not to act in this worker.
     make_agent: Callable[[Any], Any]
     #: Whether the worker may be kept from taking as much as Celery would.
     limits = True
-    #: The processes of a prefork pool that said that they run something.
+    #: The processes of a prefork pool that reported that they run something.
     at_work: Set[int] = frozenset()
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:
@@ -34,7 +34,7 @@ class WorkerStep(bootsteps.StartStopStep):
 
             kind = type(self)
             self._intake = Intake(consumer, limits=kind.limits, at_work=kind.at_work)
-            self._agent = type(self).make_agent(consumer)
+            self._agent = kind.make_agent(consumer)
 
     def start(self, consumer: Any) -> None:
         if self._agent is not None:

@@ -1,4 +1,4 @@
-"""What a worker logs of its own end: that it stops taking tasks, why, and when it has none left."""
+"""What a worker logs when it is drained: that it takes no more tasks, why, and when it is done."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ logger = logging.getLogger("celery_middle_management")
 
 
 class DrainLog:
-    """Of one worker. Each line has keys and values that a log search can use."""
+    """The log of one worker. Each line has keys and values that a log search can use."""
 
     def __init__(self, worker: str) -> None:
         self._worker = worker
-        #: Since when it drains (``monotonic()``), if it does.
+        #: Since when it drains (``monotonic()``); None while it does not.
         self._since: float | None = None
         self._drained = False
 
-    def look(self, cordon: Cordon, presence: Presence, why: str = "") -> None:
-        """Under *cordon*, an empty one if none holds it, the worker has said this *presence*.
+    def update(self, cordon: Cordon, presence: Presence, why: str = "") -> None:
+        """Log what has changed since the last *presence* that the worker reported.
 
-        *why* it was drawn, in words.
+        *cordon* is the one that holds it now, empty if none does; *why* is the reason, in words.
         """
         running = sum(held.running for held in presence.held.values())
-        # At 0 no scaler drew it: the worker has yet to hear of one.
+        # At 0, no scaler has set it: the worker waits for its first reply.
         if not cordon or not cordon.at:
             if self._since is not None:
                 self._log("undrain", f"running={running} {self._after()}")
@@ -44,5 +44,5 @@ class DrainLog:
     def _after(self) -> str:
         return f"after={monotonic() - (self._since or 0.0):.0f}s"
 
-    def _log(self, what: str, how: str) -> None:
-        logger.info("%s worker=%s %s", what, self._worker, how)
+    def _log(self, event: str, details: str) -> None:
+        logger.info("%s worker=%s %s", event, self._worker, details)

@@ -3,257 +3,179 @@
 A cordoned worker takes nothing. Any other takes as much as Celery would, or, while tasks are long,
 one task for each slot; see :mod:`celery_middle_management.core.prefetch`.
 
-The reporter's thread says what is wanted, and looks at the tasks that run; the thread of the
-worker's loop does the rest.
+The reporter's thread sets whether to consume, and observes the tasks that run. All the rest is done
+by the thread of the worker's loop.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Set
-from time import monotonic, time
+from collections.abc import Collection, Set
+from time import time
 from typing import Any
 
-from celery import Task
 from celery.bootsteps import RUN  # type: ignore[attr-defined]
 from celery.worker import state as worker_state
 from celery.worker.request import Request
-from kombu.transport.virtual import Channel as VirtualChannel
 
-from celery_middle_management.celery_internals import (
-    busy_children,
-    prefetch_is_reduced,
-    slots,
+from celery_middle_management.celery_internals import prefetch_is_reduced
+from celery_middle_management.core.prefetch import AdaptivePrefetch, PrefetchLimit
+from celery_middle_management.working.delivery import (
+    PolledDelivery,
+    PushedDelivery,
+    delivery_for,
+    gathers_messages,
+    has_queue_for_one_consumer,
 )
-from celery_middle_management.core.prefetch import Pace, Prefetch
-from celery_middle_management.working.pool_jobs import PoolJobs, PreforkJobs
-from celery_middle_management.working.sources import Pulled, Pushed
+from celery_middle_management.working.idle import IdleTime
+from celery_middle_management.working.slots import Slots
 from celery_middle_management.working.waker import Waker
 
 
 class Intake:
-    """Of one worker. Made before Celery makes its strategies, which keep what the pool offers."""
+    """The intake of one worker. Made before Celery makes its strategies; see :class:`Slots`."""
 
     def __init__(
         self, consumer: Any, *, limits: bool = True, at_work: Set[int] = frozenset()
     ) -> None:
         """*limits*: whether the worker may be kept from taking as much as Celery would.
 
-        *at_work* are the processes of a prefork pool that said that they run something.
+        *at_work* are the processes of a prefork pool that reported that they run something.
         """
         self._consumer = consumer
         self._limits = limits
-        self._waker = Waker(consumer)
-        pool = consumer.pool
-        self._prefork = bool(pool.uses_semaphore)
-        self._jobs: PreforkJobs | PoolJobs = (
-            PreforkJobs(pool, at_work) if self._prefork else PoolJobs(pool, self._waker.ended)
-        )
-        self._pace = Pace()
-        self._source: Pulled | Pushed | None = None
+        self.waker = Waker(consumer)
+        self.slots = Slots(consumer, at_work, self.waker.job_ended)
+        self._idle_time = IdleTime(consumer)
+        self._prefetch = AdaptivePrefetch()
+        self._delivery: PolledDelivery | PushedDelivery | None = None
         self._limited = False
-        self._since = monotonic()
-        consumer.create_task_handler = self._noting(consumer.create_task_handler)
         self._lock = threading.Lock()  # of these two
-        self._wanted = True
+        #: Whether the worker is to consume, that is, is not cordoned.
+        self.should_consume = True
         self._stopped = False
 
     # -- the reporter's thread
 
-    def want(self, consuming: bool) -> bool:
-        """Have the worker consume, or not; returns whether it surely takes nothing any more."""
+    def set_consuming(self, consume: bool) -> bool:
+        """Have the worker consume, or not; return whether it surely takes nothing any more."""
         with self._lock:
-            self._wanted = consuming
-            if consuming:
+            self.should_consume = consume
+            if consume:
                 self._stopped = False
             return self._stopped
 
     @property
     def stopped(self) -> bool:
-        """Whether it is not to consume, and nothing can come any more."""
+        """Whether the worker is not to consume, and no message can arrive any more."""
         return self._stopped
 
     @property
-    def settled(self) -> bool:
-        """Whether the worker does what is wanted."""
-        if self._wanted:
-            return self._source is not None and self._source.consumes
+    def applied(self) -> bool:
+        """Whether the worker does what was set by :meth:`set_consuming`."""
+        if self.should_consume:
+            return self._delivery is not None and self._delivery.consuming
         return self._stopped
 
     @property
     def full(self) -> bool:
-        """Whether it takes nothing now, since no slot is free."""
-        return self._source is not None and not self.free and not self._has_room
-
-    @property
-    def jobs(self) -> int:
-        """What the pool runs or is about to, whatever gave it to the pool."""
-        return len(self._jobs)
+        """Whether the worker takes nothing now, since no slot is free."""
+        return self._delivery is not None and not self.unrestricted and not self.slots.any_free
 
     def idle(self, unacknowledged: int) -> float:
-        """For how long (s) there has been room, beside so many messages, and none has come.
+        """Return for how long (s) there has been room, beside so many messages, and none has come.
 
-        0 where there is none, or where it may be that another worker alone gets what there is.
+        0 if there is no room, or if another worker may be the only one to get what there is.
         """
-        now = monotonic()
-        if not self._open(unacknowledged):
-            self._since = now
-        return now - self._since
+        return self._idle_time.update(idle=self._is_open(unacknowledged))
 
-    def running(self, active: Collection[Request]) -> set[Request]:
-        """Those of the *active* requests that may run: Celery keeps some for ever."""
-        return set(active) - self._jobs.over(active)
+    def observe(self, active: Collection[Request]) -> bool:
+        """Learn from the tasks that run now how much to prefetch.
 
-    def watch(self, active: Collection[Request]) -> bool:
-        """Look at the tasks that run now: is one of them long, or have all been short lately?
-
-        Returns whether the loop has to settle that.
+        Returns whether that has changed, so that the loop must :meth:`apply` it.
         """
         now = time()
         # Those that prefork before Celery 5.7 forgot with a lost connection may stay active too.
-        running = [r for r in self.running(active) if r in worker_state.reserved_requests]
+        running = [r for r in self.slots.running(active) if r in worker_state.reserved_requests]
         longest = max((now - (request.time_start or now) for request in running), default=0.0)
-        before = self._pace.prefetch
-        self._pace = self._pace.after(longest, worker_state.all_total_count[0] - len(running))
-        return self._pace.prefetch is not before and self._limited
-
-    def wake(self) -> None:
-        """Have the loop turn once more."""
-        self._waker.wake()
+        before = self._prefetch.limit
+        self._prefetch = self._prefetch.after(
+            longest, worker_state.all_total_count[0] - len(running)
+        )
+        return self._prefetch.limit is not before and self._limited
 
     # -- the loop's thread
 
     def start(self) -> None:
-        """The consumer has a new connection, and is about to consume."""
+        """Prepare the consumer's new connection, before it consumes."""
         consumer = self._consumer
-        source = _source_of(consumer)(consumer, self)
-        self._limited = self._limits and source.limitable and not _is_celerys(consumer)
-        self._source = source
-        self._waker.start(consumer.connection, source.look)
+        delivery = delivery_for(consumer)(consumer, self, self.waker)
+        self._limited = self._limits and delivery.can_limit and not _needs_celerys_count(consumer)
+        self._delivery = delivery
+        self.waker.start(consumer.connection, delivery.can_consume)
         self._set_prefetch()
         # A count that is sent now holds from the first message on.
         consumer.qos.update()
 
     def stop(self) -> None:
-        """The connection is lost, or the worker shuts down."""
-        self._waker.stop()
+        """Stop when the connection is lost or the worker shuts down."""
+        self.waker.stop()
 
-    def settle(self) -> None:
-        """Do what is wanted.
+    def apply(self) -> None:
+        """Do what the reporter's thread has set.
 
         Raises:
             one of the consumer's connection or channel errors.
         """
-        source = self._source
-        if source is None or self._consumer.task_consumer is None:
+        delivery = self._delivery
+        if delivery is None or self._consumer.task_consumer is None:
             return
         if self._consumer.blueprint.state != RUN:
             return
         self._set_prefetch()
-        if self._wanted and not source.consumes:
-            source.go_on()
-        elif not self._wanted and source.stop():
-            self._nothing_comes()
+        if self.should_consume and not delivery.consuming:
+            delivery.resume_consuming()
+        elif not self.should_consume and delivery.stop_consuming():
+            self._nothing_on_its_way()
 
     def _set_prefetch(self) -> None:
-        if self._source is not None and not prefetch_is_reduced(self._consumer):
-            self._source.set_prefetch(self._pace.prefetch if self._limited else Prefetch.CELERYS)
+        if self._delivery is not None and not prefetch_is_reduced(self._consumer):
+            limit = self._prefetch.limit if self._limited else PrefetchLimit.CONFIGURED
+            self._delivery.set_limit(limit)
 
-    # -- what a source asks
-
-    @property
-    def wanted(self) -> bool:
-        """Whether the worker is to consume."""
-        return self._wanted
+    # -- what a delivery asks, besides should_consume: see IntakeRule
 
     @property
-    def free(self) -> bool:
-        """Whether nothing but Celery's own rule counts."""
-        return self._wanted and not (self._limited and self._pace.prefetch is Prefetch.ONE_PER_SLOT)
+    def unrestricted(self) -> bool:
+        one_per_slot = self._limited and self._prefetch.limit is PrefetchLimit.ONE_PER_SLOT
+        return self.should_consume and not one_per_slot
 
     def may_take(self) -> bool:
-        """Whether there is room for a message, where none is on its way."""
-        return not self._nothing_comes() and (self.free or self._has_room)
+        return not self._nothing_on_its_way() and (self.unrestricted or self.slots.any_free)
 
-    def held_back(self, held: bool) -> None:
-        """Whether the broker is asked for nothing, so that a free slot has to wake the loop."""
-        self._waker.waiting = held
-
-    def _open(self, unacknowledged: int) -> bool:
-        source, consumer = self._source, self._consumer
-        if source is None or not self._has_room or not source.room(unacknowledged):
-            return False
-        if _for_one_alone(consumer):
-            return False
-        return isinstance(source, Pulled) or not _gathers(consumer)
-
-    def _noting(self, celerys: Callable[..., Any]) -> Callable[..., Any]:
-        """*celerys* function that makes the handler of messages, with a note of when they come."""
-
-        def create_task_handler(*args: Any, **options: Any) -> Callable[..., Any]:
-            handle = celerys(*args, **options)
-
-            def on_message(message: Any) -> Any:
-                self._since = monotonic()
-                return handle(message)
-
-            return on_message
-
-        return create_task_handler
-
-    def _nothing_comes(self) -> bool:
-        """Nothing is on its way: the worker has stopped, if that is wanted."""
+    def _nothing_on_its_way(self) -> bool:
+        """Note that no message is on its way; return whether the worker has stopped by that."""
         with self._lock:
-            self._stopped = not self._wanted
+            self._stopped = not self.should_consume
             return self._stopped
 
-    @property
-    def _has_room(self) -> bool:
-        return self._taken < _slots(self._consumer)
-
-    @property
-    def _taken(self) -> int:
-        """The tasks that run or wait for a slot."""
-        if not self._prefork:
-            return len(self._jobs)
-        reserved = len(worker_state.reserved_requests)
-        if self._consumer.restart_count <= 0:
-            return reserved
-        # With a lost connection prefork forgets what it runs, until another job begins or ends.
-        return max(reserved, busy_children(self._consumer.pool))
+    def _is_open(self, unacknowledged: int) -> bool:
+        delivery, consumer = self._delivery, self._consumer
+        if delivery is None or not self.slots.any_free:
+            return False
+        if not delivery.prefetch_has_room(unacknowledged) or has_queue_for_one_consumer(consumer):
+            return False
+        return isinstance(delivery, PolledDelivery) or not gathers_messages(consumer)
 
 
-def _source_of(consumer: Any) -> type[Pulled | Pushed]:
-    tasks = consumer.task_consumer
-    # kombu reads what is published to all (fanout) by the same rule as it asks for tasks.
-    fanout = any(queue.exchange and queue.exchange.type == "fanout" for queue in tasks.queues)
-    return Pulled if isinstance(tasks.channel, VirtualChannel) and not fanout else Pushed
-
-
-def _is_celerys(consumer: Any) -> bool:
-    """Whether Celery's prefetch must stay as it is.
+def _needs_celerys_count(consumer: Any) -> bool:
+    """Return whether Celery's prefetch count must stay as it is.
 
     It is unlimited; or a task gathers messages by a strategy of its own; or no other worker could
-    take what this one does not.
+    take what this one leaves.
     """
-    return consumer.prefetch_multiplier == 0 or _gathers(consumer) or _for_one_alone(consumer)
-
-
-def _gathers(consumer: Any) -> bool:
-    """Whether a task gathers messages by a strategy of its own."""
-    return any(task.Strategy != Task.Strategy for task in list(consumer.app.tasks.values()))
-
-
-def _for_one_alone(consumer: Any) -> bool:
-    """Whether a queue is handed to one of its consumers only, though others have room."""
-    tasks = consumer.task_consumer
-    return tasks is not None and any(
-        queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})
-        for queue in tasks.queues
+    return (
+        consumer.prefetch_multiplier == 0
+        or gathers_messages(consumer)
+        or has_queue_for_one_consumer(consumer)
     )
-
-
-def _slots(consumer: Any) -> int:
-    """The tasks that the worker runs at once."""
-    autoscaler = getattr(consumer.controller, "autoscaler", None)
-    return int(autoscaler.max_concurrency) if autoscaler else slots(consumer.pool)

@@ -1,10 +1,10 @@
-"""The jobs that a pool has and has not ended, whatever gave them to it.
+"""The jobs that a pool has not ended yet, whatever submitted them.
 
-Celery's own sets do not tell. They lack the jobs of a strategy of its own. With threads and green
-threads, they keep for ever a task that ended by an exception such as ``SystemExit``, which its
-receivers of results cannot unpack, and one that was revoked to be terminated while it waited for a
-thread. After a lost connection they lack what still runs, or, with prefork before Celery 5.6.3,
-keep it for ever.
+Celery's own sets of requests do not say. They lack the jobs of a task with a strategy of its own.
+With threads and green threads, they keep for ever a task that ended by an exception such as
+``SystemExit``, which Celery's callback for results cannot unpack, and one that was revoked with
+``terminate`` while it waited for a thread. After a lost connection they lack what still runs, or,
+with prefork before Celery 5.6.3, keep it for ever.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from celery_middle_management.celery_internals import children, copied, has_job,
 
 
 class PreforkJobs:
-    """Of a prefork pool."""
+    """The jobs of a prefork pool."""
 
     def __init__(self, pool: Any, at_work: Set[int]) -> None:
-        """*at_work* are the processes of it that said that they run something."""
+        """*at_work* are the pool's processes that reported that they run something."""
         self._pool = pool
         self._at_work = at_work
 
@@ -30,8 +30,10 @@ class PreforkJobs:
         return max(jobs(self._pool), len(self._busy()))
 
     def over(self, active: Collection[Request]) -> set[Request]:
-        """Those of the *active* requests that the pool has forgotten, and none of its processes
-        runs: a process that runs something runs what it was given last.
+        """Return those of the *active* requests that have ended.
+
+        The pool has forgotten them, and none of its processes runs them: a process that runs
+        something runs what it was given last.
         """
         forgotten = {request for request in active if not has_job(self._pool, request)}
         if not forgotten:
@@ -47,15 +49,15 @@ class PreforkJobs:
 
 
 class _Job:
-    """Held by nothing but what the pool calls: it goes with a job that the pool drops."""
+    """Referenced only by the callbacks of a job, so that it goes if the pool drops the job."""
 
 
 class PoolJobs:
-    """Of any other pool. A job is there until the pool has told of its result, or can no more."""
+    """The jobs of any other pool: each until the pool calls back, or no longer can."""
 
-    def __init__(self, pool: Any, ended: Callable[[], None]) -> None:
-        """*ended* is called, by any thread, whenever a job has ended."""
-        self._ended = ended
+    def __init__(self, pool: Any, on_end: Callable[[], None]) -> None:
+        """*on_end* is called, by any thread, whenever a job has ended."""
+        self._on_end = on_end
         self._apply_async = pool.apply_async
         self._jobs = WeakSet[_Job]()
         self._over = WeakSet[Request]()
@@ -65,7 +67,7 @@ class PoolJobs:
         return len(self._jobs)
 
     def over(self, active: Collection[Request]) -> set[Request]:
-        """Those of the *active* requests whose jobs have ended."""
+        """Return those of the *active* requests that have ended."""
         return copied(self._over) & set(active)
 
     def _apply(
@@ -83,7 +85,7 @@ class PoolJobs:
             self._jobs.discard(job)
             if isinstance(request, Request):
                 self._over.add(request)
-            self._ended()
+            self._on_end()
 
         def done(*result: Any, **more: Any) -> Any:
             try:
@@ -92,20 +94,20 @@ class PoolJobs:
                 end()
 
         self._jobs.add(job)
-        accepted = accept_callback and _or_else(accept_callback, end)
+        accepted = accept_callback and _with_fallback(accept_callback, end)
         return self._apply_async(
-            _or_else(target, end), *args, callback=done, accept_callback=accepted, **options
+            _with_fallback(target, end), *args, callback=done, accept_callback=accepted, **options
         )
 
 
-def _or_else(call: Callable[..., Any], failed: Callable[[], None]) -> Callable[..., Any]:
-    """*call*, with *failed* called if it raises: of such a job the pool tells nothing."""
+def _with_fallback(call: Callable[..., Any], on_error: Callable[[], None]) -> Callable[..., Any]:
+    """Wrap *call* so that it calls *on_error* if it raises: the pool then calls nothing else."""
 
-    def called(*args: Any, **options: Any) -> Any:
+    def wrapped(*args: Any, **options: Any) -> Any:
         try:
             return call(*args, **options)
         except BaseException:
-            failed()
+            on_error()
             raise
 
-    return called
+    return wrapped

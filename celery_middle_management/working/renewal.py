@@ -1,12 +1,9 @@
-"""Renews a worker's connection to its broker when that must be dead."""
+"""Renews a worker's connection to its broker when it must be dead."""
 
 from __future__ import annotations
 
 import logging
-from _socket import SHUT_RDWR
-from _socket import socket as PlainSocket
 from contextlib import suppress
-from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any
@@ -19,6 +16,7 @@ from celery_middle_management.celery_internals import (
     heartbeat,
     is_loop_apart,
     pooled,
+    shut_down,
     sockets,
 )
 from celery_middle_management.core.deafness import Renewals
@@ -36,23 +34,23 @@ _NOTICED = 3 * _TURN
 
 
 class Renewal:
-    """Of one worker, over all the connections that it makes."""
+    """Watches one worker, over all the connections that it makes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._renewals = Renewals()
         self._timer: Any = None
-        #: When the loop last turned, and when it was last looked at that.
-        self._turned = self._looked_at = monotonic()
-        #: Since when the worker is to stop, and its broker owes it an answer.
+        #: When the loop last turned, and when that was last checked.
+        self._turned = self._checked_at = monotonic()
+        #: Since when the worker is to stop, but the broker has not answered its last request.
         self._unstopped_since = monotonic()
         #: When the sockets were shut down, until there are new ones.
         self._shut_at = inf
 
     def start(self, consumer: Any) -> None:
-        """The worker has connected: have its event loop, if it has one, turn once a second.
+        """Begin when the worker has connected: have its event loop, if any, turn once a second.
 
-        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads ask for.
+        kombu before 5.7 waits for its broker for up to 10 s, whatever other threads call soon.
         """
         hub, connection = consumer.hub, consumer.connection
         self._shut_at = inf
@@ -73,20 +71,37 @@ class Renewal:
     def look(
         self, consumer: Any, intake: Intake, presence: Presence, reply: Reply, *, cordoned: bool
     ) -> None:
-        """Renew the connection to the broker if it must be dead; from a thread of ours.
-
-        By the *reply*, counts found messages that were not taken; or the worker is to stop, and
-        the answer to what it last asked for does not come; or its loop waits for an answer and so
-        is told of no end of a task either. These two have another reason where the broker itself
-        does not answer, so it must have answered a count since.
-        """
+        """Renew the connection to the broker if it must be dead. From the reporter's thread."""
         now = monotonic()
-        if now - self._looked_at > SILENT:
-            # The whole process may have stood still, and the loop is yet to turn.
+        if now - self._checked_at > SILENT:
+            # The whole process may have been suspended, and the loop is yet to turn.
             self._turned = self._unstopped_since = now
-        self._looked_at = now
+        self._checked_at = now
         if not cordoned or intake.stopped:
             self._unstopped_since = now
+        overdue = self._overdue(consumer, presence, reply, now)
+        if _would_cancel(consumer, intake) or not self._renewals.due(overdue, now):
+            return
+        self._shut_at = now
+        if _hang_up(consumer, idle=consumer.pool.uses_semaphore or not presence.busy):
+            logger.warning(
+                "%s has received nothing from the broker for %d s, though it should have: it"
+                " renews its connection",
+                *(self._name, overdue),
+            )
+
+    def _overdue(self, consumer: Any, presence: Presence, reply: Reply, now: float) -> float:
+        """Return for how long (s) the broker has owed the worker something; 0 or less if not.
+
+        It does in each of these cases:
+
+        - by the *reply*, counts have found messages that the worker, with room, did not take;
+        - the worker is to stop, and its last request for a message is not answered;
+        - the loop waits for an answer, and so learns of no end of a task either.
+
+        The last two have another reason if the broker itself does not answer, so it must have
+        answered a count since.
+        """
         counted = now - (reply.now - reply.counted_at)
 
         def owed(since: float) -> float:
@@ -95,49 +110,40 @@ class Renewal:
         overdue = min(presence.idle, max(reply.untaken, owed(self._unstopped_since)))
         if is_loop_apart(consumer.pool):
             overdue = max(overdue, owed(self._unstopped_since), owed(self._turned))
-        # Until it has missed two heartbeats, RabbitMQ keeps for the dead connection what is
-        # exclusive, as the worker's control queue: a new one, Celery 5.7 would not survive.
-        overdue -= 2 * heartbeat(consumer.connection)
-        if _would_cancel(consumer, intake) or not self._renewals.due(overdue, now):
-            return
-        self._shut_at = now
-        if _hang_up(consumer, idle=consumer.pool.uses_semaphore or not presence.busy):
-            logger.warning(
-                "%s has heard nothing from the broker for %d s, though it should: it renews its"
-                " connection",
-                *(self._name, overdue),
-            )
+        # Until it has missed two heartbeats, RabbitMQ keeps the dead connection's exclusive queues,
+        # such as the worker's control queue. If that cannot be declared anew, Celery 5.7 ends.
+        return overdue - 2 * heartbeat(consumer.connection)
 
     def _turn(self) -> None:
         self._turned = monotonic()
         if self._turned - self._shut_at > _NOTICED:
             self._shut_at = inf
-            self._renewals.connected(self._turned)  # as good as: it takes a moment
-            # kombu before 5.7 may have stopped to poll its sockets for good.
+            self._renewals.connected(self._turned)  # nearly: it takes a moment
+            # kombu before 5.7 may have stopped polling its sockets for good.
             raise ConnectionResetError("the connection to the broker is renewed")
 
 
 def _would_cancel(consumer: Any, intake: Intake) -> bool:
-    """Whether Celery would end a task that runs, as it does with a lost connection if told to.
+    """Return whether Celery would end a running task, as a setting has it with a lost connection.
 
-    Without that setting, one that is not acknowledged goes on; the broker gives it back in any
-    case, for its end cannot be told over a dead connection.
+    Without that setting, a task that is not acknowledged goes on. The broker redelivers it in any
+    case, for it cannot be acknowledged over a dead connection.
     """
     active = copied(worker_state.active_requests)
     return bool(consumer.app.conf.worker_cancel_long_running_tasks_on_connection_loss) and any(
-        not request.acknowledged for request in intake.running(active)
+        not request.acknowledged for request in intake.slots.running(active)
     )
 
 
 def _hang_up(consumer: Any, *, idle: bool) -> bool:
-    """Shut down the sockets of a worker to its broker, as if that had hung up; whether any was up.
+    """Shut down a worker's sockets to its broker, as if that had hung up; False if none was up.
 
-    Those of its consumer, its events, its control, and of the pool that it publishes by. What tasks
-    publish is left alone: of the pool, a connection in use goes with the rest only while the worker
-    is *idle*, so that it is the worker's own.
+    They are those of its consumer, its events, its remote control, and the pool that it publishes
+    with. What tasks publish is left alone: a connection of the pool that is in use is only shut
+    down while the worker is *idle*, so that the connection is the worker's own.
 
-    Celery then does as after any lost connection, also where it waits for an answer that never
-    comes: the sockets stay open until it closes them, so that whatever waits for them is woken.
+    Celery then does as after any lost connection, even where it waits for an answer that never
+    comes: the sockets stay open until it closes them, so that what waits for them is woken.
     """
     found = False
     events = consumer.event_dispatcher
@@ -145,9 +151,6 @@ def _hang_up(consumer: Any, *, idle: bool) -> bool:
     for connection in (*own, *pooled(consumer.app.pool, in_use=idle)):
         for sock in sockets(connection):
             with suppress(OSError):  # it has been closed meanwhile
-                # Not TLS's own, which would have its reader meet a socket without TLS.
-                plain = isinstance(sock, PlainSocket)
-                shutdown = partial(PlainSocket.shutdown, sock) if plain else sock.shutdown
-                shutdown(SHUT_RDWR)
+                shut_down(sock)
                 found = True
     return found

@@ -11,44 +11,44 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-#: A loop that is held back looks at its broker at least this often (s), whether it is woken or not.
+#: A loop that is held back checks at least this often (s), whether it is woken or not.
 _AT_LEAST = 1.0
 
 
 class Waker:
-    """Of one worker, over all the connections that it makes."""
+    """The waker of one worker, over all the connections that it makes."""
 
     def __init__(self, consumer: Any) -> None:
         self._hub = consumer.hub
-        #: Whether the loop asks its broker for nothing, and is to be woken.
+        #: Whether the loop does not poll its broker, so that it must be woken by a free slot.
         self.waiting = False
         self._woken = threading.Event()
         if self._hub is not None:
             self._readable, self._writable = os.pipe()
 
-    def start(self, connection: Any, look: Callable[[], object]) -> None:
-        """The loop is about to run on this *connection*; *look* says whether it is waiting."""
+    def start(self, connection: Any, check: Callable[[], object]) -> None:
+        """Begin before the loop runs on this *connection*; *check* sets :attr:`waiting`."""
         self.waiting = False
         if self._hub is not None:
-            self._hub.add_reader(self._readable, self._answer)
+            self._hub.add_reader(self._readable, self._acknowledge)
             return
         drain_events = connection.drain_events
 
         def drain(timeout: float | None = None, **options: Any) -> Any:
-            look()
+            check()
             if self.waiting:
                 self._woken.wait(_AT_LEAST if timeout is None else min(timeout, _AT_LEAST))
                 self._woken.clear()
-                timeout = 0.0  # to ask for a message again, not to wait for one
+                timeout = 0.0  # to poll for a message again, not to wait for one
             return drain_events(timeout=timeout, **options)
 
         connection.drain_events = drain
 
     def stop(self) -> None:
-        """The loop has ended, with its connection.
+        """Stop when the loop has ended with its connection.
 
         Before kombu 5.7, what reads from a new connection to Redis before there is a loop again
-        (Celery's mingle) fails at whatever else the hub has to tell of, and the worker with it.
+        (Celery's mingle) fails at any other event that the hub has, and the worker with it.
         """
         if self._hub is not None:
             self._hub.remove_reader(self._readable)
@@ -60,11 +60,11 @@ class Waker:
             if self._hub is not None:
                 os.write(self._writable, b"!")
 
-    def ended(self) -> None:
-        """A job has ended: have the loop turn if it waits for that. From any thread."""
+    def job_ended(self) -> None:
+        """Have the loop turn if it waits for a job to end. From any thread."""
         if self.waiting:
             self.wake()
 
-    def _answer(self) -> None:
+    def _acknowledge(self) -> None:
         self._woken.clear()
         os.read(self._readable, 1)

@@ -1,4 +1,4 @@
-"""Publish tasks by requests to a web server that is stopped right after them, as by a deploy."""
+"""Publish tasks by requests to a web server, and stop it right after them, as a deploy does."""
 
 from __future__ import annotations
 

@@ -23,6 +23,6 @@ app.conf.update(
 
 @app.task
 def resize(image: str) -> str:
-    """Takes as long as resizing an image might."""
+    """Take as long as resizing an image might."""
     time.sleep(2)
     return image

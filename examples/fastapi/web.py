@@ -14,7 +14,7 @@ import celery_middle_management
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """No exit handler runs in uvicorn, so what was published last is hired for here."""
+    """Hire for the last tasks at the end, because no exit handler runs in uvicorn."""
     yield
     await asyncio.to_thread(celery_middle_management.flush, tasks.app)
 
@@ -22,7 +22,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 web = FastAPI(lifespan=lifespan)
 
 
-# Not a coroutine: to publish is to wait for the broker.
+# Not a coroutine, because publishing waits for the broker.
 @web.post("/resize/{image}", status_code=202)
 def resize(image: str) -> str:
     tasks.resize.delay(image)

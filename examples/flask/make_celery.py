@@ -1,4 +1,4 @@
-"""For `celery -A make_celery`."""
+"""The Celery app for `celery -A make_celery`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import celery_middle_management  # noqa: F401 - hires and fires the workers
 
 
 def create_app() -> Flask:
-    """The Flask app."""
+    """Make the Flask app."""
     app = Flask(__name__)
     app.config.from_mapping(
         CELERY={
@@ -49,7 +49,7 @@ def create_app() -> Flask:
 
 
 def celery_init_app(app: Flask) -> Celery:
-    """The Celery app of *app*, whose tasks run in its context."""
+    """Make the Celery app of *app*, whose tasks run in its context."""
 
     class FlaskTask(Task):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -17,7 +17,7 @@ app.conf.update(
     # The certificate of Heroku's Redis is self-signed.
     broker_use_ssl={"ssl_cert_reqs": ssl.CERT_NONE} if REDIS_URL.startswith("rediss:") else None,
     broker_connection_retry_on_startup=True,
-    # Redis connections are few on the small plans: a worker needs three with this, else seven.
+    # Small plans of Redis have few connections: a worker needs three with this, and seven without.
     broker_pool_limit=1,
     worker_enable_remote_control=False,
     task_ignore_result=True,
@@ -30,6 +30,6 @@ app.conf.update(
 
 @app.task
 def send_email(number: int, seconds: float) -> None:
-    """Takes as long as sending an e-mail might."""
+    """Take as long as sending an e-mail might."""
     time.sleep(seconds)
     print(f"e-mail {number} is on its way")

@@ -1,4 +1,4 @@
-"""A page that publishes tasks, and shows what works on them."""
+"""A page that publishes tasks and shows the workers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = """<!doctype html>
   of <input name="seconds" type="number" min="0" max="60" step="0.1" value="5" required> s each.
   <button>Publish</button>
 </form>
-<p id="status">Asking …</p>
+<p id="status">Loading …</p>
 <script>
   const describe = pool => `${pool.name}: ${pool.workers.current ?? "?"} workers of at most `
     + `${pool.workers.max}, ${pool.workers.needed} needed; ${pool.tasks.waiting} tasks waiting, `
@@ -28,7 +28,7 @@ PAGE = """<!doctype html>
       const status = await (await fetch("status")).json();
       document.querySelector("#status").innerText = status.pools.map(describe).join("\\n");
     } catch (error) {
-      document.querySelector("#status").innerText = "The status could not be had: " + error;
+      document.querySelector("#status").innerText = "Cannot read the status: " + error;
     }
     setTimeout(show, 5000);
   }
@@ -57,8 +57,8 @@ def publish() -> ResponseReturnValue:
 
 @app.get("/status")
 def status() -> Response:
-    """What ``celery -A tasks mm status --json`` says."""
+    """The document of ``celery -A tasks mm status --json``."""
     try:
         return jsonify(celery_middle_management.status(tasks.app))
     except redis.RedisError as error:
-        return Response(f"Redis could not be read: {error}\n", 502, mimetype="text/plain")
+        return Response(f"Cannot read Redis: {error}\n", 502, mimetype="text/plain")

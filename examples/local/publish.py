@@ -1,4 +1,4 @@
-"""Publishes some tasks and ends; what hires and fires the workers then are the workers."""
+"""Publish some tasks and end; from then on, the workers themselves hire and fire."""
 
 from __future__ import annotations
 

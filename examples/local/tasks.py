@@ -24,6 +24,6 @@ app.conf.update(
 
 @app.task
 def rotate(image: str) -> str:
-    """Takes as long as rotating an image might."""
+    """Take as long as rotating an image might."""
     time.sleep(2)
     return image

@@ -1,4 +1,4 @@
-"""Publishes tasks of both kinds, and ends."""
+"""Publish tasks of both kinds, and end."""
 
 from __future__ import annotations
 

@@ -29,13 +29,13 @@ app.conf.update(
 
 @app.task
 def thumbnail(image: str) -> str:
-    """Takes as long as making a thumbnail might."""
+    """Take as long as making a thumbnail might."""
     time.sleep(0.1)
     return image
 
 
 @app.task
 def film(name: str) -> str:
-    """Takes as long as encoding a film might, in the time of an example."""
+    """Take a few seconds, in place of the minutes that encoding a film might take."""
     time.sleep(8)
     return name

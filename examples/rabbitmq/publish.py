@@ -1,4 +1,4 @@
-"""Publishes some tasks and ends."""
+"""Publish some tasks and end."""
 
 from __future__ import annotations
 

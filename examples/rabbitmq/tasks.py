@@ -12,7 +12,7 @@ import celery_middle_management  # noqa: F401 - hires and fires the workers
 app = Celery("tasks", broker=os.environ.get("CLOUDAMQP_URL", "amqp://guest@localhost:5672//"))
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    # Those of CloudAMQP's small plans are few.
+    # CloudAMQP's small plans have few connections.
     broker_pool_limit=1,
     task_ignore_result=True,
     worker_concurrency=1,
@@ -26,6 +26,6 @@ app.conf.update(
 
 @app.task
 def rotate(image: str) -> str:
-    """Takes as long as rotating an image might."""
+    """Take as long as rotating an image might."""
     time.sleep(2)
     return image

@@ -1,4 +1,4 @@
-"""An app with Middle Management, or with ``MM_OFF`` in the environment, plain Celery.
+"""An app with Middle Management or, with ``MM_OFF`` in the environment, with plain Celery.
 
 With ``RECEIVERS`` as well, plain Celery's signals have empty receivers.
 """
@@ -20,7 +20,7 @@ app = Celery("benchmarks", broker=os.environ["BROKER_URL"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
     task_ignore_result=True,
-    # The `celery` command imports the package all the same, for its own command.
+    # The `celery` command imports the package anyway, for its `mm` command.
     middle_management_enabled="MM_OFF" not in os.environ,
 )
 

@@ -1,7 +1,8 @@
-"""Many processes publish at once, through the emulator, whose dynos run the tasks meanwhile.
+"""Many processes publish at once, while the dynos of the emulator run the tasks.
 
-The ledger has a Redis of its own here, so that every command there is ours; with counts read from
-the broker's. Commands that run within a script are told apart: only the others are sent by anyone.
+The ledger has its own Redis here, so that every command there is ours; the commands of counts are
+read from the broker's Redis. Commands that run within a script are counted apart, since no client
+sends them.
 """
 
 from __future__ import annotations
@@ -31,31 +32,31 @@ _WORKER = (
 
 @dataclass
 class Burst:
-    """What happened. *changes* and *reads* of the formation while the tasks were published."""
+    """The result. *changes* and *reads* of the formation are those during publishing."""
 
     seconds: float
     changes: int
     reads: int
     state: dict[str, str]
-    #: Commands on the ledger's server, by name: sent, and run within scripts.
+    #: Commands on the ledger's server by name: sent by clients, and run within scripts.
     sent: Counter[str] = field(default_factory=Counter)
     within: Counter[str] = field(default_factory=Counter)
-    #: Counts read from the broker, and what ran until the last task had finished.
+    #: Counts of the broker, and the time (s) until the last task had finished.
     counts: int = 0
     drained: float = 0.0
 
     def number(self, name: str) -> int:
-        """A number of the pool's in the ledger."""
+        """A number of the pool in the ledger."""
         return int(self.state.get(f"worker/{name}", 0))
 
     @property
     def outstanding(self) -> int:
-        """Published less finished."""
+        """Published minus finished."""
         return self.number("published") - self.number("finished")
 
 
 def burst(processes: int, tasks: int, seconds: float, timeout: float = 120.0) -> Burst:
-    """Publish, and wait until all has run and is counted."""
+    """Publish, and wait until all tasks have run and are counted."""
     with ExitStack() as stack:
         broker, ledger = (stack.enter_context(RedisServer()) for _ in range(2))
         on = stack.enter_context(stage(broker.url, ledger.url, command=_WORKER))
@@ -79,7 +80,7 @@ def burst(processes: int, tasks: int, seconds: float, timeout: float = 120.0) ->
             changes=sum(c.at <= ended for c in on.emulator.changes),
             reads=_reads(on, ended),
             state=watch.state(),
-            # Without what publishers tell when they end.
+            # Without the last reports of publishers.
             sent=watch.sent.copy(),
             within=watch.within.copy(),
             counts=_counts(broker) - counts,
@@ -88,7 +89,7 @@ def burst(processes: int, tasks: int, seconds: float, timeout: float = 120.0) ->
 
 
 class Watch:
-    """Counts the commands that others than itself send to a server, until it is closed."""
+    """Counts the commands that other clients send to a server, until it is closed."""
 
     def __init__(self, server: RedisServer) -> None:
         self.sent: Counter[str] = Counter()
@@ -97,13 +98,13 @@ class Watch:
             server.url, single_connection_client=True, decode_responses=True
         )
         self._address = self._client.client_info()["addr"]
-        # Long may nothing be sent.
+        # For a long time, nothing may be sent.
         self._monitor = redis.Redis.from_url(server.url, socket_timeout=None).monitor()
         self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def state(self) -> dict[str, str]:
-        """The scalars of the ledger, read by a client that does not count."""
+        """The scalars of the ledger, read by a client that is not counted."""
         return dict(self._client.hgetall("{middle-management:myapp}:state"))
 
     def number(self, name: str) -> int:
@@ -139,7 +140,7 @@ def _reads(on: Stage, until: float) -> int:
 
 
 def _counts(broker: RedisServer) -> int:
-    """Counts of ours so far: Celery asks for no ZCARD."""
+    """Our counts so far, recognized by ZCARD, which Celery does not send."""
     with redis.Redis.from_url(broker.url) as client:
         stats = client.info("commandstats")
     return int(stats.get("cmdstat_zcard", {}).get("calls", 0))
@@ -155,7 +156,7 @@ def measure(processes: int, tasks: int, seconds: int) -> Iterator[Figure]:
     yield Figure("finished", result.number("finished"), limit=f"== {tasks}")
     sent, per = result.sent.total(), 1000 / tasks
     yield Figure("commands on the ledger", sent * per, "/1,000 tasks", limit="<= 20")
-    # A count is a script: one command.
+    # A count is one script, and so one command.
     both = (sent + result.counts) * per
     yield Figure("commands with the counts on the broker", both, limit="<= 20")
     for name, calls in result.sent.most_common():

@@ -1,4 +1,4 @@
-"""How long it takes to count 100 queues on a local Redis, all priorities of each."""
+"""The time to count 100 queues on a local Redis, with all priorities of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from celery_middle_management.brokers.redis import RedisBroker, RedisLists
 from celery_middle_management.demo.redis_server import RedisServer
 from tests.benchmarks.figures import Figure, command, median
 
-_MESSAGES = 10  # in each list
+_MESSAGES = 10  # per list
 
 
 def measure(queues: int, rounds: int) -> Iterator[Figure]:

@@ -1,6 +1,6 @@
-"""Tasks that all fall due in one second: how late a worker of concurrency 2 begins them.
+"""How late a worker of concurrency 2 begins tasks that all fall due in one second.
 
-By the side of a worker without the package, in turns.
+Compared with a worker without the package, in turns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORKER = (
 
 
 def measure(rounds: int, tasks: int, countdown: int) -> Iterator[Figure]:
-    """They fall due *countdown* seconds after the first is published."""
+    """Measure tasks that fall due *countdown* seconds after the first is published."""
     with ExitStack() as stack:
         brokers: dict[str, str | None] = {"Redis": None}
         if find_rabbitmq_server() is not None:
@@ -45,7 +45,7 @@ def measure(rounds: int, tasks: int, countdown: int) -> Iterator[Figure]:
 
 
 class Result(NamedTuple):
-    """The median lateness (s), and the worker's processor time (s)."""
+    """The median lateness (s) and the worker's processor time (s)."""
 
     late: float
     cpu: float

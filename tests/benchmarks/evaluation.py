@@ -12,6 +12,7 @@ from celery_middle_management.core.batch import PUBLISHED, Batch, Record
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.clocks import SYSTEM
 from celery_middle_management.ledger.model import Lease
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
@@ -100,9 +101,9 @@ def _publish(ledger: RedisLedger, settings: Settings, tasks: int) -> None:
     for pool in settings.pools:
         for queue in pool.queues or ("celery",):
             for n in range(tasks):
-                batch.add(Record(PUBLISHED, queue, time.monotonic() + n / 1000, 0.0))
+                batch.add(Record(PUBLISHED, queue, time.monotonic() + n / 1000, 0.0), SYSTEM.now())
             for n in range(_SCHEDULED):
-                batch.add(Record(PUBLISHED, queue, time.monotonic(), due + n * 60))
+                batch.add(Record(PUBLISHED, queue, time.monotonic(), due + n * 60), SYSTEM.now())
     ledger.report(batch)
 
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Figure:
-    """One result. *spread* is from the lower to the upper quartile, *limit* as ``<= 250``."""
+    """One result. *spread* is the lower and upper quartile; *limit* looks like ``<= 250``."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Figure:
 
     @property
     def kept(self) -> bool | None:
-        """Whether it is within its limit; None if there is none."""
+        """True if it is within its limit; None if it has none."""
         if not self.limit:
             return None
         sign, _, bound = self.limit.partition(" ")
@@ -46,14 +46,14 @@ def median(name: str, values: Sequence[float], unit: str, limit: str = "") -> Fi
 
 
 def ratio(name: str, ours: Sequence[float], plain: Sequence[float], limit: str) -> Figure:
-    """The ratio of the medians, with the spread of the ratios of the pairs."""
+    """The ratio of the medians, with the spread of the pairs' ratios."""
     pairs = [a / b for a, b in zip(ours, plain, strict=True)]
     value = statistics.median(ours) / statistics.median(plain)
     return Figure(name, value, "x", _quartiles(pairs), limit)
 
 
 def abba(rounds: int, ours: Callable[[], T], plain: Callable[[], T]) -> list[list[T]]:
-    """Measure both in each round, in turns the one and the other first: [ours, plain]."""
+    """Measure both in each round, alternating which comes first: [ours, plain]."""
     results: list[list[T]] = [[], []]
     for i in range(rounds):
         for which in (0, 1) if i % 2 == 0 else (1, 0):
@@ -64,7 +64,7 @@ def abba(rounds: int, ours: Callable[[], T], plain: Callable[[], T]) -> list[lis
 def command(
     description: str | None, measure: Callable[..., Iterable[Figure]], **sizes: int
 ) -> None:
-    """A benchmark's command line: *sizes* are the options of *measure*, with their defaults."""
+    """Run a benchmark's command line: *sizes* are the options of *measure*, with defaults."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name, default in sizes.items():
@@ -79,7 +79,7 @@ def command(
 
 
 def _print(figures: Iterable[Figure]) -> None:
-    """As they come: those of a benchmark that is stopped are not lost."""
+    """Print figures as they come, so that those of a stopped benchmark are not lost."""
     console = Console(highlight=False, soft_wrap=True)
     for f in figures:
         spread = f"{_short(f.spread[0])} … {_short(f.spread[1])}" if f.spread else ""

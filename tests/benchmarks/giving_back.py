@@ -1,8 +1,8 @@
-"""A worker that holds thousands of scheduled tasks, far from its broker, is fired: Redis.
+"""The firing of a worker that holds thousands of scheduled tasks, far from its Redis broker.
 
-The line to the broker is slowed down by half of the round trip in each direction. From the end of
-its last running task on: the time until it is fired, in which it gives them back, and from then on
-until it has ended; the platform would kill it after 30 s. What is left with nobody is what would
+The line to the broker delays each direction by half of the round trip. Measured from the end of the
+worker's last running task: the time until it is fired, in which it gives the tasks back, and then
+the time until it has ended; the platform would kill it after 30 s. Tasks left with no worker would
 stay unseen until the visibility timeout.
 """
 
@@ -50,12 +50,12 @@ def measure(tasks: int, microseconds: int) -> Iterator[Figure]:
         yield Figure("longest time between two reports", gaps.longest, "s", limit="<= 5")
         yield Figure("from fired to its end", time.monotonic() - fired, "s", limit="<= 25")
         yield Figure("killed", sum(stop.sigkilled for stop in it.emulator.stops), limit="== 0")
-        yield Figure("left with nobody", client.zcard("unacked_index"), limit="== 0")
+        yield Figure("left with no worker", client.zcard("unacked_index"), limit="== 0")
         yield Figure("workers hired for what was given back", len(it.changes) - 2, limit="== 0")
 
 
 class Gaps:
-    """The longest time (s) for which the worker did not report."""
+    """The longest time (s) between two reports of the worker."""
 
     def __init__(self, it: Scene) -> None:
         self.longest = 0.0
@@ -78,7 +78,7 @@ class Gaps:
 
 
 def held(it: Scene) -> int:
-    """Scheduled tasks that workers say they hold."""
+    """The scheduled tasks that workers report to hold."""
     return sum(held[2] for presence in it.on.presences() for held in presence["held"].values())
 
 

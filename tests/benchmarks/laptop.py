@@ -1,7 +1,7 @@
-"""How long a user's own tests and `collectstatic` take on a laptop, by as long without the package.
+"""How long a user's tests and `collectstatic` take on a laptop, relative to without the package.
 
-Production's settings, no key, no dyno. The database and the broker of the tests are in memory, or
-a Redis of this machine.
+With production's settings, without a key, not on a dyno. The tests' database and broker are in
+memory, or the broker is a Redis on this machine.
 """
 
 from __future__ import annotations

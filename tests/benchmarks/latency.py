@@ -1,4 +1,4 @@
-"""How soon the formation is set to 3 after the first of 3 ``delay()``s in a row, from zero."""
+"""The time from the first of 3 ``delay()``s in a row until the formation is set from 0 to 3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIVES_ON = "import sys; sys.stdin.read()"
 
 
 def latency(server: RedisServer, code: str) -> float:
-    """Milliseconds, of a process that has never published before."""
+    """Milliseconds, for a process that has not published before."""
     with stage(server.url, command=None) as on:
         on.redis.flushall()
         with subprocess.Popen(
@@ -38,7 +38,7 @@ def latency(server: RedisServer, code: str) -> float:
             assert process.stdin is not None
             assert process.stdout is not None
             began = float(process.stdout.readline())
-            wait_for(lambda: on.emulator.changes, message="nobody was hired")
+            wait_for(lambda: on.emulator.changes, message="no worker was hired")
             process.stdin.close()
             process.wait(10.0)
         change = on.emulator.changes[0]

@@ -1,7 +1,7 @@
-"""One-off dynos: how soon many are asked for, how soon one that is idle is gone, and what is paid.
+"""One-off dynos: how soon many are requested, how soon an idle one is gone, and what is paid.
 
-What is paid is measured at the emulator, for the formation and for one-off dynos side by side:
-three batches of tasks of lognormal run time, a minute apart, on an empty pool.
+What is paid is measured at the emulator, for the formation and for one-off dynos side by side, with
+three batches of tasks of lognormal run time, a minute apart, starting from an empty pool.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _WORKER = (
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
 _ONE_OFF = {"dynos": "one-off"}
-#: Heroku's answers take so long (s).
+#: The time (s) that Heroku takes to answer.
 _ANSWER = 0.15
 _BATCHES, _APART = 3, 60.0
 _MEAN, _SIGMA = 8.0, 0.8
 
 
 def many(count: int) -> Figure:
-    """From the first `delay()` to the last of so many hires, from zero."""
+    """The time from the first `delay()` to the last of *count* hires, from zero."""
     with ExitStack() as stack:
         ledger = stack.enter_context(RedisServer())
         settings = {**_ONE_OFF, "max_workers": count}
@@ -55,7 +55,7 @@ def many(count: int) -> Figure:
 
 
 def idle_to_gone(rounds: int) -> Figure:
-    """From the end of a worker's last task until its dyno is gone."""
+    """The time from the end of a worker's last task until its dyno is gone."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-off-")))
         ledger = stack.enter_context(RedisServer())
@@ -85,7 +85,7 @@ def _ended(directory: Path) -> list[float]:
 
 
 def paid(kind: str, seconds: Sequence[float]) -> tuple[float, float]:
-    """Paid worker-seconds beyond the work, and the mean wait (s)."""
+    """The paid worker-seconds beyond the work, and the mean wait (s)."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="one-off-")))
         ledger = stack.enter_context(RedisServer())
@@ -110,7 +110,7 @@ def paid(kind: str, seconds: Sequence[float]) -> tuple[float, float]:
 
 
 class _Bill:
-    """What the dynos of workers cost, in seconds, looked at ten times a second."""
+    """The paid time (s) of the workers' dynos, sampled ten times a second."""
 
     def __init__(self, on: Stage) -> None:
         self._on = on

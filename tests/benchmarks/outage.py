@@ -1,8 +1,8 @@
-"""How long one ``delay()`` takes while the ledger or Heroku is down, beside plain Celery's.
+"""How long one ``delay()`` takes while the ledger or Heroku is down, compared with plain Celery.
 
-The broker is well all the time. Both processes begin within the outage and publish in turns, a
-batch each, so that what a process does at its first task is in it. They are as on a dyno, where all
-that is needed is imported with the package; elsewhere the first ``delay()`` may import it.
+The broker works all the time. Both processes start during the outage and publish in turns, a batch
+each, so that the cost of a process's first task is included. They run as on a dyno, where the
+package imports everything; elsewhere the first ``delay()`` may import some of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What ``delay()`` costs with the package on, by plain Celery's: Redis is the broker.
+"""The cost of ``delay()`` with the package enabled, relative to plain Celery, with a Redis broker.
 
-Two processes that live on publish in turns, a batch each. The agent also works between batches, so
-that the processor time of a whole process, its thread included, is told as well.
+Two long-lived processes publish in turns, a batch each. The agent also works between batches, so
+the processor time of the whole process, including its thread, is reported too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.benchmarks.figures import Figure, abba, command, median, ratio
 from tests.benchmarks.publisher import Publisher
 from tests.integration.stage import stage
 
-#: After this time (s) an agent has reported all that was published.
+#: After this time (s) an agent has reported all published tasks.
 _SETTLES = 5.0
 
 

@@ -1,4 +1,4 @@
-"""A process that publishes what it is told to, and says how long that took."""
+"""A process that publishes on command, and reports how long that took."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from tests.servers import ROOT
 
 @dataclass(frozen=True)
 class Published:
-    """How long (s) it took, the *longest* task of it, and what processor time (s) the process has
-    used since its start."""
+    """The time (s) it took, the *longest* publish of it, and processor time since the start."""
 
     began: float
     seconds: float
@@ -28,7 +27,7 @@ class Published:
 
 
 class Publisher:
-    """The process, as seen by who drives it. *env* is added to the environment."""
+    """The process, as seen by the one that drives it. *env* is added to the environment."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -38,7 +37,7 @@ class Publisher:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # Linux shares the processors out by session, and each worker has one.
+            # Linux divides processor time between sessions, and each worker has its own.
             start_new_session=True,
         )
 
@@ -67,10 +66,10 @@ class Publisher:
         over: float = 0.0,
         due: float | None = None,
     ) -> Published:
-        """Publish *count* tasks, evenly *over* some seconds or as quickly as it goes.
+        """Publish *count* tasks, evenly *over* some seconds or as quickly as possible.
 
-        *task* is one's name, or that of some that are published in turns; *due* is when (Unix, s)
-        they may begin.
+        *task* is the name of a task, or of a load of tasks that are published in turns; *due* is
+        when (Unix, s) they may begin.
         """
         self.begin(count, task, *args, queue=queue, over=over, due=due)
         return self.published()
@@ -84,7 +83,7 @@ class Publisher:
         over: float = 0.0,
         due: float | None = None,
     ) -> None:
-        """As :meth:`publish`, without waiting for it."""
+        """Publish as :meth:`publish` does, without waiting."""
         order = {
             "count": count,
             "task": task,
@@ -98,7 +97,7 @@ class Publisher:
         self._process.stdin.flush()
 
     def published(self) -> Published:
-        """Wait for what was begun."""
+        """Wait for the publishing that was begun."""
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:

@@ -1,9 +1,9 @@
-"""Mixed tasks, the same ones at the same times, on a worker with the package and on one without.
+"""The same mixed tasks at the same times on a worker with the package and on one without.
 
-Bursts of short tasks, long ones, ones for later, ones that are retried, ones with a rate limit, and
-ones that are acknowledged late, on two queues (one where it is a quorum queue), on every broker and
-pool. What is compared is how often each ran, what was redelivered, and how many tasks that were
-published later to its queue a task let pass.
+The tasks are bursts of short ones, long ones, scheduled ones, retried ones, ones with a rate limit,
+and ones that are acknowledged late, on two queues (on one if it is a quorum queue), on every broker
+and execution pool. Compared are how often each ran, which were redelivered, and how many later
+tasks of its queue overtook a task.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.integration.stage import ALONE
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 
 POOLS = {"prefork": 3, "threads": 4, "gevent": 4, "eventlet": 4, "solo": 1}
-#: Of the slots' time, so much is spent on tasks.
+#: The fraction of the slots' time that is spent on tasks.
 _LOAD = 0.6
 _REPLAY = """
 import time
@@ -41,24 +41,24 @@ result = True
 
 @dataclass(frozen=True)
 class Task:
-    """One to be published, *at* seconds after the begin. Its key is its place in the plan."""
+    """A task to publish, *at* seconds after the start. Its key is its place in the plan."""
 
     at: float
     name: str
     args: tuple[float, ...]
     queue: str
     countdown: float | None = None
-    #: It begins when it may, and not when it is its turn.
+    #: It begins when it may, rather than in its turn.
     in_turn: bool = True
 
     @property
     def runs(self) -> int:
-        """How often it is to run."""
+        """How often it should run."""
         return 2 if len(self.args) > 1 else 1
 
 
 def plan(seed: int, seconds: float, slots: int, queues: list[str]) -> list[Task]:
-    """What is published, with the work that so many *slots* have time for."""
+    """Plan the tasks, with as much work as *slots* have time for."""
     dice = random.Random(seed)
     tasks: list[Task] = []
     at, work = 0.0, 0.0
@@ -122,7 +122,7 @@ def _replayed(broker: str, url: str | None, seconds: int, seed: int, pool: str) 
 
 
 def _run(tasks: list[Task], url: str | None, pool: str, *, plain: bool, quorum: bool) -> list[Run]:
-    """What ran, in the order of its begin, until all that was due has."""
+    """The runs in the order of their beginnings, once all due tasks have run."""
     with tempfile.TemporaryDirectory(prefix="replay-") as name:
         directory = Path(name)
         told = [
@@ -151,7 +151,7 @@ def _replay(it: Scene, told: Path) -> None:
 
 
 def _wait_for_the_end(journal: Journal, runs: int) -> None:
-    """Until so many have ended and some time has passed, or nothing has ended for a minute."""
+    """Wait until enough have ended and some time has passed, or none has ended for a minute."""
     before, since = -1, time.monotonic()
     while time.monotonic() - since < (5.0 if before >= runs else 60.0):
         ended = sum(run.end is not None for run in journal.runs())
@@ -161,7 +161,7 @@ def _wait_for_the_end(journal: Journal, runs: int) -> None:
 
 
 def _wrong(tasks: list[Task], runs: list[Run]) -> int:
-    """How many tasks have not run as often as they should."""
+    """The number of tasks that have not run as often as they should."""
     times = Counter(run.task for run in runs if run.end is not None)
     return sum(times[str(key)] != task.runs for key, task in enumerate(tasks))
 
@@ -171,7 +171,7 @@ def _redelivered(runs: list[Run]) -> set[str]:
 
 
 def _places_late(tasks: list[Task], runs: list[Run]) -> int:
-    """The most tasks that a task of the same queue let pass though they were published later."""
+    """The most tasks of the same queue that overtook a task although published later."""
     most = 0
     for queue in {task.queue for task in tasks}:
         order = [

@@ -1,7 +1,7 @@
-"""Long tasks for an empty pool: how soon all are done, and how many of the hired have worked.
+"""Long tasks for an empty pool: how soon all are done, and how many of the hired workers worked.
 
-A worker for each task is hired, one that takes a couple of seconds to boot, with Celery's prefetch
-as it is by default. By the side of them, workers that are plain Celery's, and hired all the same.
+A worker is hired for each task, and takes a couple of seconds to boot, with Celery's default
+prefetch. For comparison, workers of plain Celery are hired in the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _WORKER = (
 def spread(
     broker_url: str | None, tasks: int, seconds: float, boot: float, *, plain: bool
 ) -> Figure:
-    """How long (s) it takes from the first task published to the last one's end."""
+    """The time (s) from the first published task to the end of the last one."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spread-")))
         ledger = stack.enter_context(RedisServer())

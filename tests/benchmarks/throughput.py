@@ -1,10 +1,10 @@
-"""How many tasks a worker does, and in how much processor time, by plain Celery's.
+"""A worker's rate and processor time, relative to plain Celery.
 
-Three workers that live on are given the same load in turns: one with the package, one without, and
-one without that has empty receivers for the same signals, which is the least that counting costs.
-Tasks that wait for a file hold all slots until everything is published. The time counts from a
-first task to a last one, after some to warm up; the processor time, in a worker's own rounds alone.
-Workers differ by some percent from their start on, with or without us, so several trios compete.
+Three long-lived workers get the same load in turns: one with the package, one without, and one
+without that has empty receivers for the same signals, which is the least that counting can cost.
+Tasks that wait for a file hold all slots until everything is published. The time is measured from a
+first task to a last one, after a warm-up; the processor time, only in a worker's own rounds.
+Workers differ by a few percent from their start, with or without us, so there are several trios.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.integration.stage import ALONE, Stage, stage
 from tests.rabbitmq_server import RabbitServer, find_rabbitmq_server
 from tests.servers import processor_time, start_worker, wait_for
 
-_WARM_UP = 1000  # tasks: more than a worker does until it sees that they are short
+_WARM_UP = 1000  # tasks: more than a worker runs before it sees that they are short
 _WORKER = (
     *("--loglevel", "WARNING"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
@@ -35,13 +35,13 @@ _WITH, _WITHOUT, _FLOOR = "with", "without", "empty receivers"
 
 @dataclass(frozen=True)
 class Load:
-    """Tasks, by a name of the app's loads, for a pool."""
+    """A load of the app, for one execution pool."""
 
     name: str
     tasks: str
     pool: str
     slots: int
-    #: Of the number of tasks that is asked for, so much is enough.
+    #: This fraction of the requested number of tasks is enough.
     share: float = 1.0
 
 
@@ -55,7 +55,7 @@ LOADS = (
 
 
 class Contestant:
-    """A worker, with a publisher of its own kind and a queue of its own."""
+    """A worker with its own publisher and its own queue."""
 
     def __init__(
         self, load: Load, name: str, env: Mapping[str, str], stack: ExitStack, index: int
@@ -73,13 +73,13 @@ class Contestant:
         self.name = name
 
     def round(self, tasks: int) -> tuple[float, float]:
-        """Tasks a second, and the processor time (s) that the worker and its pool have used."""
+        """The tasks per second, and the processor time (s) of the worker and its pool."""
         marks, gate = self._directory / "marks", self._directory / "gate"
         marks.write_text("")
         gate.unlink(missing_ok=True)
         for count, task, *args in (
             (self._load.slots, "wait_for_file", str(gate)),
-            # A task that a worker does not know is taken for long: it takes no more meanwhile.
+            # A worker assumes that an unknown task is long, and takes no more meanwhile.
             (_WARM_UP, "mark", os.devnull),
             (1, "mark", str(marks)),
             (tasks, self._load.tasks),
@@ -103,7 +103,7 @@ def _times(marks: Path) -> list[float]:
 
 
 def measure(trios: int, rounds: int, tasks: int, load: int) -> Iterator[Figure]:
-    """*load*: one of those that are listed, counted from 1; 0 for all."""
+    """Measure *load*: the number of a listed one, from 1; 0 for all."""
     with ExitStack() as stack:
         brokers: dict[str, str | None] = {"Redis": None}
         if find_rabbitmq_server() is not None:
@@ -135,7 +135,7 @@ def _compare(trios: Iterable[list[tuple[str, float, float]]], tasks: int) -> Ite
 def _trio(
     load: Load, broker_url: str | None, rounds: int, tasks: int, turn: int
 ) -> list[tuple[str, float, float]]:
-    """Of three workers the name, the median rate, and the processor time (s) of all rounds."""
+    """For three workers: name, median rate, and processor time (s) of all rounds."""
     with ExitStack() as stack:
         ledger = stack.enter_context(RedisServer())
         on = stack.enter_context(stage(broker_url or ledger.url, ledger.url, **ALONE))

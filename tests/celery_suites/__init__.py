@@ -1,14 +1,13 @@
-"""Celery's own test suites, with this package and without: what it changes for Celery shows there.
+"""Celery's own test suites, with this package and without, to show what it changes for Celery.
 
-``python -m tests.celery_suites`` takes the sdist of the installed Celery from the package index,
-makes an environment with what that release's tests need, and runs its ``t/unit`` and
-``t/integration`` three ways:
+``python -m tests.celery_suites`` gets the sdist of the installed Celery from the package index,
+makes an environment with the requirements of that release's tests, and runs its ``t/unit`` and
+``t/integration`` in three ways:
 
 - *plain*: without the package,
-- *imported*: with the package installed and imported, and enabled for no app,
-- *enabled*: enabled for every app of every process, by the environment; the emulator is Heroku.
+- *imported*: with the package installed and imported, but enabled for no app,
+- *enabled*: enabled for every app of every process by the environment, with an emulated Heroku.
 
-It then compares the outcomes test by test. The files of tests that differ are run again each way,
-to tell those apart that fail now and then by themselves. It needs a redis-server, and takes about
-an hour on two cores.
+It then compares the outcomes test by test. The files of tests that differ are run again in each
+way, to recognize flaky tests. It needs a redis-server, and takes about an hour on two cores.
 """

@@ -1,4 +1,4 @@
-"""``python -m tests.celery_suites``: exits with 1 where a test has another outcome with us."""
+"""``python -m tests.celery_suites``: exit with 1 if a test has another outcome with us."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .outcomes import ABSENT, Difference, Outcome, differences, read, summary
 
 WAYS = ("plain", "imported", "enabled")
 SUITES = ("unit", "integration")
-#: A run of a suite is ended after this time (s), and a test after the other.
+#: The time limits (s) of a run of a suite, and of a test.
 SUITE_LIMIT, TEST_LIMIT = 3000.0, 300.0
-#: The file of a test that differs is run again so often, each way.
+#: The file of a test that differs is run again this often, in each way.
 RERUNS = 3
 WITH_US = "only with us"
-#: Tests that may fail with us, by how their names begin, and why that harms nobody.
+#: The beginnings of names of tests that may fail with us, and why that does no harm.
 EXPLAINED = {
     "t/unit/worker/test_consumer.py::test_Consumer_WorkerShutdown::": (
         "it takes the first line of the log for its own; "
@@ -39,7 +39,7 @@ EXPLAINED = {
 
 
 class Runs:
-    """The runs of the suites in *directory*, where their outcomes and output stay."""
+    """The runs of the suites in *directory*, where their outcomes and output are kept."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -48,14 +48,14 @@ class Runs:
         print(f"Celery {self._environment.version}, in {directory}", flush=True)
 
     def parts(self, suite: str) -> list[str]:
-        """What of a suite may run beside the rest of it: the integration tests mostly wait."""
+        """The parts of a suite that may run side by side: the integration tests mostly wait."""
         if suite == "unit":
             return ["t/unit"]
         paths = sorted((self._environment.suites / "t" / suite).glob("test_*.py"))
         return [f"t/{suite}/{path.name}" for path in paths]
 
     def part(self, part: str, way: str) -> dict[str, Outcome]:
-        """The outcomes of a part of a suite; of an earlier run, if that came to its end."""
+        """The outcomes of a part of a suite; those of an earlier run, if that finished."""
         name = f"{part.removesuffix('.py').replace('/', '.')}-{way}"
         path, done = self._paths(name)
         if not done.exists():
@@ -63,9 +63,9 @@ class Runs:
         return read(path)
 
     def again(self, difference: Difference, way: str) -> str:
-        """What to think of a difference, once the test's file was run some more times each way.
+        """Judge a difference by running the test's file some more times in each way.
 
-        Not the test alone: what comes before it in the same process may matter.
+        The whole file, because earlier tests in the same process may matter.
         """
         seen: dict[str, set[str]] = {"plain": set(), way: set()}
         for one, words in seen.items():
@@ -91,7 +91,7 @@ class Runs:
         options = ["-q", "--timeout", str(TEST_LIMIT), *plugins]
         command = [str(self._environment.python), "-m", "pytest", *options, *tests]
         place = self._directory / f"{name}.place"
-        # A copy for each: the tests write files beside themselves.
+        # One copy per run: the tests write files beside themselves.
         shutil.copytree(self._environment.suites, place, dirs_exist_ok=True)
         shutil.copy(recorder.__file__, place)
         with servers(way) as env, (self._directory / f"{name}.log").open("wb") as log:
@@ -100,7 +100,7 @@ class Runs:
                 env["PYTHONPATH"] = str(self._environment.ours)
             process = start_on_leash(command, log, env, place)
             try:
-                if process.wait(SUITE_LIMIT) not in (0, 1):  # neither all passed nor some failed
+                if process.wait(SUITE_LIMIT) not in (0, 1):  # neither passed nor failed
                     raise RuntimeError(f"pytest itself failed: {self._directory / name}.log")
                 done.touch()
             except subprocess.TimeoutExpired:
@@ -112,7 +112,7 @@ class Runs:
 
 @contextmanager
 def servers(way: str) -> Iterator[dict[str, str]]:
-    """A Redis of its own, and where needed a Heroku; the environment that leads there."""
+    """Start a Redis, and if needed a Heroku; yield the environment that leads there."""
     ours = ("CELERY_", "MIDDLE_MANAGEMENT_", "HEROKU_", "PYTEST_", "PYTHONPATH", "REDIS_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     with ExitStack() as stack:
@@ -138,7 +138,7 @@ def servers(way: str) -> Iterator[dict[str, str]]:
 
 
 def compare(runs: Runs, suites: Sequence[str], ways: Sequence[str], jobs: int) -> list[str]:
-    """The tests that have another outcome again and again with us, and never without."""
+    """The tests that repeatedly have another outcome with us, and never without."""
     ours = []
     for suite in suites:
         parts = [(part, way) for part in runs.parts(suite) for way in ways]
@@ -162,7 +162,7 @@ def compare(runs: Runs, suites: Sequence[str], ways: Sequence[str], jobs: int) -
 
 
 def main() -> int:
-    # All that was started ends with us, and nothing needs to be tidied up.
+    # All that was started ends with us, so there is nothing to tidy up.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(prog="python -m tests.celery_suites", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, action="append", help="default: both")

@@ -14,31 +14,31 @@ from pathlib import Path
 from tests.servers import ROOT
 
 PACKAGE = "celery_middle_management"
-#: What the tests of Celery need that we run, of those that its sdist has.
+#: The requirements, among those in Celery's sdist, of the tests that we run.
 _REQUIREMENTS = ("test.txt", "test-integration.txt", "test-ci-base.txt")
 
 
 class Environment:
-    """In *directory*; what an earlier run has made there is used again."""
+    """Use *directory*, and what an earlier run has made there."""
 
     def __init__(self, directory: Path) -> None:
         self.version = metadata.version("celery")
         self.python = directory / "environment" / "bin" / "python"
-        #: What is put on the path to have our package installed.
+        #: The directory that is put on the path to have our package installed.
         self.ours = directory / "ours"
         self.suites = directory / "suites"
         self._directory = directory
         self._ready = directory / "ready"
 
     def make(self) -> None:
-        """Get and install all that is needed."""
+        """Get and install everything."""
         self._install_ours()
         if self._ready.exists() and self._ready.read_text() == self.version:
             return
         source = self._unpack()
         shutil.rmtree(self.suites, ignore_errors=True)
         self.suites.mkdir()
-        # Without the package beside them: the tests are of the Celery that is installed.
+        # Without the source package beside them: the tests must import the installed Celery.
         for name in ("t", "pyproject.toml", "setup.cfg"):
             shutil.move(source / name, self.suites)
         venv.create(self._directory / "environment", with_pip=True, clear=True)
@@ -53,7 +53,7 @@ class Environment:
         return self._directory / f"celery-{self.version}"
 
     def _requirements(self, source: Path) -> list[str]:
-        """Celery as it is here, what its tests need, and what we need, all but ourselves."""
+        """Install Celery as here, its tests' requirements, and ours, but not our package."""
         files = [f"-r{source}/requirements/{name}" for name in _REQUIREMENTS]
         same = [f"{name}=={metadata.version(name)}" for name in ("celery", "kombu", "redis")]
         needed = metadata.requires("celery-middle-management") or []
@@ -61,11 +61,11 @@ class Environment:
         return [*files, *same, *(n for n in own if not re.match(r"(celery|redis)\W", n))]
 
     def _install_ours(self) -> None:
-        """Beside the environment, for a run to have it or not."""
+        """Install our package beside the environment, so that a run may have it or not."""
         source = self._directory / "source"
         for old in (self.ours, source):
             shutil.rmtree(old, ignore_errors=True)
-        # A copy, for a build leaves files behind, which the next one would install as well.
+        # A copy, because a build leaves files behind that the next one would install too.
         shutil.copytree(ROOT / PACKAGE, source / PACKAGE)
         for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, source)

@@ -1,4 +1,4 @@
-"""What became of the tests of a run, and how two runs differ."""
+"""The outcomes of the tests of a run, and how two runs differ."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-#: Of several reports on one test (its set-up, its subtests …), the first of these is its outcome.
+#: The outcome of a test with several reports (set-up, subtests …) is the first of these.
 _WORST_FIRST = ("failed", "xfailed, passed", "skipped", "xfailed, skipped", "passed")
 
 
 class Outcome(NamedTuple):
-    """What became of one test."""
+    """The outcome of one test."""
 
     word: str
     why: str
@@ -22,7 +22,7 @@ ABSENT = Outcome("not run", "")
 
 
 class Difference(NamedTuple):
-    """A test with another outcome than when it ran plain."""
+    """A test whose outcome differs from that of the plain run."""
 
     test: str
     plain: Outcome
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
 
 
 def read(path: Path) -> dict[str, Outcome]:
-    """The outcome of each test, of what `recorder` wrote."""
+    """Read the outcome of each test from what `recorder` wrote."""
     outcomes: dict[str, Outcome] = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         told = json.loads(line)
@@ -41,12 +41,12 @@ def read(path: Path) -> dict[str, Outcome]:
 
 
 def differences(plain: Mapping[str, Outcome], ours: Mapping[str, Outcome]) -> list[Difference]:
-    """The tests whose outcome is another."""
+    """The tests whose outcomes differ."""
     pairs = [Difference(t, plain.get(t, ABSENT), ours.get(t, ABSENT)) for t in {*plain, *ours}]
     return sorted(pair for pair in pairs if pair.plain.word != pair.ours.word)
 
 
 def summary(outcomes: Mapping[str, Outcome]) -> str:
-    """How many there are of each."""
+    """The number of tests per outcome."""
     words = [outcome.word for outcome in outcomes.values()]
     return ", ".join(f"{words.count(word)} {word}" for word in sorted({*words}))

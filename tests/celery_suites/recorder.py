@@ -1,7 +1,7 @@
-"""A pytest plugin for Celery's suites: writes down what became of each test.
+"""A pytest plugin for Celery's suites that records the outcome of each test.
 
-It is copied to where they run: with our directory on the path, plain ones would find us too, and
-the `celery` command would load us as a plugin.
+It is copied to where the suites run: with our directory on the path, plain runs would find our
+package too, and the `celery` command would load it as a plugin.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-#: Environment variable: the file to write, a JSON document a line.
+#: The environment variable that names the file to write, one JSON document per line.
 FILE = "CELERY_SUITES_OUTCOMES"
-#: Read at once, for there are tests without an environment.
+#: Read at once, because some tests run without an environment.
 _file = os.environ.get(FILE, os.devnull)
 
 
 def pytest_collection_finish() -> None:
-    """Let Celery's check for threads left over overlook ours.
+    """Make Celery's check for leftover threads ignore ours.
 
-    A process that publishes has a thread of ours for as long as it lives.
+    A process that publishes keeps a thread of ours for as long as it lives.
     """
     conftest: Any = sys.modules.get("t.unit.conftest")
     if conftest is not None:

@@ -1,6 +1,6 @@
 """``python -m tests.chaos --minutes 3 --seed 1``: exits with 1 if an invariant broke.
 
-What happened stays in a directory, the journal and every process's output, unless all held.
+The journal and the output of every process are kept in a directory if an invariant broke.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _judge(path: Path, report: Path | None) -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3.0, help="of load and quiet together")
+    parser.add_argument("--minutes", type=float, default=3.0, help="the length of the whole run")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--broker", choices=BROKERS, default=Options.broker)
     parser.add_argument("--dynos", choices=["cedar", "fir", "one-off"], default=Options.dynos,
@@ -68,10 +68,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--call-interval", type=float, default=Options.call_interval,
                         metavar="SECONDS")  # fmt: skip
     parser.add_argument("--without", default="", metavar="KINDS",
-                        help=f"of trouble, with commas: {', '.join(KINDS)}")  # fmt: skip
+                        help=f"kinds of trouble to leave out: {', '.join(KINDS)}")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON, too")
-    parser.add_argument("--dir", type=Path, help="keep what happened here; the default is kept "
-                        "only if an invariant broke")  # fmt: skip
+    parser.add_argument("--dir", type=Path, help="keep the journal and logs here; the default "
+                        "directory is kept only if an invariant broke")  # fmt: skip
     parser.add_argument("--check", type=Path, metavar="JOURNAL", help="judge a journal again")
     return parser.parse_args()
 

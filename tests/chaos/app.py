@@ -1,9 +1,9 @@
-"""The app of the chaos: its tasks write down when they begin and how they end.
+"""The app of a chaos run: its tasks record when they begin and how they end.
 
-Where the run has several apps, every process of it, publishers and workers, has three more:
+If the run has several apps, each of its processes, publishers and workers, has three more:
 
 - ``twin``: made by the same factory, on the same broker, for the same workers;
-- ``second``: managed as well, with a broker and workers of its own;
+- ``second``: managed as well, with its own broker and workers;
 - ``foreign``: not managed, with that other broker, and a queue of the same name as ours.
 """
 
@@ -56,12 +56,12 @@ def make_app() -> Celery:
         worker_prefetch_multiplier=1,
         # Celery would otherwise kill tasks by itself after the broker was restarted.
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        # After a restart of RabbitMQ this has a thread of the pool wait for an answer on the
+        # After a restart of RabbitMQ this makes a thread of the pool wait for an answer on the
         # connection that the main thread reads: a worker hung until RabbitMQ missed its heartbeats.
         worker_enable_prefetch_count_reduction=False,
     )
     if "CHAOS_BROKER_LINES" in os.environ:
-        # What a task publishes waits for an answer for ever if its connection dies.
+        # A task that publishes would wait for an answer for ever if its connection died.
         app.conf.broker_write_url = os.environ["CHAOS_BROKER"]
         app.conf.broker_read_url = own_url(os.environ["CHAOS_BROKER_LINES"], os.getpid())
     return app
@@ -87,9 +87,9 @@ def work(
     countdown: float = 0.0,
     spawns: str = "",
 ) -> None:
-    """Takes *seconds*, and then is retried until it has been *retries* times.
+    """Take *seconds*, and then retry until it has been retried *retries* times.
 
-    It *spawns* a task of another app of this process, where there are several.
+    With *spawns*, publish a task of another app of this process, if there are several.
     """
     run = {"id": self.request.id, "run": self.request.retries, **_whoami()}
     journal.write("begun", **run)
@@ -112,7 +112,7 @@ def work(
 
 
 def register(app: Celery) -> tuple[Any, Any]:
-    """The two sorts of task: acknowledged at the end, and, Celery's default, when it begins.
+    """Register two tasks: acknowledged at the end, and, Celery's default, when it begins.
 
     The second sort is lost when its worker is killed.
     """
@@ -150,7 +150,7 @@ def _whoami() -> dict[str, Any]:
 
 
 def _announce_scaler() -> None:
-    """The ledger does not tell who holds its lock; the monkey needs to know."""
+    """Record which process holds the lock: the monkey needs it, and the ledger does not say."""
     evaluate = Scaler.evaluate
 
     def announced(self: Scaler, lease: Lease) -> None:
@@ -165,7 +165,7 @@ def _announce_scaler() -> None:
 
 
 class Failures(logging.Handler):
-    """Writes down every error that the package has caught, and that should never have been."""
+    """Records every error that the package has caught and that should never have happened."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
@@ -190,6 +190,6 @@ def _write_down_failures() -> None:
 
 
 if not PLAIN:
-    deafness.AFTER = 8.0  # s, for 60
+    deafness.AFTER = 8.0  # s, instead of 60
     _announce_scaler()
     _write_down_failures()

@@ -1,4 +1,4 @@
-"""The brokers: how to break each, and what is to be seen in it."""
+"""The brokers: how to break each, and how to see what it holds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.rabbitmq_server import RabbitServer
 
 
 class Broker(ABC):
-    """A context: its server has ended when it is left. *queues* are those that workers consume."""
+    """A context that stops its server when left. *queues* are those that workers consume."""
 
     server: RedisServer | RabbitServer
     transport_options: dict[str, Any]
-    #: When (s) it gives back what a killed worker held; 0: at once.
+    #: After this time (s) it gives back what a killed worker held; 0: at once.
     visibility_timeout: float
 
     def __init__(self, queues: Sequence[str]) -> None:
@@ -34,26 +34,26 @@ class Broker(ABC):
 
     @abstractmethod
     def purge(self) -> list[str]:
-        """As ``celery purge``, which does not tell what it threw away: the ids of those tasks."""
+        """Purge as ``celery purge`` does, and return the ids of the tasks that were thrown away."""
 
     @abstractmethod
     def has(self, ids: Collection[str]) -> dict[str, str]:
-        """Those of these tasks that it has, or may have, and in which state."""
+        """Those of these tasks that the broker has, or may have, each with its state."""
 
     @abstractmethod
     def empty(self, queue: str) -> None:
-        """Throw away what lies in a queue."""
+        """Delete all messages in a queue."""
 
 
 class Redis(Broker):
-    """As kombu's Redis transport keeps messages."""
+    """Redis, with messages stored as kombu's transport stores them."""
 
     visibility_timeout = 60.0
 
     def __init__(self, queues: Sequence[str]) -> None:
         super().__init__(queues)
         self.server: RedisServer = RedisServer(appendonly=True)
-        # A list for each priority.
+        # One list per priority.
         steps = ("", *(f"\x06\x16{step}" for step in (3, 6, 9)))
         self._lists = [queue + step for queue in queues for step in steps]
         self.transport_options = {
@@ -86,14 +86,14 @@ class Redis(Broker):
 
 
 class RabbitMQ(Broker):
-    """It does not tell which messages it has."""
+    """RabbitMQ, which does not list the messages that it has."""
 
     visibility_timeout = 0.0
 
     def __init__(self, queues: Sequence[str]) -> None:
         super().__init__(queues)
         self.server: RabbitServer = RabbitServer()
-        # Published is what it has written down.
+        # A message counts as published once the broker has written it down.
         self.transport_options = {"confirm_publish": True}
 
     def purge(self) -> list[str]:

@@ -1,8 +1,8 @@
 """What happened, event by event, in one file that every process appends to.
 
-An event is one line of JSON, written by one ``write`` to a file opened with ``O_APPEND``: so the
-lines of many processes do not mix, and one that is killed leaves whole lines behind. Times (``at``,
-``until``) are ``time.time()`` of this machine.
+An event is one line of JSON, written by one ``write`` to a file opened with ``O_APPEND``. So the
+lines of several processes do not mix, and a killed process leaves only whole lines behind. Times
+(``at``, ``until``) are ``time.time()`` of this machine.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Event = dict[str, Any]
 
 
 class Journal:
-    """Appends to the file. Safe to use after a fork, and by several threads."""
+    """Appends events to the file. Safe to use after a fork, and from several threads."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, kind: str, **facts: Any) -> None:
-        """Append an event that happens now, unless *facts* have another ``at``."""
+        """Append an event that happens now, unless *facts* give another ``at``."""
         line = json.dumps({"kind": kind, "at": time.time(), **facts}, separators=(",", ":"))
         os.write(self._file, line.encode() + b"\n")
 
 
 class Follower:
-    """Reads what was appended since the last look."""
+    """Reads the events that were appended since its last read."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
@@ -45,5 +45,5 @@ class Follower:
 
 
 def read(path: str | os.PathLike[str]) -> list[Event]:
-    """Every event, the oldest first."""
+    """All events, the oldest first."""
     return sorted(Follower(path).read(), key=lambda event: float(event["at"]))

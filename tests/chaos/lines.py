@@ -1,7 +1,7 @@
-"""The lines between processes and a server, one for each process, so that each can be cut alone.
+"""The lines between processes and a server, one per process, so that each can be cut alone.
 
-All of 127.0.0.0/8 is this machine: every process connects to an address that is made of its id, and
-the exchange, which listens on all of them, knows by it whose line it is.
+All of 127.0.0.0/8 is this machine. Every process connects to an address that is derived from its
+id, and the exchange, which listens on all of them, knows by the address whose line it is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-#: ``refused``: as Redis does when it has no connection left. ``silent``: nothing is answered.
+#: ``refused``: as by Redis when it has no connection left. ``silent``: no answer at all.
 Cut = Literal["refused", "silent"]
 CUTS: tuple[Cut, ...] = ("refused", "silent")
 
@@ -28,16 +28,16 @@ def line_of(pid: int) -> str:
 
 
 def own_url(url: str, pid: int) -> str:
-    """The *url* of the exchange as the process of this id has it."""
+    """The *url* of the exchange as the process with this id sees it."""
     parts = urlsplit(url)
     return parts._replace(netloc=f"{line_of(pid)}:{parts.port}").geturl()
 
 
 class Exchange:
-    """A context. Thread-safe; one thread of its own carries what is said."""
+    """A context. Thread-safe; its own thread carries the data."""
 
     def __init__(self, port: int) -> None:
-        """*port*: of the server, on 127.0.0.1."""
+        """*port* is the server's, on 127.0.0.1."""
         self.url = ""
         self._port = port
         self._cuts: dict[str, Cut] = {}
@@ -62,23 +62,23 @@ class Exchange:
         self._loop.close()
 
     def cut(self, pid: int, how: Cut) -> None:
-        """The line of one process, until :meth:`heal`."""
+        """Cut the line of one process, until :meth:`heal`."""
         self._loop.call_soon_threadsafe(self._cut, line_of(pid), how)
 
     def die(self, pid: int) -> None:
-        """Carry nothing any more over the connections that a process has, and do not end them."""
+        """Stop carrying data over a process's connections, without closing them."""
         self._loop.call_soon_threadsafe(self._die, line_of(pid))
 
     def cut_newcomers(self, how: Cut, most: int, spared: Callable[[str], bool]) -> None:
-        """So many of the next lines that come to be, but for some, until :meth:`heal_newcomers`."""
+        """Cut the next *most* new lines, except *spared* ones, until :meth:`heal_newcomers`."""
         self._newcomers = how, most, spared
 
     def heal(self, lines: Collection[str]) -> None:
-        """Let those *lines* be used again."""
+        """Let these *lines* be used again."""
         self._loop.call_soon_threadsafe(self._heal, lines)
 
     def heal_newcomers(self) -> dict[str, list[str]]:
-        """Cut no more newcomers, and heal those that were; tells which."""
+        """Stop cutting newcomers, heal those that were cut, and return which those were."""
         self._newcomers = None
         cut, self._cut_as_newcomers = self._cut_as_newcomers, set()
         self.heal(cut)
@@ -88,7 +88,7 @@ class Exchange:
         self._cuts[line] = how
         if how == "refused":
             self._drop(line)
-        # A silent line stays up: whoever carries for it sees that it is cut.
+        # A silent line stays up: the coroutine that carries for it sees that it is cut.
 
     def _die(self, line: str) -> None:
         self._dead.update(self._open.get(line, ()))
@@ -96,7 +96,7 @@ class Exchange:
     def _heal(self, lines: Collection[str]) -> None:
         for line in lines:
             if self._cuts.pop(line, None):
-                # What was said meanwhile is not said later: its connections end.
+                # Data from meanwhile is not delivered later: the connections end.
                 self._drop(line)
 
     def _drop(self, line: str) -> None:
@@ -158,7 +158,7 @@ class Exchange:
         while data:
             data = await reader.read(65536)
             if cut():
-                await asyncio.Event().wait()  # until it is dropped
+                await asyncio.Event().wait()  # until the connection is dropped
             writer.write(data)
             await writer.drain()
 

@@ -15,25 +15,25 @@ from .invariants import AT_MINIMUM
 from .journal import Event, Follower
 from .stage import PLAIN_QUEUE, Stage
 
-#: What is owed in a quiet phase is done in this time (s), or it is lost. It is three times what the
-#: slowest broker takes to give back what a killed worker held.
+#: A task that is not done within this time (s) of a quiet phase is lost. It is three times as long
+#: as the slowest broker takes to give back what a killed worker held.
 DONE_WITHIN = 180.0
-#: A publisher has come to rest in this time (s), a broker that was just healed included.
+#: A publisher comes to rest within this time (s), even if its broker was healed only just now.
 PUBLISHED_WITHIN = 30.0
-#: What is neither done nor in the broker for this long (s) is lost.
+#: A task that has been neither done nor in the broker for this long (s) is lost.
 NOWHERE = 10.0
-#: What other apps publish to see that it hires nobody, or no more than it needs, and for how long
-#: (s) that is watched.
+#: How many tasks other apps publish, to check that they hire no worker, or no more than are needed;
+#: and for how long (s) that is watched.
 PROBES = {"twin": 11, "second": 5, "foreign": 40}
 PROBED_FOR = 12.0
-#: At rest, every pool has been counted again in this time (s).
+#: At rest, every pool is counted again within this time (s).
 COUNTED_WITHIN = 40.0
 #: A load phase shorter than this (s) is not begun.
 SHORTEST = 20.0
 
 
 class Run:
-    """Makes phases until the time is over; then the journal has all there is to judge."""
+    """Makes phases until the time is over; then the journal has all that is needed to judge."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -73,11 +73,11 @@ class Run:
             self._monkey.cage()
 
     def _waves(self, seconds: float) -> None:
-        """Load that comes and goes; mostly the pool is given time to shrink to its minimum."""
+        """Make load that comes and goes; mostly the pool gets time to shrink to its minimum."""
         over = time.monotonic() + seconds
         while (left := over - time.monotonic()) > 0.0:
             if self._random.random() < 0.12 or time.monotonic() < self._stage.sparse_until:
-                # Whoever is too many has long to be drained, and some are at work all the while.
+                # Surplus workers have a long time to drain, and some are busy all the while.
                 self._stage.load("sparse")
                 self._wait(lambda: False, min(self._random.uniform(60.0, 150.0), left))
             # Long and scheduled tasks keep the pool from shrinking.
@@ -97,7 +97,7 @@ class Run:
         self._wait(self._settled, LATEST_WRITE + AT_MINIMUM + 30.0)
         changes = list(stage.emulator.changes)
         by_hand = [c.at_wall for c in changes if c.by == "hand"]
-        # Whoever scaled by hand after the last task's end put it off.
+        # A person who scaled by hand after the last task's end has delayed it.
         last_end = max([self._owed.last_end or since, *by_hand[-1:]])
         last_change = max((c.at_wall for c in changes), default=self._watch.last_change)
         stage.journal.write(
@@ -110,14 +110,14 @@ class Run:
         stage.broker.empty(PLAIN_QUEUE)
 
     def _settled(self) -> bool:
-        """Whether every pool is at its minimum, and nothing is on its way that may change it."""
+        """Return whether every pool is at its minimum, with no change still on its way."""
         return self._stage.emulator.pending == 0 and self._stage.at_minimum()
 
     def _probe(self, app: str) -> None:
-        """Let another app of the publishers publish while ours have nothing to do."""
+        """Let another app of the publishers publish while our apps have nothing to do."""
         stage = self._stage
         stage.clear_elsewhere()
-        # What was lost or told twice in trouble is reckoned with until it has been counted.
+        # Tasks lost or reported twice in trouble are still reckoned with until the next count.
         before = stage.counts()
         self._wait(lambda: before.isdisjoint(stage.counts()), COUNTED_WITHIN)
         began = time.time()
@@ -131,7 +131,7 @@ class Run:
         self._wait(self._done, DONE_WITHIN)
 
     def _give_up(self) -> None:
-        """Note what is still owed, and where the broker has it, and wait for it no longer."""
+        """Record which tasks are still owed and where the broker has them; stop waiting."""
         if undone := self._owed.ids():
             there = self._stage.broker.has(undone)
             self._given_up.update({i: there.get(i, "nowhere") for i in undone})
@@ -146,7 +146,7 @@ class Run:
             time.sleep(0.2)
 
     def _done(self) -> bool:
-        """Whether nothing is owed any more, or what is has been nowhere in the broker for long."""
+        """Return whether no task is owed, or the broker has long had none of those that are."""
         owed, now = self._owed.ids(), time.monotonic()
         if not owed:
             return True
@@ -157,13 +157,13 @@ class Run:
         return now - self._seen_at > NOWHERE
 
     def _published(self) -> bool:
-        """Whether every publisher has come to rest."""
+        """Return whether every publisher has come to rest."""
         everyone = [*self._stage.publishers, *self._stage.plain_publishers]
         return {p.pid for p in everyone} <= self._owed.idle
 
 
 class Owed:
-    """What is still to be done, kept up to date event by event."""
+    """The tasks that are still to be done, updated event by event."""
 
     def __init__(self) -> None:
         self.idle: set[int] = set()
@@ -197,7 +197,7 @@ class Owed:
 
 
 class DynoWatch(threading.Thread):
-    """Writes down which process each dyno has, for that is forgotten when it has gone."""
+    """Records the process of each dyno, because that is forgotten once the dyno has gone."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__(name="dyno-watch", daemon=True)
@@ -225,7 +225,7 @@ class DynoWatch(threading.Thread):
             there = now_there
 
     def _count(self) -> None:
-        # What was started twice for one hire is not of our doing.
+        # If one hire started two dynos, that is not our fault.
         for pool, hires in self._stage.one_offs().items():
             self._stage.journal.write("crowd", pool=pool, quantity=len(set(hires)))
 

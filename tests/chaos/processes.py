@@ -1,4 +1,4 @@
-"""What runs on this machine, from /proc."""
+"""Processes of this machine, from /proc."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def children(pid: int) -> list[int]:
 
 
 def kill(pid: int) -> bool:
-    """SIGKILL; whether there was such a process."""
+    """Send SIGKILL; return whether there was such a process."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
         return True

@@ -1,7 +1,7 @@
-"""A process that publishes what the file ``load`` says, while it is there.
+"""A process that publishes the load that the file ``load`` names, while the file exists.
 
-With ``MM_OFF`` in its environment it is a plain Celery publisher, to compare with: it publishes to
-a queue that nobody consumes.
+With ``MM_OFF`` in its environment it is a plain Celery publisher, for comparison, and publishes to
+a queue that no worker consumes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .app import LAPTOP, PLAIN, SEVERAL, app, directory, early, journal, late
 LOAD = directory / "load"
 PROBE = directory / "probe"
 QUEUES = os.environ["CHAOS_QUEUES"].split()
-#: A worker holds a scheduled task until it is due, and the broker gives it back to another after
+#: A worker holds a scheduled task until it is due, and the broker gives it to another worker after
 #: the visibility timeout, which must be longer.
 LONGEST_ETA = 40.0
 LONGEST_TASK = 18.0
-#: This part of the tasks is acknowledged when it begins.
+#: This fraction of the tasks is acknowledged when it begins.
 EARLY = 0.3
-#: Where there are several apps, this part is published by the twin, and this part spawns others.
+#: With several apps, this fraction is published by the twin, and this fraction spawns others.
 BY_TWIN = 0.3
 SPAWNING = 0.1
 
@@ -51,7 +51,7 @@ class Publisher:
                 self._some_work(load)
                 time.sleep(self._random.uniform(0.05, 0.6))
             else:
-                # For what a laptop publishes, others hire only when they look.
+                # For tasks that a laptop publishes, others hire only when they next look.
                 if not (PLAIN or LAPTOP):
                     self._probe()
                 time.sleep(0.05)
@@ -78,14 +78,14 @@ class Publisher:
         self._publish("long", self._random.uniform(3.0, LONGEST_TASK))
 
     def _sparse(self) -> None:
-        """So few that one worker could do them, and so long that whoever has one is at work."""
+        """Publish so few tasks that one worker could do them, but so long that it stays busy."""
         self._long()
         over = time.monotonic() + self._random.uniform(3.0, 9.0)
         while time.monotonic() < over and _load():
             time.sleep(0.05)
 
     def _probe(self) -> None:
-        """Have another app publish, if that is wanted; the first to claim it does it."""
+        """Have another app publish, if asked for; the first publisher to claim it does it."""
         claimed = PROBE.with_suffix(f".{os.getpid()}")
         try:
             PROBE.rename(claimed)
@@ -110,7 +110,7 @@ class Publisher:
             self._publish("scheduled", 0.1, eta=self._random.uniform(1.5, eta))
 
     def _revoked(self) -> None:
-        """Of tasks that wait, run or are scheduled, or are over: one never knows."""
+        """Revoke tasks, which may wait, run, be scheduled, or be over."""
         for _ in range(self._random.randint(1, 3)):
             eta = self._random.choice([0.0, self._random.uniform(3.0, 20.0)])
             self._publish("revoked", self._random.uniform(0.5, 4.0), eta=eta)
@@ -165,7 +165,7 @@ class Publisher:
             )
 
     def _guarded(self, what: str, call: Callable[[], Any]) -> Any:
-        """What goes wrong is written down: whose fault it was is found out later."""
+        """Record what goes wrong; whose fault it was is decided later."""
         at = time.time()
         try:
             return call()
@@ -183,7 +183,7 @@ class Publisher:
 
 
 def _load() -> str:
-    """Which sort of load is wanted; empty for none."""
+    """Return the sort of load that is wanted; empty for none."""
     with suppress(FileNotFoundError):
         return LOAD.read_text()
     return ""

@@ -8,12 +8,12 @@ from typing import Any
 from .invariants import Verdict
 
 SHOWN = 10
-#: The settings that tell one run from another.
+#: The settings in which runs differ.
 MADE_OF = ("seed", "broker", "dynos", "call_interval")
 
 
 def as_text(settings: Mapping[str, Any], seconds: float, verdicts: Sequence[Verdict]) -> str:
-    """A line for each invariant, and below it where it broke."""
+    """Format one line per invariant, with where it broke below it."""
     made_of = ", ".join(f"{name} {settings[name]}" for name in MADE_OF)
     lines = [f"Chaos of {seconds / 60:.1f} min: {made_of}", ""]
     width = max(len(verdict.name) for verdict in verdicts)

@@ -1,4 +1,4 @@
-"""All that takes part in one run: servers, emulator, publishers, and the journal they share."""
+"""What takes part in one run: servers, emulator, publishers, and the journal they share."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ ROOT = Path(__file__).parent.parent.parent
 #: The queue of each pool, and its maximum.
 QUEUES = {"worker": "celery", "pdf": "pdf"}
 MAXIMA = {"worker": 6, "pdf": 3}
-#: The plain publishers', which nobody consumes.
+#: The queue of the plain publishers, which no worker consumes.
 PLAIN_QUEUE = "plain"
-#: A pool whose process type does not exist; nobody publishes for it.
+#: A pool whose process type does not exist, and for which no tasks are published.
 GHOST = "ghost"
-#: Between two counts at most, in call intervals.
+#: The longest time between two counts, in call intervals.
 COUNT_INTERVAL = 6.0
 JOBS_PER_WORKER = 4
 PUBLISHERS = 2  # of each sort
-#: A publisher that has all of production's settings, and is on no dyno.
+#: A publisher with production's settings that does not run on a dyno.
 LAPTOP = {"CHAOS_LAPTOP": "1", "MIDDLE_MANAGEMENT_OFF_PLATFORM": "false"}
-# Every sort of worker of one queue, by the number of its process.
+# Kinds of worker for one queue, chosen by the number of the process.
 WORKER = """
 export MIDDLE_MANAGEMENT_HEROKU_API_URL="$(cat "$CHAOS_URL")"
 if [ -e "$CHAOS_CRASH" ]; then echo "it cannot be imported"; exit 1; fi
@@ -60,21 +60,21 @@ exec "$PYTHON" -m celery -A tests.chaos.app worker -Q "$queue" -n "$DYNO@%h" -l 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is made of."""
+    """The options of a run."""
 
     seed: int
     #: A name in :data:`BROKERS`.
     broker: str = "redis"
     #: The generation of Heroku's dynos, ``cedar`` or ``fir``; or ``one-off``, of Cedar.
     dynos: Any = "cedar"
-    #: Seconds; the default makes more happen in the same time than the package's own would.
+    #: Seconds; with the default, more happens in the same time than with the package's own default.
     call_interval: float = 2.0
-    #: Kinds of trouble, as the report names them, that there are to be none of.
+    #: Kinds of trouble, as the report names them, that are left out.
     without: tuple[str, ...] = ()
 
 
 class Publisher:
-    """A publisher process, started again when it was killed."""
+    """A publisher process, which is restarted when it was killed."""
 
     def __init__(self, seed: str, env: dict[str, str], log: Path) -> None:
         self._seed = seed
@@ -108,28 +108,28 @@ class Publisher:
 
 
 class Stage:
-    """A context: what it started has ended when it is left, and also if this process is killed."""
+    """A context. All that it started ends when it is left, or when this process is killed."""
 
     def __init__(self, directory: Path, options: Options) -> None:
         choose = random.Random(f"stage-{options.seed}")
         self.directory = directory
         self.options = options
         self.seed = options.seed
-        #: Of every pool alike.
+        #: The minimum of every pool.
         self.minimum = choose.choice([0, 0, 1])
-        #: One Redis for both, as most users have it; it is never flushed then.
+        #: One Redis for broker and ledger, as most users have it; then it is never flushed.
         self.shared = choose.random() < 0.3 and options.broker == "redis"
         self.pools = list(QUEUES) if choose.random() < 0.5 else ["worker"]
-        #: Whether a pool has no process type.
+        #: Whether one pool has no process type.
         self.ghost = choose.random() < 0.3 and "missing" not in options.without
         self.one_off = options.dynos == "one-off"
-        #: Whether there are several apps in each process.
+        #: Whether each process has several apps.
         self.several = choose.random() < 0.5 and "apps" not in options.without and not self.one_off
-        #: While it is there, workers crash when they start.
+        #: While this file exists, workers crash when they start.
         self.crash = directory / "crash"
         self.journal_path = directory / "journal"
         self.journal = Journal(self.journal_path)
-        #: Until then (``monotonic()``) the load is to be sparse.
+        #: Until then (``monotonic()``) the load stays sparse.
         self.sparse_until = 0.0
         self.publishers: list[Publisher] = []
         self.plain_publishers: list[Publisher] = []
@@ -155,16 +155,16 @@ class Stage:
         enter = self._exits.enter_context
         self.broker = enter(BROKERS[self.options.broker]([QUEUES[pool] for pool in self.pools]))
         own = self.broker.server if self.shared else None
-        #: None where it cannot be stepped.
+        #: None if the clock cannot be stepped.
         steps = RedisClock.available() and not self.shared
         self.clock = RedisClock(self.directory) if steps else None
         self.ledger = own if isinstance(own, RedisServer) else enter(self._ledger())
-        #: None where the ledger is not apart from the broker.
+        #: None if the ledger shares the broker's Redis.
         self.lines = None if self.shared else enter(Exchange(self.ledger.port))
-        #: None with RabbitMQ: there, Celery notices by itself, after four minutes.
+        #: None with RabbitMQ, where Celery notices by itself after four minutes.
         pulled = isinstance(self.broker.server, RedisServer)
         self.broker_lines = enter(Exchange(self.broker.server.port)) if pulled else None
-        #: The broker and the platform of other apps.
+        #: The broker and the platform of the other apps.
         self.elsewhere = enter(RedisServer()) if self.several else None
         self.second = enter(HerokuEmulator(app="secondapp")) if self.several else None
         self.emulator = enter(self._emulator())
@@ -182,7 +182,7 @@ class Stage:
         return self.clock.server() if self.clock else RedisServer()
 
     def _emulator(self) -> HerokuEmulator:
-        # Its dynos need its address, which is known once it is there.
+        # Its dynos need its address, which is known only once it runs.
         env = self._environment()
         emulator = HerokuEmulator(
             process_types={
@@ -213,7 +213,7 @@ class Stage:
         return {
             **more,
             "PYTHON": sys.executable,
-            # Not ``BROKER_URL``: Celery's command line has every app of a process use that.
+            # Not ``BROKER_URL``, which Celery's command line makes every app of a process use.
             "CHAOS_BROKER": self.broker.server.url,
             "CHAOS_JOURNAL": str(self.journal_path),
             "CHAOS_TRANSPORT_OPTIONS": json.dumps(self.broker.transport_options),
@@ -256,7 +256,7 @@ class Stage:
     # -- load
 
     def load(self, sort: str) -> None:
-        """Let the publishers publish ``short`` or ``mixed`` tasks, or with an empty *sort* none."""
+        """Let the publishers publish ``short`` or ``mixed`` tasks, or none with an empty *sort*."""
         if sort:
             draft = self.directory / "draft"
             draft.write_text(sort)
@@ -267,14 +267,14 @@ class Stage:
     # -- what is going on
 
     def at_minimum(self) -> bool:
-        """Whether every pool is."""
+        """Return whether every pool is at its minimum."""
         quantities = self.emulator.quantities()
         if self.one_off:
             quantities = {pool: len(hires) for pool, hires in self.one_offs().items()}
         return all(quantities.get(pool) == self.minimum for pool in self.pools)
 
     def one_offs(self) -> dict[str, list[str]]:
-        """By which hires there are one-off dynos, of each pool. Some may be there twice."""
+        """The hires that one-off dynos belong to, by pool. Some may occur twice."""
         there: dict[str, list[str]] = {pool: [] for pool in self.pools}
         for dyno in self.emulator.dynos():
             if (pool := dyno.env.get(POOL_VARIABLE)) in there:
@@ -285,7 +285,7 @@ class Stage:
         return dyno.type in self.pools or dyno.env.get(POOL_VARIABLE) in self.pools
 
     def worker_pids(self) -> dict[int, str]:
-        """The first process of each dyno that is up, with its name."""
+        """The first process and the name of each dyno that is up."""
         return {
             dyno.pid: dyno.name
             for dyno in self.emulator.dynos()
@@ -293,7 +293,7 @@ class Stage:
         }
 
     def lock(self) -> tuple[str, int] | None:
-        """The token and the process of the scaler at this moment, if there is one."""
+        """The token and the process of the current scaler, if there is one."""
         try:
             token = self.ledger_client.get(self.key("lock"))
             known, pid = (self.directory / "scaler").read_text().split()
@@ -302,12 +302,12 @@ class Stage:
         return (known, int(pid)) if token == known else None
 
     def evaluated_at(self) -> float:
-        """When (Unix time, s) the last evaluation that came to its end began; 0: unknown.
+        """When (Unix time, s) the last finished evaluation began; 0: unknown.
 
-        If the clock was stepped since, and the ledger has not noticed, it is wrong by as much.
+        If the clock has stepped since and the ledger has not noticed, it is wrong by that step.
         """
         try:
-            # The second is how far the ledger's own time is ahead of Redis' clock.
+            # The second value: how far the ledger's time is ahead of Redis's clock.
             at, ahead = self.ledger_client.hmget(self.key("state"), ["evaluated_at", "clock"])
         except redis.RedisError:
             return 0.0
@@ -315,7 +315,7 @@ class Stage:
         return (float(at) - float(ahead or 0)) / 1000 - stepped if at else 0.0
 
     def counts(self) -> set[str]:
-        """The last count of each pool, as the ledger has it; none is like another."""
+        """The last count of each pool in the ledger; no two counts are equal."""
         names = [f"{pool}/count" for pool in self.pools]
         try:
             told = self.ledger_client.hmget(self.key("state"), names)
@@ -324,13 +324,13 @@ class Stage:
         return {f"{name} {count}" for name, count in zip(names, told, strict=True)}
 
     def line_pids(self) -> list[int]:
-        """Every process that has a line to the ledger, but for the children of workers."""
+        """The processes that have a line to the ledger, except for the children of workers."""
         return sorted([*self.worker_pids(), *(publisher.pid for publisher in self.publishers)])
 
     # -- other apps
 
     def clear_elsewhere(self) -> None:
-        """As if the other apps had never done anything."""
+        """Reset the other apps, as if they had never done anything."""
         if self.elsewhere and self.second:
             with client(self.elsewhere.url) as c:
                 c.flushall()
@@ -339,7 +339,7 @@ class Stage:
                 self.ledger_client.delete(*keys)
 
     def probe(self, app: str, tasks: int) -> None:
-        """Have a publisher publish so many tasks through another app."""
+        """Have a publisher publish this many tasks through another app."""
         draft = self.directory / "draft-probe"
         draft.write_text(f"{app} {tasks}")
         draft.rename(self.directory / "probe")
@@ -350,7 +350,7 @@ class Stage:
     # -- records
 
     def record_platform(self) -> None:
-        """Write down what the emulator saw."""
+        """Record what the emulator saw."""
         offset = time.time() - time.monotonic()
         emulator, write = self.emulator, self.journal.write
         for change in list(emulator.changes):
@@ -367,12 +367,12 @@ class Stage:
                       id=stop.id, reason=stop.reason, sigkilled=stop.sigkilled)  # fmt: skip
 
     def record_keys(self) -> None:
-        """Write down what the ledger's Redis holds, and how many workers could be in it."""
+        """Record what the ledger's Redis holds, and how many workers could be in it."""
         live = len(self.worker_pids())
         c = self.ledger_client
         for key in c.scan_iter(count=1000):
             sort, ttl = str(c.type(key)), c.ttl(key)
             sizes = {"hash": c.hlen, "stream": c.xlen}
             size = sizes[sort](key) if sort in sizes else 1
-            if c.exists(key):  # and not a lock that was given up since
+            if c.exists(key):  # it may be a lock that was given up since
                 self.journal.write("key", name=key, type=sort, ttl=ttl, size=size, live=live)

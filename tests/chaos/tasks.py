@@ -1,4 +1,4 @@
-"""The lives of the tasks, put together from a journal."""
+"""The lives of the tasks, assembled from a journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .journal import Event
 
 @dataclass
 class Task:
-    """All that the journal says of one task."""
+    """What the journal says about one task."""
 
     id: str
     published: Event | None = None
@@ -27,16 +27,16 @@ class Task:
 
     @property
     def owed(self) -> bool:
-        """Whether it was published for sure, and nobody took it back."""
+        """True if it was surely published and not taken back."""
         return self.published is not None and not self.revoked and not self.purged
 
     def unended(self) -> list[Event]:
-        """Its beginnings without an end, or with one that was not of its own."""
+        """Its beginnings without an end, or with an end that it did not reach by itself."""
         ended = {_attempt(end) for end in self.ended if not end["how"].startswith("aborted")}
         return [begin for begin in self.begun if _attempt(begin) not in ended]
 
     def ended_by(self, begin: Event, at: float) -> bool:
-        """Whether what began so had ended, in whatever way, before a time."""
+        """Return whether the run that began so had ended, in any way, before a time."""
         return any(_attempt(end) == _attempt(begin) and float(end["at"]) < at for end in self.ended)
 
     def repeated(self) -> list[tuple[Event, Event]]:
@@ -56,7 +56,7 @@ def _attempt(event: Event) -> tuple[int, int, int]:
 
 
 def by_id(events: Iterable[Event]) -> dict[str, Task]:
-    """Every task of ours that is mentioned, those of the plain publishers left out."""
+    """Every task of ours in the events, without those of the plain publishers."""
     tasks: dict[str, Task] = {}
     plain = set()
 
@@ -80,7 +80,7 @@ def by_id(events: Iterable[Event]) -> dict[str, Task]:
 
 
 def of_kind(events: Iterable[Event]) -> dict[str, list[Event]]:
-    """The events by their kind, each in order of time."""
+    """The events by kind, in order of time."""
     kinds: dict[str, list[Event]] = defaultdict(list)
     for event in sorted(events, key=lambda event: float(event["at"])):
         kinds[event["kind"]].append(event)

@@ -1,4 +1,4 @@
-"""The judge is fair: each invariant holds where it should, and breaks where it should."""
+"""Each invariant holds when it should, and breaks when it should."""
 
 from __future__ import annotations
 
@@ -160,13 +160,13 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.calls_spaced, [changed(0.5, 0, 2), asked(1, pdf=2, status=422), asked(1.1, 3)]),
     (invariants.back_at_minimum, [quiet(None)]),
     (invariants.back_at_minimum, [quiet(171.0)]),
-    # A refusal is an answer, and so is what came late in time.
+    # A refusal is an answer, and so is one that came late but in time.
     (invariants.back_at_minimum, [asked(75, 0, 429, "status"), quiet(220.0)]),
     (invariants.back_at_minimum, [asked(75, 0, None, "later_hang", 120), quiet(226.0)]),
-    # One fired by a write that was carried out late is no better off.
+    # A worker fired by a write that was carried out late is no exception.
     (invariants.nothing_killed, [asked(1, 0, None, "later_hang", 3.9), begun(2),
                                  *stopped(5, "scale")]),
-    # Nor one whose worker could not reach the ledger.
+    # Nor is a worker that could not reach the ledger.
     (invariants.nothing_killed, [fault(1, 9, "line"), begun(2), *stopped(5, "scale")]),
     (invariants.refusals_alone, [limited(0, 50), asked(1, 4, 422, pdf=2)]),
     (invariants.refusals_alone, [missing(0, 50), asked(1, 4, 404, pdf=2), asked(3, 4, 404, pdf=2)]),
@@ -186,7 +186,7 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.nothing_failed, [
         event("failure", 99, where="worker.1", message="an evaluation failed", error="E: e"),
     ]),
-    # Where nobody is hired, or nobody is fired, nothing is proved.
+    # If no worker is hired, or none is fired, nothing is proved.
     (invariants.suite_sound, [changed(1, 0, 2, by="hand"), changed(9, 2, 0)]),
     (invariants.suite_sound, [changed(1, 0, 2), changed(9, 2, 0, by="hand")]),
     (invariants.suite_sound, [event("broken", 9, act="pause", error="E: e")]),
@@ -258,10 +258,10 @@ def test_a_task_lost_by_kombu_was_taken_when_its_own_queue_came_to_it() -> None:
 def test_a_percentile_of_few_publishes_is_no_more_than_their_maximum(
     publishes: int, held: bool
 ) -> None:
-    """Two of ours are as slow as the one of plain Celery's that was not hit by the trouble."""
+    """Two of ours are as slow as the plain Celery publish that the trouble did not hit."""
 
     def some(pid: int, plain: bool) -> list[Event]:
-        slow = 0 if plain else 3  # the first of which does not count
+        slow = 0 if plain else 3  # the first one does not count
         return [
             published(n / 100, f"{pid}-{n}", plain=plain, pid=pid, took=0.3 if n < slow else 0.01)
             for n in range(publishes)
@@ -293,11 +293,11 @@ def order(method: str, path: str) -> Event:
 @pytest.mark.parametrize(
     ("invariant", "events", "held"),
     [
-        (invariants.nobody_stopped, [order("POST", "/apps/a/dynos")], True),
-        (invariants.nobody_stopped, [order("POST", "/apps/a/dynos/d/actions/stop")], True),
-        (invariants.nobody_stopped, [order("PATCH", "/apps/a/formation")], False),
-        (invariants.nobody_stopped, [order("DELETE", "/apps/a/dynos/d")], False),
-        (invariants.nobody_stopped, [order("POST", "/apps/a/formations/w/actions/stop")], False),
+        (invariants.no_worker_stopped, [order("POST", "/apps/a/dynos")], True),
+        (invariants.no_worker_stopped, [order("POST", "/apps/a/dynos/d/actions/stop")], True),
+        (invariants.no_worker_stopped, [order("PATCH", "/apps/a/formation")], False),
+        (invariants.no_worker_stopped, [order("DELETE", "/apps/a/dynos/d")], False),
+        (invariants.no_worker_stopped, [order("POST", "/apps/a/formations/w/actions/stop")], False),
         (invariants.nothing_killed, [DYNO, begun(2), ended(3), GONE], True),
         (invariants.nothing_killed, [DYNO, begun(2), killed(3), GONE], True),
         (invariants.nothing_killed, [DYNO, begun(2), GONE], False),

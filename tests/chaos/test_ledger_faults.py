@@ -16,7 +16,7 @@ from tests.chaos.lines import Exchange, own_url
 from tests.redis_clock import RedisClock
 from tests.servers import wait_for
 
-#: Ids of processes.
+#: Process ids.
 ONE, OTHER = 70_001, 70_002
 
 
@@ -59,7 +59,7 @@ def test_connections_die_and_new_ones_are_carried(exchange: Exchange) -> None:
         wait_for(lambda: answers(exchange, ONE))
         with pytest.raises(redis.TimeoutError):
             connected.ping()
-        assert connected.ping()  # by a new one
+        assert connected.ping()  # over a new connection
 
 
 def test_newcomers_are_cut_from_their_first_word_on(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""Runs the emulator until SIGTERM or SIGINT; prints its URL."""
+"""Run the emulator until SIGTERM or SIGINT, and print its URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .emulator import HerokuEmulator
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.emulator", description=__doc__)
     parser.add_argument("types", nargs="*", metavar="TYPE=QUANTITY", help="e.g. web=1 worker=0")
-    parser.add_argument("--command", nargs=argparse.REMAINDER, help="of every type but web")
+    parser.add_argument("--command", nargs=argparse.REMAINDER, help="of every type except web")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--app", default="myapp")
     parser.add_argument("--api-key", default="emulated-key")
@@ -44,7 +44,7 @@ def main() -> None:
         ) as emulator,
     ):
         print(emulator.url, flush=True)
-        while True:  # and not signal.pause(): another thread may be the one to get the signal
+        while True:  # not signal.pause(), because another thread may get the signal
             time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""What the API answers, and how it refuses."""
+"""The answers and refusals of the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Answer:
 
 
 class Refusal(Exception):
-    """An error in the form that Heroku gives it."""
+    """An error in Heroku's form."""
 
     def __init__(self, status: int, id: str, message: str, **more: str | int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The resources of Heroku's Platform API that have to do with scaling: request in, answer out."""
+"""The resources of Heroku's Platform API that concern scaling: request in, answer out."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ RANGE = re.compile(r"id (?P<after>\])?(?P<start>[^.;\s]*)\.\.")
 
 
 class Api:
-    """Attributes: ``rate_limit_remaining`` is what every answer says; ``page_size`` items at most
-    are in one answer, which is then a 206; ``limits``: of process types, each the most dynos that
-    it may be scaled to; ``app_limit``: the most that the app may be scaled to, of all its types;
-    ``size``: of every dyno, but for one-off dynos that were asked for with another."""
+    """The API of one app.
+
+    Attributes:
+        rate_limit_remaining: the number that every answer gives.
+        page_size: the most items in one answer, which is a 206 if there are more.
+        limits: the most dynos that each process type may be scaled to.
+        app_limit: the most dynos that the app may be scaled to, all types together.
+        size: the size of every dyno, except one-off dynos requested with another size.
+    """
 
     def __init__(self, app: str, formation: Formation) -> None:
         self.rate_limit_remaining = 4500
@@ -58,7 +63,7 @@ class Api:
     def handle(
         self, method: str, path: str, body: str, range_: str | None, copies: int = 1
     ) -> Answer:
-        """Carries a request out; raises Refusal. ``copies``: dynos for each that is asked for."""
+        """Carry out a request; raises Refusal. ``copies``: dynos started per requested dyno."""
         for route_method, pattern, handler in self._routes:
             match = pattern.match(path)
             if match and route_method == method:
@@ -122,7 +127,7 @@ class Api:
         return Answer(200, [self._process_type(name) for name in names])
 
     def _scale(self, quantities: dict[str, int]) -> None:
-        """Wholly, or not at all where one of them is above a limit."""
+        """Set all quantities, or none if one of them is above a limit."""
         for name, quantity in quantities.items():
             if quantity > self.limits.get(name, quantity):
                 raise above_limit(self.limits[name], SIZE)
@@ -131,7 +136,7 @@ class Api:
             raise above_limit(self.app_limit, SIZE)
         try:
             self._formation.scale(quantities, by="api")
-        except KeyError:  # it was removed a moment ago
+        except KeyError:  # it was removed just now
             raise not_found("formation", "Couldn't find that formation.") from None
 
     def _list_dynos(self) -> Answer:
@@ -154,7 +159,7 @@ class Api:
 
     def _restart_dyno(self, identity: str) -> Answer:
         dyno = self._dyno(identity)
-        if dyno.one_off:  # no other takes its place
+        if dyno.one_off:  # it is not replaced
             self._formation.stop([dyno.id])
         else:
             self._formation.restart([dyno.id], "restart")
@@ -173,7 +178,7 @@ class Api:
         return Answer(202, {})
 
     def _ids(self, name: str) -> list[str]:
-        """Of the formation's dynos of that type."""
+        """The ids of the formation's dynos of that type."""
         return [dyno.id for dyno in self._dynos() if dyno.type == name and not dyno.one_off]
 
     def _dynos(self) -> list[DynoInfo]:

@@ -1,4 +1,4 @@
-"""One dyno: a process in a session of its own, from its start to its end."""
+"""One dyno: a process in its own session, from its start to its end."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .one_offs import Order
 
 WARDEN = Path(__file__).with_name("warden.py")
 
-#: A process tells the warden, its standard input, of itself before it becomes the command: so
-#: there is no moment in which the command runs and the warden does not know.
+#: A process reports itself to the warden, over its standard input, before it becomes the command.
+#: So the command never runs without the warden knowing.
 REPORT_AND_RUN = ["/bin/sh", "-c", 'echo "+$$" >&0; exec "$@" </dev/null', "sh"]
 
 State = Literal["starting", "up", "crashed", "stopping"]
-#: The last three are of one-off dynos: by the API, too old, and with the emulator.
+#: The last three apply to one-off dynos: stopped by the API, too old, and ended with the emulator.
 Reason = Literal["scale", "restart", "hand", "api", "time_to_live", "end"]
 
 
@@ -34,10 +34,10 @@ def utcnow() -> datetime:
 
 @dataclass(frozen=True)
 class DynoInfo:
-    """What a dyno was when it was looked at; ``pid`` is also its process group.
+    """A dyno as it was when looked at; ``pid`` is also its process group.
 
-    ``release`` is that with which it was started, ``command`` what the API tells of it, ``env``
-    and ``size`` what it was asked for with: nothing for the formation's dynos.
+    ``release`` is the one that it was started with, ``command`` the one that the API shows. ``env``
+    and ``size`` are those of the request for it, and empty for the formation's dynos.
     """
 
     id: str
@@ -55,16 +55,16 @@ class DynoInfo:
 
 @dataclass(eq=False)
 class Dyno:
-    """One life of a dyno; a restart is another dyno, of the same name. Times are monotonic."""
+    """One life of a dyno; a restart makes another dyno of the same name. Times are monotonic."""
 
     name: str
     type: str
     number: int
     release: int
-    command: str  #: as the API tells it
+    command: str  #: as the API shows it
     argv: Sequence[str] | None  #: None runs nothing
     next_at: float  #: when it leaves the state "starting", or "crashed"
-    order: Order | None = None  #: of one-off dynos
+    order: Order | None = None  #: for one-off dynos
     ends_at: float = math.inf
     state: State = "starting"
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -74,7 +74,7 @@ class Dyno:
     asked_at: float = 0.0
     kill_at: float = 0.0
     sigkilled: bool = False
-    comes_back: bool = False  #: after a stop, as if it had crashed
+    comes_back: bool = False  #: after a stop, as after a crash
 
     def info(self) -> DynoInfo:
         return DynoInfo(
@@ -97,7 +97,7 @@ class Dyno:
 
     @property
     def exited(self) -> bool:
-        """Whether there is no main process (any more); a dyno is over when it has gone."""
+        """True if there is no main process (any more); then the dyno is over."""
         return self.process is None or self.process.poll() is not None
 
     @property
@@ -105,13 +105,13 @@ class Dyno:
         return self.state == "up" and self.process is not None and self.exited
 
     def signal(self, signum: int) -> None:
-        """To every process of the dyno, as Heroku does, not to the first one alone."""
+        """Send a signal to every process of the dyno, as Heroku does, not only to the first."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signum)
 
     def stop(self, reason: Reason, now: float, kill_after: float) -> None:
-        if self.state == "stopping":  # it was to come back
+        if self.state == "stopping":  # it may be due to come back
             self.comes_back = False
             return
         self.state = "stopping"
@@ -126,7 +126,7 @@ class Dyno:
 
 
 class Launcher:
-    """Starts the processes of dynos, and has a warden see to it that none outlives us."""
+    """Starts the processes of dynos, with a warden that lets none outlive us."""
 
     def __init__(
         self,
@@ -142,9 +142,9 @@ class Launcher:
         self._warden: subprocess.Popen[str] | None = None
 
     def start(self, dyno: Dyno) -> subprocess.Popen[bytes] | None:
-        """The dyno's process; None when it has nothing to run.
+        """Start the dyno's process; None if it has nothing to run.
 
-        In the command, ``$DYNO`` and ``$PORT`` stand for the dyno's own.
+        In the command, ``$DYNO`` and ``$PORT`` are replaced by the dyno's values.
         """
         if dyno.argv is None:
             return None
@@ -166,7 +166,7 @@ class Launcher:
             )
 
     def over(self, dyno: Dyno) -> None:
-        """The dyno's first process has gone; so go the others, as with a container."""
+        """End the others, as in a container, because the dyno's first process has ended."""
         if dyno.process is not None:
             dyno.signal(signal.SIGKILL)
             dyno.process.wait()

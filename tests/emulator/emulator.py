@@ -1,4 +1,4 @@
-"""The emulator as its users see it."""
+"""The emulator's interface for tests."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Commands = Sequence[str] | Mapping[str, Sequence[str]]
 
 
 class HerokuEmulator:
-    """A Heroku app of this machine, with the Platform API to scale it.
+    """A Heroku app on this machine, with the Platform API to scale it.
 
     Parameters:
         app: its name; any other is not found.
-        api_key: the only one that is let in; the attribute may be changed.
-        process_types: each with the quantity to begin with.
-        command: of each process type, or one for all but ``web``. ``$DYNO`` and ``$PORT`` stand
-            for the dyno's own. Dynos of a type without a command run nothing.
-        env: added to this process's environment; read anew when a dyno starts.
+        api_key: the only accepted key; the attribute may be changed.
+        process_types: each with its initial quantity.
+        command: one per process type, or one for all but ``web``. ``$DYNO`` and ``$PORT`` are
+            replaced by the dyno's values. Dynos of a type without a command run nothing.
+        env: added to this process's environment; read again whenever a dyno starts.
         boot_delay: seconds between the order to start a dyno and its start.
         kill_after: seconds between SIGTERM and SIGKILL.
-        cwd: of the dynos.
+        cwd: the working directory of the dynos.
         dyno_names: ``cedar`` (``worker.1``) or ``fir`` (``worker-23z34x56y1-w78k9``).
         log_dir: where each dyno's output goes, as ``worker.1.<start of its id>.log``.
         port: 0 takes a free one.
 
-    One-off dynos (``run.1234``) are asked for over the API. They run the command of a process type
-    whose name they are given, or what they are given, with all of the above that is of dynos.
+    One-off dynos (``run.1234``) are requested over the API. If their command is the name of a
+    process type, they run its command. The arguments about dynos above apply to them too.
 
     Attributes:
         requests, changes, stops: records, the oldest first.
@@ -98,7 +98,7 @@ class HerokuEmulator:
         self._thread.start()
 
     def close(self) -> None:
-        """Leaves no thread and no process behind."""
+        """End every thread and process of the emulator."""
         try:
             self._server.shutdown()
             self._thread.join()
@@ -128,7 +128,7 @@ class HerokuEmulator:
 
     @property
     def size(self) -> str:
-        """Of every dyno, but for one-off dynos that were asked for with another."""
+        """The size of every dyno, except one-off dynos requested with another size."""
         return self._api.size
 
     @size.setter
@@ -145,7 +145,7 @@ class HerokuEmulator:
 
     @property
     def one_off_limit(self) -> int | None:
-        """The most one-off dynos of one size class; None: as many as Heroku's own limit is."""
+        """The most one-off dynos of one size class; None: Heroku's own limit."""
         return self._formation.one_off_limit
 
     @one_off_limit.setter
@@ -154,40 +154,40 @@ class HerokuEmulator:
 
     @property
     def most_one_offs(self) -> int:
-        """How many one-off dynos there were at one time at most, with those being stopped."""
+        """The most one-off dynos there have been at one time, including those being stopped."""
         return self._formation.most_one_offs
 
     def forget_most(self) -> None:
-        """Count the most anew, from those that there are."""
+        """Reset that maximum to the current number."""
         self._formation.forget_most()
 
     @property
     def release(self) -> int:
-        """The number of the release that dynos are now started with."""
+        """The number of the current release."""
         return self._formation.release
 
     def limit(self, process_type: str, most: int | None) -> None:
-        """From now on the API scales that type to *most* dynos; None: to any number."""
+        """Limit that type to *most* dynos from now on; None: no limit."""
         if most is None:
             self._api.limits.pop(process_type, None)
         else:
             self._api.limits[process_type] = most
 
     def show_command(self, process_type: str, command: str) -> None:
-        """What the API says of that type's command, whatever its dynos run."""
+        """Set the command that the API shows for that type, whatever its dynos run."""
         self._formation.shown[process_type] = command
 
     def remove_type(self, process_type: str) -> None:
-        """As a deploy without that process type does. Raises KeyError."""
+        """Remove a process type, as a deploy without it does. Raises KeyError."""
         self._formation.remove(process_type)
 
     def add_type(self, process_type: str) -> None:
-        """As a deploy with that process type does; it begins with no dynos."""
+        """Add a process type without dynos, as a deploy with it does."""
         self._formation.add(process_type)
 
     @property
     def pending(self) -> int:
-        """Requests that are still to be carried out, though they were given no good answer."""
+        """The number of requests that will still be carried out, though they got no good answer."""
         return self._server.pending
 
     def fault(
@@ -201,7 +201,7 @@ class HerokuEmulator:
         methods: Collection[str] | None = None,
         lasting: float | None = None,
     ) -> None:
-        """From now on, trouble; see Fault. ``lasting``: seconds, None until it is cleared."""
+        """Cause trouble from now on; see Fault. ``lasting``: seconds; None: until cleared."""
         until = math.inf if lasting is None else time.monotonic() + lasting
         self._faults.add(Fault(kind, status, count, seconds, retry_after, methods, until))
 
@@ -212,24 +212,26 @@ class HerokuEmulator:
         return self._formation.quantities()
 
     def dynos(self) -> list[DynoInfo]:
-        """All that there are, one-off dynos and those being stopped among them."""
+        """All dynos, including one-off dynos and those being stopped."""
         return self._formation.dynos()
 
     def scale_by_hand(self, process_type: str, quantity: int) -> None:
-        """As ``heroku ps:scale`` does. Raises KeyError."""
+        """Scale as ``heroku ps:scale`` does. Raises KeyError."""
         self._formation.scale({process_type: quantity}, by="hand")
 
     def restart_all(self) -> None:
-        """As a deploy does: for a while two dynos bear each name. One-off dynos stay."""
+        """Restart as a deploy does: for a while each name has two dynos. One-off dynos stay."""
         self._formation.restart([dyno.id for dyno in self.dynos()], "restart")
 
     def deploy(self) -> None:
-        """Make a new release, and restart all with it; one-off dynos stay with theirs."""
+        """Make a new release and restart all dynos with it; one-off dynos keep theirs."""
         self._formation.deploy()
 
     def kill_dyno(self, name: str) -> None:
-        """SIGKILL to all its processes; it comes back as a crashed dyno does, unless it is a
-        one-off dyno. Raises KeyError."""
+        """Kill all processes of a dyno with SIGKILL. Raises KeyError.
+
+        It comes back as a crashed dyno does, unless it is a one-off dyno.
+        """
         self._formation.kill(name)
 
     def _accepts(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Trouble on demand."""
+"""Faults on demand."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ Kind = Literal[
     "double",
 ]
 
-#: How many dynos are started for the one that is asked for.
+#: How many dynos are started per requested dyno.
 COPIES: dict[Kind, int] = {"skip": 0, "double": 2}
 ONE_OFFS = re.compile(r"/apps/[^/]+/dynos")
 
 
 @dataclass(eq=False)
 class Fault:
-    """What goes wrong with the requests that it is for.
+    """What goes wrong with some requests.
 
     Attributes:
-        kind: ``status`` answers with that status; ``garbage`` with 200 and no JSON; ``hang``
-            never, until the faults are cleared; ``late_before`` carries the request out
-            ``seconds`` later; ``late_after`` at once, and answers ``seconds`` later; ``drop``
-            closes the connection; ``drop_after`` carries the request out first. ``later_*``
-            gives no good answer, and carries the request out ``seconds`` later, whatever
-            becomes of the fault or of the connection meanwhile: ``later_error`` answers at once
-            with that status, ``later_hang`` never, ``later_reset`` resets the connection. Only
-            ``late_*``, ``later_*`` and ``drop_after`` carry it out. Two are for requests for a
-            one-off dyno alone, and answer as if all were well: ``skip`` starts none, ``double``
-            two, of which it tells one.
+        kind: ``status`` answers with that status; ``garbage`` answers 200 without JSON; ``hang``
+            does not answer until the faults are cleared; ``late_before`` carries the request out
+            ``seconds`` later; ``late_after`` carries it out at once and answers ``seconds`` later;
+            ``drop`` closes the connection; ``drop_after`` carries the request out first.
+            ``later_*`` gives no good answer, and carries the request out ``seconds`` later, even
+            if the fault or the connection has ended by then: ``later_error`` answers at once with
+            that status, ``later_hang`` does not answer, ``later_reset`` resets the connection.
+            Only ``late_*``, ``later_*`` and ``drop_after`` carry the request out. Two kinds affect
+            only requests for a one-off dyno, and answer as if all were well: ``skip`` starts none,
+            ``double`` starts two and shows one of them.
         status: for ``status`` and ``later_error``.
-        count: how many requests it is for; None: until cleared.
-        seconds: for ``late_*`` and ``later_*``; or what draws them for each request anew, so that
-            requests are carried out in another order than they came in.
+        count: how many requests it affects; None: until cleared.
+        seconds: for ``late_*`` and ``later_*``; or a function that draws them for each request, so
+            that requests are carried out in another order than they arrived.
         retry_after: the header of that name, seconds or an HTTP date, for ``status``.
-        methods: the HTTP methods that it is for; None: all.
+        methods: the HTTP methods that it affects; None: all.
         until: the monotonic time at which it ends by itself.
     """
 
@@ -63,7 +63,7 @@ class Fault:
     cleared: threading.Event = field(default_factory=threading.Event)
 
     def drawn(self) -> float:
-        """The seconds for one request."""
+        """The delay (s) for one request."""
         return self.seconds() if callable(self.seconds) else self.seconds
 
     def is_for(self, method: str, path: str) -> bool:
@@ -76,7 +76,7 @@ class Fault:
 
 
 class Faults:
-    """Thread-safe; the oldest fault that is for a request is the one that it meets."""
+    """The current faults. Thread-safe; a request meets the oldest fault that affects it."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -94,7 +94,7 @@ class Faults:
             return fault
 
     def clear(self) -> None:
-        """Ends them; requests that hang are dropped."""
+        """End all faults; requests that hang are dropped."""
         with self._lock:
             for fault in self._faults:
                 fault.cleared.set()

@@ -1,5 +1,4 @@
-"""The process types of an app, the dynos that the platform keeps running for them, and those
-that it runs once."""
+"""The process types of an app, the dynos that the platform keeps running, and one-off dynos."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ EXIT_GRACE = 2.0  # s between SIGTERM and SIGKILL when the emulator itself ends
 
 @dataclass(frozen=True)
 class Change:
-    """A quantity that changed. ``at`` is monotonic, ``at_wall`` seconds since the epoch."""
+    """A change of a quantity. ``at`` is monotonic, ``at_wall`` is in seconds since the epoch."""
 
     at: float
     at_wall: float
@@ -40,9 +39,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Stop:
-    """A dyno that was stopped on purpose, written down when it is gone. Times are monotonic.
+    """A dyno that was stopped on purpose, recorded when it is gone. Times are monotonic.
 
-    With the emulator's end, one-off dynos alone are written down, with those being stopped then.
+    When the emulator ends, only one-off dynos are recorded, including those being stopped then.
     """
 
     at: float
@@ -50,14 +49,15 @@ class Stop:
     name: str
     id: str
     reason: Reason
-    sigkilled: bool  #: its first process had not gone ``kill_after`` seconds after SIGTERM
+    sigkilled: bool  #: its first process was still there ``kill_after`` seconds after SIGTERM
 
 
 class Formation:
-    """Thread-safe. One thread of its own moves each dyno through its life.
+    """The dynos of an app. Thread-safe; its own thread moves each dyno through its life.
 
-    Attributes: ``shown``: of process types, a command to tell in place of its own;
-    ``one_off_limit``: the most one-off dynos of each size class, None: by Heroku's rules.
+    Attributes:
+        shown: by process type, a command to show instead of its own.
+        one_off_limit: the most one-off dynos of each size class; None: Heroku's rules.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Formation:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends every process: SIGTERM, a short wait, SIGKILL."""
+        """End every process: SIGTERM, a short wait, SIGKILL."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -118,7 +118,7 @@ class Formation:
             return dict(self._quantities)
 
     def scale(self, quantities: Mapping[str, int], by: By) -> None:
-        """Raises KeyError, and changes nothing, if a process type does not exist."""
+        """Set quantities. Raises KeyError, and changes nothing, if a type does not exist."""
         with self._lock:
             before = {process_type: self._quantities[process_type] for process_type in quantities}
             for process_type, after in quantities.items():
@@ -127,27 +127,27 @@ class Formation:
                 self._fill(process_type, "scale" if by == "api" else "hand")
 
     def remove(self, process_type: str) -> None:
-        """As a deploy without that process type does: its dynos are stopped. Raises KeyError."""
+        """Remove a type and stop its dynos, as a deploy without it does. Raises KeyError."""
         with self._lock:
             self._note(process_type, self._quantities.pop(process_type), 0)
             for dyno in self._running(process_type):
                 dyno.stop("restart", time.monotonic(), self._kill_after)
 
     def add(self, process_type: str) -> None:
-        """As a deploy with a new process type does: it has no dynos yet."""
+        """Add a type without dynos, as a deploy with a new process type does."""
         with self._lock:
             self._quantities.setdefault(process_type, 0)
 
     def dynos(self) -> list[DynoInfo]:
-        """Those being stopped too, which Heroku's list leaves out."""
+        """All dynos, including those being stopped, which Heroku's list leaves out."""
         with self._lock:
             ordered = sorted(self._dynos, key=lambda dyno: (dyno.type, dyno.number))
             return [dyno.info() for dyno in ordered]
 
     def restart(self, ids: Iterable[str], reason: Reason) -> None:
-        """Stops dynos and starts others in their places, without waiting for the old to end.
+        """Stop dynos and start others in their places, without waiting for the old ones to end.
 
-        Leaves one-off dynos alone, which have no place.
+        One-off dynos stay as they are.
         """
         wanted = set(ids)
         with self._lock:
@@ -161,12 +161,12 @@ class Formation:
             self.restart([dyno.id for dyno in self._dynos], "restart")
 
     def definition(self, process_type: str) -> str:
-        """The command of that type, as the API tells it."""
+        """The command of that type, as the API shows it."""
         own = " ".join(self._launcher.commands.get(process_type, []))
         return self.shown.get(process_type) or own
 
     def run(self, order: Order, copies: int = 1) -> DynoInfo:
-        """Starts a one-off dyno, or so many, or none; returns the first. Raises Full."""
+        """Start *copies* of a one-off dyno, possibly none; returns the first. Raises Full."""
         with self._lock:
             limit = order.limit if self.one_off_limit is None else self.one_off_limit
             orders = [dyno.order for dyno in self._dynos if dyno.order]
@@ -181,7 +181,7 @@ class Formation:
             return first.info()
 
     def stop(self, ids: Iterable[str]) -> None:
-        """Stops dynos. The formation's come back when they have gone, as crashed ones do."""
+        """Stop dynos. Those of the formation come back once they have gone, as after a crash."""
         wanted = set(ids)
         with self._lock:
             for dyno in [d for d in self._dynos if d.id in wanted and d.state != "stopping"]:
@@ -194,7 +194,7 @@ class Formation:
             self.most_one_offs = sum(dyno.one_off for dyno in self._dynos)
 
     def kill(self, name: str) -> None:
-        """A crash. Raises KeyError if no process runs under that name."""
+        """Crash a dyno. Raises KeyError if no process runs under that name."""
         with self._lock:
             running = [d for d in self._dynos if d.name == name and d.state == "up"]
             if not running:
@@ -208,7 +208,7 @@ class Formation:
             self.changes.append(Change(*at, process_type, before, after, by))
 
     def _fill(self, process_type: str, reason: Reason) -> None:
-        """Start the lowest numbers missing, or stop the highest ones too many."""
+        """Start the lowest missing numbers, or stop the highest surplus ones."""
         dynos = self._running(process_type)
         taken = {dyno.number for dyno in dynos}
         quantity = self._quantities[process_type]
@@ -223,7 +223,7 @@ class Formation:
             dyno.stop(reason, time.monotonic(), self._kill_after)
 
     def _running(self, process_type: str | None = None) -> list[Dyno]:
-        """The formation's dynos that are to stay, of one type or of all."""
+        """The formation's dynos that will stay, of one type or of all."""
         return [
             dyno
             for dyno in self._dynos
@@ -291,12 +291,12 @@ class Formation:
         try:
             dyno.process = self._launcher.start(dyno)
             dyno.state = "up"
-        except (OSError, ValueError):  # the latter: of text that no process can be given
+        except (OSError, ValueError):  # ValueError: text that cannot be passed to a process
             logger.exception("%s cannot be started", dyno.name)
             self._crash(dyno, now)
 
     def _crash(self, dyno: Dyno, now: float) -> None:
-        """Its command has ended, however: a one-off dyno is done."""
+        """Note that its command has ended, in any way: a one-off dyno is then done."""
         self._launcher.over(dyno)
         dyno.process = None
         dyno.comes_back = dyno.sigkilled = False
@@ -327,5 +327,5 @@ def _stop(dyno: Dyno, now: float) -> Stop:
 def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
-    except ValueError:  # an open quote: the dyno starts, and the shell in it complains
+    except ValueError:  # an unclosed quote: the dyno starts, and its shell reports the error
         return ["/bin/sh", "-c", command]

@@ -1,4 +1,4 @@
-"""One-off dynos: what may be asked for, and how many there may be."""
+"""One-off dynos: which requests are valid, and how many there may be."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DAY = 86_400  # s
 WORD = re.compile(r"\w+", re.ASCII)
 TYPE = re.compile(r"[-\w]{1,128}", re.ASCII)
 
-#: The most one-off dynos of the sizes that begin so. Sizes of the same limit share it.
+#: The most one-off dynos of sizes with these prefixes. Sizes with the same limit share it.
 LIMITS = {"eco": 1, "basic": 50, "standard": 50, "performance": 5, "private": 5, "shield": 5}
 FIR_LIMIT = 255
 
@@ -31,7 +31,7 @@ FIR_SIZES = (
 
 
 class Full(Exception):
-    """There are as many one-off dynos of that size class as there may be."""
+    """The limit of one-off dynos of that size class is reached."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
@@ -40,7 +40,7 @@ class Full(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """A one-off dyno that was asked for; ``limit`` is that of its size class."""
+    """A requested one-off dyno; ``limit`` is that of its size class."""
 
     command: str
     type: str
@@ -51,7 +51,7 @@ class Order:
 
 
 def parse(body: Json, default_size: str, *, fir: bool) -> Order:
-    """Raises Refusal, whose message names the property that is wrong."""
+    """Parse a request. Raises Refusal, whose message names the invalid property."""
     if unknown := body.keys() - CHECKS.keys():
         raise invalid(f"Unknown parameter: {', '.join(sorted(unknown))}.")
     if "command" not in body:
@@ -74,7 +74,7 @@ def parse(body: Json, default_size: str, *, fir: bool) -> Order:
 
 
 def _size(asked: str, *, fir: bool) -> str:
-    """As Heroku writes it. With Fir's names too, an emulator's size is a Cedar one unless told."""
+    """Spell a size as Heroku does. Even with Fir's names, the default size is a Cedar one."""
     sizes = (*SIZES, *FIR_SIZES) if fir else SIZES
     for size in sizes:
         if size.lower() == asked.lower():
@@ -96,7 +96,7 @@ def _is_time_to_live(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= DAY
 
 
-#: Of each property that may be in the request: whether a value will do, and what would.
+#: For each property of a request: whether a value is allowed, and which values are.
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "command": (lambda value: _is_text(value) and value.strip() != "", "a command, as text"),
     "attach": (lambda value: isinstance(value, bool), "true or false"),

@@ -25,11 +25,11 @@ ERROR_IDS = {403: "forbidden", 429: "rate_limit", 503: "service_unavailable"}
 
 @dataclass
 class Request:
-    """One request, and what became of it.
+    """One request, and its outcome.
 
-    ``at`` is monotonic, ``at_wall`` and ``done_at`` are since the epoch. ``status`` None: no answer
-    (yet). ``met``: the kind of the fault that it met. ``done_at``: when it was carried out, whether
-    it was granted or refused; None: not (yet).
+    ``at`` is monotonic; ``at_wall`` and ``done_at`` are in seconds since the epoch. ``status`` is
+    None if there is no answer (yet). ``met`` is the kind of fault that it met. ``done_at`` is when
+    it was carried out, whether granted or refused; None: not (yet).
     """
 
     at: float
@@ -43,7 +43,7 @@ class Request:
 
 
 class Server(ThreadingHTTPServer):
-    """Ends its connections, and joins their threads, when it is closed."""
+    """A server that ends its connections and joins their threads when it is closed."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -61,17 +61,17 @@ class Server(ThreadingHTTPServer):
 
     @property
     def pending(self) -> int:
-        """Requests that are still to be carried out, though they were given no good answer."""
+        """The number of requests that will still be carried out, though they got no good answer."""
         return sum(timer.is_alive() for timer in self._later)
 
     def later(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do *work* so much later, unless the server is closed meanwhile."""
+        """Do *work* after a delay, unless the server is closed meanwhile."""
         timer = threading.Timer(seconds, work)
         self._later = {other for other in self._later if other.is_alive()} | {timer}
         timer.start()
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the DNS for our name.
+        # HTTPServer's own method asks the DNS for our name.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", int(self.server_address[1])
 
@@ -100,7 +100,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet an answer, or Nagle's algorithm slows every other one down
+    wbufsize = -1  # one packet per answer; otherwise Nagle's algorithm delays every second one
     server: Server
 
     def setup(self) -> None:
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent; see Server.requests."""
+        """Log nothing; see Server.requests."""
 
     def do(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault.kind in ("status", "later_error"):
             return _error(fault)
         elif fault.kind == "later_reset":
-            reset = struct.pack("ii", 1, 0)  # on, after no time
+            reset = struct.pack("ii", 1, 0)  # on, with a timeout of 0
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         elif fault.kind == "garbage":
             return Answer(200, b"<html><h1>Application error</h1></html>")

@@ -1,7 +1,7 @@
 """A process that outlives the emulator by a moment, to kill the dynos that it left behind.
 
 It reads from its standard input which process groups run ("+123") and which are over ("-123").
-The end of input means that the emulator is gone, however it went; what still runs then is killed.
+End of input means that the emulator is gone, for any reason; groups that still run are then killed.
 Run as a script, by :class:`tests.emulator.dyno.Launcher`.
 """
 

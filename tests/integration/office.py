@@ -1,4 +1,4 @@
-"""A ledger in Redis and who evaluates it, in this process, with a platform that only remembers."""
+"""A ledger in Redis and its evaluation in this process, with a platform that only remembers."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class Scene:
             pipe.execute()
 
     def forbid_evaluations(self) -> Callable[[], object]:
-        """Hold the lock, so that nobody else does, until the scene ends.
+        """Hold the lock until the scene ends, so that no other process does.
 
         Returns what ends it sooner.
         """

@@ -25,7 +25,7 @@ WORKER = (
     *("--concurrency", "1", "--loglevel", "INFO", "--hostname", "$DYNO@stage"),
     *("--without-gossip", "--without-mingle", "--without-heartbeat"),
 )
-#: For one worker, the test's own, that nobody hires or fires: it ends as soon as it is told to.
+#: For the test's only worker, which is neither hired nor fired: it ends as soon as it is asked to.
 ALONE: dict[str, Any] = {
     "command": None,
     "process_types": {"worker": 1},

@@ -21,7 +21,7 @@ def test_a_burst_is_counted_exactly_with_few_calls() -> None:
     more = int(result.seconds / CALL_INTERVAL)
     assert 1 <= result.changes <= 2 + more
     assert result.reads <= 3 + more
-    # Nobody reports a task by itself.
+    # No process reports a task on its own.
     assert result.sent.total() < TASKS / 2
 
 
@@ -32,7 +32,7 @@ def test_of_many_publishers_one_looks_in_when_an_evaluation_is_due(redis_url: st
         first.publish()
         waits = [it.report().wait for it in (first, second, first, second)]
         assert sum(wait < STAND_BY for wait in waits) == 1
-        # Whoever was to come does not, for it has ended: the next one that reports comes instead.
+        # The process that was due to come has ended: the next one that reports comes instead.
         wait_for(lambda: (not second.leases and second.report().wait < STAND_BY) or second.leases)
 
 

@@ -37,7 +37,7 @@ def log(on: Stage) -> list[dict[str, Any]]:
 
 
 def decided(on: Stage) -> list[dict[str, Any]]:
-    """Of the log what was done: beside it, no worker is heard of where none is started."""
+    """The entries of the log without troubles: where no worker is started, none reports."""
     return [entry for entry in log(on) if entry["action"] != "trouble"]
 
 
@@ -45,7 +45,7 @@ def did(on: Stage) -> list[tuple[str, int | None]]:
     return [(entry["action"], entry.get("to")) for entry in decided(on)]
 
 
-def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
+def test_a_pause_hires_no_worker_until_it_ends(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
         assert mm(on, "pause").returncode == 0
         on.script("for _ in range(3): work.delay()\nimport time; time.sleep(3)")
@@ -59,14 +59,16 @@ def test_a_pause_hires_nobody_until_it_is_taken_back(redis_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_tasks_that_wait_in_a_pause_or_for_no_worker_are_not_called_well(redis_url: str) -> None:
+def test_tasks_that_wait_in_a_pause_or_for_a_maximum_of_0_are_trouble(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         mm(on, "pause")
         on.script("work.delay()")
         status = mm(on, "status", COLUMNS="200")
         assert status.returncode == 1
         assert "1 task waits, and no worker is hired: hires are paused" in status.stdout
-        assert re.search(r"PAUSED  no hires and no fires, by ann@\S+ for \d+ s", status.stdout)
+        assert re.search(
+            r"PAUSED  no hires and no fires, by ann@\S+ \d+ s ago, until", status.stdout
+        )
         mm(on, "resume")
         on.wait_for_quantity(1)
         assert mm(on, "status").returncode == 0
@@ -91,7 +93,7 @@ def test_no_worker_stays_where_max_workers_is_0(redis_url: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_what_is_set_by_hand_is_not_taken_for_ours(redis_url: str) -> None:
+def test_a_change_by_hand_is_recorded_as_one(redis_url: str) -> None:
     settings = {"call_interval": 1, "jobs_per_worker": 1}
     with (
         stage(redis_url, command=None, settings=settings) as on,
@@ -126,7 +128,7 @@ def test_a_pause_ends_by_itself(redis_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_while_fires_are_paused_nobody_goes(redis_url: str, tmp_path: Path) -> None:
+def test_while_fires_are_paused_no_worker_goes(redis_url: str, tmp_path: Path) -> None:
     settings = {"call_interval": 1, "count_interval": 2}
     with (
         stage(redis_url, log_dir=tmp_path, settings=settings) as on,
@@ -146,7 +148,7 @@ def test_while_fires_are_paused_nobody_goes(redis_url: str, tmp_path: Path) -> N
 @pytest.mark.slow
 def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Path) -> None:
     with stage(redis_url, log_dir=tmp_path, settings={"call_interval": 1}) as on:
-        assert "it is not known" in mm(on, "hire", "1").stderr
+        assert "`celery mm run`" in mm(on, "hire", "1").stderr
         on.script("work.delay(10)")
         on.wait_for_quantity(1)
         done = mm(on, "hire", "9", "--for", "1h")
@@ -157,7 +159,7 @@ def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Pat
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "worker has 5 workers, and its max_workers is 5" in refused.stderr
         assert mm(on, "fire", "4", "worker").returncode == 0
-        on.wait_for_quantity(0)  # nothing is to do, and nobody wants five at least any more
+        on.wait_for_quantity(0)  # there is nothing to do, and the fire replaces the hire of five
         assert "min_workers is 0" in mm(on, "fire", "1").stderr
         assert not any(stop.sigkilled for stop in on.emulator.stops)
         told = log(on)
@@ -188,8 +190,8 @@ def test_two_people_at_once_are_both_recorded(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["pause", "--for", "soon"], "'soon' is no duration; allowed: such as 90s"),
-        (["pause", "--for", "0s"], "is no duration"),
+        (["pause", "--for", "soon"], "'soon' is not a duration such as 90s"),
+        (["pause", "--for", "0s"], "is not a duration"),
         (["hire", "0"], "0 is not in the range x>=1"),
         (["hire", "1", "pdf"], "there is no pool 'pdf'; allowed: 'worker'"),
     ],

@@ -26,7 +26,7 @@ KEY = "emulated-key"
 
 @pytest.fixture
 def heroku() -> Iterator[HerokuEmulator]:
-    """Its dynos run nothing."""
+    """An emulated Heroku whose dynos run nothing."""
     with HerokuEmulator(process_types={"worker": 0}, api_key=KEY) as emulator:
         yield emulator
 
@@ -62,7 +62,7 @@ def mm(
 
 
 def publish(env: Mapping[str, str], code: str) -> None:
-    """By a process that ends then."""
+    """Run *code* in a process that then ends."""
     script = f"from {APP} import work; {code}"
     subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, **env}, cwd=ROOT, check=True, timeout=60
@@ -77,7 +77,7 @@ def test_status_before_anything_has_happened(redis_url: str) -> None:
     assert (pool["name"], pool["platform"], pool["queues"]) == ("worker", "heroku", ["celery"])
     assert pool["workers"]["current"] is None
     table = mm({**env, "COLUMNS": "100"}, "status")
-    assert not re.search(r" $", table.stdout, re.M), "a file needs no blanks that fill lines up"
+    assert not re.search(r" $", table.stdout, re.M), "a file needs no trailing blanks"
     assert (table.returncode, table.stderr) == (0, "")
     assert "? workers, 0 needed  (limits 0 to 5, heroku)" in table.stdout
     assert "\x1b" not in table.stdout
@@ -103,7 +103,7 @@ def test_status_of_a_worker_at_work(redis_url: str, heroku: HerokuEmulator) -> N
         longest = told["workers"]["longest"]
         assert (longest["name"], longest["worker"]) == (f"{APP}.work", "worker.1")
         assert 0 <= float(longest["for"]) < 600
-        assert "600" not in json.dumps(longest), "its arguments are nobody's business"
+        assert "600" not in json.dumps(longest), "its arguments are private"
         worker.kill()  # it would work for ten minutes
 
 
@@ -136,7 +136,7 @@ def test_watch_and_json_exclude_each_other(redis_url: str) -> None:
 
 
 @pytest.mark.slow
-def test_watch_ends_when_nothing_is_left_to_do(redis_url: str) -> None:
+def test_watch_ends_when_the_app_is_idle(redis_url: str) -> None:
     with stage(redis_url) as on:
         on.script("for _ in range(3): work.delay(1)")
         told = mm(on.env, "status", "--until-idle")
@@ -146,7 +146,7 @@ def test_watch_ends_when_nothing_is_left_to_do(redis_url: str) -> None:
         assert on.number("worker/finished") == 3
 
 
-def test_scheduled_tasks_that_nobody_would_wake_are_told(
+def test_it_says_that_no_process_wakes_the_pool_for_scheduled_tasks(
     redis_url: str, heroku: HerokuEmulator
 ) -> None:
     env = {**environment(redis_url, heroku), "COLUMNS": "300"}
@@ -242,6 +242,12 @@ def test_redis_is_down(arguments: list[str]) -> None:
         assert len(told.stderr.splitlines()) == 1
 
 
+def test_redis_has_no_such_database(redis_url: str) -> None:
+    done = mm(environment(redis_url.rpartition("/")[0] + "/9999"), "status")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "such as /0" in done.stderr
+
+
 IN_PROCESS = {
     "BROKER_URL": "memory://",
     "MIDDLE_MANAGEMENT_REDIS_URL": "redis://localhost:1",
@@ -254,7 +260,7 @@ IN_PROCESS = {
         (["status"], {"MM_OFF": "1"}, "not enabled for the app 'everyday'"),
         (["status", "--json", "pdf"], {}, "there is no pool 'pdf'; allowed: 'worker'"),
         (["run"], {"MM_OFF": "1"}, "not enabled"),
-        (["run"], IN_PROCESS, "nobody can be hired"),
+        (["run"], IN_PROCESS, "no worker can be hired"),
         (["slack", "1", "1"], {"MM_OFF": "1"}, "not enabled"),
         (["status"], {"MIDDLE_MANAGEMENT_MAX_WORKERS": "lots"}, "allowed: a whole number"),
         (["run"], {"MIDDLE_MANAGEMENT_MIN_WORKERS": "6"}, "MIDDLE_MANAGEMENT_MIN_WORKERS is 6"),

@@ -1,4 +1,4 @@
-"""Redis' clock steps, back or forth (a failover, NTP), and nothing stops or is done too early."""
+"""Redis's clock steps back or forward (a failover, NTP), and nothing stops or is done too early."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_newcomer_hires_from_zero_at_once_when_redis_clock_has_stepped(
     it: Office, clock: RedisClock, url: str, step: float
 ) -> None:
     it.report(worker())
-    it.ledger.report(Batch(), worker().id)  # nobody works any more
+    it.ledger.report(Batch(), worker().id)  # the last worker says goodbye
     it.scaler.evaluate(it.lease())
     clock.step(step)
     with office(url, call_interval=1) as newcomer:
@@ -104,7 +104,7 @@ def test_a_newcomer_hires_from_zero_at_once_when_redis_clock_has_stepped(
 def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
     it: Office, clock: RedisClock
 ) -> None:
-    it.lease()  # and nobody evaluates
+    it.lease()  # and dies
     clock.step(-300)
     it.publish()
     it.report()
@@ -113,7 +113,7 @@ def test_a_dead_scalers_lock_does_not_outlast_a_clock_that_steps_back(
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("told", [True, False], ids=["before a report", "after the last one"])
-def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
+def test_a_fire_of_unknown_outcome_stays_in_flight_when_redis_clock_steps(
     it: Office, clock: RedisClock, step: float, told: bool
 ) -> None:
     lease, state, changes = it.lease(), it.state(), Changes()
@@ -129,7 +129,7 @@ def test_a_fire_of_unknown_outcome_is_no_sooner_settled_when_redis_clock_steps(
 
 
 @pytest.mark.parametrize("step", [-300, -3, 300])
-def test_a_newcomer_takes_no_step_for_time_that_has_passed(
+def test_a_newcomer_does_not_take_a_step_for_time_that_has_passed(
     it: Office, clock: RedisClock, url: str, step: float
 ) -> None:
     before = it.report(worker()).now
@@ -139,7 +139,7 @@ def test_a_newcomer_takes_no_step_for_time_that_has_passed(
     assert 0 <= it.report().now - before < LONG
 
 
-def test_a_newcomer_believes_that_time_has_passed_in_which_nobody_told(
+def test_a_newcomer_takes_a_period_without_reports_for_time_that_has_passed(
     it: Office, clock: RedisClock, url: str
 ) -> None:
     it.report(worker())
@@ -151,10 +151,10 @@ def test_a_newcomer_believes_that_time_has_passed_in_which_nobody_told(
 
 @pytest.mark.parametrize("newcomer_first", [True, False])
 @pytest.mark.parametrize("at_work", [True, False])
-def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
+def test_calls_in_flight_are_not_forgotten_after_a_long_step(
     it: Office, clock: RedisClock, url: str, newcomer_first: bool, at_work: bool
 ) -> None:
-    """A newcomer cannot tell it from a silence of hours, and must not act on that either."""
+    """A newcomer cannot tell it from a silence of hours, and must not act on either."""
     lease, state, changes = it.lease(), it.state(), Changes()
     PoolWriter(state, changes).firing(1, state.now + LONG)
     changes.set["called_at"] = str(round(state.now * 1000))
@@ -173,10 +173,10 @@ def test_what_may_still_take_effect_is_not_forgotten_for_a_long_step(
             assert state.now - called < LONG
 
 
-def test_what_can_take_effect_no_more_is_settled_though_scripts_alone_come(
+def test_calls_end_though_only_short_scripts_report(
     it: Office, clock: RedisClock, url: str
 ) -> None:
-    """Each is a newcomer, and most of the time nobody tells."""
+    """Each is a newcomer, and there are long silences between them."""
     lease, state, changes = it.lease(), it.state(), Changes()
     PoolWriter(state, changes).firing(1, state.now + LONG)
     changes.set["called_at"] = str(round(state.now * 1000))
@@ -193,7 +193,7 @@ def test_what_can_take_effect_no_more_is_settled_though_scripts_alone_come(
             script.redis.hset(script.ledger.keys["state"], "called_at", round(state.now * 1000))
 
 
-def test_the_last_call_is_not_always_just_now_though_scripts_alone_come(
+def test_the_last_call_is_not_always_recent_though_only_short_scripts_report(
     it: Office, clock: RedisClock, url: str
 ) -> None:
     lease, now, changes = it.lease(), it.state().now, Changes()
@@ -207,15 +207,17 @@ def test_the_last_call_is_not_always_just_now_though_scripts_alone_come(
             assert (now - called < LONG) == recent
 
 
-def test_who_has_heard_the_time_puts_right_what_a_newcomer_took_for_a_step(
+def test_a_process_that_knows_the_time_puts_right_what_a_newcomer_took_for_a_step(
     it: Office, clock: RedisClock, url: str
 ) -> None:
     before = it.report(worker()).now
     key, away = it.ledger.keys["state"], 50.0
-    # As if all that was told had been told so long ago, and they could not reach Redis since.
-    heard = it.ledger._heard
-    assert heard is not None
-    it.ledger._heard = replace(heard, sent=heard.sent - away, received=heard.received - away)
+    # As if the last report had been that long ago, and Redis out of reach since.
+    reading = it.ledger._reading
+    assert reading is not None
+    it.ledger._reading = replace(
+        reading, sent=reading.sent - away, received=reading.received - away
+    )
     clock.step(int(away))
     with office(url, call_interval=1) as newcomer:
         newcomer.report()
@@ -228,14 +230,16 @@ def test_the_next_evaluation_is_due_in_time_when_redis_clock_steps_during_one(
     it: Office, clock: RedisClock, step: float
 ) -> None:
     lease = it.lease()
-    it.redis.pexpire(it.ledger.keys["lock"], 100_000_000)  # else it would run out by the step alone
+    it.redis.pexpire(it.ledger.keys["lock"], 100_000_000)  # the step alone would make it run out
     began = it.ledger.snapshot().now
     clock.step(step)
     it.ledger.commit(lease, Changes(), next_in=1.0)
     assert 0 < it.ledger.snapshot().time("next_at") - began < LONG
 
 
-def test_nobody_looks_silent_when_redis_clock_steps_forth(it: Office, clock: RedisClock) -> None:
+def test_no_worker_looks_silent_when_redis_clock_steps_forward(
+    it: Office, clock: RedisClock
+) -> None:
     since = it.report(worker()).now
     clock.step(300)
     it.publish()
@@ -246,7 +250,7 @@ def test_nobody_looks_silent_when_redis_clock_steps_forth(it: Office, clock: Red
     assert snapshot.now - since < LONG
 
 
-def test_no_silent_worker_is_taken_for_living_when_redis_clock_steps_back(
+def test_a_silent_worker_does_not_look_alive_when_redis_clock_steps_back(
     it: Office, clock: RedisClock
 ) -> None:
     it.report(worker())
@@ -259,7 +263,7 @@ def test_no_silent_worker_is_taken_for_living_when_redis_clock_steps_back(
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_no_scheduled_task_is_late_because_redis_clock_steps(
+def test_scheduled_tasks_are_not_late_when_redis_clock_steps(
     it: Office, clock: RedisClock, step: float
 ) -> None:
     it.publish(due_in=600)
@@ -272,13 +276,13 @@ def test_no_scheduled_task_is_late_because_redis_clock_steps(
 
 
 @pytest.mark.parametrize("step", [-0.5, -300.0])
-def test_no_two_cordons_are_drawn_at_one_time(it: Office, clock: RedisClock, step: float) -> None:
-    """A worker that has stopped for the first would be taken to have stopped for the second."""
+def test_two_cordons_are_never_set_at_one_time(it: Office, clock: RedisClock, step: float) -> None:
+    """Otherwise a worker that stopped for the first would seem to have stopped for the second."""
     times = []
     for _ in range(4):
         lease = it.lease()
         snapshot = it.ledger.snapshot()
-        cordon = Cordon().redrawn(0, frozenset(), (), snapshot.now)
+        cordon = Cordon().move(0, frozenset(), (), snapshot.now)
         times.append(cordon.at)
         changes = Changes(set={"evaluated_at": str(round(snapshot.now * 1000))})
         it.ledger.commit(lease, changes, next_in=0.0)
@@ -290,7 +294,7 @@ def test_no_two_cordons_are_drawn_at_one_time(it: Office, clock: RedisClock, ste
 def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
     redis_url: str, known: bool
 ) -> None:
-    """The same without a stepping clock: what a clock that has stepped back leaves behind."""
+    """The state that a clock leaves behind when it has stepped back."""
     with office(redis_url, call_interval=1) as before:
         before.publish(2)
         before.report(worker())
@@ -298,12 +302,12 @@ def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
         assert before.platform.quantity == {"worker": 2}
         # As if one of them had come up.
         before.redis.hdel(before.ledger.keys["state"], "worker/unheard")
-        before.lease()  # and nobody evaluates
+        before.lease()  # and dies
         move_times(before.ledger, 300, known=known)
     with office(redis_url, call_interval=1) as it:
         it.platform.quantity = {"worker": 2}
         counted_at: Any = it.redis.hget(it.ledger.keys["state"], "worker/counted_at")
-        # Before that, the count would be believed to have seen what is published.
+        # Until then, the count would seem to have seen what is published.
         wait_for(lambda: it.report().now > float(counted_at) / 1000)
         it.publish(2)
         wait_for(lambda: it.report() and lock_left(it) <= LOCK_SECONDS)
@@ -315,7 +319,7 @@ def test_evaluations_go_on_in_a_new_process_when_all_times_are_ahead(
 
 
 def move_times(ledger: RedisLedger, seconds: float, *, known: bool) -> None:
-    """Move all times that the ledger has so far ahead; without the newest if it is not *known*."""
+    """Move all times in the ledger ahead; the newest one only if it is *known*."""
     client, keys = ledger.redis, ledger.keys
     state: Any = client.hgetall(keys["state"])
     for name, value in state.items():

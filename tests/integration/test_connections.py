@@ -30,7 +30,7 @@ def broker() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def ledger() -> Iterator[RedisServer]:
-    """A server that nobody but us connects to."""
+    """A server that only this test connects to."""
     with RedisServer() as server:
         yield server
 

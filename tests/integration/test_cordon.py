@@ -30,7 +30,7 @@ PREFETCH = ("--prefetch-multiplier", "4")
 
 @pytest.fixture(params=BROKERS)
 def broker_url(request: pytest.FixtureRequest) -> str | None:
-    """None is the scene's own Redis."""
+    """None stands for the scene's own Redis."""
     if request.param == "redis":
         return None
     rabbitmq: RabbitServer = request.getfixturevalue("rabbitmq")
@@ -55,7 +55,7 @@ def ended(it: Scene) -> list[str]:
 def test_a_worker_consumes_what_it_did_before(
     pool: str, broker_url: str | None, tmp_path: Path
 ) -> None:
-    """And not each queue that the app has met meanwhile."""
+    """Not every queue that the app has met meanwhile."""
     queue, other = f"first-{pool}", f"other-{pool}"
     with scene(tmp_path, broker_url=broker_url, env={"TASK_QUEUE": queue}, **ALONE) as it:
         it.forbid_evaluations()
@@ -120,7 +120,7 @@ def test_a_worker_that_starts_cordoned_takes_nothing(
             it.wait(lambda: len(ended(it)) == 1)
 
 
-#: A queue from which a message is dropped when it comes back so often.
+#: The arguments of a queue that drops a message which comes back too often.
 LIMITED: Callable[[int], dict[str, str]] = lambda limit: {  # noqa: E731
     "TASK_QUEUE": f"limited-{limit}",
     "QUEUE_ARGUMENTS": json.dumps({"x-queue-type": "quorum", "x-delivery-limit": limit}),

@@ -11,7 +11,7 @@ from celery_middle_management.demo.redis_server import RedisServer
 from tests.integration.stage import Stage, stage
 from tests.servers import wait_for
 
-#: Code that publishes to the queue ``q``, with the number of messages that there are in the end.
+#: Code that publishes to the queue ``q``, and the number of messages that this makes.
 OUTCOMES = {
     "success": ("work.apply_async(queue=q)", 1),
     "failure": ("fail.apply_async(queue=q)", 1),
@@ -20,14 +20,14 @@ OUTCOMES = {
     "retries-later": ("retry.apply_async((2,), queue=q)", 3),
     "reject": ("reject.apply_async(queue=q)", 1),
     "reject-requeue": ("reject.apply_async((True,), queue=q)", 1),
-    "unregistered": ("app.send_task('nobody.knows.it', queue=q)", 1),
+    "unregistered": ("app.send_task('no.such.task', queue=q)", 1),
     "expired": ("work.apply_async(expires=-1, queue=q)", 1),
     "due-later": ("work.apply_async(countdown=2, queue=q)", 1),
     "published-by-a-task": ("publish.apply_async((3, 0, q), queue=q)", 4),
     "scheduled-by-a-task": ("publish.apply_async((2, 2, q), queue=q)", 3),
     "chain": ("(work.si(0).set(queue=q) | work.si(0).set(queue=q)).delay()", 2),
     "revoked": ("app.control.revoke(work.apply_async(countdown=3, queue=q).id)", 1),
-    # An attempt each, of which the parent tells: only the processes of prefork can be killed.
+    # One attempt each, whose end the parent signals: only the processes of prefork can be killed.
     "hard-time-limit": ("too_long.apply_async(queue=q)", 1),
     "killed-child": ("suicide.apply_async(queue=q)", 1),
     "soft-time-limit": ("softly_too_long.apply_async(queue=q)", 1),
@@ -96,7 +96,7 @@ def test_starts_and_waits_are_counted(staged: Stage) -> None:
     before = staged.number("worker/published")
     with staged.program("for _ in range(4): work.delay(1.5)"):
         settle(staged, before + 4)
-    # Those that did not run: none, for no other test of this pool has any.
+    # None did not run: no other test of this pool has such tasks.
     assert staged.number("worker/started") == staged.number("worker/finished")
     # Two at a time; a publisher knows the ledger's time by its own clock at first.
     assert float(staged.state()["worker/waits"]) > 2.5
@@ -115,13 +115,13 @@ def test_tasks_of_a_publisher_without_the_package_do_not_count(staged: Stage) ->
     settle(staged, before + 1)
 
 
-def test_what_ran_is_told_by_the_worker(staged: Stage) -> None:
+def test_a_worker_reports_what_it_runs(staged: Stage) -> None:
     # Not a script, which may end after the task.
     with staged.program("work.delay(4)"):
-        wait_for(lambda: running(staged) == [1], message="nobody runs it")
-    wait_for(lambda: not running(staged), message="somebody still runs it")
+        wait_for(lambda: running(staged) == [1], message="no worker runs it")
+    wait_for(lambda: not running(staged), message="a worker still runs it")
 
 
 def running(on: Stage) -> list[int]:
-    """How many tasks of the queue ``celery`` each busy worker says it runs."""
+    """How many tasks of the queue ``celery`` each busy worker reports as running."""
     return [p["held"].get("celery", [0, 0])[1] for p in on.presences() if p["busy"]]

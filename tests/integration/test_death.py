@@ -1,4 +1,4 @@
-"""Who dies, or sleeps, at the worst moment is replaced, and what it left half done does no harm."""
+"""A process that dies or sleeps at the worst moment is replaced, and does no harm."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLACED = 15.0 + 15.0
 
 @pytest.mark.slow
 def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
-    """The platform may still do what it was told: who may be stopped takes no tasks till then."""
+    """The platform may still carry out its call: workers that it may stop take no tasks."""
     with scene(tmp_path) as it:
         one, other = it.program(), it.program()
         one.say("for _ in range(2): hold.delay()")
@@ -112,7 +112,7 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: Path) -> None:
-    """Their publisher has ended when it takes the last worker: who comes next is told of them."""
+    """Their publisher has ended when it takes the last worker: the next process learns of them."""
     with scene(tmp_path) as it:
         publisher = it.program()
         publisher.say("note.delay()")
@@ -124,13 +124,13 @@ def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: 
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
         assert len(it.journal.runs()) == 1
 
-        # Its lock has run out, it can take effect no more, and who stands by would have come.
+        # Its lock has run out, it can take effect no more, and a standby would have come.
         it.redis.delete(f"{PREFIX}:lock")
         settle(it)
         due = int(it.on.state()["next_at"])
         long_ago = due - 100_000
         it.redis.hset(f"{PREFIX}:state", mapping={"next_at": long_ago, "told_at": long_ago})
-        assert "nothing that evaluates is alive" in str(it.on.whole_status()["trouble"])
+        assert "no process of the app is alive" in str(it.on.whole_status()["trouble"])
         it.program().say("noop.apply_async(queue='elsewhere')")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
 

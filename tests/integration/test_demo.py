@@ -33,7 +33,7 @@ USERS_OWN = {
 
 
 class Demo:
-    """A running demo; all its processes have *directory* in their environment."""
+    """A running demo, all of whose processes have *directory* in their environment."""
 
     def __init__(self, directory: Path, *options: str, stdin: TextIO | None = None) -> None:
         self._directory = directory
@@ -51,7 +51,7 @@ class Demo:
         return self._log.read_text()
 
     def processes(self) -> set[int]:
-        """All that bear our temporary directory in their environment."""
+        """The ids of all processes with this demo's directory in their environment."""
         mark = f"TMPDIR={self._directory}\0".encode()
         found = set()
         for path in Path("/proc").glob("[0-9]*/environ"):
@@ -91,10 +91,11 @@ def test_the_demo_does_all_its_tasks_and_fires_every_worker() -> None:
     assert "110 of 110 tasks done" in output
     paid, always_on = re.findall(r"Paid: (\d+) .* always on: (\d+)", output)[0]
     assert 0 < int(paid) < int(always_on)
-    # Some go while one of those that stay, or that are to go later, is at work: unless both films
-    # are with the two that stay, one finishes its own first.
+    # Unless the two workers that stay got both videos, a worker that is fired has to finish one.
     [left] = re.findall(r"fire 10 -> ([1-9])", output)
-    assert left == "2" or re.search(r"worker\.\d+ is to go, and finishes its task first", output)
+    assert left == "2" or re.search(
+        r"worker\.\d+ will be fired, and finishes its task first", output
+    )
     assert re.search(r"always on, cost \$250 a month", output)
     assert "\x1b" not in output
     assert not re.search(r"\b(no|some|any|every)body|who(ever|m)?\b", output, re.I)
@@ -126,13 +127,13 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
         assert running.process.wait(100) == 0, running.output()
         output = running.output()
     assert output.count("110 of 110 tasks done") == 2
-    # From zero, or from those of the first tasks that are not fired yet.
+    # From zero, or from workers of the first tasks that are not fired yet.
     assert len(re.findall(r"hire \d+ -> 10\b", output)) == 2
-    # A worker that was just hired is not one that drains, though its number was before.
+    # A worker that was just hired is not draining, even if an earlier one of its name was.
     waiting = re.findall(r"tasks: [1-9]\d* waiting, 0 running, .*", output)
     assert waiting
     assert not [told for told in waiting if re.search("stopping|drained|finishing", told)]
-    # Each time it begins anew.
+    # Each play starts from zero.
     assert all("3 waiting, 0 running, 0 done" in play for play in output.split("3 images")[1:])
     assert "every 0.6 s at most" in output
 
@@ -151,7 +152,7 @@ def test_an_interrupted_demo_leaves_no_process_behind(moment: str, number: signa
         running.process.send_signal(number)
         assert running.process.wait(60) == 128 + number, running.output()
         assert "Traceback" not in running.output()
-        # Who was killed is not reaped at once.
+        # A killed process is not reaped at once.
         wait_for(lambda: not running.processes(), message=lambda: str(running.processes()))
 
 

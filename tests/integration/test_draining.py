@@ -1,4 +1,4 @@
-"""Workers are fired once they run nothing, and take up work again if it returns before."""
+"""Workers are fired once they run nothing, and work on if there are tasks again before that."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ A_WHILE = 3.0
 
 
 @pytest.mark.slow
-def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
+def test_no_busy_worker_is_stopped(tmp_path: Path) -> None:
     with scene(tmp_path) as it:
         publisher = it.program()
         publisher.say("for _ in range(3): hold.delay()")
@@ -37,12 +37,12 @@ def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
         time.sleep(A_WHILE)
         assert it.changes == [(0, 3)]
 
-        # Work returns: the cordoned ones do it, and nobody is hired.
+        # There is work again: the cordoned workers do it, and none is hired.
         publisher.say("for _ in range(2): hold.delay()")
         it.wait_at_work("worker.1", "worker.2", "worker.3")
         assert it.changes == [(0, 3)]
 
-        # As far as the highest are drained, and no further.
+        # Only the highest numbers that are drained.
         it.let_go("worker.1", "worker.3")
         it.wait_for_quantity(2)
         time.sleep(A_WHILE)
@@ -53,8 +53,8 @@ def test_nobody_busy_is_stopped(tmp_path: Path) -> None:
         it.assert_nobody_was_killed()
 
 
-def test_two_bear_a_name_during_a_deploy(tmp_path: Path) -> None:
-    # Threads, for prefork's processes die of the SIGTERM that each of them gets.
+def test_two_workers_have_one_name_during_a_deploy(tmp_path: Path) -> None:
+    # Threads, since prefork's processes die of the SIGTERM that each of them gets.
     with scene(tmp_path, command=(*WORKER, "--pool", "threads")) as it:
         publisher = it.program()
         publisher.say("for _ in range(2): hold.delay()")
@@ -100,17 +100,17 @@ def test_the_drain_timeout_bounds_the_wait(tmp_path: Path) -> None:
         assert first.end is not None
         assert fire.at - first.end >= patience
         assert run.end is None
-        # It was busy all the time, and heard of.
+        # It was busy all the time, and reported.
         assert max(silences) < SILENT
 
 
 @pytest.mark.slow
-def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
+def test_no_worker_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path) -> None:
     """Revoked so while it waits for a thread, Celery shows it as active for ever."""
     command = (*WORKER, "--pool", "threads", "--prefetch-multiplier", "4")
     with scene(tmp_path, command=command, settings={"max_workers": 1, "count_interval": 2}) as it:
         publisher = it.program()
-        # Until they are known to be short, none is taken that would have to wait.
+        # Until tasks are known to be short, none is taken that would have to wait.
         publisher.say("for _ in range(120): note.delay()")
         it.wait(lambda: len(it.journal.runs()) == 120)
         publisher.say(
@@ -123,7 +123,7 @@ def test_nobody_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Path)
 
 
 def test_dynos_without_numbers(tmp_path: Path) -> None:
-    """Heroku's Fir generation stops whom it likes."""
+    """Heroku's Fir generation may stop any of the workers."""
     with scene(tmp_path, dyno_names="fir") as it:
         publisher = it.program()
         publisher.say("for _ in range(3): hold.delay()")
@@ -131,7 +131,7 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
         done, other, busy = it.at_work
         it.let_go(done, other)
         time.sleep(A_WHILE)
-        # It could be the busy one.
+        # The platform could stop the busy one.
         assert it.changes == [(0, 3)]
         it.let_go(busy)
         it.wait_for_quantity(0)
@@ -141,17 +141,17 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", ["solo", "threads", "gevent"])
-def test_a_worker_stops_and_takes_up_consuming(pool: str, tmp_path: Path) -> None:
+def test_a_worker_stops_and_resumes_consuming(pool: str, tmp_path: Path) -> None:
     with scene(tmp_path, command=None) as it:
         it.forbid_evaluations()
         publisher = it.program()
         it.draw_cordon(above=0)
         with it.on.worker("--pool", pool, "--concurrency", "2", DYNO="worker.1"):
-            # It started behind a cordon.
+            # It started cordoned.
             refuses(it, publisher.say)
             it.draw_cordon(above=None)
             it.wait(lambda: len(it.journal.runs()) == 1)
-            # A cordon is drawn while it works.
+            # A cordon is set while it works.
             publisher.say("hold.delay()")
             it.wait_at_work("worker.1")
             it.draw_cordon(above=0)
@@ -172,7 +172,7 @@ def refuses(it: Scene, say: Callable[[str], object]) -> None:
 
 
 def silence(it: Scene, name: str) -> float:
-    """Seconds since the worker was heard of."""
+    """Seconds since the worker reported."""
     seconds, micros = it.redis.time()  # type: ignore[misc]
     told: list[str] = it.redis.hvals(f"{PREFIX}:workers")  # type: ignore[assignment]
     seen = [float(t.partition(" ")[0]) / 1000 for t in told if f'"name":"{name}"' in t]

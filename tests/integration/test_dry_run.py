@@ -21,7 +21,7 @@ WRITES = {"PATCH", "POST", "PUT", "DELETE"}
 
 
 def decisions(on: Stage) -> list[dict[str, Any]]:
-    """What is recorded, the oldest first."""
+    """The recorded decisions, the oldest first."""
     told: Any = on.redis.xrange(f"{PREFIX}:actions")
     return [json.loads(fields["entry"]) for _, fields in told]
 
@@ -35,9 +35,9 @@ def without_times(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def decided_at_once(on: Stage, count: int) -> list[dict[str, Any]]:
-    """What is decided when so many tasks have been told of, and not on the first of them."""
+    """The decisions for *count* tasks that are reported together."""
     lock = f"{PREFIX}:lock"
-    on.redis.set(lock, "somebody else's")
+    on.redis.set(lock, "another process's")
     with on.program(f"for _ in range({count}): work.delay()\nimport time; time.sleep(90)"):
         wait_for(lambda: on.number("worker/published") == count)
         on.redis.delete(lock)
@@ -60,25 +60,25 @@ def test_what_is_decided_is_what_a_real_run_would_do(redis_url: str, count: int)
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_one_by_one(redis_url: str) -> None:
+def test_no_one_off_worker_is_hired(redis_url: str) -> None:
     settings = {"dry_run": True, "dynos": "one-off"}
     with stage(redis_url, command=None, settings=settings) as on:
         [dry] = decided_at_once(on, 3)
         assert (dry["action"], dry["to"]) == ("hire", 3)
         assert not written(on)
-        # Nor do the processes of a run that is not dry learn to.
+        # It leaves nothing that a process without dry run would read, either.
         assert not {"worker/roster", "worker/dynos"} & on.state().keys()
 
 
 @pytest.mark.slow
-def test_nobody_is_cordoned_or_fired(redis_url: str, tmp_path: Path) -> None:
+def test_no_worker_is_cordoned_or_fired(redis_url: str, tmp_path: Path) -> None:
     settings = {"dry_run": True, "call_interval": 1, "count_interval": 2}
     with (
         stage(redis_url, log_dir=tmp_path, settings=settings, process_types={"worker": 3}) as on,
         on.program(f"{PUBLISH}\nimport time; time.sleep(90)"),
     ):
         wait_for(lambda: on.number("worker/finished") == 3)
-        # The first ones may be of a moment when not all tasks had ended.
+        # The first decisions may be of a moment when some tasks still ran.
         wait_for(lambda: any(decision["to"] == 0 for decision in decisions(on)))
         assert without_times(decisions(on)[-1]) == {
             "pool": "worker",
@@ -124,7 +124,7 @@ def held(on: Stage) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
-        # Nobody else evaluates: what is published is told, and its process killed.
+        # No other process evaluates: the publisher reports its tasks and is killed.
         on.script(f"{PUBLISH}\nimport time, os; time.sleep(3); os._exit(0)")
         on.emulator.scale_by_hand("worker", 0)
         on.redis.hset(f"{PREFIX}:state", "worker/quantity", 0)
@@ -139,7 +139,7 @@ def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -
                 stderr=output,
             )
         try:
-            # What it meets is in its own log alone.
+            # Its troubles are only in its own log.
             wait_for(lambda: "503" in log.read_text(), message=log.read_text)
             on.emulator.clear_faults()
             said = 'would hire pool=worker from=0 to=3 reason="3 tasks at 1 per worker need 3'

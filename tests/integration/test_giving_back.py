@@ -17,16 +17,16 @@ from kombu.asynchronous.timer import Timer, to_timestamp
 from kombu.common import QoS
 
 from celery_middle_management.core.traits import DOTTED
-from celery_middle_management.working import scheduled
-from celery_middle_management.working.scheduled import (
+from celery_middle_management.working import giving_back as module
+from celery_middle_management.working.giving_back import (
     ALLOWED,
     ASSUMED,
     PATIENCE,
     SHARE,
     GivingBack,
-    ScheduledScan,
-    one_by_one,
+    gives_back_one_by_one,
 )
+from celery_middle_management.working.scheduled import ScheduledScan, scheduled
 
 MANY = int(ALLOWED / ASSUMED) + 1
 PREFETCH = 4
@@ -58,7 +58,7 @@ class Worker:
         )
 
     def take(self, tasks: int, countdown: float = 600.0) -> list[Request]:
-        """Take so many that are due so much later."""
+        """Take so many tasks that are due after *countdown* seconds."""
         eta = datetime.now(timezone.utc) + timedelta(seconds=countdown)
         for _ in range(tasks):
             self.task.apply_async(eta=eta)
@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def held(self) -> int:
-        return len(list(scheduled.scheduled(self.consumer)))
+        return len(list(scheduled(self.consumer)))
 
 
 @pytest.fixture
@@ -99,20 +99,20 @@ def worker(redis_url: str) -> Iterator[Worker]:
 def pass_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Lets time pass."""
     passed = 0.0
-    clock = scheduled.monotonic
+    clock = module.monotonic
 
     def pass_seconds(seconds: float) -> None:
         nonlocal passed
         passed += seconds
 
-    monkeypatch.setattr(scheduled, "monotonic", lambda: clock() + passed)
+    monkeypatch.setattr(module, "monotonic", lambda: clock() + passed)
     return pass_seconds
 
 
 def give_back(worker: Worker, tasks: int) -> GivingBack:
     giving_back = GivingBack(DOTTED.imminent)
     assert giving_back.look(tasks, cordoned=True, one_by_one=True) == tasks
-    while giving_back.portion(worker.consumer):
+    while giving_back.give_back_portion(worker.consumer):
         pass
     return giving_back
 
@@ -130,26 +130,28 @@ def test_nothing_that_is_given_back_is_lost_or_remembered(worker: Worker) -> Non
     assert giving_back.look(held, cordoned=True, one_by_one=True) == 0, "the rest is soon back"
 
 
-def test_who_can_give_back_in_time_gives_nothing_back(worker: Worker) -> None:
+def test_a_worker_that_can_give_back_at_its_shutdown_gives_nothing_back_before(
+    worker: Worker,
+) -> None:
     worker.take(3)
     giving_back = GivingBack(DOTTED.imminent)
     assert giving_back.look(3, cordoned=True, one_by_one=True) == 0
-    assert not giving_back.portion(worker.consumer)
+    assert not giving_back.give_back_portion(worker.consumer)
     assert worker.in_the_queue == (0, 3)
-    assert one_by_one(worker.consumer)
-    # Of RabbitMQ's, an ended connection gives back everything at once.
+    assert gives_back_one_by_one(worker.consumer)
+    # When a connection ends, RabbitMQ itself redelivers everything at once.
     assert GivingBack(DOTTED.imminent).look(8000, cordoned=True, one_by_one=False) == 0
 
 
 def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worker) -> None:
     soon = worker.take(MANY, countdown=DOTTED.imminent - 10)
-    scan = ScheduledScan(DOTTED.imminent).look(worker.consumer, 0.0, cordoned=True)
+    scan = ScheduledScan(DOTTED.imminent).update(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, 0)
     give_back(worker, MANY)
     assert not any(request.acknowledged for request in soon)
     revoked = worker.take(MANY)
     worker_state.revoked.update(request.id for request in revoked)
-    scan = ScheduledScan(DOTTED.imminent).look(worker.consumer, 0.0, cordoned=True)
+    scan = ScheduledScan(DOTTED.imminent).update(worker.consumer, 0.0, cordoned=True)
     assert (scan.imminent, scan.later) == (MANY, MANY)
     give_back(worker, MANY)
     done = sum(request.acknowledged for request in revoked)
@@ -158,7 +160,7 @@ def test_what_is_imminent_is_kept_and_what_is_revoked_is_done_with(worker: Worke
     assert worker.held == 2 * MANY - done
 
 
-def test_what_the_broker_did_not_take_back_is_held_still(worker: Worker) -> None:
+def test_what_the_broker_did_not_take_back_is_still_held(worker: Worker) -> None:
     worker.take(MANY)
     giving_back = GivingBack(DOTTED.imminent)
     giving_back.look(MANY, cordoned=True, one_by_one=True)
@@ -166,12 +168,12 @@ def test_what_the_broker_did_not_take_back_is_held_still(worker: Worker) -> None
     worker.client.config_set("maxmemory", 1)
     try:
         with pytest.raises(redis.ResponseError):
-            giving_back.portion(worker.consumer)
+            giving_back.give_back_portion(worker.consumer)
     finally:
         worker.client.config_set("maxmemory", 0)
     assert worker.in_the_queue == (0, MANY)
     assert worker.held == MANY
-    giving_back.portion(worker.consumer)
+    giving_back.give_back_portion(worker.consumer)
     assert sum(worker.in_the_queue) == MANY
     assert worker.in_the_queue[0] > 0
 
@@ -182,8 +184,8 @@ def test_a_cordon_that_comes_and_goes_does_not_churn(
     worker.take(MANY)
     giving_back = GivingBack(DOTTED.imminent)
 
-    def cordon(drawn: bool) -> bool:
-        giving_back.look(worker.held, cordoned=drawn, one_by_one=True)
+    def cordon(is_set: bool) -> bool:
+        giving_back.look(worker.held, cordoned=is_set, one_by_one=True)
         return giving_back.due
 
     for _ in range(5):

@@ -172,7 +172,7 @@ def test_a_pool_that_the_platform_refuses_stops_no_other(redis_url: str) -> None
 
 @pytest.mark.slow
 def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
-    """The dyno is there, and nobody knows what it does; the queue is empty."""
+    """The dyno is there, and what it does is unknown; the queue is empty."""
     code = """
         work.delay()
         import time; time.sleep(5); app.control.purge(); time.sleep(90)

@@ -1,4 +1,4 @@
-"""What the ledger's keys are to others who look into the same Redis database."""
+"""The ledger's keys, as other programs see them that read the same Redis database."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def it(redis_url: str) -> Iterator[Office]:
 
 
 def act(it: Office, *actions: str) -> None:
-    """As who evaluates."""
+    """Write into the history as an evaluation does."""
     entries = [json.dumps({"pool": "worker", "at": at}) for at in actions]
     it.ledger.commit(it.lease(), Changes(history=entries), next_in=0.0)
 
 
 def as_before(it: Office, key: str, *told: object) -> None:
-    """As the releases until November 2026 wrote, the latest last."""
+    """Write as the releases until November 2026 did, the latest last."""
     it.redis.lpush(f"{PREFIX}:{key}", *map(json.dumps, told))
     it.redis.expire(f"{PREFIX}:{key}", 60)
 
 
 def test_no_key_of_ours_is_taken_for_a_queue(it: Office) -> None:
-    """Judoscale takes every list for one."""
+    """Judoscale takes every list for a Celery queue."""
     it.publish(queue="celery")
     it.publish(queue="other", due_in=60.0)
     it.report()

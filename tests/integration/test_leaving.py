@@ -1,4 +1,4 @@
-"""Who ends leaves nothing behind that nobody looks at, and waits for nothing that is in vain."""
+"""A process that ends leaves nothing behind that is not evaluated, and never waits in vain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from celery_middle_management.ledger import connection
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.reporting import reporter
-from celery_middle_management.reporting.reporter import Reporter, see_off
+from celery_middle_management.reporting.reporter import Reporter, wait_for_last_report
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.integration.scenes import PREFIX, scene
@@ -72,7 +72,7 @@ class Process:
         leaving = threading.Thread(target=self.reporter.leave, args=(identity,), daemon=True)
         LEAVING.append(leaving)
         leaving.start()
-        see_off(leaving, self.reporter)
+        wait_for_last_report(leaving, self.reporter)
         return time.monotonic() - began
 
     def present(self, identity: str) -> None:
@@ -105,7 +105,7 @@ def _settings(redis_url: str) -> Iterator[Settings]:
     settings = read_settings(app)
     assert settings is not None
     yield settings
-    # Who leaves still would evaluate for the next test.
+    # A process that still leaves would evaluate for the next test.
     with closing(RedisLedger(settings)) as ledger:
 
         def have_left() -> bool:
@@ -119,7 +119,7 @@ def _settings(redis_url: str) -> Iterator[Settings]:
 @pytest.fixture(name="process")
 def _process(settings: Settings) -> Iterator[Process]:
     process = Process(settings)
-    # The first evaluation ever has been made.
+    # Have the first evaluation ever made.
     process.reporter.report()
     wait_for(lambda: not process.ledger.redis.exists(process.lock))
     process.reporter.report()
@@ -145,15 +145,15 @@ def test_a_script_after_a_killed_lock_holder_is_hired_for(redis_url: str) -> Non
         assert on.quantity == 1
 
 
-def test_who_publishes_after_the_agent_has_left_is_told(redis_url: str) -> None:
-    """As does an ``atexit`` handler that was registered before the package was imported."""
+def test_a_task_published_after_the_agent_has_left_is_warned_of(redis_url: str) -> None:
+    """As by an ``atexit`` handler that was registered before the package was imported."""
     program = """
 from multiprocessing.util import Finalize
 Finalize(None, work.delay, exitpriority=1)
 work.delay()
 """
     with stage(redis_url, command=None) as on:
-        assert "shuts down is not hired for" in on.script(program).stderr
+        assert "published while the interpreter shuts down" in on.script(program).stderr
 
 
 def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
@@ -198,7 +198,7 @@ def test_a_warm_shutdown_ends_well_while_the_platform_hangs(pool: str, tmp_path:
 
 
 def test_the_last_worker_hires_for_what_was_published_when_it_left(tmp_path: Path) -> None:
-    """A script leaves at once while a worker watches, and so that one must look again."""
+    """A script leaves at once while a worker watches, so that worker must evaluate once more."""
     with scene(tmp_path, command=None) as it:
         with it.on.worker(DYNO="pdf.1"):
             it.wait(lambda: it.on.state().get("worker/quantity") == "0")
@@ -212,7 +212,7 @@ def test_the_last_worker_hires_for_what_was_published_when_it_left(tmp_path: Pat
 # -- what is waited for
 
 
-def test_what_is_told_is_evaluated_at_once(patient: None, process: Process) -> None:
+def test_what_is_reported_is_evaluated_at_once(patient: None, process: Process) -> None:
     process.publish()
     assert process.leave() < QUICK
     assert len(process.leases) == 1
@@ -238,7 +238,7 @@ def test_what_another_evaluates_is_waited_for(process: Process, settings: Settin
     leaving.join(30)
     # The other had read the ledger before.
     assert len(process.leases) == 1
-    assert not process.reporter.left_over
+    assert not process.reporter.has_unseen
 
 
 def test_a_worker_that_watches_is_relied_on(patient: None, process: Process) -> None:
@@ -246,7 +246,7 @@ def test_a_worker_that_watches_is_relied_on(patient: None, process: Process) -> 
     process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
-    assert not process.reporter.left_over
+    assert not process.reporter.has_unseen
 
 
 def test_a_worker_that_has_gone_is_not_relied_on(process: Process) -> None:
@@ -263,10 +263,10 @@ def test_nothing_is_at_stake_where_there_are_workers(patient: None, process: Pro
     process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     assert process.leave() < QUICK
-    assert not process.reporter.left_over
+    assert not process.reporter.has_unseen
 
 
-def test_what_only_a_count_can_place_is_looked_at(process: Process) -> None:
+def test_what_only_a_count_can_place_is_evaluated(process: Process) -> None:
     """Whichever pool it is for, it may have no worker."""
     process.ledger.redis.hset(process.state, "worker/quantity", 1)
     process.ledger.redis.set(process.lock, "a dead one's", px=1000)
@@ -275,20 +275,20 @@ def test_what_only_a_count_can_place_is_looked_at(process: Process) -> None:
     assert len(process.leases) == 1
 
 
-def test_what_is_published_beside_a_fire_without_an_answer_is_looked_at(process: Process) -> None:
+def test_what_is_published_beside_a_fire_without_an_answer_is_evaluated(process: Process) -> None:
     """There may be no worker any more, whatever the quantity was."""
     fire = {"to": 0, "until": 9e9, "done": False}
     written = {"worker/quantity": 1, "sent": json.dumps({"worker/fire": fire})}
     process.ledger.redis.hset(process.state, mapping=written)
     process.publish()
     process.reporter.report()
-    assert process.reporter.left_over
+    assert process.reporter.has_unseen
     assert process.leave() < QUICK
     assert len(process.leases) == 1
-    assert not process.reporter.left_over
+    assert not process.reporter.has_unseen
 
 
-def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> None:
+def test_the_last_worker_waits_until_an_evaluation_has_seen_it(process: Process) -> None:
     process.present("1")
     process.ledger.redis.set(process.lock, "a dead one's", px=2000)
     process.leave("1")
@@ -299,19 +299,19 @@ def test_the_last_worker_waits_until_somebody_has_looked(process: Process) -> No
 # -- what is not waited for
 
 
-def test_who_gives_up_warns(
+def test_a_process_that_gives_up_warns(
     process: Process, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(reporter, "LOCK_SECONDS", 0.5)
     monkeypatch.setattr(reporter, "EXIT_TIMEOUT", 1.0)
-    process.ledger.redis.set(process.lock, "nobody's", ex=60)
+    process.ledger.redis.set(process.lock, "a dead one's", ex=60)
     process.publish()
     with caplog.at_level(logging.WARNING):
         process.leave()
-    assert "nobody may hire for what it published last" in caplog.text
+    assert "may not be hired for what it published last" in caplog.text
 
 
-def test_who_has_nothing_to_tell_asks_nobody(
+def test_a_process_with_nothing_to_report_makes_no_call(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -339,7 +339,7 @@ def test_redis_that_failed_is_not_waited_for(
         assert process.leave() < QUICK
     finally:
         redis_server.resume()
-    assert "nobody may hire for what it published last" in caplog.text
+    assert "may not be hired for what it published last" in caplog.text
 
 
 def test_a_platform_that_failed_is_not_waited_for(
@@ -351,13 +351,13 @@ def test_a_platform_that_failed_is_not_waited_for(
     process.blocked_for = 60.0
     process.publish()
     process.leave()
-    assert "nobody may hire" not in caplog.text
+    assert "may not be hired" not in caplog.text
     process.ledger.redis.set(process.lock, "another's", ex=60)
     monkeypatch.setattr(reporter, "FAILING_EXIT_TIMEOUT", PATIENCE)
     script = Process(settings)
     script.publish()
     assert script.leave() < QUICK
-    assert "nobody may hire for what it published last" in caplog.text
+    assert "may not be hired for what it published last" in caplog.text
 
 
 def test_a_platform_that_hangs_holds_up_one_process_only(
@@ -376,7 +376,7 @@ def test_a_platform_that_hangs_holds_up_one_process_only(
     script = Process(settings)
     script.publish()
     assert script.leave() < QUICK
-    assert script.reporter.left_over
+    assert script.reporter.has_unseen
     hung.set()
     wait_for(lambda: not process.ledger.redis.exists(process.lock))
 
@@ -385,7 +385,7 @@ def test_a_platform_that_hangs_holds_up_one_process_only(
 def test_a_platform_that_failed_a_minute_ago_is_not_waited_for(
     failed: str, process: Process, settings: Settings
 ) -> None:
-    """Else each run of a script would wait for it: one a minute, as cron starts them."""
+    """Otherwise each run of a script would wait for it: one a minute, as cron starts them."""
     ago(process, evaluated_at=100, **{failed: 60})
     script = Process(settings)
     script.publish()
@@ -407,7 +407,7 @@ def test_a_platform_that_failed_long_ago_may_have_recovered(
     assert later.reporter.patience == reporter.EXIT_TIMEOUT
 
 
-def test_who_gives_up_says_so_to_those_that_come(
+def test_a_process_that_gives_up_reports_that_for_later_ones(
     process: Process, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporter, "EXIT_TIMEOUT", 1.0)

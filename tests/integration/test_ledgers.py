@@ -1,4 +1,4 @@
-"""The ledger in memory does what the one in Redis does, whatever is told, in whatever order."""
+"""The ledger in memory does what the one in Redis does, for any reports in any order."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.ledger.clocks import Clocks
 from celery_middle_management.ledger.codec import pack_cordon, pack_suspicions
-from celery_middle_management.ledger.ledger import Clocks
-from celery_middle_management.ledger.memory import MemoryLedger, Store
+from celery_middle_management.ledger.memory import MemoryLedger
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.reading import read_settings
@@ -38,12 +39,12 @@ QUEUES = ("celery", "other", "pdf")
 PROCESSES = 3
 #: Times (s) that differ by less are the same: half of the shortest that matters.
 SLACK = 0.4
-#: As long (s) as this machine stands still now and then.
+#: This machine stalls as long (s) as this now and then.
 STALL = 2.0
 
 
 class Clock:
-    """The ledger's time (Unix, s), as Redis has told it last."""
+    """The ledger's time (Unix, s), as in Redis's last reply."""
 
     now = 0.0
 
@@ -52,7 +53,7 @@ class Clock:
 
 
 class Both(RuleBasedStateMachine):
-    """Every process has a ledger of each kind, and does the same with both."""
+    """Each process has a ledger of each kind, and does the same with both."""
 
     server: RedisServer
 
@@ -159,7 +160,7 @@ class Both(RuleBasedStateMachine):
         self.compare()
 
     @rule(pause=st.sampled_from(['{"hires":true}', None]))
-    def somebody_asks(self, pause: str | None) -> None:
+    def person_asks(self, pause: str | None) -> None:
         before = self.now()
         for ledgers in (self.in_redis, self.in_memory):
             self.clock.now = before
@@ -170,26 +171,27 @@ class Both(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.3, 1.1, 2.5, 4.7, 9.5, 13.1, 3700.0]))
     def time_passes(self, seconds: float) -> None:
-        """The ledger's time is moved, and what all have heard of it; the lock is Redis' own."""
+        """Move the ledger's time, and what each process knows of it; the lock has Redis's own."""
         self.redis.hincrby(self.keys["state"], "clock", millis(seconds))
         left = self.redis.pttl(self.keys["lock"])
         if left > 0:
             self.redis.pexpire(self.keys["lock"], max(left - millis(seconds), 1))
         for ledgers in (self.in_redis, self.in_memory):
-            heard = next((ledger._heard for ledger in ledgers if ledger._heard), None)
+            reading = next((ledger._reading for ledger in ledgers if ledger._reading), None)
             for ledger in ledgers if self.store.workers else ():
-                # Who has never heard the time would take it for a step of the clock.
-                ledger._heard = ledger._heard or heard
+                # A process that has not read the time would take it for a step of the clock.
+                ledger._reading = ledger._reading or reading
         for ledger in self.in_redis:
-            if ledger._heard is not None:
-                ledger._heard = replace(ledger._heard, now=ledger._heard.now + seconds)
-            ledger._known_queues = {q: at - seconds for q, at in ledger._known_queues.items()}
+            if ledger._reading is not None:
+                ledger._reading = replace(ledger._reading, now=ledger._reading.now + seconds)
+            queues = ledger._queues
+            queues.reported = {q: at - seconds for q, at in queues.reported.items()}
 
     @rule()
     def data_is_lost(self) -> None:
         ahead = self.redis.hget(self.keys["state"], "clock")
         self.redis.flushall()
-        # Or those who had not heard of the time that has passed would have the clock step.
+        # Otherwise processes that missed the time that passed would see the clock step.
         self.redis.hset(self.keys["state"], "clock", str(ahead or 0))
         self.store.flush()
         self.leases.clear()
@@ -223,17 +225,17 @@ class Both(RuleBasedStateMachine):
                 batch.started[self.settings.pool_name(queue) or ""].add(1, value)
                 continue
             due = clocks.wall() + value if value and kind == PUBLISHED else value
-            batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due))
+            batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due), clocks.now())
         return batch
 
     def meet_the_lock(self) -> None:
-        """A lock about to run out does so now, for both."""
+        """A lock that is about to run out does so now, for both."""
         if self.redis.pttl(self.keys["lock"]) < millis(STALL) / 10:
             self.redis.delete(self.keys["lock"])
             self.store.lock = None
 
     def overlook_a_stall(self) -> None:
-        """The machine stood still while one ledger was asked after the other."""
+        """The machine stalled between the calls of the two ledgers."""
         told = self.in_redis[0].snapshot().state
         self.store.state |= {n: v for n, v in told.items() if n.endswith(("_at", "_until"))}
 
@@ -293,9 +295,9 @@ class Both(RuleBasedStateMachine):
         return changes
 
     def compare(self) -> None:
-        """Everything that is kept is the same, but for what passes while both are asked."""
+        """All data is the same, but for the time between the calls of the two."""
         one, other = self.in_redis[0].snapshot(), self.in_memory[0].snapshot()
-        assert self.told(one.state) == self.told(other.state)
+        assert self.comparable(one.state) == self.comparable(other.state)
         assert one.due == other.due
         assert [replace(p, seen=0.0) for p in sorted(one.presences, key=lambda p: p.id)] == [
             replace(p, seen=0.0) for p in sorted(other.presences, key=lambda p: p.id)
@@ -304,8 +306,8 @@ class Both(RuleBasedStateMachine):
         assert self.in_redis[0].history() == self.in_memory[0].history()
         assert self.in_redis[0].actions() == self.in_memory[0].actions()
 
-    def told(self, state: Any) -> dict[str, Any]:
-        """Times rounded to what passes between the two; names for each other's ledger left out."""
+    def comparable(self, state: Any) -> dict[str, Any]:
+        """The state without the ledgers' names, and with times that need not be quite the same."""
         told = {}
         for name, value in state.items():
             if name in ("born", "clock"):
@@ -320,7 +322,7 @@ class Both(RuleBasedStateMachine):
 
 
 class Near(float):
-    """A time (s) that equals another one of about the same moment."""
+    """A time (s) that equals another of about the same moment."""
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""What an app's processes log of the decisions that they make, however logging is configured."""
+"""An app's processes log the decisions that they make, however logging is configured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def on(redis_url: str) -> Iterator[Stage]:
     ("configured", "logged"),
     [
         ("", [f"INFO celery_middle_management: {HIRE}"]),
-        # As Django does, where the user configures nothing: no handler for us.
+        # Like Django without a LOGGING setting: no handler takes our records.
         (
             "import logging.config\n"
             "logging.config.dictConfig({'version': 1, 'disable_existing_loggers': False})",
@@ -51,7 +51,7 @@ def test_a_process_that_only_publishes_logs_its_hire(
     assert on.quantity == 1
     lines = done.stderr.splitlines()
     assert [line for line in lines if "hire" in line] == logged
-    # And that it is managed, if it logs such things.
+    # It also logs that it is managed, if it logs at that level.
     assert [line.partition("managed ")[2] for line in lines if "managed " in line] == [
         f"pools=worker:0-5 platform=heroku app=myapp dry_run=no version={__version__}"
         for _ in logged
@@ -59,7 +59,7 @@ def test_a_process_that_only_publishes_logs_its_hire(
 
 
 @pytest.mark.slow
-def test_it_is_said_once_of_a_process_and_not_of_its_child(on: Stage) -> None:
+def test_a_process_says_once_that_it_is_managed_and_its_child_does_not(on: Stage) -> None:
     fork = "import os\nif not os.fork():\n    work.delay()\n    os._exit(0)\nos.wait()"
     assert on.script(f"work.delay()\nwork.delay()\n{fork}").stderr.count("managed pools=") == 1
 
@@ -115,7 +115,7 @@ def test_run_logs_what_others_do(on: Stage, tmp_path: Path) -> None:
         run.wait()
 
 
-def test_the_news_are_what_others_wrote(redis_url: str) -> None:
+def test_the_news_is_what_others_wrote(redis_url: str) -> None:
     with office(redis_url) as mine, office(redis_url) as others:
         mine.publish()
         mine.ledger.commit(mine.lease(), Changes(history=["before"]), next_in=0.0)

@@ -1,4 +1,4 @@
-"""Redis may lose its data while a change is under way: what may still happen is not forgotten."""
+"""Redis loses its data while a call is in flight: it is not forgotten."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery_middle_management.ledger.model import Changes, LeaseLost
 from celery_middle_management.ledger.pool import PoolWriter
 from tests.integration.office import Office, office
 
-#: Until what was sent is settled (s).
+#: A call can take effect for this long (s).
 LONG = 60.0
 
 
@@ -31,7 +31,7 @@ def other(redis_url: str) -> Iterator[Office]:
 
 
 def send(it: Office, *, fire: int | None = None, hire: int | None = None) -> None:
-    """As who sends changes to the platform and gets no answer."""
+    """Send changes to the platform and get no answer."""
     lease, state, changes = it.lease(), it.state(), Changes()
     writer = PoolWriter(state, changes)
     if fire is not None:
@@ -41,7 +41,7 @@ def send(it: Office, *, fire: int | None = None, hire: int | None = None) -> Non
     it.ledger.commit(lease, changes, next_in=0.0)
 
 
-def test_a_fire_under_way_is_told_anew_by_who_sent_it(it: Office) -> None:
+def test_a_fire_in_flight_is_reported_again_by_its_sender(it: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
     it.report()
@@ -51,7 +51,9 @@ def test_a_fire_under_way_is_told_anew_by_who_sent_it(it: Office) -> None:
     assert LONG - 10 < state.fire.until - state.now <= LONG + 10
 
 
-def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other: Office) -> None:
+def test_a_hire_in_flight_is_reported_again_by_a_process_that_knows_of_it(
+    it: Office, other: Office
+) -> None:
     send(it, hire=4)
     other.report()
     it.redis.flushdb()
@@ -59,7 +61,7 @@ def test_a_hire_under_way_is_told_anew_by_who_has_heard_of_it(it: Office, other:
     assert it.state().ceiling == 4
 
 
-def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
+def test_a_process_that_knows_of_the_call_may_report_after_one_that_does_not(
     it: Office, other: Office
 ) -> None:
     send(it, fire=2)
@@ -70,7 +72,7 @@ def test_who_comes_first_and_knows_nothing_is_told_by_who_comes_later(
     assert it.state().unsettled == 2
 
 
-def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
+def test_an_evaluation_is_due_at_once(it: Office, other: Office) -> None:
     send(it, fire=2)
     it.redis.flushdb()
     other.ledger.commit(other.lease(), Changes(), next_in=60.0)
@@ -78,7 +80,7 @@ def test_it_is_looked_at_at_once(it: Office, other: Office) -> None:
     assert it.lease()
 
 
-def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: Office) -> None:
+def test_of_two_fires_the_lower_quantity_and_the_later_end_count(it: Office, other: Office) -> None:
     send(it, fire=1)
     it.redis.flushdb()
     lease, state, changes = other.lease(), other.state(), Changes()
@@ -92,7 +94,7 @@ def test_of_two_fires_the_lower_one_counts_and_the_later_end(it: Office, other: 
 
 
 @pytest.mark.slow
-def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
+def test_a_call_that_has_ended_is_not_reported_again(it: Office, other: Office) -> None:
     send(it, fire=1, hire=4)
     other.report()
     lease, state, changes = it.lease(), it.state(), Changes()
@@ -110,7 +112,9 @@ def test_what_is_settled_is_not_told_anew(it: Office, other: Office) -> None:
     assert state.ceiling is None
 
 
-def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: Office) -> None:
+def test_an_answered_call_is_not_reported_again_though_redis_could_not_write_the_answer(
+    it: Office,
+) -> None:
     send(it, fire=1)
     lease, changes = it.lease(), Changes()
     PoolWriter(it.state(), changes).fire_settled()
@@ -121,7 +125,7 @@ def test_what_was_answered_is_not_told_anew_though_redis_could_not_write_it(it: 
     assert it.state().unsettled is None
 
 
-def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office) -> None:
+def test_a_call_that_could_not_be_announced_is_not_reported(it: Office) -> None:
     lease, state, changes = it.lease(), it.state(), Changes()
     PoolWriter(state, changes).firing(1, state.now + LONG)
     it.redis.flushdb()
@@ -131,8 +135,8 @@ def test_what_was_not_sent_for_it_could_not_be_announced_is_not_told(it: Office)
     assert it.state().unsettled is None
 
 
-def test_only_who_has_lost_its_data_has_lost_it(it: Office) -> None:
-    """Redis may evict single keys: a cordon that it has kept holds nobody longer than it lasts."""
+def test_the_ledger_has_lost_its_data_only_if_its_name_is_gone(it: Office) -> None:
+    """If Redis evicts another key, workers do not keep a cordon longer than the ledger does."""
     worker = Presence("a", "worker.1", "worker", since=0.0, seen=0.0)
     born = it.report(worker).born
     it.redis.delete(it.ledger.keys["workers"])
@@ -143,8 +147,8 @@ def test_only_who_has_lost_its_data_has_lost_it(it: Office) -> None:
     assert it.report(worker).born == again
 
 
-def test_what_is_there_is_not_told_anew(it: Office) -> None:
-    """Redis has lost nothing, and somebody else has settled it."""
+def test_a_call_is_not_reported_again_to_a_ledger_with_its_data(it: Office) -> None:
+    """Redis has lost nothing: another process has found that the call has ended."""
     send(it, fire=1)
     it.redis.hdel(it.ledger.keys["state"], "worker/fire", "sent")
     it.report()
@@ -152,10 +156,10 @@ def test_what_is_there_is_not_told_anew(it: Office) -> None:
 
 
 @pytest.mark.parametrize("sent", [{"fire": 1}, {"hire": 4}])
-def test_whom_it_may_stop_is_cordoned_before_anybody_evaluates(
+def test_workers_that_it_may_stop_are_cordoned_before_an_evaluation(
     it: Office, other: Office, sent: dict[str, int]
 ) -> None:
-    """Who would evaluate may be dead, and another only comes when its lock has run out."""
+    """The holder of the lock may be dead, and another takes over only when it has run out."""
     send(it, **sent)
     it.redis.flushdb()
     other.lease()
@@ -164,17 +168,22 @@ def test_whom_it_may_stop_is_cordoned_before_anybody_evaluates(
     assert it.state().cordon.holds("worker.5")
 
 
-def test_a_cordon_drawn_since_is_drawn_where_it_must_be(it: Office, other: Office) -> None:
+def test_a_cordon_set_since_is_moved_to_where_it_must_be(it: Office, other: Office) -> None:
     send(it, fire=1, hire=5)
     it.redis.flushdb()
     lease, state, changes = other.lease(), other.state(), Changes()
-    drawn = Cordon(3, frozenset({"worker.1"}), state.now, {"worker.4": state.now})
-    PoolWriter(state, changes).cordon(drawn)
+    before = Cordon(3, frozenset({"worker.1"}), state.now, {"worker.4": state.now})
+    PoolWriter(state, changes).cordon(before)
     other.ledger.commit(lease, changes, next_in=60.0)
     it.report()
     cordon = it.state().cordon
-    assert (cordon.above, cordon.names, cordon.since.keys()) == (1, drawn.names, drawn.since.keys())
-    assert cordon.at > drawn.at  # so that nobody's confirmation of the old one is taken for this
+    assert (cordon.above, cordon.names, cordon.since.keys()) == (
+        1,
+        before.names,
+        before.since.keys(),
+    )
+    # So that a worker's confirmation of the old one is not taken for one of this.
+    assert cordon.at > before.at
 
 
 def test_a_cordon_that_is_wide_enough_stays(it: Office, other: Office) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.stage import Stage, stage
 
-#: Nobody serves "theirs".
+#: No pool serves "theirs".
 POOLS = {"worker": {"queues": ["celery"], "min_workers": 2}, "pdf": {"queues": ["pdf"]}}
 FOREIGN = "work.apply_async(queue='theirs')"
 #: It has nothing to publish, ever.

@@ -122,7 +122,7 @@ def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
     assert (run.returncode, run.stdout) == (2, "")
     assert "no workers are hired or fired from this process" in run.stderr
     assert json.loads(mm(on, "status", "--json").stdout)["inactive"]
-    assert "hires and fires nothing from here" in mm(on, "status").stdout
+    assert "this process neither hires nor fires" in mm(on, "status").stdout
     hired = mm(on, "hire", "2")
     assert hired.returncode == 0, hired.stderr
     [finding] = [

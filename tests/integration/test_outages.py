@@ -96,7 +96,7 @@ def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_who_is_to_be_stopped_takes_no_tasks(tmp_path: Path) -> None:
-    """However late the platform stops him, and though the ledger is lost meanwhile."""
+    """However late the platform stops it, even if the ledger is lost meanwhile."""
     with scene(tmp_path, own_ledger=True, command=None) as it, it.on.worker(DYNO="worker.2"):
         it.wait(lambda: it.has_stopped("worker.2"))
         publisher = it.program()
@@ -108,7 +108,7 @@ def test_who_is_to_be_stopped_takes_no_tasks(tmp_path: Path) -> None:
         time.sleep(KEEPS_CORDON)
         assert it.has_stopped("worker.2")
         assert not it.journal.runs()
-        # There is a place for him after all.
+        # There is room for it after all.
         publisher.say("note.delay()")
         it.wait_for_quantity(2)
         it.wait(lambda: len(it.journal.runs()) == 2)
@@ -139,12 +139,12 @@ def test_drift_heals_within_one_count(tmp_path: Path) -> None:
         time.sleep(A_WHILE)
         assert it.changes == [(0, 1)]
 
-        # Nobody told us of these, and a count may come between them.
+        # No process reported these, and a count may come between them.
         stranger.say("for _ in range(2): hold.delay()")
         it.wait(lambda: it.count["drift"] < 0)
         it.wait_at_work("worker.1", "worker.2", "worker.3")
 
-        # Published, and purged before anybody could take them.
+        # Published, and purged before a worker could take them.
         publisher.say("for _ in range(20): note.delay()")
         it.wait(lambda: it.on.number("worker/published") == 21)
         publisher.say("app.control.purge()")

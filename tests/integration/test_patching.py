@@ -53,7 +53,7 @@ def test_no_greenlet_waits_for_ours(library: str, patched: str, redis_url: str) 
         assert "could not" not in told.stderr
 
 
-def test_whoever_waits_for_all_greenlets_does_not_wait_for_ours(redis_url: str) -> None:
+def test_to_wait_for_all_greenlets_is_not_to_wait_for_ours(redis_url: str) -> None:
     """A program of greenlets may end by ``gevent.wait()``."""
     pytest.importorskip("gevent")
     program = """

@@ -1,4 +1,4 @@
-"""A worker does what one without the package does, but hoards nothing while tasks are long."""
+"""A worker does what one without the package does, but does not prefetch while tasks are long."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Bench:
         self.publisher: Program = played.program()
 
     def publish(self, code: str) -> list[str]:
-        """Run *code*, which makes the list ``result`` of what was published; returns the ids."""
+        """Run *code*, which makes the list ``result`` of what was published; return the ids."""
         ids: list[str] = self.publisher.say(f"{code}\nresult = [sent.id for sent in result]")
         return ids
 
@@ -58,11 +58,11 @@ class Bench:
         return {run.task for run in self.scene.journal.runs() if run.end is not None}
 
     def begun(self) -> list[str]:
-        """In the order of their begin."""
+        """The tasks, in the order in which they began."""
         return [run.task for run in self.scene.journal.runs()]
 
     def show_that_tasks_are_short(self) -> None:
-        """Have so many done that the worker takes as many as Celery's settings say."""
+        """Have so many tasks done that the worker prefetches as many as Celery is configured to."""
         short = self.publish_some(60, "note")
         self.wait(lambda: {*short} <= self.ended())
         time.sleep(0.5)
@@ -93,7 +93,7 @@ def bench_on(
     directory: Path,
     arguments: Mapping[str, object] | None = None,
 ) -> Iterator[Bench]:
-    """A bench on that *broker*; *arguments* come on top of its queue's own."""
+    """A bench on that *broker*; *arguments* are added to those of its queue."""
     if broker == "quorum" and not CONSUMES_QUORUM_QUEUES:
         pytest.skip("Celery cannot consume quorum queues")
     queue = "celery" if broker == "redis" else f"{directory.parent.name}-{directory.name}"
@@ -150,7 +150,7 @@ def test_a_task_that_exits_frees_its_slot(pool: str, bench: Bench) -> None:
 def test_no_task_waits_for_the_scheduled_ones_before_it(
     pool: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Each of those raises the prefetch count, which takes an answer of the broker's."""
+    """Each of those raises the prefetch count, which the broker has to confirm."""
     with bench_on("classic", request, tmp_path) as it, worker_of(it, pool, 1):
         long = it.publish_some(1, "note", 1.5)
         it.wait(lambda: {*long} <= it.ended())
@@ -160,7 +160,7 @@ def test_no_task_waits_for_the_scheduled_ones_before_it(
 
 
 def test_nothing_that_cannot_begin_is_taken(tmp_path: Path) -> None:
-    """But one for each slot where the broker pushes tasks that are acknowledged before they run."""
+    """Except one for each slot if the broker pushes tasks that are acknowledged before they run."""
     with scene(tmp_path, command=(*WORKER, *PREFETCH)) as it:
         nothing_that_cannot_begin_is_taken(it, "hold_early")
 
@@ -175,7 +175,7 @@ def test_nothing_that_cannot_begin_is_pushed(tmp_path: Path, rabbitmq: RabbitSer
 def nothing_that_cannot_begin_is_taken(it: Scene, task: str) -> None:
     publisher = it.program()
     publisher.say(f"for _ in range(3): {task}.delay()")
-    # One each, whichever of them came up first.
+    # One for each worker, whichever was up first.
     it.wait_at_work("worker.1", "worker.2", "worker.3")
     publisher.say("for _ in range(3): note.delay()")
     it.let_go("worker.1", "worker.2", "worker.3")
@@ -210,7 +210,7 @@ def test_a_busy_worker_takes_no_more_after_a_lost_connection(
     with bench_on("redis", request, tmp_path) as it, worker_of(it, pool, 2) as worker:
         it.publish_some(2, "hold_early")
         it.wait(lambda: len(it.scene.running) == 2)
-        # Not by a restart: after failed attempts to connect, kombu before 5.7 may stay deaf.
+        # Not by a restart: after failed attempts to connect, kombu before 5.7 may never read again.
         it.scene.redis.client_kill_filter(_type="normal")
         it.wait(lambda: worker.log.count("Connected to redis") == 2)
         waiting = it.publish_some(3, "note")
@@ -337,7 +337,7 @@ def gathering_worker(it: Scene) -> AbstractContextManager[Worker]:
 def test_a_queue_of_one_consumer_is_consumed_as_celery_does(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """No other could take what this worker does not."""
+    """No other worker could take what this one leaves."""
     arguments = {"x-single-active-consumer": True}
     with bench_on("classic", request, tmp_path, arguments) as it, worker_of(it, "prefork", 1):
         it.publish_some(5, "hold")
@@ -362,7 +362,7 @@ def test_a_prefetch_without_a_limit_stays_without_one(
 
 
 @pytest.mark.rabbitmq
-def test_a_worker_says_that_it_is_full(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_worker_reports_that_it_is_full(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     with bench_on("classic", request, tmp_path) as it, worker_of(it, "prefork", 1):
         it.wait(lambda: it.scene.presence("worker.1").get("full") is False)
         it.publish_some(1, "hold")

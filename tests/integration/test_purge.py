@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.working.worker import PURGE_IGNORED, PURGES
+from celery_middle_management.working.purge import PURGE_IGNORED, PURGES
 from tests.integration.scenes import Scene, scene
 from tests.integration.stage import ALONE, WORKER
 

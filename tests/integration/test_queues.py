@@ -37,7 +37,7 @@ def told(it: Office) -> dict[str, str]:
 
 
 def age(it: Office, *queues: str, seconds: float = FORGET_QUEUES + 1) -> None:
-    """Nobody has published to them for a while."""
+    """No process has published to them for a while."""
     now = it.ledger.snapshot().now - seconds
     it.redis.hset(it.ledger.keys["queues"], mapping={q: str(round(now * 1000)) for q in queues})
 
@@ -60,7 +60,7 @@ def test_queue_names_without_end_fill_neither_redis_nor_a_publisher(
     it.report()
     assert len(told(it)) <= KEPT
     assert f"user-{names - 1}" in told(it), "the latest are known"
-    assert len(it.ledger._known_queues) <= 3 * MOST_QUEUES
+    assert len(it.ledger._queues.reported) <= 3 * MOST_QUEUES
     assert it.ledger.snapshot().number("worker/published") == names
     assert set(told(it)) <= set(counted(it))
     assert len(counted(it)) <= KEPT + 1
@@ -97,7 +97,7 @@ def test_queues_in_use_outlast_those_published_to_once(it: Office) -> None:
         it.publish(queue=f"user-{n}")
         if n % 100 == 0:
             # As if all of a minute had passed.
-            it.ledger._known_queues.pop("steady", None)
+            it.ledger._queues.reported.pop("steady", None)
             it.publish(queue="steady")
             it.report()
     it.report()
@@ -165,7 +165,7 @@ def test_a_queue_that_cannot_be_read_is_the_trouble_of_its_pool_alone(
 ) -> None:
     pools = {name: {"queues": [name], "max_workers": 5} for name in ("a", "b")}
     with office(redis_url, pools=pools, max_workers=None) as it:
-        it.redis.rpush("a", "{}", "{}")  # nobody told of them: a count alone can find them
+        it.redis.rpush("a", "{}", "{}")  # no process reports them: only a count can find them
         it.redis.set("b", "not a list")
         it.scaler.evaluate(it.lease())
         assert it.platform.quantity == {"a": 2}

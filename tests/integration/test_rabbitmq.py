@@ -98,8 +98,8 @@ def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
         publisher.say(f"for _ in range(2): note.apply_async(countdown={countdown})")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2)
         it.wait_for_quantity(0)
-        # Once for each, and nobody fired before both have run. They may fall due apart, where a
-        # bucket ends between the two.
+        # Once for each, and no worker is fired before both have run. They may fall due
+        # apart, where a bucket ends between the two.
         quantities = [0, *(after for _, after in it.changes)]
         up = quantities.index(2)
         assert quantities[: up + 1] in ([0, 2], [0, 1, 2]), it.told()

@@ -1,4 +1,4 @@
-"""Two releases live side by side, as in every deploy: the one before is built from git."""
+"""Two releases run side by side, as in every deploy: the old one is built from git."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.servers import ROOT, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-#: A release that wrote the ledger before much was told that is told now.
+#: An old release, which reports much less than this one.
 OLD = "7d5663f"
 #: Every second dyno is of the old release.
 MIXED = 'case ${DYNO##*.} in *[02468]) cd "$OLD"; export PYTHONPATH="$OLD";; esac; exec "$@"'
-#: A minute of bursts, of tasks that are due later, and of pauses in which workers are fired.
+#: A minute of bursts, tasks with a countdown, and pauses in which workers are fired.
 LOAD = """
 import sys, time
 n = 0
@@ -40,7 +40,7 @@ print(n, flush=True)
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree of the old release."""
+    """Return the tree of the old release."""
     archive = subprocess.run(["git", "archive", OLD], cwd=ROOT, capture_output=True, check=False)
     if archive.returncode:
         pytest.skip(f"no git repository with {OLD}")
@@ -65,12 +65,12 @@ def test_an_old_release_and_this_one_do_the_same_apps_tasks(tmp_path: Path, old:
     command = ("/bin/sh", "-c", MIXED, "sh", *WORKER)
     with scene(tmp_path, settings=settings, command=command) as it, ExitStack() as ending:
         it.on.env["OLD"] = str(old)
-        # The old one does not know it.
+        # The old one does not know this setting.
         del it.on.env["MIDDLE_MANAGEMENT_OFF_PLATFORM"]
         publishers = [publisher(it, tree) for tree in (ROOT, old)]
         for process in publishers:
             ending.callback(process.kill)
-        # The old one does not tell whether a worker is full.
+        # The old one does not report whether a worker is full.
         told: set[bool] = set()
         while any(process.poll() is None for process in publishers):
             told |= {"full" in presence for presence in it.on.presences()}

@@ -68,7 +68,7 @@ def test_a_queue_that_only_the_broker_knows_is_counted(redis_url: str) -> None:
         wait_for(lambda: "worker/count" in on.state())
         print(file=publisher.stdin, flush=True)
         wait_for(lambda: hired(on) == {"worker": 1, "hidden": 1}, message=lambda: str(on.state()))
-        assert on.number("hidden/published") == 0, "nobody could know how many"
+        assert on.number("hidden/published") == 0, "it cannot be known how many"
 
 
 @pytest.mark.rabbitmq

@@ -32,7 +32,7 @@ from tests.servers import SlowLine
 
 @pytest.mark.slow
 def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
-    """By a publisher that still lives."""
+    """By its publisher, which is still alive."""
     countdown = 25.0
     with scene(tmp_path) as it:
         publisher = it.program()
@@ -53,7 +53,7 @@ def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_pool_at_zero_is_woken_by_another_publisher(tmp_path: Path) -> None:
-    """The one that published is dead, and nothing else is to be done for a long time."""
+    """Its publisher is dead, and nothing else will be due for a long time."""
     with scene(tmp_path, settings={"count_interval": 600}) as it:
         it.program().say("note.delay()")
         it.wait(lambda: it.emulator.stops)
@@ -72,7 +72,7 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
         publisher = it.program()
         publisher.say("note.apply_async(countdown=300); note.delay(again_in=600); hold.delay()")
         it.wait(lambda: len(it.journal.runs()) == 2 and sum(buckets(it).values()) == 2)
-        # Nobody tells us of this one; a count finds it once its publisher had time to.
+        # This one is not reported; a count finds it when its publisher has had time to report it.
         it.program(MM_OFF="1").say("note.apply_async(countdown=300)")
         it.wait(lambda: sum(buckets(it).values()) == 3)
 
@@ -98,7 +98,7 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5, "min_workers": 1}) as it:
         publisher = it.program()
@@ -114,7 +114,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> None:
     """Its ETA is in its body alone."""
     with scene(tmp_path, settings={"count_interval": 0.5}, env={"PROTOCOL": "1"}) as it:
         publisher = it.program()
@@ -133,8 +133,8 @@ def test_nobody_is_hired_for_a_scheduled_task_of_protocol_1(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
-    """Nobody is there to take them, and a count finds some before their publisher tells."""
+def test_no_worker_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path) -> None:
+    """No worker takes them, and a count finds some before their publisher reports them."""
     with scene(tmp_path) as it:
         publisher = it.program()
         publisher.say(
@@ -146,7 +146,7 @@ def test_nobody_is_hired_while_many_scheduled_tasks_are_published(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
+def test_no_worker_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> None:
     # Counted all the time, so that a count comes upon messages on their way.
     with scene(tmp_path, settings={"count_interval": 0.5}) as it:
         publisher = it.program()
@@ -155,7 +155,7 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
         publisher.say("for _ in range(200): note.apply_async(countdown=300)")
         it.wait(lambda: sum(buckets(it).values()) == 200)
         hired = len(it.changes)
-        # Whoever is done takes them, is fired, and gives them back to the next.
+        # A worker that is done takes them, is fired, and gives them back for the next.
         for dyno in ("worker.4", "worker.3", "worker.2", "worker.1"):
             it.let_go(dyno)
             it.wait(lambda: scheduled_by_workers(it) > 0 or not it.at_work)
@@ -169,8 +169,8 @@ def test_nobody_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> None:
-    """Over a slow line to the broker, of what is held for later nothing is lost from sight."""
+def test_no_worker_is_stopped_that_could_not_give_back_in_time(tmp_path: Path) -> None:
+    """Over a slow line to the broker, no task that is held for later is lost from sight."""
     tasks = 120  # a worker that gave them back when it is stopped would take longer than it may
     with (
         RedisServer() as broker,
@@ -184,12 +184,12 @@ def test_nobody_is_stopped_who_could_not_give_back_in_time(tmp_path: Path) -> No
         ) as it,
     ):
         publisher = it.program(BROKER_URL=broker.url)
-        # They come first, for a worker that is at work takes no others.
+        # They come first: a worker that is at work takes no others.
         publisher.say(f"for _ in range({tasks}): note.apply_async(countdown=300)")
         publisher.say("note.apply_async(countdown=600); late.apply_async((0,), countdown=900)")
         publisher.say("hold_early.delay()")
         it.wait(lambda: it.changes)
-        # Or else it is taken for idle before it has come to the task that runs.
+        # Otherwise it looks idle before it has come to the task that runs.
         allow = it.forbid_evaluations()
         it.wait_at_work("worker.1")
         it.wait(lambda: scheduled_by_workers(it) == tasks + 2)
@@ -234,7 +234,7 @@ def test_a_million_tasks_of_a_day_take_no_more_than_its_buckets(redis_url: str) 
 
 
 @pytest.mark.parametrize("ahead", [600, 2 * FINE_HORIZON])
-def test_the_ledgers_buckets_are_those_that_workers_tell_of(redis_url: str, ahead: int) -> None:
+def test_the_ledgers_buckets_are_those_that_workers_report(redis_url: str, ahead: int) -> None:
     with office(redis_url) as it:
         # In the middle of one, of either size.
         due = (time.time() + ahead) // COARSE_BUCKET * COARSE_BUCKET + FINE_BUCKET / 2
@@ -258,14 +258,14 @@ def test_due_times_held_while_the_ledger_is_away_do_not_block_redis_when_it_is_b
         calls: Any = it.redis.info("commandstats")
         least = len(due) / MOST_AT_ONCE
         assert least <= calls["cmdstat_evalsha"]["calls"] <= least + 5
-        # As many as are due by then are told as due by then, or some more, but never fewer.
+        # As many as are due by then are reported as due by then, or some more, but never fewer.
         for when in range(int(began) + 60, int(began) + tasks, 10_007):
             late = when - first - sum(n for bucket, n in due.items() if bucket <= when)
             assert -2 * COARSE_BUCKET <= late <= 1, "the publisher's clock and Redis' are the same"
 
 
-def test_an_evaluation_waits_until_all_is_told(redis_url: str) -> None:
-    """With a part of it alone, workers would be hired for that part."""
+def test_an_evaluation_waits_until_all_is_reported(redis_url: str) -> None:
+    """If it saw a part only, it would hire workers for that part."""
     with office(redis_url) as it:
         for n in range(2 * MOST_AT_ONCE + 1):
             it.tally.add(PUBLISHED, "celery", time.time() + 3600 + n * 60)
@@ -274,8 +274,8 @@ def test_an_evaluation_waits_until_all_is_told(redis_url: str) -> None:
         assert sum(due.values()) == 2 * MOST_AT_ONCE + 1
 
 
-def test_what_a_failing_ledger_was_not_told_is_told_later(redis_url: str) -> None:
-    """Some of it was, in the parts that went well."""
+def test_what_a_failing_ledger_did_not_get_is_reported_later(redis_url: str) -> None:
+    """Some of it was reported, in the parts that went well."""
     with office(redis_url) as it:
         tasks = 2 * MOST_AT_ONCE + 1
         for n in range(tasks):

@@ -49,12 +49,12 @@ def app_with(redis_url: str, **settings: Any) -> Celery:
 def without_times(document: dict[str, Any]) -> dict[str, Any]:
     del document["at"]
     for pool in document["pools"]:
-        # A minute, or the call interval, may be over between the two.
+        # A minute or the call interval may end between the two.
         del pool["last_hour"], pool["next_call_at"]
     return document
 
 
-def test_it_is_what_the_command_prints(redis_url: str) -> None:
+def test_it_is_the_document_that_the_command_prints(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         on.script("work.delay()")
         on.wait_for_quantity(1)
@@ -81,7 +81,7 @@ def test_an_app_that_is_switched_off(redis_url: str, monkeypatch: pytest.MonkeyP
         celery_middle_management.status(app_with(redis_url))
 
 
-def test_wrong_settings_are_told_each_time(redis_url: str) -> None:
+def test_wrong_settings_raise_each_time(redis_url: str) -> None:
     app = app_with(redis_url, middle_management_max_workers=-1)
     for _ in range(2):
         with pytest.raises(ImproperlyConfigured, match="max_workers"):

@@ -28,7 +28,7 @@ def gathering(it: Scene, pool: str) -> AbstractContextManager[Worker]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", POOLS)
-def test_no_worker_with_a_batch_says_that_it_may_be_stopped(pool: str, tmp_path: Path) -> None:
+def test_no_worker_with_a_batch_reports_that_it_may_be_stopped(pool: str, tmp_path: Path) -> None:
     """Neither while a batch runs, nor while a message waits in the buffer of one."""
     with scene(tmp_path, **ALONE) as it:
         permit = it.forbid_evaluations()
@@ -59,7 +59,7 @@ def test_no_worker_with_a_batch_says_that_it_may_be_stopped(pool: str, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_no_message_is_carried_from_buffer_to_buffer(pool: str, tmp_path: Path) -> None:
-    """The worker that has it in a buffer is not fired: the next would begin to wait anew."""
+    """The worker that has it in a buffer is not fired: in the next, the wait would begin anew."""
     command = [word.replace(APP, GATHERING) for word in WORKER]
     settings, env = {"count_interval": 0.5}, {"FLUSH_INTERVAL": "8"}
     with scene(tmp_path, command=(*command, "-P", pool), settings=settings, env=env) as it:

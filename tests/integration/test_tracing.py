@@ -11,7 +11,7 @@ from celery_middle_management.demo.redis_server import RedisServer
 from tests.integration.stage import stage
 from tests.servers import wait_for
 
-#: Prints what instrumentation of threads would hand on from who starts ours, by their names.
+#: Prints, by thread name, the context that instrumentation of threads would hand on to ours.
 PUBLISHES_IN_A_REQUEST = """
 import contextvars, json, threading, time
 request, seen = contextvars.ContextVar("request", default=None), {}

@@ -18,7 +18,7 @@ from tests.integration.scenes import PREFIX
 from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.servers import wait_for
 
-#: Publishes, and stays to be told what becomes of it.
+#: Publishes, and stays alive to evaluate.
 PUBLISHER = """
     import time
     for _ in range(3): work.delay()
@@ -124,13 +124,13 @@ def test_a_queue_that_cannot_be_counted(redis_url: str) -> None:
 
 
 class Away(Remembering):
-    """Answers nothing."""
+    """A platform that is away."""
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
         raise PlatformError("Heroku is away")
 
 
-def test_who_dies_before_the_end_has_told_nothing_of_it(redis_url: str) -> None:
+def test_an_evaluation_that_dies_before_its_end_records_no_trouble(redis_url: str) -> None:
     with office(redis_url) as it:
         it.scaler._platform = Dying(lambda: it.redis.delete(it.ledger.keys["lock"]))
         it.publish()
@@ -146,7 +146,7 @@ def test_who_dies_before_the_end_has_told_nothing_of_it(redis_url: str) -> None:
 
 
 class Dying(Away):
-    """Whoever asks it has lost the lock, as who dies has, when it comes to write of it."""
+    """A platform that is away, and whose caller loses the lock meanwhile, as if it had died."""
 
     def __init__(self, lose: Callable[[], object]) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ def test_it_is_over_when_the_platform_answers(redis_url: str) -> None:
 
 
 def test_a_task_whose_publisher_lacks_the_package(redis_url: str) -> None:
-    """Nothing of ours has ever run, and the screen is not calm."""
+    """The package has never run, and the status still says what is wrong."""
     plain = "import os; from celery import Celery; Celery(broker=os.environ['BROKER_URL'])"
     with stage(redis_url, command=None) as on:
         subprocess.run(
@@ -187,12 +187,12 @@ def test_a_task_whose_publisher_lacks_the_package(redis_url: str) -> None:
         shown = mm_status(on)
         assert on.redis.keys("*middle-management*") == []
     assert shown.returncode == 1
-    assert shown.stdout.startswith("WRONG  worker: 1 task waits. No process has told of it")
-    assert "1 waiting, 0 running; never counted; 1 not told of yet" in shown.stdout
+    assert shown.stdout.startswith("WRONG  worker: 1 task waits. No process has reported it")
+    assert "1 waiting, 0 running; never counted; 1 not reported yet" in shown.stdout
 
 
 def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
-    """Though the broker has it before the ledger knows of it, and none was alive for days."""
+    """Although the broker has it before the ledger, and no process was alive for days."""
     code = """
         import celery_middle_management
         from celery_middle_management.reporting.publisher import PublisherAgent
@@ -222,7 +222,9 @@ def test_a_scheduled_task_that_is_overdue_with_nothing_alive(redis_url: str) -> 
         wait_for(lambda: trouble(on), 120)
         [told] = trouble(on)
         assert told["kind"] == "unattended"
-        assert "1 task waits, and no worker is hired: nothing that evaluates is" in told["what"]
+        assert (
+            "1 task waits, and no worker is hired: no process of the app is alive" in told["what"]
+        )
 
 
 @pytest.mark.slow

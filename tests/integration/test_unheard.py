@@ -1,4 +1,4 @@
-"""Workers that are hired and never heard of: no more are hired for a while, and status says so."""
+"""Workers that are hired and never report: no more are hired for a while, and status says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers import wait_for
 
 #: Publishes a task for each line that it reads.
 PUBLISHER = "for line in __import__('sys').stdin: work.delay()"
-#: What a `worker` line starts that is no worker of the app.
+#: Commands of a `worker` process type that start no worker of the app.
 WRONG = {
     "crash": (sys.executable, "-c", "raise ImportError('no module named proj')"),
     "beat": (sys.executable, "-c", "import time; time.sleep(600)"),
@@ -36,7 +36,7 @@ def mm_status(on: Stage) -> subprocess.CompletedProcess[str]:
 
 
 def wrong(on: Stage) -> str:
-    """What status says is wrong; it ends with 1 if anything is."""
+    """The troubles in `mm status`, which must exit with 1 if there are any."""
     told = mm_status(on)
     trouble = [each["what"] for each in json.loads(told.stdout)["trouble"]]
     assert told.returncode == (1 if trouble else 0)
@@ -46,11 +46,11 @@ def wrong(on: Stage) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("dynos", ["formation", "one-off"])
 @pytest.mark.parametrize("command", WRONG)
-def test_hires_do_not_go_on_while_no_worker_is_heard_of(
+def test_hires_do_not_go_on_while_no_worker_reports(
     redis_url: str, tmp_path: Path, command: str, dynos: str
 ) -> None:
     if (command, dynos) == ("crash", "one-off"):
-        pytest.skip("these are not there any more, and have a pause of their own")
+        pytest.skip("one-off dynos that crash are gone, and have a pause of their own")
     settings = {"call_interval": 1, "dynos": dynos}
     with (
         stage(redis_url, command=WRONG[command], settings=settings, log_dir=tmp_path) as on,
@@ -60,7 +60,7 @@ def test_hires_do_not_go_on_while_no_worker_is_heard_of(
         program.stdin.write("\n")
         program.stdin.flush()
         wait_for(lambda: hired(on) == 1)
-        # As if workers had been up within a moment before.
+        # As if earlier workers had been up within a moment.
         on.redis.hset("{middle-management:myapp}:state", "worker/boot", "0.5")
         said = "no worker has been heard of since 1 were there to be"
         wait_for(lambda: said in wrong(on), 60.0, lambda: wrong(on))
@@ -71,7 +71,7 @@ def test_hires_do_not_go_on_while_no_worker_is_heard_of(
         wait_for(lambda: on.number("worker/published") == 5)
         wait_for(lambda: on.number("evaluated_at") > evaluated + 2000, 60.0)
         assert hired(on) == 1
-        # One that is heard of ends it.
+        # One that reports ends it.
         with on.worker("-P", "solo", "-Q", "other", DYNO="worker.1"):
             wait_for(lambda: hired(on) >= 4, 60.0, lambda: str(on.state()))
         assert "no worker has been heard of" not in wrong(on)
@@ -92,7 +92,7 @@ def test_status_does_not_hide_that_the_ledgers_redis_is_full(redis_url: str) -> 
         client.config_set("maxmemory", 1)
         assert "the ledger's Redis has no memory left" in wrong(on)
         client.config_set("maxmemory", 0)
-        # The last one is that of the command.
+        # The last connection is for the command.
         there = len(client.client_list())
         client.config_set("maxclients", there + 1)
         assert f"no connection left: {there + 1} of {there + 1} are in use" in wrong(on)

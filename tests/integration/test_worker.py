@@ -1,4 +1,4 @@
-"""What a worker tells of itself."""
+"""What a worker reports of itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from tests.servers import start_worker, wait_for
     ],
     ids=["warm", "remapped", "cold"],
 )
-def test_a_worker_says_goodbye(pool: str, remap: str, by: signal.Signals, redis_url: str) -> None:
+def test_a_worker_reports_that_it_leaves(
+    pool: str, remap: str, by: signal.Signals, redis_url: str
+) -> None:
     with (
         stage(redis_url, command=None) as on,
         on.worker("-c", "1", "--pool", pool, REMAP_SIGTERM=remap) as worker,
@@ -54,7 +56,7 @@ def test_a_worker_reports_until_it_has_shut_down(redis_url: str) -> None:
     "broken",
     [
         "WorkerAgent.__init__",
-        "WorkerAgent.report Intake.settle WorkerAgent._keep_awake Reporter.leave",
+        "WorkerAgent.report Intake.apply Reporter.leave",
     ],
 )
 def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: str) -> None:
@@ -72,15 +74,15 @@ def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: st
 
 
 def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
-    """Its first report comes before that, and whoever waits for a task must not count on it."""
+    """Its first report comes before that, and must not make it look like help for waiting tasks."""
     with stage(redis_url, command=None) as on:
-        told = lambda: [presence.get("full", False) for presence in on.presences()]  # noqa: E731
+        full = lambda: [presence.get("full", False) for presence in on.presences()]  # noqa: E731
         first_report_only = {**on.env, "BROKEN": "WorkerAgent._run"}
         with start_worker("tests.integration.apps.broken", "-c", "1", env=first_report_only):
-            wait_for(lambda: told() == [True], message=lambda: str(on.presences()))
+            wait_for(lambda: full() == [True], message=lambda: str(on.presences()))
         on.redis.delete(*on.redis.keys("*workers*"))
         with on.worker("-c", "1"):
-            wait_for(lambda: told() == [False], message=lambda: str(on.presences()))
+            wait_for(lambda: full() == [False], message=lambda: str(on.presences()))
 
 
 @pytest.mark.slow
@@ -88,7 +90,7 @@ def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
 def test_a_worker_names_the_tasks_that_it_runs(pool: str, tmp_path: Path) -> None:
     if pool == "gevent":
         pytest.importorskip("gevent")
-    # A dry run leaves it to Celery how many more are reserved, which do not run.
+    # In a dry run, Celery alone decides how many more tasks are reserved, which do not run.
     alone = ALONE | {"settings": ALONE["settings"] | {"dry_run": True}}
     with scene(tmp_path, **alone) as it:
         permit = it.forbid_evaluations()
@@ -109,7 +111,7 @@ def test_a_worker_names_the_tasks_that_it_runs(pool: str, tmp_path: Path) -> Non
                 assert isinstance(since, float)
                 assert before - 1 <= since <= time.time() + 1
             held = it.presence("worker.1")["held"]["celery"]
-            # Of whatever more the broker keeps, a count would think that no worker has it.
+            # If the broker kept more, a count would conclude that no worker has it.
             assert Held(*held).unacknowledged == it.redis.zcard("unacked_index")
             for _ in range(5):
                 it.wait(lambda: it.running)

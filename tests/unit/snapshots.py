@@ -1,4 +1,4 @@
-"""Ledgers as `mm status` finds them, put together by hand, and a broker beside."""
+"""Ledgers as `mm status` finds them, made by hand, and a broker to go with them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from celery_middle_management.views.look import look_at
 from celery_middle_management.views.status import status_of
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "status.md"
-#: What may be wrong, as the page names it.
+#: The kinds of trouble that docs/status.md names.
 KINDS = {*re.findall(r"^\| `([a-z-]+)` \|", PAGE.read_text().partition("## What may be")[2], re.M)}
 NOW = 1_800_000_000.0
 WORKER = Pool("worker", None, 0, 10, 10)
@@ -45,7 +45,7 @@ def settings(*pools: Pool) -> Settings:
 
 
 def snapshot(*presences: Presence, due: dict[int, int] | None = None, **state: object) -> Snapshot:
-    """Of the pool `worker`; the app's own fields begin with `app_`. It was told of just now."""
+    """A ledger of the pool `worker`, reported to just now; fields of the app begin with `app_`."""
     state = {"app_told_at": NOW * 1000, **state}
     fields = {
         name.removeprefix("app_") if name.startswith("app_") else f"worker/{name}": (
@@ -62,7 +62,7 @@ def presence(name: str, seen: float = NOW, queue: str = "celery", **fields: Any)
 
 
 class Holds(Broker):
-    """A broker with so many messages in each queue, or one that cannot be read."""
+    """A broker with that many messages in each queue, or with queues that cannot be read."""
 
     def __init__(self, *failed: str, **ready: int) -> None:
         self._ready, self._failed = ready, failed
@@ -75,13 +75,13 @@ class Holds(Broker):
 
 
 def looked(
-    broker: Broker, told: Snapshot, *pools: Pool, given: Settings | None = None, **more: Any
+    broker: Broker, ledger: Snapshot, *pools: Pool, given: Settings | None = None, **more: Any
 ) -> dict[str, Any]:
-    """The status of an app whose broker is looked at."""
+    """The status of an app, with a look at its broker."""
     given = given or settings(*pools)
     queues = ("celery", "pdf")
-    look = look_at(broker, given, told, Queues(queues))
-    document = status_of(given, told, queues, look=look, **more)
+    look = look_at(broker, given, ledger, Queues(queues))
+    document = status_of(given, ledger, queues, look=look, **more)
     kinds = {trouble["kind"] for trouble in document["trouble"]}
     assert kinds <= KINDS, "docs/status.md names what may be wrong"
     return document

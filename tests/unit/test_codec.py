@@ -1,4 +1,4 @@
-"""What one release writes into the ledger, the one before and the one after can read."""
+"""The release before and the release after can read what a release writes into the ledger."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ CORDON = Cordon(2, frozenset({"worker.1"}), 12.5, {"worker.3": 12.5})
 COUNT = Count(12.5, 3, 1, 2)
 
 
-def test_what_the_release_before_wrote_is_read() -> None:
+def test_documents_of_the_release_before_are_read() -> None:
     assert unpack_presence(json.loads(OLD_PRESENCE), "a", 20.0) == PRESENCE
     assert unpack_cordon(OLD_CORDON) == CORDON
     assert unpack_count(json.loads(OLD_COUNT)) == COUNT
 
 
-def test_the_release_before_finds_all_that_it_knows() -> None:
+def test_the_release_before_finds_all_fields_that_it_knows() -> None:
     """It reads some fields without a default, and fails on a value that it does not expect."""
     old, new = json.loads(OLD_PRESENCE), json.loads(pack_presence(PRESENCE))
     assert {name: new[name] for name in old} == old
@@ -56,7 +56,7 @@ def test_the_release_before_finds_all_that_it_knows() -> None:
     assert json.loads(pack_count(COUNT, -1)) == json.loads(OLD_COUNT)
 
 
-def test_what_the_release_after_adds_is_left_alone() -> None:
+def test_fields_that_the_release_after_adds_are_ignored() -> None:
     more = {"added": [1]}
     later = json.loads(OLD_PRESENCE) | more
     later["held"] = {"celery": [1, 1, 2, 4, 9]}
@@ -71,14 +71,14 @@ def test_what_the_release_after_adds_is_left_alone() -> None:
     assert filled(Refusal, refusal | more) == Refusal("full", 1.0, 2.0)
 
 
-def test_what_is_missing_has_a_default() -> None:
+def test_missing_fields_have_a_default() -> None:
     assert unpack_presence({"name": "worker.1"}, "a", 20.0) == Presence(
         "a", "worker.1", None, 0.0, 20.0
     )
     assert unpack_cordon('{"above": 1}') == Cordon(1)
     assert unpack_count({"at": 12.5}) == Count(12.5, 0, 0, 0)
     assert unpack_count({}) is None
-    # What the scripts put together where the ledger lost its data has no names, or an empty table.
+    # The cordons that report.lua makes when the ledger has lost its data have no or empty names.
     assert unpack_cordon('{"above": 1, "names": {}}') == Cordon(1)
 
 

@@ -84,28 +84,30 @@ def test_which_queues_the_broker_delays_for() -> None:
     assert not delayed_natively(plain)("rest")
 
 
-def test_a_delayed_task_is_stamped_and_its_due_time_told() -> None:
+def test_a_delayed_task_gets_our_headers_and_its_due_time_is_recorded() -> None:
     """With the message as the Celery that is installed makes it."""
     app, tally = an_app(), Tally()
     handlers = SignalHandlers(app, tally, lambda _: True, lambda: None)
-    told: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
 
     class Producer:
         connection = app.connection_for_write()
 
         def publish(self, body: Any, **message: Any) -> None:
-            told.update(message)
+            sent.update(message)
 
     due = datetime.now(timezone.utc) + timedelta(seconds=90)
     for when in ({"countdown": 90}, {"eta": due}):
         app.send_task("make", queue="pdf", producer=Producer(), **when)
-        assert told["exchange"].name == "celery_delayed_27"
-        handlers.before_task_publish(told["headers"], None, told["exchange"], told["routing_key"])
-        handlers.after_task_publish(told["headers"])
-        assert told["headers"][HEADER] == "pdf"
+        assert sent["exchange"].name == "celery_delayed_27"
+        handlers.published.before_task_publish(
+            sent["headers"], None, sent["exchange"], sent["routing_key"]
+        )
+        handlers.published.after_task_publish(sent["headers"])
+        assert sent["headers"][HEADER] == "pdf"
     batch = Batch()
     tally.drain(batch)
     assert not batch.published
-    told_of = batch.scheduled["pdf"].values()
-    assert all(abs(each.first - due.timestamp()) < 3 for each in told_of)
-    assert sum(each.tasks for each in told_of) == 2
+    dues = batch.scheduled["pdf"].values()
+    assert all(abs(each.first - due.timestamp()) < 3 for each in dues)
+    assert sum(each.tasks for each in dues) == 2

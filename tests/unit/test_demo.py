@@ -1,4 +1,4 @@
-"""What the demo tells, what it takes on its command line, and that README shows what it tells."""
+"""The demo's messages and options, and that the README shows its output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ README = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
 @pytest.mark.parametrize(
     ("following", "busy", "why"),
     [
-        ("worker.10", True, "the highest goes first, and worker.10 has a task to finish"),
+        ("worker.10", True, "the highest number goes first, and worker.10 is still busy"),
         ("worker.2", False, "worker.2 was not drained yet, and calls are 1.67 s apart"),
         (None, False, "each leaves when it is drained"),
     ],
@@ -42,14 +42,14 @@ def test_a_cordon_drains_no_worker_that_was_hired_after_it() -> None:
     assert drained(Cordon(), {"worker.1": 2.0}) == set()
 
 
-def test_its_bill_is_of_days_as_busy_and_nights_at_zero() -> None:
-    told = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, night=8.6, paid=200.6, maximum=10))
-    assert "109 of 110 tasks done in 40 s and 9 s of night" in told
-    assert "Paid: 201 worker-seconds in these 40 s; 10 workers, always on: 400." in told
+def test_its_bill_is_for_days_as_busy_and_nights_at_zero() -> None:
+    text = str(Outcome(tasks=110, succeeded=109, elapsed=40.0, night=8.6, paid=200.6, maximum=10))
+    assert "109 of 110 tasks done in 40 s and 9 s of night" in text
+    assert "Paid: 201 worker-seconds in these 40 s; 10 workers, always on: 400." in text
     # It adds up as it is shown: the share is rounded before.
-    assert "That is 50%." in told
-    assert "8 hours a night at zero: $250 x 50% x 16/24 = $83." in told
-    assert max(map(len, told.splitlines())) <= 80
+    assert "That is 50%." in text
+    assert "8 hours a night at zero: $250 x 50% x 16/24 = $83." in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_readme_shows_a_bill_that_adds_up() -> None:
@@ -67,12 +67,12 @@ def test_the_next_command_is_the_readmes_first_step() -> None:
 @pytest.mark.parametrize(
     ("options", "trouble"),
     [
-        (["--speed", "fast"], "'fast' is no number from 0.1 to 5"),
-        (["--speed", "0"], "'0' is no number from 0.1 to 5"),
-        (["--speed", "nan"], "'nan' is no number from 0.1 to 5"),
-        (["--repeat", "0"], "'0' is no whole number from 1 up"),
-        (["--repeat", "x"], "'x' is no whole number from 1 up"),
-        (["--step"], "standard input is none"),
+        (["--speed", "fast"], "'fast' is not a number from 0.1 to 5"),
+        (["--speed", "0"], "'0' is not a number from 0.1 to 5"),
+        (["--speed", "nan"], "'nan' is not a number from 0.1 to 5"),
+        (["--repeat", "0"], "'0' is not a whole number from 1 up"),
+        (["--repeat", "x"], "'x' is not a whole number from 1 up"),
+        (["--step"], "standard input is not a terminal"),
         (["--sped"], "unrecognized arguments: --sped"),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_wrong_option_is_refused_in_a_line(
 
 @pytest.fixture
 def keyboard(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """What is written to it, a person presses."""
+    """A terminal: what is written to the descriptor is typed by a person."""
     ours, terminal = pty.openpty()
     with os.fdopen(terminal) as stdin, os.fdopen(ours, "wb"):
         monkeypatch.setattr(sys, "stdin", stdin)

@@ -1,4 +1,4 @@
-"""What a worker logs of its draining."""
+"""What a worker logs when it is drained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def test_a_drain_and_its_end_are_logged_once(log: pytest.LogCaptureFixture) -> None:
     drains = DrainLog("worker.2")
     for seen in (RUNS, RUNS, presence("worker.2", stopped=DRAWN, busy=1), STOPPED, STOPPED):
-        drains.look(cordon(0), seen, WHY)
+        drains.update(cordon(0), seen, WHY)
     assert log.messages == [
         r'drain worker=worker.2 running=2 reason="1 task needs 1, \"limits\" 0 to 5"',
         "drained worker=worker.2 after=0s",
@@ -34,15 +34,15 @@ def test_a_drain_and_its_end_are_logged_once(log: pytest.LogCaptureFixture) -> N
 def test_tasks_to_give_back_are_waited_for(log: pytest.LogCaptureFixture) -> None:
     drains = DrainLog("worker.2")
     for returning in (3, 0):
-        drains.look(cordon(0), presence("worker.2", stopped=DRAWN, returning=returning))
-        drains.look(cordon(0), presence("worker.2", stopped=DRAWN, returning=returning))
+        drains.update(cordon(0), presence("worker.2", stopped=DRAWN, returning=returning))
+        drains.update(cordon(0), presence("worker.2", stopped=DRAWN, returning=returning))
     assert log.messages == ["drain worker=worker.2 running=0", "drained worker=worker.2 after=0s"]
 
 
 def test_a_fire_that_is_taken_back_is_logged(log: pytest.LogCaptureFixture) -> None:
     drains = DrainLog("worker.2")
     for drawn in (cordon(0), cordon(1, at=DRAWN + 5), Cordon(), Cordon(), cordon(0)):
-        drains.look(drawn, RUNS, WHY)
+        drains.update(drawn, RUNS, WHY)
     assert [line.partition(" reason")[0] for line in log.messages] == [
         "drain worker=worker.2 running=2",
         "undrain worker=worker.2 running=2 after=0s",
@@ -50,6 +50,8 @@ def test_a_fire_that_is_taken_back_is_logged(log: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_a_worker_that_has_heard_of_no_cordon_does_not_drain(log: pytest.LogCaptureFixture) -> None:
-    DrainLog("worker.2").look(Cordon(names=frozenset({"worker.2"})), RUNS)
+def test_a_worker_that_waits_for_its_first_reply_does_not_drain(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    DrainLog("worker.2").update(Cordon(names=frozenset({"worker.2"})), RUNS)
     assert log.messages == []

@@ -1,4 +1,4 @@
-"""What a pool did, minute by minute."""
+"""The activity of a pool, minute by minute."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_counters_grow_minute_by_minute() -> None:
     ]
 
 
-def test_a_minute_in_which_nobody_told_anything_has_the_workers_of_the_one_before() -> None:
+def test_a_minute_without_reports_has_the_workers_of_the_one_before() -> None:
     samples = [sample(-9, 5), sample(-8, 6, 6, 6, 0.0, 6.0, 3), sample(0, 8, 8, 8, 0.0, 9.0, 1)]
     done = activity(samples, "worker", NOON, minutes=10)
     assert [one.arrivals for one in done] == [1, 2] + [0] * 8
@@ -42,5 +42,5 @@ def test_counters_that_fell_were_lost(missing: bool) -> None:
     assert [one.arrivals for one in done] == ([0, 3, 0] if missing else [1, 2, 0])
 
 
-def test_another_pools_counters_are_not_ones_own() -> None:
+def test_another_pools_counters_are_left_out() -> None:
     assert activity([sample(0, 9), sample(1, 99)], "pdf", NOON + 60, minutes=2) == [Activity()] * 2

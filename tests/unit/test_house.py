@@ -6,10 +6,21 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import celery_middle_management
+
+from .private_names import foreign_private_names
 
 PACKAGE = Path(celery_middle_management.__file__).parent
 LONGEST_FILE, LONGEST_FUNCTION = 400, 50
+#: The modules that may use names which are not public: Celery's and its libraries', and heroku3's.
+INSIDERS = ("celery_internals.py", "platforms/heroku")
+
+
+def modules() -> dict[str, str]:
+    """The source of each module of the package, by its path."""
+    return {p.relative_to(PACKAGE).as_posix(): p.read_text() for p in PACKAGE.rglob("*.py")}
 
 
 def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -19,16 +30,72 @@ def functions(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def test_no_file_and_no_function_is_too_long_to_read() -> None:
-    files = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
-    assert [p for p, text in files.items() if text.count("\n") > LONGEST_FILE] == []
+    assert [path for path, text in modules().items() if text.count("\n") > LONGEST_FILE] == []
     assert [
         (path, name)
-        for path, text in files.items()
+        for path, text in modules().items()
         for name, lines in functions(ast.parse(text))
         if lines > LONGEST_FUNCTION
     ] == []
 
 
 def test_every_thread_is_started_in_an_empty_context() -> None:
-    starting = [p.name for p in PACKAGE.rglob("*.py") if "Thread(" in p.read_text()]
-    assert starting == ["threads.py"]
+    assert [path for path, text in modules().items() if "Thread(" in text] == ["threads.py"]
+
+
+def test_names_that_are_not_public_stay_with_their_insiders() -> None:
+    """A release of Celery's that changes one then breaks ``celery_internals`` alone."""
+    outside = {p: text for p, text in modules().items() if not p.startswith(INSIDERS)}
+    found = {path: foreign_private_names(text) for path, text in outside.items()}
+    assert {path: uses for path, uses in found.items() if uses} == {}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "pool._pool",
+        "consumer.pool._pool",
+        "self.pool._pool",
+        "type(self)._pool",
+        "super()._pool",
+        "other._not_of_this_class",
+        "getattr(pool, '_pool', None)",
+        "hasattr(pool, '_pool')",
+        "setattr(pool, '_pool', None)",
+        "attrgetter('connection._sock')",
+        "vars(app).get('_conf')",
+        "app.__dict__['_conf']",
+        "from celery import _state",
+        "from celery._state import get_current_app",
+        "import celery._state",
+        "import _socket",
+        "NAME = '_create_task_sender'",
+        "NAMES = ('_dirty', '_resource')",
+    ],
+)
+def test_a_foreign_private_name_is_found(use: str) -> None:
+    source = f"class PreforkJobs:\n def __init__(self):\n  self._pool = 1\n  {use}\n"
+    assert foreign_private_names(source) == [(4, use)]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "self._pool",
+        "cls._pool",
+        "other._pool",
+        "pair._replace(a=1)",
+        "pair._asdict()",
+        "Pair._fields",
+        "pool.__class__",
+        "request = setattr(request, '_mm_begun', 1)",
+        "ATTRIBUTE = '_middle_management'",
+        "__slots__ = ('_value',)",
+        "from x import __version__",
+        "state.get('_why')",
+        "_helper()",
+    ],
+)
+def test_what_is_its_own_may_be_used(use: str) -> None:
+    source = f"class PreforkJobs:\n def __init__(self):\n  self._pool = 1\n  {use}\n"
+    assert foreign_private_names(source) == []

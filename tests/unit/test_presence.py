@@ -1,4 +1,4 @@
-"""What a worker says of itself, and what several say together."""
+"""The presence of a worker, and sums over several."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .pools import DRAWN, NOW, presence
 
 
 @pytest.mark.parametrize(
-    ("said", "takes"),
+    ("reported", "takes"),
     [
         ({}, True),
         ({"stopped": DRAWN}, False),
@@ -34,9 +34,9 @@ from .pools import DRAWN, NOW, presence
         ({"queues": ()}, False),
     ],
 )
-def test_who_takes_tasks(said: dict[str, Any], takes: bool) -> None:
+def test_which_workers_take_tasks(reported: dict[str, Any], takes: bool) -> None:
     assert (
-        presence("worker.1", **{"queues": ("other", "celery")} | said).takes(("celery",), NOW)
+        presence("worker.1", **{"queues": ("other", "celery")} | reported).takes(("celery",), NOW)
         is takes
     )
 
@@ -56,7 +56,7 @@ def test_what_workers_hold_of_some_queues() -> None:
 
 
 def test_it_is_read_as_it_was_written() -> None:
-    told = presence(
+    one = presence(
         "worker.1",
         stopped=NOW - 3,
         closing=True,
@@ -67,20 +67,20 @@ def test_it_is_read_as_it_was_written() -> None:
         due={"a": {10: 2}},
         recent={"a": {10: 1}},
     )
-    assert unpack_presence(json.loads(pack_presence(told)), told.id, told.seen) == told
+    assert unpack_presence(json.loads(pack_presence(one)), one.id, one.seen) == one
 
 
 def test_it_is_read_as_an_older_release_wrote_it() -> None:
-    told = presence("worker.1", queues=("a",))
-    document = json.loads(pack_presence(told))
+    one = presence("worker.1", queues=("a",))
+    document = json.loads(pack_presence(one))
     del document["full"]
-    assert unpack_presence(document, told.id, told.seen) == told
+    assert unpack_presence(document, one.id, one.seen) == one
 
 
-def test_a_worker_tells_of_few_tasks_and_of_short_names() -> None:
+def test_a_worker_reports_few_tasks_and_short_names() -> None:
     running = [Run(f"app.task{n}", 1000.0 - n) for n in range(50)]
-    told = longest_runs(running)
-    assert [run.name for run in told] == [f"app.task{n}" for n in range(49, 44, -1)]
+    reported = longest_runs(running)
+    assert [run.name for run in reported] == [f"app.task{n}" for n in range(49, 44, -1)]
     [run] = longest_runs([Run("a" * 500 + "b" * 500, 1.23456)])
     assert len(run.name) <= LONGEST_NAME
     assert (run.name[0], run.name[-1], run.since) == ("a", "b", 1.235)

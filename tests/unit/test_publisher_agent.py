@@ -1,4 +1,4 @@
-"""An agent is started once in each process, whoever publishes first, and ends with its app."""
+"""An agent is started once in each process, whichever thread is first, and ends with its app."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from celery_middle_management.reporting.reporter import Reporter
 def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
     made = []
 
-    class Told(Exception):
+    class Seen(Exception):
         """Enough was seen."""
 
     def make_reporter() -> Reporter:
         made.append(threading.current_thread().name)
-        raise Told
+        raise Seen
 
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -39,7 +39,7 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
                 barrier.wait(30)
                 try:
                     agent.published()
-                except Told:
+                except Seen:
                     return
 
             threads = [threading.Thread(target=publish) for _ in range(4)]
@@ -53,7 +53,7 @@ def test_threads_that_publish_first_at_the_same_time_start_one_agent() -> None:
 
 
 def test_no_thread_outlives_the_app_that_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A suite of tests makes an app for each, by the thousand."""
+    """A test suite may make thousands of apps, one for each test."""
     monkeypatch.setattr(agents, "EXIT_TIMEOUT", 0.0)
     reporter: Any = SimpleNamespace(urgent_at=lambda: float("inf"), report=lambda: None)
     agent = PublisherAgent(Tally(), lambda: reporter)

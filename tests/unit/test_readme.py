@@ -1,4 +1,4 @@
-"""The README and docs/ hold: snippets run, settings and commands exist, links lead somewhere."""
+"""What the pages say holds: snippets run, settings and commands exist, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ from celery_middle_management.settings.table import TABLE
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT.joinpath("README.md").read_text()
 RECIPES = ROOT.joinpath("docs", "recipes.md").read_text()
-#: What the example says in the function that the recipe shows.
+#: The docstring that the example has in the function that the recipe shows.
 LIFESPANS = (
-    '    """No exit handler runs in uvicorn, so what was published last is hired for here."""\n'
+    '    """Hire for the last tasks at the end, because no exit handler runs in uvicorn."""\n'
 )
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("examples/*/*.md"))]
-#: Of the gem's names, one is only taken note of, and the other stands beside the key's.
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("examples/*/*.md")),
+]
+#: The gem's names: one is only accepted, and the README has the other beside the key's.
 NOT_OURS = {"heroku_username", "heroku_password"}
+ARCHITECTURE = ROOT.joinpath("docs", "architecture.md").read_text()
+PACKAGE = ROOT / "celery_middle_management"
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -142,3 +149,35 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", place.read_text(), re.M)
             assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_the_files_that_the_architecture_page_lists_exist() -> None:
+    listed = ARCHITECTURE.split("### File by file")[1].split("\n## ")[0]
+    rooms = re.findall(r"^\*\*(\w+)/\*\*:(.*?)(?=^\*\*|\Z)", listed, re.M | re.S)
+    assert len(rooms) >= 13
+    missing = set()
+    for room, text in rooms:
+        found = {path.stem for path in PACKAGE.joinpath(room).rglob("*.*")}
+        missing |= {f"{room}/{name}" for name in re.findall(r"`([a-z_]+)`", text)} - {
+            f"{room}/{name}" for name in found
+        }
+    assert missing == set()
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_places_that_contributors_are_sent_to_exist(page: str) -> None:
+    """Such as ``core/pool_state``, ``doctor/examination.py``, ``settings/reading._TABLE``."""
+    places = re.findall(r"`([a-z_]+/[\w/]+(?:\.\w+)*)`", ROOT.joinpath(page).read_text())
+    assert len(places) >= 20
+    assert [place for place in places if "NAME" not in place and not exists(place)] == []
+
+
+def exists(place: str) -> bool:
+    """True if the place, a directory, a file or a name in a file, is there."""
+    path, _, name = place.partition(".")
+    base = ROOT if ROOT.joinpath(path).parent.is_dir() else PACKAGE
+    if base.joinpath(path).is_dir():
+        return True
+    suffix = name if name in ("py", "lua") else "py"
+    file = base / f"{path}.{suffix}"
+    return file.exists() and (name == suffix or name.rpartition(".")[2] in file.read_text())

@@ -1,4 +1,4 @@
-"""Where the broker routes a message, told from what the app declares."""
+"""Where the broker routes a message, by what the app declares."""
 
 from __future__ import annotations
 
@@ -72,23 +72,23 @@ def test_what_the_publisher_declares_counts_as_it_is_bound() -> None:
     assert routes(DECLARED).queues_of("media", "media.video", [DECLARED[0]]) == ("video",)
 
 
-def test_what_only_listeners_hear_waits_in_no_queue() -> None:
-    """Redis publishes fanout messages to those who are connected: nobody can be hired for one."""
-    told = routes(DECLARED, fanout_waits=False)
-    assert told.queues_of("all", "whatever") == ()
-    assert told.queues_of("media", "media.video") == ("video",)
+def test_what_only_connected_consumers_get_waits_in_no_queue() -> None:
+    """Redis sends fanout messages to connected consumers only: hiring a worker would not help."""
+    routing = routes(DECLARED, fanout_waits=False)
+    assert routing.queues_of("all", "whatever") == ()
+    assert routing.queues_of("media", "media.video") == ("video",)
 
 
 def test_queues_declared_later_are_known() -> None:
     app = Celery("later", set_as_current=False)
-    told = Routes(lambda: app.amqp.queues, fanout_waits=lambda: True)
-    assert told.queues_of("media", "media.video") == ()
+    routing = Routes(lambda: app.amqp.queues, fanout_waits=lambda: True)
+    assert routing.queues_of("media", "media.video") == ()
     app.amqp.queues.add(DECLARED[0])
-    assert told.queues_of("media", "media.video") == ("video",)
+    assert routing.queues_of("media", "media.video") == ("video",)
     app.amqp.queues = {}
     app.amqp.queues.add(DECLARED[1])
-    assert told.queues_of("media", "media.video") == ()
-    assert told.queues_of("media", "media.image") == ("image",)
+    assert routing.queues_of("media", "media.video") == ()
+    assert routing.queues_of("media", "media.image") == ("image",)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What `celery mm status` tells of a ledger, and how the table says it."""
+"""The document of `mm status` for a ledger, and its screen."""
 
 from __future__ import annotations
 
@@ -24,6 +24,38 @@ def only_pool(snapshot: Snapshot) -> dict[str, Any]:
     return dict(pool)
 
 
+def untouched(name: str, queues: list[str], least: int, most: int, jobs: int) -> dict[str, Any]:
+    """A pool of which the ledger knows nothing."""
+    return {
+        "name": name,
+        "platform": "local",
+        "dynos": "formation",
+        "queues": queues,
+        "queues_left_out": False,
+        "workers": {
+            **{"current": None, "needed": least, "min": least, "max": most, "longest": None},
+            **{name: [] for name in ("draining", "live", "drains", "old")},
+            **{name: [] for name in ("unheard", "silent", "wrong", "deaf")},
+        },
+        "tasks": {
+            **dict.fromkeys(("outstanding", "waiting", "running", "reserved", "reckoned"), 0),
+            **{"in_broker": None, "scheduled": 0, "counted_at": None},
+        },
+        "policy": {
+            "name": "jobs_per_worker",
+            "jobs_per_worker": jobs,
+            "why": f"0 tasks at {jobs} per worker need 0, limits {least} to {most}",
+            "boot": 10.0,
+        },
+        "last_hour": {
+            **{name: [0] * 60 for name in ("arrivals", "finishes", "workers")},
+            **{"mean_wait": None, "mean_runtime": None},
+        },
+        "drift": 0,
+        **dict.fromkeys(("wish", "by_hand", "refused", "last_action", "next_call_at")),
+    }
+
+
 def test_nothing_is_known_yet() -> None:
     assert status_of(settings(WORKER, PDF), Snapshot(NOW, {}, {}, (), {}), ["celery", "pdf"]) == {
         "at": "2027-01-15T08:00:00.000+00:00",
@@ -34,113 +66,13 @@ def test_nothing_is_known_yet() -> None:
         "trouble": [],
         "next_evaluation_at": None,
         "pools": [
-            {
-                "name": "worker",
-                "platform": "local",
-                "dynos": "formation",
-                "queues": ["celery"],
-                "queues_left_out": False,
-                "workers": {
-                    "current": None,
-                    "needed": 0,
-                    "min": 0,
-                    "max": 10,
-                    "draining": [],
-                    "live": [],
-                    "drains": [],
-                    "old": [],
-                    "unheard": [],
-                    "silent": [],
-                    "wrong": [],
-                    "deaf": [],
-                    "longest": None,
-                },
-                "tasks": {
-                    "outstanding": 0,
-                    "waiting": 0,
-                    "running": 0,
-                    "reserved": 0,
-                    "in_broker": None,
-                    "reckoned": 0,
-                    "scheduled": 0,
-                    "counted_at": None,
-                },
-                "policy": {
-                    "name": "jobs_per_worker",
-                    "jobs_per_worker": 10,
-                    "why": "0 tasks at 10 per worker need 0, limits 0 to 10",
-                    "boot": 10.0,
-                },
-                "last_hour": {
-                    "arrivals": [0] * 60,
-                    "finishes": [0] * 60,
-                    "workers": [0] * 60,
-                    "mean_wait": None,
-                    "mean_runtime": None,
-                },
-                "wish": None,
-                "by_hand": None,
-                "drift": 0,
-                "refused": None,
-                "last_action": None,
-                "next_call_at": None,
-            },
-            {
-                "name": "pdf",
-                "platform": "local",
-                "dynos": "formation",
-                "queues": ["pdf", "urgent"],
-                "queues_left_out": False,
-                "workers": {
-                    "current": None,
-                    "needed": 1,
-                    "min": 1,
-                    "max": 3,
-                    "draining": [],
-                    "live": [],
-                    "drains": [],
-                    "old": [],
-                    "unheard": [],
-                    "silent": [],
-                    "wrong": [],
-                    "deaf": [],
-                    "longest": None,
-                },
-                "tasks": {
-                    "outstanding": 0,
-                    "waiting": 0,
-                    "running": 0,
-                    "reserved": 0,
-                    "in_broker": None,
-                    "reckoned": 0,
-                    "scheduled": 0,
-                    "counted_at": None,
-                },
-                "policy": {
-                    "name": "jobs_per_worker",
-                    "jobs_per_worker": 1,
-                    "why": "0 tasks at 1 per worker need 0, limits 1 to 3",
-                    "boot": 10.0,
-                },
-                "last_hour": {
-                    "arrivals": [0] * 60,
-                    "finishes": [0] * 60,
-                    "workers": [0] * 60,
-                    "mean_wait": None,
-                    "mean_runtime": None,
-                },
-                "wish": None,
-                "by_hand": None,
-                "drift": 0,
-                "refused": None,
-                "last_action": None,
-                "next_call_at": None,
-            },
+            untouched("worker", ["celery"], 0, 10, 10),
+            untouched("pdf", ["pdf", "urgent"], 1, 3, 1),
         ],
     }
 
 
-def test_queues_are_all_that_anybody_knows_of() -> None:
+def test_queues_are_all_that_are_declared_published_to_or_consumed() -> None:
     assert only_pool(snapshot(presence("worker.1", queue="other")))["queues"] == [
         "celery",
         "mail",
@@ -148,7 +80,7 @@ def test_queues_are_all_that_anybody_knows_of() -> None:
     ]
 
 
-def test_tasks_are_the_count_and_what_was_told_since() -> None:
+def test_tasks_are_the_count_and_what_was_reported_since() -> None:
     count = {"at": NOW - 12, "waiting": 9, "running": 3, "scheduled": 4, "drift": -2}
     pool = only_pool(
         snapshot(
@@ -166,7 +98,7 @@ def test_tasks_are_the_count_and_what_was_told_since() -> None:
         "outstanding": 18,
         "waiting": 15,
         "running": 3,
-        # What only its holder can begin.
+        # Only its holder can begin it.
         "reserved": 1,
         "in_broker": None,
         "reckoned": 18,
@@ -178,7 +110,7 @@ def test_tasks_are_the_count_and_what_was_told_since() -> None:
     assert pool["workers"]["needed"] == 2
 
 
-def test_running_tasks_are_sure_even_below_dead_reckoning() -> None:
+def test_running_tasks_are_certain_even_below_dead_reckoning() -> None:
     tasks = only_pool(snapshot(presence("worker.1", running=2)))["tasks"]
     assert (tasks["outstanding"], tasks["waiting"], tasks["running"]) == (2, 0, 2)
 
@@ -195,7 +127,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
         "c": {"at": NOW - 90, "name": "run.13", "release": 4, "listed": True},
     }
     leave = {"above": None, "names": ["run.11"], "at": NOW - 30, "since": {"run.11": NOW - 30}}
-    told = snapshot(
+    ledger = snapshot(
         *(
             replace(presence(name, running=1), pool="worker", hire="x")
             for name in ("run.11", "run.12")
@@ -205,7 +137,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
         roster={"members": members, "newest": 4, "listed_at": NOW - 5},
         leave=leave,
     )
-    document = status_of(settings(replace(WORKER, one_off=True)), told, ["celery"])
+    document = status_of(settings(replace(WORKER, one_off=True)), ledger, ["celery"])
     [pool] = document["pools"]
     workers = pool["workers"]
     assert (pool["dynos"], workers["current"]) == ("one-off", 3)
@@ -216,7 +148,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
     assert "run.11: replaced when done" in shown(document)
 
 
-def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
+def test_live_and_draining_workers_are_in_the_order_of_their_numbers() -> None:
     cordon = {"above": 1, "names": [], "at": NOW - 30, "since": {"worker.2": NOW - 30}}
     pool = only_pool(
         snapshot(
@@ -245,21 +177,21 @@ def test_who_lives_and_who_drains_in_the_order_of_their_numbers() -> None:
     assert workers["drains"][2] == {"name": "worker.4", "since": None} | nothing
 
 
-def test_who_is_up_and_not_heard_of_is_shown() -> None:
-    told = snapshot(
+def test_a_worker_that_is_up_and_does_not_report_is_shown() -> None:
+    ledger = snapshot(
         presence("worker.1"),
         quantity="3",
         missed={"at": NOW - 5, "since": {"worker.1": NOW - 90, "worker.3": NOW - 65}},
     )
-    document = status_of(settings(), told)
+    document = status_of(settings(), ledger)
     [worker] = document["pools"][0]["workers"]["unheard"]
     assert (worker["name"], worker["for"]) == ("worker.3", 65.0)
     [trouble] = document["trouble"]
     assert (trouble["pool"], trouble["since"]) == ("worker", worker["since"])
     assert "worker: worker.3 is up, and nothing is heard of it" in shown(document)
     assert "(for 65 s)" in " ".join(shown(document).split())
-    told.state["worker/quantity"] = "0"  # type: ignore[index]
-    assert not only_pool(told)["workers"]["unheard"]
+    ledger.state["worker/quantity"] = "0"  # type: ignore[index]
+    assert not only_pool(ledger)["workers"]["unheard"]
 
 
 def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> None:
@@ -269,18 +201,18 @@ def test_what_the_platform_refuses_is_shown_while_it_is_not_asked_again() -> Non
     assert only_pool(snapshot(refusal=refusal | {"until": NOW}))["refused"] is None
 
 
-def test_tasks_that_wait_beside_a_fire_without_an_answer_are_told_of() -> None:
-    def told(**state: object) -> list[str]:
+def test_tasks_that_wait_beside_a_fire_without_an_answer_are_trouble() -> None:
+    def troubles(**state: object) -> list[str]:
         document = status_of(settings(), snapshot(published=2, fire=fire, **state))
         return [trouble["what"] for trouble in document["trouble"]]
 
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": False})
-    assert told(quantity=0) == [
+    assert troubles(quantity=0) == [
         "2 tasks wait, and no worker is hired for another 40 s: the last fire got no answer, and "
-        "may stop workers until then"
+        "may still stop workers until then"
     ]
     fire = json.dumps({"to": 0, "until": NOW + 40, "done": True})
-    assert told(quantity=0) == []
+    assert troubles(quantity=0) == []
 
 
 def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
@@ -288,18 +220,18 @@ def test_a_limit_that_is_not_reached_is_no_trouble() -> None:
     known = {"refused worker": {"what": "no more than 1", "since": NOW - 9, "pool": "worker"}}
     known["refused worker"]["at"] = NOW - 9
     for published, wrong in ((25, True), (5, False)):
-        told = snapshot(
+        ledger = snapshot(
             refusal=refusal, published=published, quantity=1, app_trouble=json.dumps(known)
         )
-        assert bool(status_of(settings(), told)["trouble"]) is wrong
+        assert bool(status_of(settings(), ledger)["trouble"]) is wrong
 
 
-def test_a_worker_that_is_not_heard_of_any_more_is_trouble() -> None:
+def test_a_worker_that_has_stopped_reporting_is_trouble() -> None:
     document = status_of(settings(), snapshot(presence("worker.1", seen=NOW - 61), quantity=1))
     assert document["pools"][0]["workers"]["silent"] == [
         {"name": "worker.1", "since": "2027-01-15T07:58:59.000+00:00"}
     ]
-    assert "worker: worker.1 worked, and is not heard of any more" in shown(document)
+    assert "worker: worker.1 has stopped reporting" in shown(document)
     again = snapshot(presence("worker.1", seen=NOW - 61), presence("worker.1"), quantity=1)
     assert status_of(settings(), again)["trouble"] == []
     fired = snapshot(presence("worker.1", seen=NOW - 61), quantity=0)
@@ -307,25 +239,25 @@ def test_a_worker_that_is_not_heard_of_any_more_is_trouble() -> None:
 
 
 def test_a_worker_that_takes_nothing_is_trouble_until_it_takes_something() -> None:
-    def told(since: float) -> dict[str, Any]:
+    def suspected_since(since: float) -> dict[str, Any]:
         deaf = pack_suspicions({"worker.1": Suspicion(since, NOW)})
         heard = snapshot(presence("worker.1"), quantity=1, published=1, app_deaf=deaf)
         return status_of(settings(), heard)
 
-    document = told(NOW - 121)
+    document = suspected_since(NOW - 121)
     assert document["pools"][0]["workers"]["deaf"] == [
         {"name": "worker.1", "since": "2027-01-15T07:57:59.000+00:00"}
     ]
     assert document["pools"][0]["workers"]["needed"] == 2
     assert "worker: worker.1 takes no task" in shown(document)
-    assert told(NOW - 90)["trouble"] == []
+    assert suspected_since(NOW - 90)["trouble"] == []
 
 
-def test_names_without_numbers_are_known_only_once_heard() -> None:
+def test_names_without_numbers_are_known_only_by_reports() -> None:
     cordon = {"above": 0, "names": [], "at": NOW, "since": {}}
     name = "worker-23z34x56y-w78k9"
-    told = Presence("a", name, "worker", 1, NOW)
-    assert only_pool(snapshot(told, quantity=3, cordon=cordon))["workers"]["draining"] == [name]
+    worker = Presence("a", name, "worker", 1, NOW)
+    assert only_pool(snapshot(worker, quantity=3, cordon=cordon))["workers"]["draining"] == [name]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +279,7 @@ def test_when_the_pool_may_be_changed_again(
     assert pool["next_call_at"] == expected
 
 
-def test_the_table_tells_it_all_at_any_width() -> None:
+def test_the_screen_shows_everything_at_any_width() -> None:
     action = {"at": "2027-01-15T07:59:48+00:00", "action": "hire", "from": 0, "to": 3}
     document = status_of(
         settings(),
@@ -364,11 +296,11 @@ def test_the_table_tells_it_all_at_any_width() -> None:
     )
     text = shown(document)
     for part in (
-        "3 workers, 2 needed, 1 heard of  (limits 0 to 10, local)",
+        "3 workers, 2 needed, 1 reporting  (limits 0 to 10, local)",
         "12 tasks at 10 per worker need 2",
         "11 waiting (2 reserved), 1 running; 4 scheduled; counted 12 s ago",
         "hire 0 -> 3, 12 s ago: [red]because",
-        "decides within 3 s; hires and fires in 9 s at the earliest",
+        "decides within 3 s; may hire and fire in 9 s",
         "worker.3 for 5 min: 1 running, 2 waiting, 7 scheduled to give back",
     ):
         assert part in text
@@ -378,7 +310,7 @@ def test_the_table_tells_it_all_at_any_width() -> None:
         assert max(map(len, shown(document, width).splitlines())) <= width
 
 
-def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
+def test_the_screen_says_when_no_process_wakes_the_pool_for_scheduled_tasks() -> None:
     sleeping = status_of(settings(), snapshot(due={int(NOW) + 50: 4}, quantity=0))
     assert asleep(sleeping)
     assert ASLEEP in shown(sleeping, width=500)
@@ -388,7 +320,7 @@ def test_the_table_says_when_nobody_wakes_scheduled_tasks() -> None:
     assert not asleep(status_of(settings(), snapshot()))
 
 
-def test_trouble_is_told_first_with_its_age() -> None:
+def test_trouble_comes_first_with_its_age() -> None:
     known = {"platform": {"what": "the key is refused", "since": NOW - 300, "at": NOW - 4}}
     document = status_of(settings(), snapshot(app_trouble=json.dumps(known)))
     assert document["trouble"] == [
@@ -408,8 +340,8 @@ def test_the_last_hour() -> None:
         Sample(minute - 120, {"worker": Totals(published=10, started=10, waits=5.0)}),
         Sample(minute - 60, {"worker": Totals(published=40, started=30, waits=25.0, quantity=2)}),
     ]
-    told = snapshot(published=41, started=40, waits=55, finished=0, quantity=3)
-    document = status_of(settings(), told, samples=samples)
+    ledger = snapshot(published=41, started=40, waits=55, finished=0, quantity=3)
+    document = status_of(settings(), ledger, samples=samples)
     hour = document["pools"][0]["last_hour"]
     assert hour["arrivals"][-4:] == [0, 30, 1, 0]
     assert hour["workers"][-4:] == [0, 2, 3, 3]

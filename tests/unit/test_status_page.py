@@ -25,7 +25,7 @@ def everything() -> dict[str, Any]:
         presence("worker.1", running=1), runs=(Run("app.encode", NOW - 9),), wrong={"x": NOW - 9}
     )
     members = {"a": {"at": NOW - 90, "name": "worker.7", "release": 3, "since": NOW, "seen": NOW}}
-    told = snapshot(
+    ledger = snapshot(
         worker,
         presence("worker.2", seen=NOW - 70),
         quantity=4,
@@ -43,7 +43,7 @@ def everything() -> dict[str, Any]:
         app_called_at=NOW * 1000,
         app_next_at=(NOW + 5) * 1000,
     )
-    return looked(Holds(celery=20), told, WORKER)
+    return looked(Holds(celery=20), ledger, WORKER)
 
 
 def fields(document: Any, path: str = "") -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The screen of `mm status`: short, and the same without colour."""
+"""The screen of `mm status`: short, and complete without colour."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = tuple(Pool(f"pool{n}", (f"q{n}",), 0, 5, 1) for n in range(40))
 
 
 def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
-    """As much as two pools have to say when all is well."""
+    """As much as two pools can show when all is well."""
     runs = (Run("app.encode", NOW - 840), Run("app.thumb", NOW - 2))
     cordon = {"above": 1, "names": [], "at": NOW - 300, "since": {"worker.2": NOW - 300}}
     why = "412 tasks at 10 per worker need 42, limits 0 to 10"
@@ -34,7 +34,7 @@ def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
         "to": 4,
         "reason": why,
     }
-    told = snapshot(
+    ledger = snapshot(
         presence("worker.1", running=1, waiting=2),
         replace(presence("worker.2", running=2, waiting=1), runs=runs, busy=3),
         *(presence(f"worker.{n}", running=1) for n in (3, 4)),
@@ -46,37 +46,48 @@ def busy(*pools: Pool, queues: int = 3) -> dict[str, Any]:
         app_called_at=(NOW - 1) * 1000,
         app_next_at=(NOW + 3) * 1000,
     )
-    told = replace(told, queues={f"queue{n}": NOW for n in range(queues)})
+    ledger = replace(ledger, queues={f"queue{n}": NOW for n in range(queues)})
     samples = [Sample(NOW // 60 * 60 - 60, {"worker": Totals(published=400, quantity=2)})]
-    return looked(Holds(celery=403), told, *(pools or (WORKER,)), samples=samples)
+    return looked(Holds(celery=403), ledger, *(pools or (WORKER,)), samples=samples)
 
 
-def test_what_drains_names_its_tasks_with_their_ages() -> None:
+def test_a_draining_worker_names_its_tasks_with_their_ages() -> None:
     document = busy()
     drain = document["pools"][0]["workers"]["drains"][0]
     assert [task["name"] for task in drain["tasks"]] == ["app.encode", "app.thumb"]
     assert drain["tasks"][0]["for"] == 840.0
     text = shown(document)
     assert "worker.2 for 5 min: app.encode for 14 min, app.thumb for 2 s, 1 waiting" in text
-    # Once is enough.
+    # The longest task is among them, so it is not repeated.
     assert "longest" not in text
 
 
-def test_what_drains_says_what_is_not_named() -> None:
+def test_the_tasks_of_a_draining_worker_fit_a_line() -> None:
+    cordon = {"above": 0, "names": [], "at": NOW, "since": {"worker.1": NOW - 300}}
+    runs = tuple(Run(f"shop.invoices.tasks.render_{n}", NOW - 840) for n in range(5))
+    held = replace(presence("worker.1", running=6, waiting=2), runs=runs)
+    text = shown(looked(Holds(), snapshot(held, quantity=1, cordon=cordon)), width=80)
+    drains = text[text.index("drains") : text.index("  last")]
+    named = "shop.invoices.tasks.render_0 for 14 min, 5 more running, 2 waiting"
+    assert " ".join(drains.split()) == f"drains worker.1 for 5 min: {named}"
+    assert drains.count("\n") == 2
+
+
+def test_a_draining_worker_counts_what_is_not_named() -> None:
     def drains(**fields: Any) -> str:
         cordon = {"above": 0, "names": [], "at": 1.0, "since": {}}
         held = presence("worker.1", running=fields.pop("running", 0))
         document = looked(Holds(), snapshot(replace(held, **fields), quantity=1, cordon=cordon))
         return next(line for line in shown(document).splitlines() if "drains" in line).strip()
 
-    # One of an older release names none.
+    # A worker of an older release names none.
     assert drains(running=2) == "drains   worker.1: 2 running"
     run = (Run("app.encode", NOW - 9),)
     assert drains(running=2, runs=run) == "drains   worker.1: app.encode for 9 s, 1 more running"
     # A batch is in none of Celery's sets.
-    assert drains(busy=1) == "drains   worker.1: 1 to be finished"
+    assert drains(busy=1) == "drains   worker.1: 1 to finish"
     assert drains() == "drains   worker.1: nothing left to do"
-    assert drains(seen=NOW - 30) == "drains   worker.1: not heard of"
+    assert drains(seen=NOW - 30) == "drains   worker.1: not reporting"
 
 
 @pytest.mark.parametrize("pools", [(WORKER,), (WORKER, PDF)])
@@ -90,10 +101,12 @@ def test_one_and_two_pools_fit_a_terminal(pools: tuple[Pool, ...], queues: int) 
 
 
 def test_of_many_pools_each_has_a_line_and_what_is_wrong_comes_first() -> None:
-    told = Snapshot(NOW, {"told_at": str(NOW * 1000), "next_at": str((NOW + 5) * 1000)}, {}, (), {})
+    ledger = Snapshot(
+        NOW, {"told_at": str(NOW * 1000), "next_at": str((NOW + 5) * 1000)}, {}, (), {}
+    )
     held = replace(presence("pool7.1", queue="q7", running=1), runs=(Run("app.encode", NOW - 840),))
-    state = {**told.state, "pool9/published": "3", "pool9/quantity": "0", "pause": PAUSE}
-    document = looked(Holds(q9=3), replace(told, state=state, presences=(held,)), *MANY)
+    state = {**ledger.state, "pool9/published": "3", "pool9/quantity": "0", "pause": PAUSE}
+    document = looked(Holds(q9=3), replace(ledger, state=state, presences=(held,)), *MANY)
     text = shown(document, width=80)
     lines = [line.split() for line in text.splitlines()]
     assert len(lines) < len(MANY) + 12
@@ -116,11 +129,11 @@ def test_many_troubles_are_counted() -> None:
     assert "WRONG  and 22 more: see --json" in text
 
 
-def test_workers_that_are_not_heard_of_are_said_in_words_and_never_green() -> None:
+def test_workers_that_do_not_report_are_said_in_words_and_never_green() -> None:
     def title(*names: str) -> tuple[str, str]:
-        told = snapshot(*map(presence, names), quantity=3, published=30)
+        ledger = snapshot(*map(presence, names), quantity=3, published=30)
         console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
-        document = looked(Holds(celery=30), told)
+        document = looked(Holds(celery=30), ledger)
         console.print(status_screen(document))
         assert isinstance(console.file, io.StringIO)
         return shown(document).splitlines()[0], console.file.getvalue().splitlines()[0]
@@ -129,7 +142,9 @@ def test_workers_that_are_not_heard_of_are_said_in_words_and_never_green() -> No
     words, colours = title("worker.1", "worker.2", "worker.3")
     assert words == "worker  3 workers, 3 needed  (limits 0 to 10, local)"
     assert green in colours
-    for names, heard in (((), 0), (("worker.1",), 1)):
+    for names, reporting in (((), 0), (("worker.1",), 1)):
         words, colours = title(*names)
-        assert words == f"worker  3 workers, 3 needed, {heard} heard of  (limits 0 to 10, local)"
+        assert (
+            words == f"worker  3 workers, 3 needed, {reporting} reporting  (limits 0 to 10, local)"
+        )
         assert green not in colours

@@ -1,4 +1,4 @@
-"""What is recorded is found again, whoever recorded it and however it ended."""
+"""What is recorded is found again, whichever process recorded it and however that ended."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from celery_middle_management.core.batch import (
     PUBLISHED,
     SLICE,
     Batch,
+    Moment,
     Record,
 )
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
 from celery_middle_management.counting import tally as module
 from celery_middle_management.counting.tally import Tally
+from celery_middle_management.ledger.clocks import SYSTEM
 
 from ..servers import wait_for
 
@@ -46,7 +48,7 @@ def drained(tally: Tally, batch: Batch | None = None) -> Batch:
 
 
 def child(work: Callable[[], None]) -> int:
-    """Fork a child that does some work; its process id."""
+    """Fork a child that does some work; return its process id."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)  # whatever happens to the test, its children end
@@ -87,23 +89,23 @@ def test_an_empty_batch_is_false() -> None:
     assert not Batch()
     for kind, value in ((PUBLISHED, 0.0), (PUBLISHED, 99.0), (FINISHED, 0.0)):
         batch = Batch()
-        batch.add(Record(kind, "celery", 1.0, value))
+        batch.add(Record(kind, "celery", 1.0, value), SYSTEM.now())
         assert batch
 
 
 def test_records_add_up_by_queue_and_time() -> None:
     batch = Batch()
     for at in (5.0, 5.0 - SLICE / 2, 6.0):
-        batch.add(Record(PUBLISHED, "a", at, 0.0))
-    batch.add(Record(PUBLISHED, "b", 5.0, 0.0))
+        batch.add(Record(PUBLISHED, "a", at, 0.0), SYSTEM.now())
+    batch.add(Record(PUBLISHED, "b", 5.0, 0.0), SYSTEM.now())
     assert batch.published == {"a": {5000: 2, 6000: 1}, "b": {5000: 1}}
 
 
-def test_no_task_is_told_as_published_before_it_was() -> None:
-    """A count taken in between, which cannot have seen it, would be believed to have."""
+def test_no_task_is_reported_as_published_before_it_was() -> None:
+    """Otherwise a count taken in between would be taken to have seen it, which it cannot have."""
     for part in range(10):
         batch, at = Batch(), 5.0 + part * SLICE / 10
-        batch.add(Record(PUBLISHED, "a", at, 0.0))
+        batch.add(Record(PUBLISHED, "a", at, 0.0), SYSTEM.now())
         (slot,) = batch.published["a"]
         assert at <= slot * SLICE < at + SLICE
 
@@ -112,7 +114,7 @@ def test_scheduled_tasks_add_up_by_bucket_which_knows_when_the_first_is_due() ->
     batch, now = Batch(), time()
     soon, later = (now + 60) // 60 * 60, (now + 90_000) // 60 * 60
     for due in (soon + 2.9, soon + 2.2, soon + 10, later + 59, later + 12):
-        batch.add(Record(PUBLISHED, "a", 5.0, due))
+        batch.add(Record(PUBLISHED, "a", 5.0, due), SYSTEM.now())
     assert dues(batch) == {soon + 2.2: 2, soon + 10: 1, later + 12: 2}
     assert not batch.published
 
@@ -120,26 +122,26 @@ def test_scheduled_tasks_add_up_by_bucket_which_knows_when_the_first_is_due() ->
 def test_buckets_begin_where_the_ledgers_do_as_far_as_its_clock_is_known() -> None:
     batch, begin = Batch(ahead=-0.5), (time() + 60) // 60 * 60
     for due in (begin + 0.4, begin + 0.6, begin + 10.4, begin + 10.6):
-        batch.add(Record(PUBLISHED, "a", 5.0, due))
+        batch.add(Record(PUBLISHED, "a", 5.0, due), SYSTEM.now())
     assert dues(batch) == {begin + 0.4: 1, begin + 0.6: 2, begin + 10.6: 1}
 
 
-def test_due_times_that_wait_to_be_told_do_not_grow_with_their_seconds() -> None:
+def test_unreported_due_times_do_not_grow_with_their_seconds() -> None:
     batch, now = Batch(), int(time())
     day = 86_400
     for due in range(now, now + day):
-        batch.add(Record(PUBLISHED, "a", 5.0, float(due)))
+        batch.add(Record(PUBLISHED, "a", 5.0, float(due)), SYSTEM.now())
     assert totals(batch) == (0, day, 0)
     fine, coarse = FINE_HORIZON / FINE_BUCKET, (day - FINE_HORIZON) / COARSE_BUCKET
     assert len(batch.scheduled["a"]) <= fine + coarse + 20
 
 
-def test_what_waits_to_be_told_does_not_grow_with_the_names_of_queues() -> None:
+def test_unreported_records_do_not_grow_with_the_names_of_queues() -> None:
     batch = Batch(lambda queue: None if queue == "theirs" else "worker")
     for n in range(3 * MOST_QUEUES):
-        batch.add(Record(PUBLISHED, f"user-{n}", 5.0, 0.0))
-        batch.add(Record(FINISHED, f"user-{n}", 5.0, 1.0))
-    batch.add(Record(PUBLISHED, "theirs", 5.0, 0.0))
+        batch.add(Record(PUBLISHED, f"user-{n}", 5.0, 0.0), SYSTEM.now())
+        batch.add(Record(FINISHED, f"user-{n}", 5.0, 1.0), SYSTEM.now())
+    batch.add(Record(PUBLISHED, "theirs", 5.0, 0.0), SYSTEM.now())
     assert totals(batch) == (3 * MOST_QUEUES, 0, 3 * MOST_QUEUES)
     assert [*batch.published, *batch.finished] == ["worker", "worker"]
     assert list(batch.queues) == [f"user-{n}" for n in range(2 * MOST_QUEUES, 3 * MOST_QUEUES)]
@@ -150,8 +152,8 @@ def test_what_waits_to_be_told_does_not_grow_with_the_names_of_queues() -> None:
 def test_a_part_is_no_longer_than_what_redis_adds_in_one_go() -> None:
     batch, now = Batch(), time()
     for n in range(100):
-        batch.add(Record(PUBLISHED, "a", float(n), 0.0))
-        batch.add(Record(PUBLISHED, "b", 5.0, now + n * 60))
+        batch.add(Record(PUBLISHED, "a", float(n), 0.0), SYSTEM.now())
+        batch.add(Record(PUBLISHED, "b", 5.0, now + n * 60), SYSTEM.now())
     parts = []
     while batch:
         parts.append(batch.take(30))
@@ -161,16 +163,16 @@ def test_a_part_is_no_longer_than_what_redis_adds_in_one_go() -> None:
 def test_run_times_add_up() -> None:
     batch = Batch()
     for runtime in (2.0, 3.0):
-        batch.add(Record(FINISHED, "a", 5.0, runtime))
+        batch.add(Record(FINISHED, "a", 5.0, runtime), SYSTEM.now())
     done = batch.finished["a"]
     assert (done.tasks, done.runtime, done.runtime_squares) == (2, 5.0, 13.0)
 
 
-def test_what_could_not_be_told_is_as_if_published_at_the_latest_time() -> None:
+def test_what_could_not_be_reported_is_as_if_published_at_the_latest_time() -> None:
     batch, due = Batch(), time() // 10 * 10 + 100
     for at in (5.0, 6.0, 5.5):
-        batch.add(Record(PUBLISHED, "a", at, 0.0))
-    batch.add(Record(PUBLISHED, "a", 5.0, due))
+        batch.add(Record(PUBLISHED, "a", at, 0.0), SYSTEM.now())
+    batch.add(Record(PUBLISHED, "a", 5.0, due), SYSTEM.now())
     for most in (9, 1):
         batch.give_back(batch.take(most))
     assert batch.published == {"a": {6000: 3}}
@@ -321,7 +323,7 @@ def test_records_are_whole_when_children_are_killed_while_writing(shared: Tally)
     assert totals(batch)[0] == before + 1
 
 
-def test_a_full_pipe_blocks_nobody(shared: Tally) -> None:
+def test_a_full_pipe_blocks_no_process(shared: Tally) -> None:
     def work() -> None:
         shared.after_fork()
         for _ in range(100_000):
@@ -342,8 +344,8 @@ def test_a_drain_ends_while_others_record_without_end(shared: Tally) -> None:
     class Answering(Batch):
         """For each record that it is given, this process and a child make another."""
 
-        def add(self, record: Record) -> None:
-            super().add(record)
+        def add(self, record: Record, now: Moment) -> None:
+            super().add(record, now)
             shared.add(PUBLISHED, "own", 0.0)
             shared._in_child = True
             shared.add(PUBLISHED, "child", 0.0)

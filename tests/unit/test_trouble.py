@@ -1,11 +1,11 @@
-"""What is wrong, since when, and when it is over."""
+"""Troubles: when they begin, how long they last, and when they are recorded."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from celery_middle_management.cli.log import told
+from celery_middle_management.cli.log import log_line
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.trouble import (
@@ -42,7 +42,7 @@ def test_what_was_tried_without_trouble_is_over() -> None:
     assert renewed(OLD, {}, {"count"}) == {"platform": OLD["platform"]}
 
 
-def test_what_nobody_tried_is_as_it_was() -> None:
+def test_what_was_not_tried_is_as_it_was() -> None:
     assert renewed(OLD, {}, {"refused"}) == OLD
     assert renewed(OLD, {}, ()) == OLD
 
@@ -53,8 +53,8 @@ def test_new_trouble_begins_now() -> None:
 
 
 def test_the_ledger_keeps_it() -> None:
-    told = {**OLD, "refused pdf": Trouble("no such type", 1.0, "pdf")}
-    assert unpack_troubles(pack_troubles(told)) == told
+    troubles = {**OLD, "refused pdf": Trouble("no such type", 1.0, "pdf")}
+    assert unpack_troubles(pack_troubles(troubles)) == troubles
     assert unpack_troubles(None) == {}
 
 
@@ -70,7 +70,7 @@ REFUSED = {"platform": Trouble("the key is refused", 100.0)}
 
 
 def told_through(*course: tuple[float, dict[str, Trouble]]) -> list[tuple[str, bool, float]]:
-    """What the history gets while it is so from these times on: kind, whether over, since when."""
+    """The entries that the history gets: kind, over or not, since when."""
     known: dict[str, Told] = {}
     entries = []
     for now, troubles in course:
@@ -79,12 +79,12 @@ def told_through(*course: tuple[float, dict[str, Trouble]]) -> list[tuple[str, b
     return entries
 
 
-def test_a_trouble_is_told_when_it_begins_and_when_it_is_over() -> None:
+def test_a_trouble_is_recorded_when_it_begins_and_when_it_is_over() -> None:
     course = [(100.0, REFUSED), (101.0, REFUSED), (160.0, {}), (161.0, {})]
     assert told_through(*course) == [("platform", False, 100.0), ("platform", True, 100.0)]
 
 
-def test_one_whose_words_change_is_told_once() -> None:
+def test_one_whose_words_change_is_recorded_once() -> None:
     course = [(t, {"count": Trouble(f"{t} queues fail", 100.0)}) for t in range(100, 160)]
     assert told_through(*course) == [("count", False, 100.0)]
 
@@ -94,7 +94,7 @@ def test_one_that_comes_and_goes_does_not_flood_the_history() -> None:
     assert 2 <= len(told_through(*course)) <= 2 * 3600 / TELL_AGAIN
 
 
-def test_one_that_comes_again_and_stays_is_told_late_rather_than_never() -> None:
+def test_one_that_comes_again_and_stays_is_recorded_late_rather_than_never() -> None:
     again = {"platform": Trouble("the key is refused", 120.0)}
     course = [(100.0, REFUSED), (110.0, {}), (120.0, again), (90.0 + TELL_AGAIN, again)]
     assert told_through(*course) == [("platform", False, 100.0), ("platform", True, 100.0)]
@@ -109,14 +109,14 @@ def test_a_thousand_at_once_do_not_flood_the_history() -> None:
     assert len(told_through(*course)) == 2 * MOST_TOLD
 
 
-def test_what_another_release_met_or_ended_is_told_by_the_next_one_that_tells() -> None:
-    # It knows nothing of what is told, and leaves it as it is.
+def test_what_another_release_met_or_ended_is_recorded_by_the_next_evaluation() -> None:
+    # The other release does not know what is recorded, and leaves it as it is.
     assert told_through((500.0, REFUSED)) == [("platform", False, 100.0)]
     assert told_through((100.0, REFUSED), (5000.0, {}))[1:] == [("platform", True, 100.0)]
 
 
 def written(state: dict[str, str], now: float, *met: str) -> tuple[list[dict[str, Any]], Changes]:
-    """What an evaluation adds to the history that tries the platform and meets these."""
+    """The entries that an evaluation adds which tries the platform and meets these troubles."""
     changes = Changes()
     troubles = Troubles(Snapshot(now, state, {}, (), {}), changes, lambda *_: None)
     troubles.tried("platform")
@@ -148,15 +148,15 @@ def test_it_is_written_together_with_the_history() -> None:
     for entry in begun + over:
         assert {"pool", "at", "action", "reason"} <= entry.keys()
         assert "to" not in entry
-    assert told(over[0]) == (
+    assert log_line(over[0]) == (
         "1970-01-01 00:17:22Z  all pools  trouble over  after 42 s  the key is refused"
     )
 
 
 def test_the_log_fits_a_narrow_screen() -> None:
     begun, _ = written({}, 1000.0, "the key is refused: " + "set a new one " * 12)
-    lines = told(begun[0], 80).splitlines()
+    lines = log_line(begun[0], 80).splitlines()
     assert len(lines) > 1
     assert max(map(len, lines)) <= 80
     assert all(line.startswith(" " * 22) for line in lines[1:])
-    assert told(begun[1], 80).replace("\n" + " " * 22, " ") == told(begun[1])
+    assert log_line(begun[1], 80).replace("\n" + " " * 22, " ") == log_line(begun[1])

@@ -1,4 +1,4 @@
-"""Tasks in queues that no worker takes from are told of; while that may change, they are not."""
+"""Tasks in queues that no worker consumes are trouble, unless that may change by itself."""
 
 from __future__ import annotations
 
@@ -21,19 +21,18 @@ NAMED = Pool("worker", ("celery",), 0, 10, 10)
 
 
 def wrong(*presences: Presence, mail: int = 3, **state: Any) -> list[dict[str, Any]]:
-    """Of a pool that serves `celery` and `mail`, where nothing else is wrong."""
-    told = snapshot(*presences, quantity=1, app_next_at=(NOW + 5) * 1000, **state)
-    document = looked(Holds(mail=mail), told, WORKER)
+    """The troubles of a pool that serves `celery` and `mail`; nothing else is wrong."""
+    ledger = snapshot(*presences, quantity=1, app_next_at=(NOW + 5) * 1000, **state)
+    document = looked(Holds(mail=mail), ledger, WORKER)
     return list(document["trouble"])
 
 
-def test_the_workers_of_a_pool_do_not_take_from_one_of_its_queues() -> None:
+def test_the_workers_of_a_pool_do_not_consume_one_of_its_queues() -> None:
     [trouble] = wrong(TAKES_CELERY)
     assert (trouble["pool"], trouble["kind"]) == ("worker", "unconsumed")
     assert trouble["what"] == (
-        "3 tasks wait in 'mail', and no worker takes from there. Give the queue to another pool in "
-        "middle_management_pools, or start the workers with "
-        "`celery -A proj worker -Q celery,mail,pdf`"
+        "3 tasks wait in 'mail', which no worker consumes. Move the queue to another pool in "
+        "middle_management_pools, or add it to the command of the workers: `-Q celery,mail,pdf`"
     )
 
 
@@ -58,13 +57,13 @@ def test_no_false_alarm_while_workers_come_and_go(
     assert "unconsumed" not in [trouble["kind"] for trouble in wrong(*presences, **state)]
 
 
-def test_an_empty_queue_that_no_worker_takes_from_is_no_trouble() -> None:
+def test_an_empty_queue_that_no_worker_consumes_is_no_trouble() -> None:
     assert wrong(TAKES_CELERY, mail=0) == []
 
 
 def test_a_queue_that_no_pool_serves() -> None:
-    told = snapshot(presence("worker.1"), quantity=1, app_next_at=(NOW + 5) * 1000)
-    document = looked(Holds(mail=2), told, NAMED, PDF)
+    ledger = snapshot(presence("worker.1"), quantity=1, app_next_at=(NOW + 5) * 1000)
+    document = looked(Holds(mail=2), ledger, NAMED, PDF)
     [trouble] = [each for each in document["trouble"] if each["kind"] == "unserved"]
     assert (trouble["pool"], trouble["since"]) == (None, None)
     assert trouble["what"].startswith("2 tasks wait in 'mail', which no pool serves: no worker is")
@@ -72,22 +71,22 @@ def test_a_queue_that_no_pool_serves() -> None:
     # It may be another app's, whose workers are about to take them.
     assert may_pass(document)
     assert "WRONG  2 tasks wait in 'mail'" in shown(document)
-    assert looked(Holds(), told, NAMED)["trouble"] == []
-    taken = replace(told, presences=(TAKES_CELERY, TAKES_MAIL))
+    assert looked(Holds(), ledger, NAMED)["trouble"] == []
+    taken = replace(ledger, presences=(TAKES_CELERY, TAKES_MAIL))
     assert looked(Holds(mail=2), taken, NAMED)["trouble"] == []
 
 
 def test_many_queues_are_named_with_how_many_tasks_wait_in_each() -> None:
     queues = {f"user-{n}": NOW for n in range(7)}
-    told = replace(snapshot(app_next_at=(NOW + 5) * 1000), queues=queues)
-    [trouble] = looked(Holds(**dict.fromkeys(queues, 1)), told, NAMED, PDF)["trouble"]
+    ledger = replace(snapshot(app_next_at=(NOW + 5) * 1000), queues=queues)
+    [trouble] = looked(Holds(**dict.fromkeys(queues, 1)), ledger, NAMED, PDF)["trouble"]
     assert trouble["what"].startswith("7 tasks wait in 'user-0' (1), 'user-1' (1), ")
     assert "'user-4' (1) and 2 more queues, which no pool serves" in trouble["what"]
 
 
-def test_a_pool_whose_hires_are_paused_is_told_of_as_that() -> None:
+def test_tasks_that_wait_in_a_pause_are_a_trouble_of_that_kind() -> None:
     pause = json.dumps({"hires": True, "fires": True, "since": NOW - 60, "who": "me"})
-    told = snapshot(quantity=0, app_pause=pause, app_next_at=(NOW + 5) * 1000)
-    [trouble] = looked(Holds(mail=1), told)["trouble"]
+    ledger = snapshot(quantity=0, app_pause=pause, app_next_at=(NOW + 5) * 1000)
+    [trouble] = looked(Holds(mail=1), ledger)["trouble"]
     assert (trouble["kind"], trouble["since"]) == ("not-hired", None)
     assert "`celery -A proj mm resume`" in trouble["what"]

@@ -1,23 +1,46 @@
--- Writes what a scaler did or is about to do, unless the lock is another's by now.
-local _, due, workers, queues, actions, lock = unpack(KEYS)
+-- Writes what a scaler did or is about to do; returns 0, having written nothing, if the lock is not
+-- its own any more. ARGV[1]: its token.
+local state, due, workers, queues, actions, lock = unpack(KEYS)
 if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
-local at = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
-local seq = table.remove(at, 1) or '0'
-local sent, resent = cjson.decode(table.remove(at, 1) or '{}'), false
-local now = clock(at, msg)
+
+-- ## CommitMessage (msg): ARGV[2], as JSON; with Bounds
+--   set          text   fields of the state
+--   unset        names  fields of the state to delete
+--   add          count  fields of the state to increase, by how much
+--   due          count  tasks to add to `<pool>/<bucket>`; less than 0: to take away
+--   gone         ids    workers that no longer live
+--   used_queues  names  queues seen in use
+--   idle_queues  names  queues to forget
+--   history      JSON   entries for the history
+--   seq          text   the state's `seq` as the scaler read it
+--   next?        ms     give up the lock; the next evaluation is due after this time
+--   gap          ms     ... or after this one, if a report has changed `seq` meanwhile
+--   lock         ms     how long the lock lasts from now on, if it is not given up
+--   keep         count  entries that the history keeps
+--   expiry       s      after the last change
+
+local values = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
+local seq, in_flight = table.remove(values, 1) or '0', cjson.decode(table.remove(values, 1) or '{}')
+local now = clock(values, msg)
 hdel(state, msg.unset)
+
+-- ## `sent` repeats each pool's `fire` and `hire`, which may still take effect at the platform, for
+-- the replies to reports
+local changed = false
 for _, name in ipairs(msg.unset) do
-  if sent[name] then sent[name], resent = nil, true end
+  if in_flight[name] then in_flight[name], changed = nil, true end
 end
 for name, value in pairs(msg.set) do
-  if string.match(name, '/[fh]ire$') then sent[name], resent = cjson.decode(value), true end
+  if string.match(name, '/[fh]ire$') then in_flight[name], changed = cjson.decode(value), true end
 end
-if resent and next(sent) then
-  msg.set.sent = cjson.encode(sent)
-elseif resent then
+if changed and next(in_flight) then
+  msg.set.sent = cjson.encode(in_flight)
+elseif changed then
   redis.call('HDEL', state, 'sent')
 end
+
+-- ## Counts, workers, queues, history
 for name, n in pairs(msg.add) do redis.call('HINCRBY', state, name, n) end
 if next(msg.due) then
   for name, n in pairs(msg.due) do
@@ -34,6 +57,8 @@ if #msg.history > 0 then
   for _, entry in ipairs(msg.history) do append(actions, entry, msg.keep) end
   redis.call('EXPIRE', actions, msg.expiry)
 end
+
+-- ## The next evaluation, and the lock
 if msg.next then
   local next_at = now + msg.next
   if seq ~= msg.seq then next_at = math.min(next_at, now + msg.gap) end

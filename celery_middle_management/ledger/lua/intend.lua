@@ -1,6 +1,14 @@
--- Writes what a person asks for, and has it looked at at once.
-local _, actions = unpack(KEYS)
+-- Writes a person's request, and makes an evaluation due at once.
+local state, actions = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
+
+-- ## IntendMessage (msg): ARGV[1], as JSON; with Bounds
+--   set       text   fields of the state
+--   unset     names  fields of the state to delete
+--   entry     JSON   for the history
+--   keep      count  entries that the history keeps
+--   expiry    s      after the last change
+
 local now = clock(redis.call('HMGET', state, unpack(CLOCK)), msg)
 hdel(state, msg.unset)
 msg.set.next_at = ms(now)

@@ -1,29 +1,35 @@
--- What the scripts share. Times are the ledger's, in milliseconds.
-local state = KEYS[1]
+-- Shared by all scripts. Times are the ledger's, in milliseconds.
 local function ms(x) return string.format('%.0f', x) end
 
--- The ledger's time is Redis' own, moved by `clock`: when Redis' steps (a failover, NTP), `clock`
--- takes up the step, so that whatever was written before is still as long ago, or ahead, as it was.
--- Redis' has stepped back where a time that has passed (CLOCK, and `least`, which the caller's own
--- clock vouches for) would come again, and forth where it is beyond `most` of the caller's; by more
--- than `longest`, if that is told, it was rather the caller that slept. The ledger's never goes back.
+-- ## Bounds (bounds): what the caller knows of the ledger's time, by a clock of its own
+--   least?    ms     it is at least this
+--   most?     ms     it is at most this, unless the caller's machine slept
+--   longest?  ms     a time in which that clock stops while the machine sleeps: if the ledger's time
+--                    has advanced by more than this, the machine slept
+
+-- ## The ledger's clock
+-- The ledger's time is that of Redis's clock plus an offset. When Redis's clock steps (a failover,
+-- NTP), the offset makes up for it, so that everything written before stays as far in the past, or in
+-- the future, as it was. The clock has stepped back if a time that has passed (a field of CLOCK, or
+-- `least`) lies ahead, and forward if it is beyond `most`. The ledger's time never goes back.
 local CLOCK = {'clock', 'told_at', 'evaluated_at', 'ticked_at', 'called_at'}
 local TOLERANCE = 1000
-local function clock(at, bounds)
+-- Returns the ledger's time and the offset; `values` are those of CLOCK's fields.
+local function clock(values, bounds)
   local least, most, longest = bounds.least, bounds.most, bounds.longest or math.huge
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
-  local offset, passed = tonumber(at[1] or 0), least or 0
-  for i = 2, #CLOCK do passed = math.max(passed, tonumber(at[i] or 0)) end
+  local offset, passed = tonumber(values[1] or 0), least or 0
+  for i = 2, #CLOCK do passed = math.max(passed, tonumber(values[i] or 0)) end
   local ahead = now + offset - passed
   local back = ahead < -TOLERANCE
-  local forth = most and now + offset > most and ahead < longest
-  -- A moment later, or nobody could evaluate again before time goes on.
-  if back or forth then offset = passed + 1 - now end
+  local forward = most and now + offset > most and ahead < longest
+  -- One millisecond later: until the time is after `evaluated_at`, no evaluation can begin.
+  if back or forward then offset = passed + 1 - now end
   return math.max(now + offset, passed), offset
 end
 
--- Many fields in few commands: Lua's stack holds 8,000 values.
+-- ## Many fields in few commands: Lua's stack holds 8,000 values
 local function hset(key, fields)
   local flat, new = {}, 0
   local function write()
@@ -37,11 +43,12 @@ local function hset(key, fields)
   write()
   return new
 end
-local function append(stream, entry, most)
-  redis.call('XADD', stream, 'MAXLEN', most, '*', 'entry', entry)
-end
 local function hdel(key, names)
   for i = 1, #names, 4000 do
     redis.call('HDEL', key, unpack(names, i, math.min(i + 3999, #names)))
   end
+end
+
+local function append(stream, entry, most)
+  redis.call('XADD', stream, 'MAXLEN', most, '*', 'entry', entry)
 end

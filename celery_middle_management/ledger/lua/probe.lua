@@ -1,4 +1,5 @@
--- Changes nothing: whether the user may read and write as the other scripts do.
+-- Changes nothing: fails unless the user may read and write the keys, of which ARGV[1] are hashes and
+-- the others streams.
 local hashes = cjson.decode(ARGV[1])
 for i, key in ipairs(KEYS) do
   if i <= hashes then redis.call('HDEL', key, '') else redis.call('XDEL', key, '0-1') end

@@ -1,247 +1,147 @@
--- Adds what a process tells, and says whether an evaluation is due and is its to make.
-local _, due, workers, queues, lock, samples = unpack(KEYS)
-local msg = cjson.decode(ARGV[1])
+-- Adds what a process reports, and answers whether an evaluation is due and the caller's to make.
+-- The first parts of this script are report_state.lua, report_in_flight.lua, report_counts.lua and
+-- report_workers.lua.
 
--- All that is needed of the state is read at once, and what changes is written at once.
-local names, old, new = {unpack(CLOCK)}, {}, {}
-local function need(name) names[#names + 1] = name end
-for _, name in ipairs({'next_at', 'blocked_until', 'gave_up_at', 'seq', 'kept_at', 'silent_at',
-                       'comes_at', 'born', 'sent', 'minute'}) do
-  need(name)
-end
-for pool in pairs(msg.pools) do
-  for _, name in ipairs({'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
-                         'started', 'waits', 'finished', 'runtime', 'runtime_squares',
-                         'longest'}) do
-    need(pool .. '/' .. name)
-  end
-end
-local function pool_of(name) return (string.match(name, '^(.*)/')) end
-local counted_at = msg.cordon and pool_of(msg.cordon) .. '/counted_at'
-local why = msg.cordon and msg.cordon .. '_why'
-if msg.cordon then need(msg.cordon) need(counted_at) need(why) end
-if msg.presence then need('deaf') end
-for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
-local read = redis.call('HMGET', state, unpack(names))
-for i, name in ipairs(names) do old[name] = read[i] end
-local function number(name) return tonumber(old[name] or 0) end
-local function set(name, value) new[name] = ms(value) end
-local function add(name, n) if n > 0 then set(name, number(name) + n) end end
-local function add_float(name, x) new[name] = string.format('%.17g', number(name) + x) end
+-- ## ReportMessage (msg): ARGV[1], as JSON; with Bounds, if the caller has read the ledger's time
+--   pools            PoolCounts of each pool
+--   queues           names   queues published to that no pool names
+--   queues_left_out  bool    there were more than `most_queues` of them
+--   look             bool    a task was published whose pool only a count can find out
+--   token            text    of the lease, if the caller gets it
+--   more             bool    another part of the same report follows: no lease yet
+--   leaving          bool    the caller's process is ending
+--   gave_up          bool    it is ending while its evaluation still waits for the platform
+--   unseen?          ms      the same field of the last reply
+--   id?              text    of the worker that reports
+--   presence?        JSON    its presence; without it, the worker says goodbye
+--   cordon?          name    the field of the state with the cordon that the worker must obey
+--   born?            text    the name of the ledger whose calls in flight the caller remembers
+--   sent?            InFlight  of each of these calls, by `<pool>/fire` or `<pool>/hire`
+--   inactive         bool    the caller runs off the platform and never evaluates
+--   counters         names   the counters in a sample, in this order
+--   fine             s       the size of a bucket of due times up to `fine_horizon`
+--   coarse           s       the size of a bucket beyond
+--   fine_horizon     s       how far ahead due times have fine buckets
+--   gap              ms      the least time between two evaluations
+--   interval         ms      the least time between two calls of the platform
+--   zero_hold        ms      how long counts are held back while a pool is hired from zero
+--   longest_hold     ms      how long counts are held back at most
+--   stand_by         ms      how often a publisher reports with nothing to add
+--   watches          ms      a worker that reported within this time is relied on to evaluate
+--   lock             ms      how long the lock lasts
+--   known_to_fail    ms      how long a platform that failed is assumed to go on failing
+--   most_queues      count   queues that are kept
+--   most_minutes     count   samples that are kept
+--   expiry           s       how long every key is kept after the last report
 
--- Who has never heard the time cannot tell a step forth from a time in which nobody told. Where
--- workers told to the last, it is rather a step, up to LONGEST_SILENCE; if not, who has heard the
--- time puts it right.
-local LONGEST_SILENCE, last = 600000, number('told_at')
-local function believed()
-  for _, told in ipairs(redis.call('HVALS', workers)) do
-    if last - tonumber(string.match(told, '^%d+')) < msg.watches then return last + msg.watches end
-  end
-end
-local newcomer = not msg.most
-if newcomer then msg.most, msg.longest = believed(), LONGEST_SILENCE end
-local now, offset = clock(read, msg)
-set('told_at', now)
-local stepped = offset ~= number('clock')
-if stepped then set('clock', offset) end
-local evaluated, called, ticked = number('evaluated_at'), number('called_at'), number('ticked_at')
--- Never evaluated, or Redis has lost its data: due now.
-local next_at = tonumber(old.next_at or now)
-local refresh = now - number('kept_at') >= 3600000
-if refresh then set('kept_at', now) end
+-- ## PoolCounts (counts): what happened since the caller's last report
+--   maximum          count   workers that the pool may have
+--   published        [[ms ago, tasks], ...]
+--   scheduled        [[ms ahead, tasks], ...]
+--   started          tasks
+--   waits            s       that the started ones waited, in all
+--   finished         tasks
+--   runtime          s       that the finished ones ran, in all
+--   runtime_squares  s²      the squares of their run times, in all
+--   longest          s       the longest of their run times
 
--- History: what the counters were when a minute began, by whoever is the first to tell in it.
-local minute = math.floor(now / 60000)
-if minute > number('minute') then
-  set('minute', minute)
-  local COUNTERS, pools, all = {}, {}, redis.call('HGETALL', state)
-  for i, name in ipairs(msg.counters) do COUNTERS[name] = i end
-  for i = 1, #all, 2 do
-    local pool, name = string.match(all[i], '^(.*)/([%l_]+)$')
-    if COUNTERS[name] then
-      if not pools[pool] then
-        pools[pool] = {}
-        for n = 1, #msg.counters do pools[pool][n] = 0 end
-      end
-      pools[pool][COUNTERS[name]] = math.floor(tonumber(all[i + 1]) * 10 + 0.5) / 10
-    end
-  end
-  append(samples, cjson.encode({minute, pools}), msg.most_minutes)
-  redis.call('EXPIRE', samples, msg.expiry)
-end
+-- ## InFlight (told): a call that may still take effect at the platform
+--   to               count   workers that it asks for
+--   done             bool    the platform has confirmed it
+--   left             s       how long it may still take effect
 
--- What may still take effect at the platform is remembered by all who have heard of it: should Redis
--- lose its data meanwhile, they tell it anew. Whom it may stop takes no tasks, until an evaluation
--- knows better.
-local born, sent, restored = old.born or msg.token, old.sent, false
-if not old.born then new.born = born end
-if msg.sent and msg.born ~= born then
-  local all = sent and cjson.decode(sent) or {}
-  for name, s in pairs(msg.sent) do
-    local known, lasts = all[name] or s, now / 1000 + s.left
-    all[name] = {to = math.min(s.to, known.to), done = s.done and known.done or false,
-                 ['until'] = math.max(lasts, known['until'] or 0)}
-    new[name] = cjson.encode(all[name])
-    local entry = pool_of(name) .. '/cordon'
-    local cordon = cjson.decode(new[entry] or old[entry] or '{}')
-    if (tonumber(cordon.above) or math.huge) > s.to then
-      cordon.above, cordon.at = s.to, math.max(now / 1000, (cordon.at or 0) + 0.001)
-      new[entry] = cjson.encode(cordon)
-    end
-  end
-  sent, restored = cjson.encode(all), true
-  new.sent = sent
-end
+-- ## ReportReply (reply)
+--   now              ms      the ledger's time, as text
+--   lease            bool    the caller got the lock, and must evaluate
+--   wait             ms      when to report again, even with nothing to add
+--   held             ms      how long to hold back the counts of a pool: sooner, they change nothing
+--   born             text    the ledger's name for itself: it differs when the data was lost
+--   sent?            JSON    the calls in flight
+--   unseen?          ms      when the caller reported something that still waits for an evaluation
+--   watched          bool    a worker will evaluate (only to a caller that is leaving)
+--   failing          bool    the platform failed, or was given up, and has not answered since
+--   untaken?         s       how long counts have found messages that the worker did not take
+--   counted_at?      ms      when the last count of the worker's pool began
+--   cordon?          JSON    the cordon that the worker must obey
+--   why?             text    the reason for that cordon
 
--- What a newcomer takes for a long silence may be a step all the same: what could take effect still
--- may, for as long as before it, and the last call is as long ago. Once for each of them: where
--- scripts alone come, each is a newcomer, and nothing would ever be settled.
-if newcomer and last > 0 and now - last > msg.watches then
-  local all, again = sent and cjson.decode(sent) or {}, false
-  for name, s in pairs(all) do
-    if not s.again then
-      s['until'] = s['until'] + (now - last) / 1000
-      new[name] = cjson.encode(s)
-      s.again, again = true, true -- not there, where an old release knows no such field
-    end
-  end
-  if again then
-    sent = cjson.encode(all)
-    new.sent = sent
-  end
-  if called > number('silent_at') then
-    called = called + now - last
-    set('called_at', called)
-    set('silent_at', math.max(now, called))
-  end
-end
+-- ## Before anything is added
+-- Without `next_at`, no evaluation was ever made, or the data was lost: one is due now.
+local next_at, evaluated = tonumber(old.next_at or now), number('evaluated_at')
+local function evaluate_by(time) next_at = math.min(next_at, time) end
+
+sample_counters()
+local work = restore_calls() -- whether there is something for an evaluation to do
+local silence = now - last_report
+if newcomer and last_report > 0 and silence > msg.watches then extend_calls(silence) end
 
 local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
--- Since when it is that nobody may have looked at what the caller told, though it matters who does.
+-- When the caller reported something that waits for an evaluation which might not come without it.
 local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
-local dirty, zero, held, furthest = restored, false, {}, nil
-local under_way = sent and cjson.decode(sent) or {}
-for pool, r in pairs(msg.pools) do
-  local function of(name) return pool .. '/' .. name end
-  local total, counted = 0, 0
-  for _, s in ipairs(r.published) do
-    total = total + s[2]
-    -- Rather reckoned twice, where it is not known how long ago anything was.
-    if not stepped and now - s[1] <= number(of('counted_at')) then counted = counted + s[2] end
+-- ## Counts
+local hire_from_zero, held, in_flight = false, {}, calls_in_flight()
+for pool, counts in pairs(msg.pools) do
+  local published, scheduled = add_published(pool, counts), #counts.scheduled
+  add_started(pool, counts)
+  add_finished(pool, counts)
+  add_scheduled(pool, counts)
+  local quantity, refused = number(pool .. '/quantity'), now < number(pool .. '/refused_until')
+  local fire = in_flight[pool .. '/fire']
+  local without_workers = quantity == 0 or (fire and fire.to == 0 and not fire.done)
+  if without_workers and not refused and published + scheduled > 0 then unseen = now end
+  if published > 0 then
+    hire_from_zero = hire_from_zero or quantity == 0 and not refused
+    held[pool] = hold_of(quantity, counts.maximum)
   end
-  local quantity, refused = number(of('quantity')), now < number(of('refused_until'))
-  local fire = under_way[of('fire')]
-  local nobody = quantity == 0 or (fire and fire.to == 0 and not fire.done)
-  if nobody and not refused and total + #r.scheduled > 0 then unseen = now end
-  if total > 0 then
-    add(of('published'), total)
-    add(of('base_published'), counted)
-    if quantity == 0 then
-      zero = zero or not refused
-      -- Whoever evaluates has been told by now: for more, it would do nothing sooner.
-      held[pool] = msg.zero_hold
-    elseif quantity >= r.maximum then
-      held[pool] = msg.longest_hold
-    else
-      held[pool] = math.max(called + msg.interval - now, msg.gap)
-    end
-  end
-  dirty = dirty or total + #r.scheduled + r.finished > 0
-  if r.started > 0 then
-    add(of('started'), r.started)
-    add_float(of('waits'), r.waits)
-  end
-  if r.finished > 0 then
-    add(of('finished'), r.finished)
-    add_float(of('runtime'), r.runtime)
-    add_float(of('runtime_squares'), r.runtime_squares)
-    if r.longest > number(of('longest')) then new[of('longest')] = string.format('%.17g', r.longest) end
-  end
-  if #r.scheduled > 0 then set(of('scheduled_at'), now) end
-  for _, s in ipairs(r.scheduled) do
-    local fine = s[1] <= msg.fine_horizon * 1000
-    local size = fine and msg.fine or msg.coarse
-    local bucket = math.floor((now + s[1]) / 1000 / size) * size - (fine and 0 or 1)
-    redis.call('HINCRBY', due, of(ms(bucket)), s[2])
-    furthest = math.max(furthest or 0, bucket)
-  end
+  work = work or published + scheduled + counts.finished > 0
 end
 if msg.look then
-  dirty, unseen = true, now
+  work, unseen = true, now
   set('look_at', now)
 end
-if dirty then
+if work then
   add('seq', 1)
-  next_at = math.min(next_at, math.max(now, evaluated + msg.gap))
+  evaluate_by(math.max(now, evaluated + msg.gap))
 end
-if zero then next_at = math.min(next_at, math.max(now, blocked)) end
-if furthest then
-  local lasts = math.floor(furthest - now / 1000 + msg.expiry)
-  if redis.call('TTL', due) < lasts - 3600 then redis.call('EXPIRE', due, lasts) end
-end
+if hire_from_zero then evaluate_by(math.max(now, blocked)) end
+keep_due_times()
 
-local function keep_most_recent(most)
-  local all, list = redis.call('HGETALL', queues), {}
-  for i = 1, #all, 2 do list[#list + 1] = {all[i], tonumber(all[i + 1])} end
-  table.sort(list, function(a, b) return a[2] > b[2] end)
-  local dropped = {}
-  for i = most + 1, #list do dropped[#dropped + 1] = list[i][1] end
-  hdel(queues, dropped)
-end
-local told = {}
-for _, queue in ipairs(msg.queues) do told[queue] = ms(now) end
-local more = hset(queues, told) > 0
-if more or refresh then redis.call('EXPIRE', queues, msg.expiry) end
--- Some at once, for it takes a look at all.
-if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
-  keep_most_recent(msg.most_queues)
-  msg.queues_left_out = true
-end
-if msg.queues_left_out then set('queues_dropped_at', now) end
-
--- Workers come and go several at a time, and are looked at together.
-local soon = math.max(now, evaluated + msg.gap / 2)
-local met = false
-if msg.id then
-  if msg.presence then
-    if not msg.inactive then
-      ticked = now
-      set('ticked_at', now)
-    end
-    met = redis.call('HSET', workers, msg.id, ms(now) .. ' ' .. msg.presence) == 1
-    if met then next_at = math.min(next_at, soon) end
-    if met or refresh then redis.call('EXPIRE', workers, msg.expiry) end
-  elseif redis.call('HDEL', workers, msg.id) == 1 then
-    next_at = math.min(next_at, soon)
-    unseen = now
+-- ## Queues and workers
+add_queues()
+local ticked, soon = number('ticked_at'), math.max(now, evaluated + msg.gap / 2)
+if msg.presence then
+  if not msg.inactive then
+    ticked = now
+    set('ticked_at', now)
   end
+  -- Workers come and go several at a time: one evaluation a little later does for all.
+  if update_worker() then evaluate_by(soon) end
+elseif msg.id and remove_worker() then
+  evaluate_by(soon)
+  unseen = now
 end
-local watched = false
-if msg.leaving then
-  for _, told in ipairs(redis.call('HVALS', workers)) do
-    local lately = now - tonumber(string.match(told, '^%d+')) < msg.watches
-    watched = watched or lately and not string.find(told, '"inactive":true', 1, true)
-  end
-  if unseen then next_at = math.min(next_at, math.max(now, blocked)) end
-end
+local watched = msg.leaving and worker_watches()
+if msg.leaving and unseen then evaluate_by(math.max(now, blocked)) end
 if msg.gave_up then set('gave_up_at', now) end
 
+-- ## The election
 local lease = false
--- No two evaluations at one time: it tells their cordons apart.
+-- Two evaluations never begin at the same time, since that time identifies the cordon that each sets.
 if next_at <= now and evaluated < now and not (msg.more or msg.inactive) then
   lease = redis.call('SET', lock, msg.token, 'NX', 'PX', msg.lock) and true
-  -- A lock lasts as long as Redis' clock says, and that may have stepped back.
+  -- The lock expires by Redis's clock, which may have stepped back since.
   if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
-if lease and unseen == now then unseen = now - 1 end -- what it reads, it reads after this
+if lease and unseen == now then unseen = now - 1 end -- its evaluation reads the ledger after this
 if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
--- One publisher comes when it is due, however many there are; should it end, the others stand by.
+-- While no worker keeps watch, one publisher of all reports again when the next evaluation is due. The
+-- others stand by, in case it ends before that.
 local wait = msg.stand_by
 if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.watches then
   local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)
@@ -251,12 +151,18 @@ if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.
     set('comes_at', now + wait)
   end
 end
-local suspicion = old.deaf and cjson.decode(old.deaf)[msg.id]
+
+-- ## Write, and answer
 hset(state, new)
 if refresh then redis.call('EXPIRE', state, msg.expiry) end
-return cjson.encode({now = ms(now), lease = lease, wait = wait, held = held,
-                     born = born, sent = sent, unseen = unseen, watched = watched, failing = failing,
-                     untaken = suspicion and suspicion.last - suspicion.since or nil,
-                     counted_at = counted_at and number(counted_at) or nil,
-                     cordon = msg.cordon and (new[msg.cordon] or old[msg.cordon]) or nil,
-                     why = why and old[why] or nil})
+local reply = {}
+reply.now, reply.lease, reply.wait, reply.held = ms(now), lease, wait, held
+reply.born, reply.sent, reply.unseen = born, sent, unseen
+reply.watched, reply.failing = watched, failing
+if msg.id then reply.untaken = untaken_for() end
+if msg.cordon then
+  reply.counted_at = number(counted_at)
+  reply.cordon = new[msg.cordon] or old[msg.cordon] or nil
+  reply.why = old[cordon_why] or nil
+end
+return cjson.encode(reply)

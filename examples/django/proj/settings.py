@@ -1,4 +1,4 @@
-"""As few settings as Django needs, and those of Celery and Middle Management."""
+"""The few settings that Django needs, and those of Celery and Middle Management."""
 
 from __future__ import annotations
 

@@ -9,6 +9,6 @@ from celery import shared_task
 
 @shared_task
 def resize(image: str) -> str:
-    """Takes as long as resizing an image might."""
+    """Take as long as resizing an image might."""
     time.sleep(2)
     return image

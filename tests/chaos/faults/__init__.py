@@ -1,4 +1,4 @@
-"""What goes wrong in production, done at random by a monkey."""
+"""The faults of production, caused at random by a monkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one act of the monkey is, and what it does it with."""
+"""An act of the monkey, and the tools for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 from tests.chaos.processes import kill
 from tests.chaos.stage import Stage
 
-#: Ends a fault, and may tell more facts of it.
+#: Ends a fault, and may return more facts about it.
 Heal = Callable[[], Mapping[str, Any] | None]
 
 
 class Hands:
-    """What acts have at hand; whatever they do with it is written down."""
+    """The tools of the acts; every use of them is recorded."""
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
@@ -31,7 +31,7 @@ class Hands:
 
     @contextmanager
     def fault(self, what: str, **facts: Any) -> Iterator[None]:
-        """A fault that is over when the context is left."""
+        """Record a fault that is over when the context is left."""
         at = time.time()
         try:
             yield
@@ -39,7 +39,7 @@ class Hands:
             self.write("fault", at=at, until=time.time(), what=what, **facts)
 
     def lasting(self, seconds: float, heal: Heal, what: str, **facts: Any) -> None:
-        """A fault that has begun, and that *heal* ends: in so many seconds, or in the cage."""
+        """Have *heal* end a fault that has begun, after *seconds* or when the monkey is caged."""
         at = time.time()
 
         def over() -> None:
@@ -64,13 +64,13 @@ class Hands:
         return self.random.choice(pids) if pids else None
 
     def some_pool(self) -> str | None:
-        """One whose process type is there."""
+        """Choose a pool whose process type exists."""
         there = self.stage.emulator.quantities()
         pools = [pool for pool in self.stage.pools if pool in there]
         return self.random.choice(pools) if pools else None
 
     def kill(self, what: str, pid: int, sid: int | None = None, **facts: Any) -> None:
-        # Written before it is done, so that nothing that follows from it comes earlier.
+        # Recorded before it is done, so that none of its effects is recorded earlier.
         self.write("killed", what=what, pid=pid, sid=sid, **facts)
         kill(pid)
 
@@ -81,7 +81,7 @@ def always(stage: Stage) -> bool:
 
 @dataclass(frozen=True)
 class Act:
-    """How often it is done, relative to others, and what kind of trouble it is."""
+    """How often an act is done, relative to others, and what kind of trouble it is."""
 
     weight: int
     kind: str
@@ -92,7 +92,7 @@ class Act:
 def await_(
     look: Callable[[], Any], timeout: float, every: float, unless: threading.Event | None = None
 ) -> Any:
-    """What *look* finds at last, or None after *timeout* seconds."""
+    """Return what *look* finds at last, or None after *timeout* seconds."""
     give_up = time.monotonic() + timeout
     while time.monotonic() < give_up and not (unless and unless.is_set()):
         if found := look():

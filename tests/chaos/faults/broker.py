@@ -8,7 +8,7 @@ from tests.chaos.stage import Stage
 
 from .act import Act, Hands
 
-#: A dead connection may be handed a message for so long (s), until its last request is over.
+#: A dead connection may receive a message for this long (s), until its last request is over.
 TAKES_FOR = 2.0
 
 
@@ -32,7 +32,7 @@ def restart(hands: Hands) -> None:
 
 
 def die(hands: Hands) -> None:
-    """A worker's connections die, and neither end is told; new ones are carried."""
+    """Let a worker's connections die without either end noticing; new ones work."""
     lines, pid = hands.stage.broker_lines, hands.some_worker()
     assert lines is not None
     if pid is None:

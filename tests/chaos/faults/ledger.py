@@ -10,7 +10,7 @@ from tests.chaos.stage import MAXIMA, Stage
 from .act import Act, Hands
 from .processes import kill_publisher
 
-#: The clock is stepped by up to one of these (s), and never further off than twice that.
+#: The clock is stepped by up to one of these (s), and is never off by more than twice that.
 STEPS = (300, 300, 14_400)
 
 
@@ -43,7 +43,7 @@ def kill(hands: Hands) -> None:
 
 
 def demote(hands: Hands) -> None:
-    """A failover: what was the primary answers on, over the same connections, and may not write."""
+    """Fail over: the former primary goes on answering on its connections, but read only."""
     client = hands.stage.ledger_client
     with hands.fault("ledger", sort="demote"):
         client.replicaof("127.0.0.1", "1")
@@ -54,7 +54,7 @@ def demote(hands: Hands) -> None:
 
 
 def fill(hands: Hands) -> None:
-    """It has no memory left."""
+    """Leave the ledger's Redis without memory."""
     client = hands.stage.ledger_client
     with hands.fault("ledger", sort="fill"):
         client.config_set("maxmemory", 1)
@@ -75,7 +75,7 @@ def step_clock(hands: Hands) -> None:
 
 
 def step_clock_unseen(hands: Hands) -> None:
-    """All that know the ledger's time are cut off while the clock steps: a newcomer tells first."""
+    """Step the clock while those that know the ledger's time are cut off: newcomers come first."""
     lines, pids = hands.stage.lines, hands.stage.line_pids()
     assert lines is not None
     how = hands.random.choice(CUTS)
@@ -89,7 +89,7 @@ def step_clock_unseen(hands: Hands) -> None:
 
 
 def cut_line(hands: Hands) -> None:
-    """A worker at work can reach the ledger no more."""
+    """Cut a busy worker off from the ledger."""
     lines, pid = hands.stage.lines, hands.some_worker()
     assert lines is not None
     if pid is None:
@@ -101,12 +101,12 @@ def cut_line(hands: Hands) -> None:
 
 
 def cut_newcomers(hands: Hands) -> None:
-    """Workers that come up cannot reach the ledger, and are not heard of at all."""
+    """Keep workers that come up from reaching the ledger, so that they never report."""
     stage = hands.stage
     lines = stage.lines
     assert lines is not None
     how = hands.random.choice(CUTS)
-    # One that has heard nothing begins all the same after a while, and is at work then.
+    # A worker that hears nothing starts consuming anyway after a while, and is busy then.
     seconds = hands.random.uniform(60.0, 200.0)
     spared = {line_of(pid) for pid in stage.worker_pids()}
     lines.cut_newcomers(
@@ -117,7 +117,7 @@ def cut_newcomers(hands: Hands) -> None:
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
     pool = hands.some_pool()
     if pool is not None and not stage.one_off and hands.random.random() < 0.6:
-        # More than are needed for what there is to do, so that they are soon to be fired.
+        # More workers than are needed, so that they are soon to be fired.
         stage.sparse_until = time.monotonic() + seconds
         quantity = min(stage.emulator.quantities()[pool] + 2, MAXIMA[pool] + 2)
         with hands.fault("hand", pool=pool, quantity=quantity):

@@ -1,4 +1,4 @@
-"""The monkey: does one act after another, chosen by the seed, until it is caged."""
+"""The monkey: it does one act after another, chosen by the seed, until it is caged."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from . import broker, ledger, platform, processes
 from .act import Hands
 
 ACTS = (*processes.ACTS, *platform.ACTS, *broker.ACTS, *ledger.ACTS)
-#: Kinds of trouble; several apps, a laptop with production's settings and a pool without a process
-#: type are a matter of the stage.
+#: Kinds of trouble. Several apps, a laptop with production's settings and a pool without a process
+#: type are arranged by the stage.
 KINDS = sorted({act.kind for act in ACTS} | {"apps", "laptop", "missing"})
-#: Seconds from the end of one act to the next: shorter, and nobody would ever be hired.
+#: Seconds from the end of one act to the next. With less, no worker would ever be hired.
 BETWEEN_ACTS = (1.5, 6.0)
 
 
 class Monkey:
-    """One thread; :meth:`release` starts it and :meth:`cage` stops it and heals what is broken."""
+    """One thread: :meth:`release` starts it; :meth:`cage` stops it and heals what is broken."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -51,5 +51,5 @@ class Monkey:
             act = hands.random.choices(self._acts, weights)[0]
             try:
                 act.do(hands)
-            except Exception as error:  # noqa: BLE001 - a broken suite must not pass for a green one
+            except Exception as error:  # noqa: BLE001 - a broken suite must not look green
                 hands.write("broken", act=act.do.__name__, error=repr(error))

@@ -1,4 +1,4 @@
-"""Trouble with Heroku: its API, its limits, and what other people do with it."""
+"""Trouble with Heroku: its API, its limits, and what other people do there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .act import Act, Hands
 
 #: The platform ends a request after 30 s.
 LATEST = 20.0
-#: A write that was given no good answer is carried out at most this long (s) after it came in.
+#: A write that got no good answer is carried out at most this long (s) after it came in.
 LATEST_WRITE = 60.0
 
 
@@ -45,7 +45,7 @@ def break_api(hands: Hands) -> None:
 
 
 def delay_writes(hands: Hands) -> None:
-    """Writes are carried out when nobody expects it any more, each after a time of its own."""
+    """Carry writes out when they are no longer expected, each after its own delay."""
     lasting = hands.random.uniform(8.0, 25.0)
     sort: Any = hands.random.choice(["later_error", "later_hang", "later_reset", "late_before"])
     draw = random.Random(hands.random.random())
@@ -62,7 +62,7 @@ def delay_writes(hands: Hands) -> None:
 
 
 def limit(hands: Hands) -> None:
-    """For a while a process type, or all of them, may not have as many dynos as we may hire."""
+    """Limit one process type, or all, to fewer dynos than we may hire, for a while."""
     emulator, seconds = hands.stage.emulator, hands.random.uniform(10.0, 60.0)
     pool = hands.some_pool() if hands.random.random() < 0.7 else None
     if pool is not None:
@@ -82,7 +82,7 @@ def limit(hands: Hands) -> None:
 
 
 def remove_type(hands: Hands) -> None:
-    """A deploy forgets a process type, and a later one brings it back."""
+    """Deploy without a process type; a later deploy brings it back."""
     if (pool := hands.some_pool()) is None:
         return
     emulator = hands.stage.emulator
@@ -117,7 +117,7 @@ def limit_one_offs(hands: Hands) -> None:
 
 
 def hire_otherwise(hands: Hands) -> None:
-    """Heroku skips a hire, or does it twice."""
+    """Have Heroku skip a hire, or do it twice."""
     kind: Any = hands.random.choice(["skip", "double"])
     with hands.fault(kind):
         hands.stage.emulator.fault(kind, count=1, lasting=20.0)

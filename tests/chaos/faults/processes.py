@@ -1,4 +1,4 @@
-"""Processes that are killed: children of pools, workers, publishers, whoever evaluates."""
+"""Processes that are killed: children of pools, workers, publishers, scalers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def kill_publisher(hands: Hands) -> None:
 
 
 def kill_scaler(hands: Hands) -> None:
-    """Wait for one that holds the lock, kill it, and wait for its successor."""
+    """Wait for a process that holds the lock, kill it, and wait for its successor."""
     stage = hands.stage
     with hands.fault("api", sort="late_before", seconds=4.0):
         stage.emulator.fault("late_before", seconds=4.0, lasting=10.0)
@@ -51,18 +51,18 @@ def kill_scaler(hands: Hands) -> None:
         if publisher.pid == held[1]:
             publisher.process.wait(10)
         publisher.ensure()
-    # The lock was still held when the scaler died, or there was nobody to replace.
+    # The lock was still held when the scaler died; otherwise there was none to replace.
     with contextlib.suppress(redis.RedisError):
         if stage.ledger_client.get(stage.key("lock")) != held[0]:
             return
-    # Not "after it was killed": the last one may be from before the clock was stepped back.
+    # Not "after it was killed": the last one may date from before the clock was stepped back.
     await_(lambda: stage.evaluated_at() != before, 25.0, 0.05)
     replaced = stage.evaluated_at()
     hands.write("replaced", killed_at=at, took=replaced - at if replaced != before else None)
 
 
 def crash_workers(hands: Hands) -> None:
-    """For a while no worker that starts can import the app."""
+    """Make every starting worker fail to import the app, for a while."""
     crash = hands.stage.crash
     if crash.exists():
         return

@@ -8,7 +8,7 @@ from tests.chaos.journal import Event
 
 from .apps import others_apart
 from .ledger import keys_bounded, scaler_replaced
-from .platform import AT_MINIMUM, back_at_minimum, calls_spaced, nobody_stopped, within_limits
+from .platform import AT_MINIMUM, back_at_minimum, calls_spaced, no_worker_stopped, within_limits
 from .publishing import never_slower, nothing_failed, nothing_raised
 from .refusals import refusals_alone
 from .story import Story, Verdict
@@ -24,7 +24,7 @@ __all__ = [
     "check",
     "keys_bounded",
     "never_slower",
-    "nobody_stopped",
+    "no_worker_stopped",
     "nothing_failed",
     "nothing_killed",
     "nothing_lost",
@@ -42,7 +42,7 @@ INVARIANTS = (
     nothing_lost,
     nothing_twice,
     within_limits,
-    nobody_stopped,
+    no_worker_stopped,
     calls_spaced,
     refusals_alone,
     back_at_minimum,

@@ -1,4 +1,4 @@
-"""Other apps of the same processes, managed or not, are no business of ours."""
+"""Other apps of the same processes, managed or not, do not affect ours."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .story import Story, Verdict, at_of, count_of
 
 
 def others_apart(story: Story) -> Verdict:
-    """Other apps' tasks hired nobody of ours; those of the twin as many as if they were ours.
+    """Other apps' tasks hired none of our workers; the twin's as many as if they were ours.
 
-    Or as many as a hire of unknown outcome had asked for: only the same is asked for again.
+    Or as many as a hire of unknown outcome had asked for: only that number is asked for again.
     """
     verdict = Verdict("several apps in a process stay apart")
     for probe in story.kinds["probe"]:
@@ -32,14 +32,14 @@ def others_apart(story: Story) -> Verdict:
 
 
 def _unsettled(story: Story, probe: Event) -> list[int]:
-    """The quantities that writes without a good answer may still lead to."""
+    """The quantities that writes without a good answer may still set."""
     since = probe["began"] - UNANSWERED - 2 * CALL_LASTS
     sent = [w for w in writes(story) if unanswered(w) and since < w["at"] < probe["until"]]
     return [quantity for write in sent for quantity in asked(write).values()]
 
 
 def _raised_to(story: Story, probe: Event) -> int:
-    """The highest quantity that we raised any pool to while it lasted."""
+    """The highest quantity that we raised any pool to during the probe."""
     raised = (
         int(change["after"])
         for change in story.kinds["change"]

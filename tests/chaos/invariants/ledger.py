@@ -1,22 +1,22 @@
-"""What the ledger shows: a scaler that died is replaced, and the keys are few."""
+"""The ledger: a scaler that died is replaced, and there are few keys."""
 
 from __future__ import annotations
 
 from .story import Story, Verdict, at_of
 
 REPLACED = 15.0  # s
-#: Workers that may be in the ledger though they have gone, for it learns of that by and by.
+#: Workers that may be in the ledger although they have gone, since it learns of that over time.
 GHOSTS = 24
 DUE_BUCKETS = 100
 HISTORY = 1000
-#: A week of them.
+#: A week of samples.
 MINUTES = 7 * 24 * 60
-#: Of each pool.
+#: Fields of each pool.
 STATE = 36
 
 
 def scaler_replaced(story: Story) -> Verdict:
-    """A scaler killed with the lock in its hand had a successor soon."""
+    """A scaler that was killed while it held the lock soon had a successor."""
     verdict = Verdict(f"a killed scaler replaced within {REPLACED:.0f} s")
     apart = 0
     for replaced in story.kinds["replaced"]:
@@ -31,14 +31,14 @@ def scaler_replaced(story: Story) -> Verdict:
     took = [round(r["took"], 1) for r in story.kinds["replaced"] if r["took"] is not None]
     verdict.figures = {
         "killed while holding the lock": len(story.kinds["replaced"]),
-        "later, for those left may not have reached the ledger": apart,
+        "later, since those left may not have reached the ledger": apart,
         "seconds": took,
     }
     return verdict
 
 
 def keys_bounded(story: Story) -> Verdict:
-    """At the end Redis holds our few keys, bounded, and every one expires."""
+    """At the end Redis holds only our few keys, of bounded size, and each of them expires."""
     verdict = Verdict("keys in Redis bounded, and expire")
     state = 20 + STATE * len(story.settings["maxima"])
     most = {

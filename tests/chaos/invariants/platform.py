@@ -1,4 +1,4 @@
-"""What is asked of the platform: within the limits, spaced, and back to the minimum."""
+"""Requests to the platform: within the limits, spaced, and back to the minimum."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .requests import UNANSWERED, asked, calls, lateness, unanswered, writes
 from .story import Story, Verdict, at_of, count_of
 
 AT_MINIMUM = 90.0  # s
-#: Sent no earlier than the call interval less this (s), seen by the emulator a moment later.
+#: Calls may come this much (s) early, since the emulator sees each a moment after it was sent.
 TOLERANCE = 0.15
 
 
 def within_limits(story: Story) -> Verdict:
-    """We never set, nor asked for, a quantity out of the limits."""
+    """We never set or requested a quantity outside the limits."""
     verdict = Verdict("quantity within the limits")
     least, maxima = story.settings["minimum"], story.settings["maxima"]
     ours = [c for c in story.kinds["change"] if c["by"] == "api"]
@@ -45,12 +45,12 @@ def within_limits(story: Story) -> Verdict:
     return verdict
 
 
-def nobody_stopped(story: Story) -> Verdict:
-    """With one-off dynos, nothing was asked for that could stop a worker, but for one that hangs.
+def no_worker_stopped(story: Story) -> Verdict:
+    """With one-off dynos, no request could stop a worker, except for a worker that hangs.
 
-    Such a one has said that it holds nothing; that no task was killed so, is judged elsewhere.
+    That worker has reported that it holds nothing; whether a task was killed is judged elsewhere.
     """
-    verdict = Verdict("nobody told to stop")
+    verdict = Verdict("no one-off worker told to stop")
     orders = [r for r in story.kinds["request"] if r["method"] != "GET"]
     kinds: Counter[str] = Counter()
     for order in orders if story.settings.get("dynos") == "one-off" else ():
@@ -65,9 +65,9 @@ def nobody_stopped(story: Story) -> Verdict:
 
 
 def calls_spaced(story: Story) -> Verdict:
-    """Calls that change a quantity are the call interval apart, but for hires from zero.
+    """Calls that change a quantity are a call interval apart, except for hires from zero.
 
-    A call is made of several tries where the platform failed.
+    A call consists of several tries if the platform failed.
     """
     verdict = Verdict("one call in any call interval")
     interval = story.settings["call_interval"]
@@ -115,7 +115,7 @@ def _quantity_before(story: Story, pool: str, at: float) -> int:
 def back_at_minimum(story: Story) -> Verdict:
     """Every time the load stopped, the pool was at its minimum soon after the last task's end.
 
-    Or after a write that nobody had heard of was surely over, if that was later.
+    Or, if that was later, soon after a write of unknown outcome could surely take effect no more.
     """
     verdict = Verdict(f"at the minimum within {AT_MINIMUM:.0f} s")
     took, put_off = [], 0
@@ -137,6 +137,6 @@ def back_at_minimum(story: Story) -> Verdict:
 
 
 def _settled(story: Story, quiet: Event) -> float:
-    """When the last write without a good answer, if there was one, could take effect no more."""
+    """When the last write without a good answer, if any, could take effect no more."""
     sent = [r["at"] for r in writes(story) if unanswered(r) and r["at"] < quiet["at"]]
     return float(max(sent, default=0.0)) + UNANSWERED if sent else 0.0

@@ -1,4 +1,4 @@
-"""What the app feels of us: no exceptions, no delay, no errors in its logs."""
+"""What the app notices of us: no exceptions, no delay, no errors in its logs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SLOWER = 0.050  # s
 
 
 def nothing_raised(story: Story) -> Verdict:
-    """No exception but Celery's own, with its broker down, reached a publisher."""
+    """No exception reached a publisher, except Celery's own while its broker was down."""
     verdict = Verdict("no exception of ours reached the app")
     celerys: Counter[str] = Counter()
     for raised in story.kinds["raised"]:
@@ -26,7 +26,7 @@ def nothing_raised(story: Story) -> Verdict:
 
 
 def nothing_failed(story: Story) -> Verdict:
-    """Nothing went wrong in our own code, were it caught or not."""
+    """Nothing went wrong in our own code, whether it was caught or not."""
     verdict = Verdict("no error of ours in the logs")
     verdict.broken = [
         f"{failure['where']} at {at_of(story, failure)}: {failure['message']}: {failure['error']}"
@@ -38,10 +38,10 @@ def nothing_failed(story: Story) -> Verdict:
 def never_slower(story: Story) -> Verdict:
     """While the ledger or the platform was down, publishing cost no more than without us.
 
-    The maximum of few publishes on a busy machine is chance: it is compared with the worst that
-    plain Celery met at any time of the run. Of fewer than a hundred the last percentile is that
-    maximum. With the first one a process connects, and ours alone are killed and begin anew: it is
-    left out of both.
+    The maximum of a few publishes on a busy machine is chance, so it is compared with the worst of
+    plain Celery at any time of the run. Of fewer than a hundred, the last percentile is the
+    maximum. The first publish of each process is left out on both sides: it connects, and only
+    our processes are killed and begin again.
     """
     verdict = Verdict("delay() as fast as plain Celery's")
     all_plain = _times(story, plain=True, trouble=None)

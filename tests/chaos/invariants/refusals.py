@@ -1,4 +1,4 @@
-"""What the platform refuses to one pool is that pool's own trouble."""
+"""What the platform refuses to one pool does not affect the others."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from tests.chaos.journal import Event
 from .requests import REFUSED, asked, writes
 from .story import Story, Verdict, at_of
 
-#: After a batch was refused, what was right in it is asked for again within this time (s).
+#: After a batch was refused, its valid parts are asked for again within this time (s).
 ASKED_SINGLY = 10.0
-#: What was refused is not asked for again for a minute: in so long (s) a pool is refused so often,
-#: as a part of the batch, then alone, and while it looks for the limit.
+#: A refused request is not repeated for a minute. So within this time (s) a pool is refused at most
+#: this often: as part of the batch, then alone, and while the limit is searched for.
 WINDOW = 55.0
 MOST = 6
-#: After these, a scaler cannot know, or may not call, or is no more.
+#: After these, a scaler may not know, may not be allowed to call, or may be dead.
 EXCUSES = ("api", "late", "ledger", "clock", "broker")
 
 
 def refusals_alone(story: Story) -> Verdict:
-    """What was refused to one pool kept nobody else waiting, and was not asked for all the time."""
+    """A refusal of one pool delayed no other pool, and was not provoked again all the time."""
     verdict = Verdict("a pool's refusal stays its own")
     refused = [request for request in writes(story) if request["status"] in REFUSED]
     judged = 0
@@ -49,7 +49,7 @@ def _at_fault(story: Story, request: Event) -> set[str]:
             and fault["at"] - 0.1 <= at <= fault["until"] + 0.1
         ):
             quantity = asked(request).get(fault["pool"], 0)
-            if fault["pool"] is None:  # all are too many together
+            if fault["pool"] is None:  # together they are too many
                 found |= asked(request).keys()
             elif fault["what"] == "missing" or quantity > fault["most"]:
                 found.add(fault["pool"])

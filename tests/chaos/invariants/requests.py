@@ -1,4 +1,4 @@
-"""What we asked of the platform, as the emulator wrote it down."""
+"""Our requests to the platform, as the emulator recorded them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from tests.chaos.journal import Event
 
 from .story import Story
 
-#: A write that was given no good answer may be carried out for so long (s) after it came in.
+#: A write that got no good answer may be carried out up to this long (s) after it came in.
 UNANSWERED = 60.0
 #: The tries of one call end with its lease (s).
 CALL_LASTS = 12.0
-#: Refusals of what was asked for, and not of who asks or how often.
+#: Refusals of the request itself, not of its sender or its rate.
 REFUSED = (404, 422)
 
 
 def writes(story: Story) -> list[Event]:
-    """Every request that was to change a quantity."""
+    """Every request that should change a quantity."""
     return [request for request in story.kinds["request"] if request["method"] == "PATCH"]
 
 
@@ -28,19 +28,19 @@ def asked(request: Event) -> dict[str, int]:
 
 
 def unanswered(request: Event) -> bool:
-    """Whether nobody could tell by the answer what became of it, or would."""
+    """Return whether the answer does not show what became of the request."""
     return request["met"] is not None and request["status"] != 429
 
 
 def lateness(request: Event) -> float:
-    """How long (s) after it came in it was carried out; 0 if it was not."""
+    """How long (s) after its arrival a request was carried out; 0 if it was not."""
     return float((request["done_at"] or request["at"]) - request["at"])
 
 
 def calls(story: Story) -> list[list[Event]]:
-    """Writes, those of one call together.
+    """Writes, grouped by call.
 
-    What belongs to it: tries of the same where the platform failed, and after a refusal its parts.
+    A call includes repeated tries if the platform failed, and its parts after a refusal.
     """
     found: list[list[Event]] = []
     for request in writes(story):

@@ -1,4 +1,4 @@
-"""A journal, sorted out, and what an invariant says of it."""
+"""A journal, indexed, and the verdict of an invariant on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.chaos.tasks import by_id, of_kind
 
 @dataclass
 class Verdict:
-    """What became of one invariant: ``broken`` says where, and is empty when it held."""
+    """The verdict of one invariant: ``broken`` says where it broke, and is empty if it held."""
 
     name: str
     broken: list[str] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Verdict:
 
 
 class Story:
-    """A journal, sorted out."""
+    """A journal, indexed."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.kinds = of_kind(events)
@@ -37,42 +37,42 @@ class Story:
             what: _merged([(f["at"], f["until"]) for f in self.faults if f["what"] == what])
             for what in {f["what"] for f in self.faults}
         }
-        #: Dynos that were stopped, by the process that led them.
+        #: Dynos that were stopped, by their first process.
         pids = {dyno["id"]: dyno["pid"] for dyno in self.kinds["dyno"]}
         self.stops = {
             (stop["name"], pids[stop["id"]]): stop
             for stop in self.kinds["stop"]
             if stop["id"] in pids
         }
-        #: One-off dynos that ended, by the process that led them.
+        #: One-off dynos that ended, by their first process.
         self.gone = {gone["pid"]: gone for gone in self.kinds["gone"] if gone["pid"]}
         first = {p["pid"]: p["id"] for p in reversed(self.kinds["published"])}
-        #: All but the first of each process.
+        #: All except the first of each process.
         self.later_publishes = [p for p in self.kinds["published"] if p["id"] != first[p["pid"]]]
         killed = [event for event in self.kinds["killed"] if event["sid"] is not None]
         self.killed_workers = {e["sid"]: e["at"] for e in killed if e["what"] != "child"}
         self.killed_children = {e["pid"]: e["at"] for e in killed if e["what"] == "child"}
 
     def stop_of(self, event: Event) -> Event | None:
-        """How the dyno that an event happened on was stopped, if it was."""
+        """The stop of the dyno that an event happened on, if it was stopped."""
         return self.stops.get((event["dyno"], event["sid"]))
 
     def was_killed(self, event: Event) -> bool:
-        """Whether the worker or the child that an event happened in was killed by the monkey."""
+        """Return whether the monkey killed the worker or child that an event happened in."""
         at = float(event["at"])
         worker = float(self.killed_workers.get(event["sid"], 0.0))
         child = float(self.killed_children.get(event["pid"], 0.0))
         return max(worker, child) >= at - 0.1
 
     def disturbed(self, what: str, begin: float, end: float) -> bool:
-        """Whether there was a fault of this sort between two times."""
+        """Return whether there was a fault of this sort between two times."""
         windows = self._windows.get(what, [])
         candidate = bisect_right(windows, (end, float("inf"))) - 1
         return candidate >= 0 and bool(windows[candidate][1] >= begin)
 
 
 def _merged(windows: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The same times in windows that do not overlap, in order."""
+    """The same times as windows that do not overlap, in order."""
     merged: list[tuple[float, float]] = []
     for begin, end in sorted(windows):
         if merged and begin <= merged[-1][1]:
@@ -87,5 +87,5 @@ def count_of(events: Iterable[Event], fact: str) -> dict[str, int]:
 
 
 def at_of(story: Story, event: Event, name: str = "at") -> str:
-    """A time as seconds of the run."""
+    """Format a time as seconds since the start of the run."""
     return f"{event[name] - story.settings['at']:.1f} s" if event else "?"

@@ -1,4 +1,4 @@
-"""What becomes of the tasks: none killed by a fire, none lost, none run twice."""
+"""The fate of the tasks: none killed by a fire, none lost, none run twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.tasks import Task
 from .requests import writes
 from .story import Story, Verdict, at_of, count_of
 
-#: A worker that leaves shuts down within this time (s), and so it would cut short what it runs.
+#: A worker that leaves shuts down within this time (s), and would cut short a task that it ran.
 SHUTS_DOWN = 10.0
 
 
@@ -26,7 +26,7 @@ def nothing_killed(story: Story) -> Verdict:
             gone = story.gone.get(begin["sid"])
             if gone is not None and not story.was_killed(begin):
                 if task.ended_by(begin, float(gone["at"]) - SHUTS_DOWN):
-                    continue  # cut short by itself or by Celery, and the dyno worked on
+                    continue  # cut short by itself or by Celery, while the dyno went on working
                 how = f"was stopped for {stop['reason']}" if stop else "left"
                 verdict.broken.append(
                     f"task {task.id} began on {begin['dyno']} at {at_of(story, begin)}, which "
@@ -52,7 +52,7 @@ def nothing_killed(story: Story) -> Verdict:
 
 
 def _let_go(story: Story) -> dict[str, int]:
-    """One-off dynos that ended though nobody stopped or killed them."""
+    """Count the one-off dynos that ended without being stopped or killed."""
     if story.settings.get("dynos") != "one-off":
         return {}
     stopped = {stop["id"] for stop in story.kinds["stop"]}
@@ -62,7 +62,7 @@ def _let_go(story: Story) -> dict[str, int]:
 
 
 def _order(story: Story, stop: Event) -> str:
-    """The write that led to a stop."""
+    """Describe the write that led to a stop."""
     done = [w for w in writes(story) if w["done_at"] and w["done_at"] <= stop["asked_at"] + 0.05]
     if not done:
         return ""
@@ -74,7 +74,7 @@ def _order(story: Story, stop: Event) -> str:
 
 
 def nothing_lost(story: Story) -> Verdict:
-    """What was published for sure, and neither purged nor revoked, was finished."""
+    """Every task that was surely published, and neither purged nor revoked, finished."""
     verdict = Verdict("every published task finished")
     owed = [task for task in story.tasks.values() if task.owed]
     excused: Counter[str] = Counter()
@@ -96,7 +96,7 @@ def nothing_lost(story: Story) -> Verdict:
 
 
 def _celery_lost(story: Story, task: Task) -> str | None:
-    """The loss that Celery itself has to answer for, if it is one."""
+    """Name the loss if Celery itself caused it."""
     published = task.published or {}
     if any(end["how"] == "aborted: Reject" for end in task.ended):
         return "lost by Celery: a retry while the broker was down"
@@ -111,7 +111,7 @@ def _celery_lost(story: Story, task: Task) -> str | None:
 
 
 def _retry_lost(story: Story, task: Task, sent_at: float) -> str | None:
-    """The loss of a retry that no worker received, if the broker was disturbed when it was sent."""
+    """Name the loss of a retry that no worker received, if the broker was disturbed when sent."""
     if story.kinds["quiet"][-1]["undone"].get(task.id) != "nowhere":
         return None
     if story.disturbed("broker", sent_at - 1.0, sent_at + 1.0):
@@ -120,16 +120,16 @@ def _retry_lost(story: Story, task: Task, sent_at: float) -> str | None:
 
 
 def _kombu_lost(story: Story, task: Task) -> str | None:
-    """The loss of a task that no worker received, if kombu has to answer for it."""
+    """Name the loss of a task that no worker received, if kombu caused it."""
     if story.kinds["quiet"][-1]["undone"].get(task.id) != "nowhere":
         return None
-    # kombu takes a message off its list first and writes it down as taken a moment later.
+    # kombu takes a message off its list first, and records it as taken a moment later.
     begin, end = _its_turn(story, task.published or {})
     if any(begin <= at <= end for at in story.killed_workers.values()):
         return "lost by kombu: taken by a worker that was killed at that moment"
     if story.disturbed("broker", begin, end):
         return "lost by kombu: taken while the broker was restarted"
-    # A fire is no excuse: whoever is drained asks the broker for nothing.
+    # A fire is no excuse: a drained worker asks the broker for nothing.
     unasked = [stop for stop in story.kinds["stop"] if stop["reason"] != "scale"]
     if any(stop["asked_at"] <= end and stop["at"] >= begin for stop in unasked):
         return "lost by kombu: taken by a worker that shut down for a deploy or by hand"
@@ -137,13 +137,13 @@ def _kombu_lost(story: Story, task: Task) -> str | None:
 
 
 def _died(story: Story, event: Event) -> bool:
-    """Whether what it happened in was ended after it by the monkey, by hand or by a deploy."""
+    """Return whether the monkey, a person or a deploy later ended its worker or child."""
     stop = story.stop_of(event)
     return story.was_killed(event) or (stop is not None and stop["reason"] != "scale")
 
 
 def _its_turn(story: Story, published: Event) -> tuple[float, float]:
-    """Between which times a worker took a task: a queue is first in, first out, by and large."""
+    """The time window in which a worker took a task: a queue is mostly first in, first out."""
     at = float(published["at"])
     taken = [
         (float(task.published["at"]), float(task.received[0]["at"]))
@@ -171,7 +171,7 @@ def _where(story: Story, events: Iterable[Event]) -> list[str]:
 
 
 def nothing_twice(story: Story) -> Verdict:
-    """No run began twice, but where a worker, a child or the broker was killed."""
+    """No run began twice, except where a worker, a child or the broker was killed."""
     verdict = Verdict("no task ran twice without cause")
     causes: Counter[str] = Counter()
     for task in story.tasks.values():
@@ -195,7 +195,7 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
         return "its worker or child was killed"
     cut_short = [stop for begin in task.unended() if (stop := story.stop_of(begin))]
     if any(stop["reason"] != "scale" and stop["asked_at"] < second["at"] for stop in cut_short):
-        # Heroku's SIGTERM goes to the pool's children too, and ends them.
+        # Heroku's SIGTERM also goes to the pool's children, and ends them.
         return "its dyno was stopped by hand or a deploy"
     since = min(float(event["at"]) for event in seen)
     if story.disturbed("broker", since - 5.0, second["at"]) or _sent_twice(story, task):
@@ -209,6 +209,6 @@ def _cause(story: Story, task: Task, second: Event) -> str | None:
 
 
 def _sent_twice(story: Story, task: Task) -> bool:
-    """Whether Celery may have published it again, for the broker did not answer."""
+    """Return whether Celery may have published it again because the broker did not answer."""
     sent = task.published
     return sent is not None and story.disturbed("broker", sent["at"], sent["at"] + sent["took"])

@@ -18,4 +18,5 @@ def _fail(*_: object, **__: object) -> NoReturn:
 
 for _name in os.environ["BROKEN"].split():
     _class, _, _method = _name.partition(".")
+    assert _method in vars(getattr(worker, _class)), _name
     setattr(getattr(worker, _class), _method, _fail)

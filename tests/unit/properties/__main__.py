@@ -20,7 +20,7 @@ from .days import Days, assert_it_recovers
 from .one_off_world import OneOffWorld
 from .world import FROM_ZERO, World
 
-#: Traits of platforms that stop the highest number, and of those that stop whom they like.
+#: Traits of platforms that stop the highest number, and of those that stop any worker.
 NUMBERED, UNNUMBERED = (DOTTED, FROM_ZERO), (DOTTED, Traits(Stops.ANY))
 
 

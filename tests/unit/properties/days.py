@@ -83,7 +83,7 @@ class Days:
         if self.happens(0.05):
             world.limit = random.choice([None, 0, 1, 2, 3])
             world.says_limit = self.happens(0.5)
-        # Not while nobody could know of a change of ours that is under way, and tell.
+        # Not while no process could know of, and report, a change of ours that is under way.
         if (not world.unsettled or world.remembered) and self.happens(0.03):
             world.lose_ledger()
         if self.happens(0.1) or not world.countable:
@@ -106,7 +106,7 @@ class Days:
 
 
 def assert_it_recovers(world: World) -> None:
-    """When all goes well again, the work gets done, and nobody is paid for nothing."""
+    """When all goes well again, the work gets done, and no worker is paid for nothing."""
     world.countable = True
     world.limit = None
     for worker in world.up:

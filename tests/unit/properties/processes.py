@@ -6,14 +6,23 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from celery_middle_management.core.batch import FINISHED, PUBLISHED, SLICE, UNPLACED, Batch, Record
+from celery_middle_management.core.batch import (
+    FINISHED,
+    PUBLISHED,
+    SLICE,
+    UNPLACED,
+    Batch,
+    Moment,
+    Record,
+)
 from celery_middle_management.core.cordon import Orders
 from celery_middle_management.core.demand import Held, bucket_of
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import let_go
 from celery_middle_management.core.timing import EVALUATION_GAP
 from celery_middle_management.core.traits import DOTTED, ONE_OFF, Traits
-from celery_middle_management.ledger.memory import MemoryLedger, Store
+from celery_middle_management.ledger.memory import MemoryLedger
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Lease, Reply
 from celery_middle_management.settings.model import Settings
 
@@ -41,7 +50,10 @@ class MortalLedger(MemoryLedger):
     @property
     def remembered(self) -> Any:
         """What it would tell a ledger that has lost its data."""
-        return self._sent
+        return self._in_flight.calls
+
+    def moment(self) -> Moment:
+        return self._clocks.now()
 
 
 class Process:
@@ -77,16 +89,16 @@ class Publisher(Process):
     def published(self, tasks: int, now: float, due: float = 0.0) -> None:
         """To the queue, for now or for when they are *due*; after a count of this very moment."""
         for _ in range(tasks):
-            self.batch.add(Record(PUBLISHED, QUEUE, now + SLICE, due))
+            self.batch.add(Record(PUBLISHED, QUEUE, now + SLICE, due), self.ledger.moment())
 
     def finished(self, tasks: int, now: float) -> None:
         """Another worker's word for it."""
         for _ in range(tasks):
-            self.batch.add(Record(FINISHED, QUEUE, now, 1.0))
+            self.batch.add(Record(FINISHED, QUEUE, now, 1.0), self.ledger.moment())
 
     def unplaced(self, now: float) -> None:
         """Something was published that only a count can find."""
-        self.batch.add(Record(UNPLACED, QUEUE, now, 0.0))
+        self.batch.add(Record(UNPLACED, QUEUE, now, 0.0), self.ledger.moment())
 
     def look(self, now: float) -> Reply:
         """Report, and learn when to ask again."""
@@ -134,7 +146,7 @@ class Worker(Process):
 
     def finished(self, now: float) -> None:
         """A task; its next report tells."""
-        self.batch.add(Record(FINISHED, QUEUE, now, 1.0))
+        self.batch.add(Record(FINISHED, QUEUE, now, 1.0), self.ledger.moment())
 
     def report(self, now: float) -> Reply:
         """Tell of itself, and hear of its cordon."""
@@ -142,7 +154,7 @@ class Worker(Process):
         reply = self.tell(self.id, self.told)
         lost = self._born not in (None, reply.born)
         self._born = reply.born
-        self.orders.hear(reply.cordon, now, lost=lost)
+        self.orders.receive(reply.cordon, now, lost=lost)
         return reply
 
     def _presence(self, now: float) -> Presence:

@@ -1,6 +1,6 @@
 """A pool over time: whatever happens to it, no fire ever stops a worker that runs a task.
 
-And when all goes well again, all tasks are done, and nobody is paid for nothing.
+And when all goes well again, all tasks are done, and no worker is paid for nothing.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def outage(self) -> None:
-        """Nobody evaluates or reports for a long time."""
+        """No process evaluates or reports for a long time."""
         self.world.advance(120.0)
 
     @rule(seed=seeds, seconds=st.integers(3, 40), evil=evils)
@@ -146,7 +146,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.numbered or not self.world.under_way)
     @rule(quantity=st.integers(0, 6))
     def scale_by_hand(self, quantity: int) -> None:
-        """Where nobody can tell whom a hire under way would stop, not meanwhile."""
+        """Not while it is unknown which workers a hire under way would stop."""
         self.world.scale_by_hand(quantity)
 
     @rule(limit=limits, says=st.booleans())
@@ -167,7 +167,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 class UnorderedPoolMachine(PoolMachine):
-    """A platform that gives random names, and stops whom it likes."""
+    """A platform that gives random names, and stops any worker."""
 
     numbered = False
 
@@ -179,7 +179,7 @@ class ZeroPoolMachine(PoolMachine):
 
 
 class AnyPoolMachine(PoolMachine):
-    """A platform whose names look numbered, and that stops whom it likes."""
+    """A platform whose names look numbered, and that stops any worker."""
 
     numbered = False
     traits = Traits(Stops.ANY)
@@ -248,7 +248,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
 
 
 def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
-    """However many more of them are published, and though nobody tells of what waits."""
+    """However many more of them are published, even if no process reports what waits."""
     world = World(minimum=0, numbered=True)
     world.second()
     world.schedule(100, 3000.0)
@@ -285,7 +285,7 @@ def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0
 
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
 def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
-    """Work returns meanwhile, and whoever it would stop must not take it."""
+    """Work returns meanwhile, and a worker that it would stop must not take it."""
     world = busy_pool(4, at_work=0)
     while not world.under_way:
         world.second(Behaviour("unanswered", delay))
@@ -298,7 +298,7 @@ def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
 @pytest.mark.parametrize("by_hand", [3, 5])
 def test_a_hire_carried_out_late_stops_nobody_hired_meanwhile(delay: float, by_hand: int) -> None:
-    """Its "2" undoes what somebody has hired by hand since."""
+    """Its "2" undoes what was hired by hand since."""
     world = World(minimum=0, numbered=True)
     world.second()
     world.publish(8)

@@ -17,7 +17,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
 from celery_middle_management.evaluation.evaluation import Evaluation
 from celery_middle_management.evaluation.ports import Ports, Queues
-from celery_middle_management.ledger.memory import Store
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Lease
 from celery_middle_management.platforms import Platform, PlatformError, Refused
 from celery_middle_management.settings.model import Settings
@@ -28,7 +28,7 @@ from .processes import POOL, QUEUE, Died, Process, Publisher, Worker
 MAXIMUM = 4
 CALL_INTERVAL = 10.0
 COUNT_INTERVAL = 60.0
-#: The platform kills who has not ended this long (s) after it asked.
+#: The platform kills a worker that has not ended this long (s) after it was asked to.
 KILL_AFTER = 30.0
 #: Celery's prefetching is left out: a task that a worker takes, it runs, unless it is scheduled.
 SLOTS = 2
@@ -67,7 +67,7 @@ class World(Platform, Broker):
 
     #: Whether workers are hired one by one.
     hires_singly = False
-    #: After workers that crashed, nobody is hired for so long (s) at most.
+    #: After workers crashed, none is hired for at most this long (s).
     pauses_for = 0.0
 
     def __init__(self, minimum: int, numbered: bool, traits: Traits = DOTTED) -> None:
@@ -128,7 +128,7 @@ class World(Platform, Broker):
         """What the quantity is when there is nothing to do."""
         return self.minimum
 
-    # -- the ledger, and who evaluates
+    # -- the ledger and the evaluations
 
     def look(self) -> None:
         """The publisher tells what it has to tell, and evaluates if that is due."""
@@ -183,7 +183,7 @@ class World(Platform, Broker):
         return sum(p.ledger.remembered == sent for p in (self.publisher, *heard)) > 1
 
     def lose_ledger(self) -> None:
-        """Everybody finds it empty; who had lost it is heard of again."""
+        """Every process finds it empty; one that had lost it reports again."""
         self.store.flush()
         for worker in self.up:
             worker.mute = False
@@ -255,14 +255,14 @@ class World(Platform, Broker):
         taken = {w.name for w in staying}
         names = [self.traits.name(POOL, number) for number in range(1, quantity + 1)]
         free = [name for name in names if name not in taken]
-        # Names of whom the platform stops as it likes may be any.
+        # Where the platform stops any worker, names may be any.
         for name in (free if self.numbered else names)[: max(quantity - len(staying), 0)]:
             self._start(name)
 
     def _stopped_first(self, workers: list[Worker]) -> list[Worker]:
         if self.numbered:
             return sorted(workers, key=lambda w: -(self.traits.number(w.name) or 0))
-        # It could be anyone, so it is whoever would suffer most.
+        # It could be any worker, so it is the one that would suffer most.
         return sorted(workers, key=lambda w: (-w.running, w.name))
 
     def to_stop(self, worker: Worker) -> bool:
@@ -323,7 +323,7 @@ class World(Platform, Broker):
             self.publisher.published(tasks, self.now, due)
 
     def revoke(self, index: int) -> None:
-        """A scheduled task is thrown away, and nobody tells."""
+        """A scheduled task is thrown away, and no process reports it."""
         holders = [h for h in (self.later, *(w.scheduled for w in self.workers)) if h]
         if holders:
             holders[index % len(holders)].pop()
@@ -366,7 +366,7 @@ class World(Platform, Broker):
 
     @property
     def at_rest(self) -> bool:
-        """Whether there is nothing to do, and nobody who does not have to be there."""
+        """True if there is nothing to do, and no worker beyond the minimum."""
         idle = not any(w.running or w.scheduled for w in self.workers)
         return idle and not (self.ready or self.later) and len(self.workers) == self.minimum
 

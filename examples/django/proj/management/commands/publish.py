@@ -1,4 +1,4 @@
-"""``manage.py publish 6``."""
+"""The command ``manage.py publish 6``."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from proj.tasks import resize
 
 
 class Command(BaseCommand):
-    """Publishes tasks, as a view would."""
+    """Publish tasks, as a view would."""
 
     help = "Publish tasks."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """How many."""
+        """Take the number of tasks."""
         parser.add_argument("count", type=int)
 
     def handle(self, *_: object, count: int, **__: object) -> None:

@@ -1,0 +1,81 @@
+-- Adds the counts to each pool's counters.
+
+-- ## A sample of all counters, by the first report of each minute
+local function sample_counters()
+  local minute = math.floor(now / 60000)
+  if minute <= number('minute') then return end
+  set('minute', minute)
+  local place, pools, all = {}, {}, redis.call('HGETALL', state)
+  for i, counter in ipairs(msg.counters) do place[counter] = i end
+  for i = 1, #all, 2 do
+    local pool, counter = string.match(all[i], '^(.*)/([%l_]+)$')
+    if place[counter] then
+      if not pools[pool] then
+        pools[pool] = {}
+        for n = 1, #msg.counters do pools[pool][n] = 0 end
+      end
+      pools[pool][place[counter]] = math.floor(tonumber(all[i + 1]) * 10 + 0.5) / 10
+    end
+  end
+  append(samples, cjson.encode({minute, pools}), msg.most_minutes)
+  redis.call('EXPIRE', samples, msg.expiry)
+end
+
+-- ## Published, started, finished
+-- Returns how many were published.
+local function add_published(pool, counts)
+  local total, counted = 0, 0
+  for _, slice in ipairs(counts.published) do
+    local ago, tasks = unpack(slice)
+    total = total + tasks
+    -- After a step it is not known how long ago they were published, and a count may not have seen
+    -- them: they are rather reckoned twice than not at all.
+    if not stepped and now - ago <= number(pool .. '/counted_at') then counted = counted + tasks end
+  end
+  add(pool .. '/published', total)
+  add(pool .. '/base_published', counted)
+  return total
+end
+
+local function add_started(pool, counts)
+  if counts.started == 0 then return end
+  add(pool .. '/started', counts.started)
+  add_float(pool .. '/waits', counts.waits)
+end
+
+local function add_finished(pool, counts)
+  if counts.finished == 0 then return end
+  add(pool .. '/finished', counts.finished)
+  add_float(pool .. '/runtime', counts.runtime)
+  add_float(pool .. '/runtime_squares', counts.runtime_squares)
+  if counts.longest > number(pool .. '/longest') then set_float(pool .. '/longest', counts.longest) end
+end
+
+-- ## Scheduled, by buckets of due times: fine ones up to the horizon, coarse ones beyond
+local furthest -- the last bucket (s) that was added to
+local function add_scheduled(pool, counts)
+  if #counts.scheduled > 0 then set(pool .. '/scheduled_at', now) end
+  for _, entry in ipairs(counts.scheduled) do
+    local ahead, tasks = unpack(entry)
+    local fine = ahead <= msg.fine_horizon * 1000
+    local size = fine and msg.fine or msg.coarse
+    -- A coarse bucket is named a second earlier, since a fine one may begin at the same time.
+    local bucket = math.floor((now + ahead) / 1000 / size) * size - (fine and 0 or 1)
+    redis.call('HINCRBY', due, pool .. '/' .. ms(bucket), tasks)
+    furthest = math.max(furthest or 0, bucket)
+  end
+end
+
+local function keep_due_times()
+  if not furthest then return end
+  local expiry = math.floor(furthest - now / 1000 + msg.expiry)
+  if redis.call('TTL', due) < expiry - 3600 then redis.call('EXPIRE', due, expiry) end
+end
+
+-- ## How long (ms) a publisher may hold back counts of a pool that could change nothing sooner
+local function hold_of(quantity, maximum)
+  -- The evaluation that follows knows of these already: more would not make it hire sooner.
+  if quantity == 0 then return msg.zero_hold end
+  if quantity >= maximum then return msg.longest_hold end
+  return math.max(called + msg.interval - now, msg.gap)
+end

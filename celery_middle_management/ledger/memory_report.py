@@ -1,0 +1,176 @@
+"""``lua/report.lua`` in Python, on the store of a ledger in memory, with the same names."""
+
+from __future__ import annotations
+
+import json
+
+from celery_middle_management.core.presence import Presence
+from celery_middle_management.ledger.codec import unpack_suspicions
+from celery_middle_management.ledger.memory_report_steps import (
+    add_published,
+    add_queues,
+    add_scheduled,
+    add_started_and_finished,
+    extend_calls,
+    restore_calls,
+    sample_counters,
+    worker_watches,
+)
+from celery_middle_management.ledger.memory_store import Store
+from celery_middle_management.ledger.messages import ReportMessage, ReportReply
+
+#: Expiries are renewed this often (ms).
+_REFRESH = 3_600_000
+
+
+class Report:
+    """One call of the script."""
+
+    def __init__(self, store: Store, message: ReportMessage, presence: Presence | None) -> None:
+        self.store, self.message, self.presence = store, message, presence
+        self.now = store.now()
+        self.evaluated = store.number("evaluated_at")
+        self.next_at = float(store.state.get("next_at", self.now))
+        self.blocked = store.number("blocked_until")
+        self.called = store.number("called_at")
+        self.born = store.state.setdefault("born", message["token"])
+        unseen = message.get("unseen")
+        self.unseen = unseen if unseen is not None and unseen >= self.evaluated else None
+        if self.evaluated == 0:
+            self.unseen = self.now
+
+    def reply(self) -> ReportReply:
+        """Do it all, and answer."""
+        message, store, now = self.message, self.store, self.now
+        last_report = store.number("told_at")
+        store.set("told_at", now)
+        if now - store.number("kept_at") >= _REFRESH:
+            store.set("kept_at", now)
+        sample_counters(store, message, now)
+        work = restore_calls(store, message, self.born, now)
+        silence = now - last_report
+        if "most" not in message and last_report > 0 and silence > message["watches"]:
+            self.called = extend_calls(store, self.called, silence, now)
+        failed = max(self.blocked, store.number("gave_up_at"))
+        failing = failed > self.evaluated and failed + message["known_to_fail"] > now
+
+        held = self._add_counts(work)
+        add_queues(store, message, now)
+        self._add_worker()
+        if message["leaving"] and self.unseen is not None:
+            self._evaluate_by(max(now, self.blocked))
+        if message["gave_up"]:
+            store.set("gave_up_at", now)
+
+        lease = self._elect()
+        if lease and self.unseen == now:
+            self.unseen -= 1
+        store.set("next_at", self.next_at)
+        reply: ReportReply = {
+            "now": str(now),
+            "lease": lease,
+            "wait": self._wait(lease),
+            "held": held,
+            "born": self.born,
+            "sent": store.state.get("sent"),
+            "unseen": None if message["inactive"] else self.unseen,
+            "watched": message["leaving"] and worker_watches(store, message, now),
+            "failing": failing,
+        }
+        self._add_for_worker(reply)
+        return reply
+
+    def _evaluate_by(self, time: float) -> None:
+        self.next_at = min(self.next_at, time)
+
+    def _add_counts(self, work: bool) -> dict[str, float]:
+        """Add the counts, and return how long (ms) those of each pool can be held back."""
+        message, store, now = self.message, self.store, self.now
+        hire_from_zero, held = False, {}
+        calls = json.loads(store.state.get("sent", "{}"))
+        for pool, counts in message["pools"].items():
+            refused = now < store.number(f"{pool}/refused_until")
+            quantity = store.number(f"{pool}/quantity")
+            published = add_published(store, pool, counts, now)
+            add_started_and_finished(store, pool, counts)
+            add_scheduled(store, pool, counts, message, now)
+            fire = calls.get(f"{pool}/fire")
+            without_workers = quantity == 0 or (fire and fire["to"] == 0 and not fire["done"])
+            if without_workers and not refused and (published or counts["scheduled"]):
+                self.unseen = now
+            if published:
+                hire_from_zero = hire_from_zero or (quantity == 0 and not refused)
+                held[pool] = self._hold_of(quantity, counts["maximum"])
+            work = work or bool(published or counts["scheduled"] or counts["finished"])
+        if message["look"]:
+            work, self.unseen = True, now
+            store.set("look_at", now)
+        if work:
+            store.add({"seq": 1})
+            self._evaluate_by(max(now, self.evaluated + message["gap"]))
+        if hire_from_zero:
+            self._evaluate_by(max(now, self.blocked))
+        return held
+
+    def _hold_of(self, quantity: float, maximum: int) -> float:
+        message = self.message
+        if quantity == 0:
+            return message["zero_hold"]
+        if quantity >= maximum:
+            return message["longest_hold"]
+        return max(self.called + message["interval"] - self.now, message["gap"])
+
+    def _add_worker(self) -> None:
+        """Note that a worker reports, or says goodbye."""
+        store, identity = self.store, self.message.get("id")
+        if identity is None:
+            return
+        soon = max(self.now, self.evaluated + self.message["gap"] / 2)
+        if self.presence is not None:
+            if not self.message["inactive"]:
+                store.set("ticked_at", self.now)
+            if identity not in store.workers:
+                self._evaluate_by(soon)
+            store.workers[identity] = self.now, self.presence
+        elif store.workers.pop(identity, None) is not None:
+            self._evaluate_by(soon)
+            self.unseen = self.now
+
+    def _elect(self) -> bool:
+        """Return whether an evaluation is due, and the lock now the caller's."""
+        due = self.next_at <= self.now and self.evaluated < self.now
+        barred = self.message["more"] or self.message["inactive"]
+        if not due or barred or self.store.holder(self.now) is not None:
+            return False
+        self.store.lock = self.message["token"], self.now + self.message["lock"]
+        return True
+
+    def _wait(self, lease: bool) -> float:
+        """Return after how long (ms) to report again."""
+        message, store, now = self.message, self.store, self.now
+        wait = float(message["stand_by"])
+        watched = now - store.number("ticked_at") < message["watches"]
+        if "id" in message or lease or message["leaving"] or message["inactive"] or watched:
+            return wait
+        locked = store.lock[1] - now if store.lock else 0.0
+        due_in = max(self.next_at - now, locked, 0.0)
+        comes_in = store.number("comes_at") - now
+        if due_in < wait and not 0 < comes_in <= due_in + message["gap"]:
+            store.set("comes_at", now + due_in)
+            return due_in
+        return wait
+
+    def _add_for_worker(self, reply: ReportReply) -> None:
+        """Add the part of the reply that is for a worker."""
+        identity, cordon, state = (
+            self.message.get("id"),
+            self.message.get("cordon"),
+            self.store.state,
+        )
+        if identity is None or cordon is None:
+            return
+        suspicion = unpack_suspicions(state.get("deaf")).get(identity)
+        reply["untaken"] = suspicion.last - suspicion.since if suspicion else None
+        reply["counted_at"] = self.store.number(f"{cordon.rpartition('/')[0]}/counted_at")
+        reply["cordon"] = state.get(cordon)
+        reply["why"] = state.get(f"{cordon}_why")

@@ -1,0 +1,1 @@
+"""`mm doctor`: each check beside what it is for, broken for real."""

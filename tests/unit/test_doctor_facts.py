@@ -1,0 +1,37 @@
+"""The conclusions of `mm doctor` from the history and from versions."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from celery_middle_management.doctor.platform_checks import changed_by_others
+from celery_middle_management.doctor.worker_checks import known_faults
+
+
+def test_what_a_person_changes_now_and_then_is_no_scaler() -> None:
+    def by_hand(*ago: float, action: str = "by hand") -> list[dict[str, str]]:
+        at = [datetime.fromtimestamp(100_000 - s, timezone.utc).isoformat() for s in ago]
+        return [{"pool": "worker", "action": action, "at": when} for when in at]
+
+    assert changed_by_others(by_hand(1, 2), 100_000) == {}
+    assert changed_by_others(by_hand(1, 2, 90_000), 100_000) == {}
+    assert changed_by_others(by_hand(1, 2, 3, action="hire"), 100_000) == {}
+    assert changed_by_others(by_hand(1, 2, 80_000), 100_000) == {"worker": 3}
+
+
+@pytest.mark.parametrize(
+    ("celery", "kombu", "on_redis", "said"),
+    [
+        ((5, 6, 2), (5, 7, 0), True, ["Celery 5.6.2"]),
+        ((5, 6, 3), (5, 7, 0), True, []),
+        ((5, 4, 0), (5, 6, 2), True, ["Celery 5.4.0", "kombu 5.6.2"]),
+        ((5, 6, 3), (5, 6, 2), False, []),
+    ],
+)
+def test_which_versions_have_known_faults(
+    celery: tuple[int, ...], kombu: tuple[int, ...], on_redis: bool, said: list[str]
+) -> None:
+    found = known_faults({"celery": celery, "kombu": kombu}, on_redis=on_redis)
+    assert [what.partition(":")[0] for what, _ in found] == said
