@@ -14,7 +14,7 @@ from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.counting.declared import declared_queues
 from celery_middle_management.evaluation.queues import FORGET_QUEUES, queues_of
-from celery_middle_management.ledger import ledger as module
+from celery_middle_management.ledger import recent_queues as module
 from celery_middle_management.ledger.model import MOST_QUEUES
 from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.views.status import status_of
