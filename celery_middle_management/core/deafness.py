@@ -80,6 +80,8 @@ def deaf_workers(
     suspicions: Mapping[str, Suspicion], presences: Iterable[Presence], now: float
 ) -> dict[str, float]:
     """The names of those that live and are deaf, each with since when (Unix, s)."""
+    if not suspicions:
+        return {}
     return {
         p.name: suspicions[p.id].since
         for p in presences

@@ -123,7 +123,7 @@ def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
 
 def due_by(buckets: Buckets, when: float) -> int:
     """Scheduled tasks that are due by *when* (Unix time, s)."""
-    return sum(n for due, n in buckets.items() if due <= when)
+    return sum([n for due, n in buckets.items() if due <= when])
 
 
 def corrected(

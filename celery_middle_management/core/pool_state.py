@@ -202,17 +202,24 @@ class PoolState:
     @property
     def wakes_at(self) -> float | None:
         """When (Unix, s) to evaluate again for what is not outstanding, or not over, yet."""
+        now, boot = self.now, self.boot
         # One boot time ahead of its due time, and for what is nearer than that, then.
-        ahead = [
-            min(at for at in (when - self.boot, when, self.falls_due_at(when)) if at > self.now)
-            for when in self.buckets
-            if self.falls_due_at(when) > self.now
-        ]
+        ahead: list[float] = [when - boot for when in self.buckets if when - boot > now]
+        ahead += [when for when in self.buckets if when > now]
+        if self.delayed:
+            ahead += [at for at in map(self.falls_due_at, self.buckets) if at > now]
         if self.count is not None and self.count.restore_at is not None:
             ahead.append(self.count.restore_at)
         ends = (self.pause.until if self.pause else None, self.wish.until if self.wish else None)
         ahead += [at for at in ends if at is not None]
         return min(ahead, default=None)
+
+    @property
+    def fallen_due(self) -> dict[int, int]:
+        """The scheduled tasks that are as if published by now, by bucket."""
+        now = self.now
+        past = {when: n for when, n in self.buckets.items() if when <= now}
+        return {w: n for w, n in past.items() if self.falls_due_at(w) <= now} if past else past
 
     def falls_due_at(self, bucket: int) -> float:
         """When (Unix, s) the tasks of a bucket are as if published then.

@@ -85,8 +85,7 @@ class CountedPool:
     @property
     def gone(self) -> list[Presence]:
         """Workers that surely have no process any more."""
-        gone = [p for p in self.fleet.presences if self.fleet.gone(p)]
-        return gone + (self.one_offs.gone if self.one_offs else [])
+        return [*self.fleet.gone, *(self.one_offs.gone if self.one_offs else ())]
 
     @property
     def leaving(self) -> list[Presence]:

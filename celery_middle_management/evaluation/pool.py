@@ -391,5 +391,6 @@ class PoolEvaluation(CountedPool):
             yield RECOUNT_INTERVAL
         elif state.count is not None:
             yield state.count.at + self._count_lasts - state.now
-        if state.wakes_at is not None:
-            yield state.wakes_at - state.now
+        wakes_at = state.wakes_at
+        if wakes_at is not None:
+            yield wakes_at - state.now

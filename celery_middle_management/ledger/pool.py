@@ -120,7 +120,7 @@ class PoolWriter:
 
     def fall_due(self, state: PoolState) -> PoolState:
         """What has fallen due is as if published now."""
-        past = {w: n for w, n in state.buckets.items() if state.falls_due_at(w) <= state.now}
+        past = state.fallen_due
         if not past:
             return state
         tasks = sum(past.values())

@@ -107,8 +107,8 @@ class RedisLedger(Ledger):
         return Snapshot(
             now=now / 1000,
             state=_lines(state),
-            due=by_pool({name: int(tasks) for name, tasks in _lines(due).items()}),
-            presences=tuple(unpack_presences(_lines(workers))),
+            due=by_pool(_lines(due)),
+            presences=unpack_presences(_lines(workers)),
             queues={queue: float(at) / 1000 for queue, at in _pairs(queues).items()},
             offset=offset / 1000,
         )

@@ -21,34 +21,34 @@ FIR = "worker-23z34x56y-w78k9"
 
 
 def test_a_silent_worker_that_is_still_up_is_not_gone() -> None:
-    assert not fleet(quantity=2).gone(presence("worker.2", seen=NOW - 9999))
+    assert not fleet(presence("worker.2", seen=NOW - 9999), quantity=2).gone
 
 
 def test_nobody_is_gone_before_the_platform_surely_killed_it() -> None:
     old = presence("worker.2", id="old", seen=LONG_AGO + 0.1)
     new = presence("worker.2", since=LONG_AGO + 0.2)
-    assert not fleet(old, new, quantity=1, running=frozenset()).gone(old)
+    assert old not in fleet(old, new, quantity=1, running=frozenset()).gone
 
 
 def test_replaced_and_silent_is_gone() -> None:
     old = presence("worker.2", id="old", seen=LONG_AGO - 10)
     new = presence("worker.2", since=LONG_AGO)
     both = fleet(old, new, presence("worker.1"), quantity=2)
-    assert both.gone(old)
-    assert not both.gone(new)
+    assert old in both.gone
+    assert new not in both.gone
     assert both.living == (new, presence("worker.1"))
 
 
 def test_killed_after_its_successor_came_up_is_gone_too() -> None:
     old = presence("worker.2", id="old", since=NOW - 900, seen=LONG_AGO)
     new = presence("worker.2", since=LONG_AGO - 20)
-    assert fleet(old, new, quantity=2).gone(old)
+    assert old in fleet(old, new, quantity=2).gone
 
 
 def test_silent_but_its_successor_has_only_just_come_up() -> None:
     old = presence("worker.2", id="old", seen=NOW - 300)
     new = presence("worker.2", since=NOW - 5)
-    assert not fleet(old, new, quantity=2).gone(old)
+    assert old not in fleet(old, new, quantity=2).gone
 
 
 @pytest.mark.parametrize(("silent_for", "gone"), [(OUTLIVED - 1, False), (OUTLIVED, True)])
@@ -57,27 +57,27 @@ def test_outlived_by_one_that_came_up_sooner_is_gone_in_the_end(
 ) -> None:
     lost = presence("worker.2", seen=NOW - silent_for, since=NOW - 800)
     both = fleet(lost, presence("worker.2", since=NOW - 900), quantity=2)
-    assert both.gone(lost) is gone
-    assert not fleet(lost, presence("worker.2", seen=LONG_AGO, since=1.0), quantity=2).gone(lost)
-    assert not fleet(lost, presence("worker.1"), quantity=2).gone(lost)
+    assert (lost in both.gone) is gone
+    assert lost not in fleet(lost, presence("worker.2", seen=LONG_AGO, since=1.0), quantity=2).gone
+    assert lost not in fleet(lost, presence("worker.1"), quantity=2).gone
 
 
 def test_replaced_by_another_name_is_not_replaced() -> None:
     old = presence("worker.2", seen=LONG_AGO - 10)
-    assert not fleet(old, presence("worker.1", since=LONG_AGO), quantity=2).gone(old)
+    assert old not in fleet(old, presence("worker.1", since=LONG_AGO), quantity=2).gone
 
 
 def test_silent_and_not_running_is_gone() -> None:
     old = presence("worker.2", seen=LONG_AGO)
-    assert fleet(old, quantity=2, running=frozenset({"worker.1"})).gone(old)
-    assert not fleet(old, quantity=2, running=frozenset({"worker.2"})).gone(old)
+    assert old in fleet(old, quantity=2, running=frozenset({"worker.1"})).gone
+    assert old not in fleet(old, quantity=2, running=frozenset({"worker.2"})).gone
 
 
 def test_silent_and_above_the_quantity_is_gone() -> None:
     old = presence("worker.3", seen=LONG_AGO)
-    assert fleet(old, quantity=2).gone(old)
-    assert not fleet(old).gone(old)
-    assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone(presence(FIR, seen=LONG_AGO))
+    assert old in fleet(old, quantity=2).gone
+    assert old not in fleet(old).gone
+    assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone
 
 
 @pytest.mark.parametrize(
