@@ -58,16 +58,17 @@ class Fleet:
 
         Such a worker may reach the broker but not the ledger, or have another name than expected.
         """
-        up = Counter(self.missed if self.running is None else self.running)
+        up = self.missed if self.running is None else self.running
         if not up:
             return frozenset()
         heard = Counter(p.name for p in self.living if not p.closing)
-        return frozenset(name for name, times in up.items() if times > heard[name])
+        return frozenset(name for name, times in Counter(up).items() if times > heard[name])
 
     @cached_property
     def living(self) -> tuple[Presence, ...]:
         """Every presence that is not surely gone."""
-        return tuple([p for p in self.presences if p not in self.gone])
+        gone = self.gone
+        return tuple([p for p in self.presences if p not in gone]) if gone else self.presences
 
     @cached_property
     def gone(self) -> tuple[Presence, ...]:
@@ -125,10 +126,14 @@ class Fleet:
         They may have been hired by hand. Workers that were up before the quantity was read do not
         count.
         """
-        at_work = [p for p in self.presences if not p.closing and not p.silent(self.now)]
-        unnumbered = {p.name for p in at_work if self.traits.number_of(p.name) is None}
-        return len(unnumbered) > (self.quantity or 0) or any(
-            p.since > self.quantity_at and p in at_work for p in self._surplus
+
+        def at_work(presence: Presence) -> bool:
+            return not presence.closing and not presence.silent(self.now)
+
+        number_of = self.traits.number_of
+        unnumbered = [p for p in self.presences if number_of(p.name) is None]
+        return len({p.name for p in unnumbered if at_work(p)}) > (self.quantity or 0) or any(
+            p.since > self.quantity_at and at_work(p) for p in self._surplus
         )
 
     def names(self, quantity: int) -> tuple[str, ...]:
@@ -154,11 +159,13 @@ class Fleet:
         """Return whether asking the platform which workers run may tell more about *names*."""
         if self.running is not None:
             return False
-        unsure, now, killed_after = {*names} - self.unheard, self.now, self.traits.surely_killed
-        if not unsure.isdisjoint([p.name for p in self.living if now - p.seen >= killed_after]):
-            return True
+        now, killed_after = self.now, self.traits.surely_killed
+        unsure = {*names} - self.unheard
+        silent = [p.name for p in self.living if now - p.seen >= killed_after]
         absent = unsure.difference([p.name for p in self.living])
-        return any(now - cordon.since.get(name, now) >= BOOT_TIME for name in absent)
+        return not unsure.isdisjoint(silent) or any(
+            now - cordon.since.get(name, now) >= BOOT_TIME for name in absent
+        )
 
     def idle(self, cordon: Cordon) -> bool:
         """Return whether every worker is cordoned and runs nothing."""

@@ -202,10 +202,12 @@ class PoolState:
     @property
     def wakes_at(self) -> float | None:
         """When (Unix, s) to evaluate again for what is not outstanding, or not over, yet."""
-        now, boot = self.now, self.boot
-        # One boot time ahead of its due time, and for what is nearer than that, then.
-        ahead: list[float] = [when - boot for when in self.buckets if when - boot > now]
-        ahead += [when for when in self.buckets if when > now]
+        now, by_now = self.now, self.now + self.boot
+        # One boot time before its due time, and for what is nearer than that, then.
+        future = [when for when in self.buckets if when > now]
+        far = [when for when in future if when > by_now]
+        ahead: list[float] = [min(future)] if future else []
+        ahead += [min(far) - self.boot] if far else []
         if self.delayed:
             ahead += [at for at in map(self.falls_due_at, self.buckets) if at > now]
         if self.count is not None and self.count.restore_at is not None:
