@@ -1,4 +1,4 @@
-"""The broker's queues: how many messages wait in each, all priorities together."""
+"""Brokers: how many messages wait in each queue, all priorities together."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from celery_middle_management.settings.redis_url import celerys
 
 
 def broker_of(app: Celery, settings: Settings, client: redis.Redis) -> Broker:
-    """The reader for the broker of *app*; *client* is the ledger's connection."""
+    """Return what reads the broker of *app*; *client* is the ledger's connection."""
     if shares_ledger(app, settings):
         return RedisBroker(client, app.conf.broker_transport_options or {}, app)
     return KombuBroker(app)
 
 
 def shares_ledger(app: Celery, settings: Settings) -> bool:
-    """Whether the ledger lives in the broker's own Redis database."""
+    """Return whether the ledger is in the broker's own Redis database."""
     found = celerys(app.conf)
     if found is None or found.setting != "broker_url":
         return False
@@ -39,7 +39,7 @@ def shares_ledger(app: Celery, settings: Settings) -> bool:
                     _database(connection.virtual_host),
                 )
             )
-    except Exception:  # noqa: BLE001 - an address that cannot be used: the count will tell
+    except Exception:  # noqa: BLE001 - an unusable address: the count will fail with it
         return False
 
 

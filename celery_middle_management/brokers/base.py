@@ -1,4 +1,4 @@
-"""What a broker must be able to tell."""
+"""The interface of a broker that can be counted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 from celery_middle_management.core.demand import Backlog
 
-#: Longest wait (s) for the broker to answer.
+#: Longest wait for an answer of the broker (s).
 TIMEOUT = 3.0
 
 
 class CountFailed(Exception):
-    """The broker, or one queue, could not be read: what there is to do is unknown, not zero."""
+    """The broker, or one queue, could not be read: the backlog is unknown, not zero."""
 
 
 Backlogs = dict[str, "Backlog | CountFailed"]
@@ -23,11 +23,11 @@ class Broker(ABC):
 
     @abstractmethod
     def backlogs(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Backlogs:
-        """The backlog of each queue, or why this one alone could not be read.
+        """Return the backlog of each queue, or the error if only that queue could not be read.
 
         *unacknowledged* is how many messages of each queue live workers hold and have not yet
-        acknowledged; those beyond were held by workers that died.
+        acknowledged; any beyond those were held by workers that died.
 
         Raises:
-            CountFailed: the broker failed, hung or answered nonsense.
+            CountFailed: the broker failed, hung or gave an answer that makes no sense.
         """

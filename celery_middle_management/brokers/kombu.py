@@ -1,4 +1,4 @@
-"""Brokers that are counted by way of kombu."""
+"""Counting of any broker through kombu: RabbitMQ, and a Redis other than the ledger's."""
 
 from __future__ import annotations
 
@@ -7,47 +7,43 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
-from celery import Celery
 
 from celery_middle_management.brokers.base import TIMEOUT
-from celery_middle_management.brokers.discreet import DiscreetBroker, Read
+from celery_middle_management.brokers.redacting import Read, RedactingBroker
 from celery_middle_management.brokers.redis import RedisBroker
 from celery_middle_management.core.demand import Backlog
 
 
-class KombuBroker(DiscreetBroker):
-    """Any other broker, by way of kombu."""
-
-    def __init__(self, app: Celery) -> None:
-        super().__init__(app)
+class KombuBroker(RedactingBroker):
+    """Reads any broker that kombu knows."""
 
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
         with self._app.connection_for_write() as connection:
             if connection.transport.driver_type == "redis":
-                return self._elsewhere_in_redis(connection, queues, unacknowledged)
-        return self._declared(queues)
+                return self._read_redis(connection, queues, unacknowledged)
+        return self._read_by_declaring(queues)
 
-    def _elsewhere_in_redis(
+    def _read_redis(
         self, connection: Any, queues: Sequence[str], unacknowledged: Mapping[str, int]
     ) -> Read:
-        """A connection for this count alone, for those of Celery's pool may wait for ever."""
+        """Read over a new connection: one of Celery's pool may wait for ever for an answer."""
         options = dict(connection.transport_options)
         connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         # kombu's own client would put a prefix before some names, ours among them.
         client = redis.Redis(connection_pool=connection.default_channel.pool)
         return RedisBroker(client, options).read(queues, unacknowledged)
 
-    def _declared(self, queues: Sequence[str]) -> Read:
-        """Passive declares over a connection of Celery's own pool."""
+    def _read_by_declaring(self, queues: Sequence[str]) -> Read:
+        """Declare the queues passively over a connection of Celery's own pool."""
         pool: Any = self._app.pool
         with pool.acquire(block=True, timeout=TIMEOUT) as connection:
             try:
                 connection.ensure_connection(max_retries=1, timeout=TIMEOUT)
-                _bound_reads(connection)
+                _set_read_timeout(connection)
                 lengths = _lengths(connection, queues).items()
                 return {q: n if isinstance(n, Exception) else Backlog(n) for q, n in lengths}
             except Exception:
-                # A half-read answer must not be taken for the next one.
+                # Drop the connection: the rest of an answer would be read as the next one.
                 connection.collect(socket_timeout=TIMEOUT)
                 raise
 
@@ -63,13 +59,13 @@ def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int | Exceptio
                     declared = channel.queue_declare(queue, passive=True)
                     lengths[queue] = int(declared.message_count)
             except connection.channel_errors as error:
-                # The broker has closed the channel; 404: there is no such queue.
+                # The broker has closed the channel. With 404 there is no such queue.
                 lengths[queue] = 0 if getattr(error, "reply_code", None) == 404 else error
     return lengths
 
 
-def _bound_reads(connection: Any) -> None:
-    """A broker that hangs must not hang us: no read of a declare's answer lasts longer."""
+def _set_read_timeout(connection: Any) -> None:
+    """Limit each read from the broker to :data:`TIMEOUT`, in case it hangs."""
     sock = getattr(getattr(connection.connection, "transport", None), "sock", None)
     if sock is not None:
         sock.settimeout(TIMEOUT)

@@ -1,4 +1,4 @@
-"""How kombu's Redis transport keeps messages, and how they are counted."""
+"""Counting of a Redis broker, in the way that kombu's Redis transport keeps messages."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from typing import Any
 import redis
 from celery import Celery
 
-from celery_middle_management.brokers.discreet import DiscreetBroker, Read
+from celery_middle_management.brokers.redacting import Read, RedactingBroker
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.headers import HEADER, taken_early
 
-#: So many of the oldest messages, and of the newest, are looked into for whom nobody tells of.
+#: How many of the oldest and of the newest unacknowledged messages are read.
 _SAMPLE = 100
-#: A worker tells of a message at most this long (s) after it has taken it.
-_UNTOLD = 5.0
-
+#: A worker reports a message at most this long (s) after it has taken it.
+_REPORTED_WITHIN = 5.0
 
 _COUNT = (files(__package__) / "count.lua").read_text(encoding="utf-8")
 
 
 class RedisLists:
-    """How kombu's Redis transport keeps messages."""
+    """The keys in which kombu's Redis transport keeps messages, given its *options*."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._steps = options.get("priority_steps", (0, 3, 6, 9))
@@ -35,19 +34,19 @@ class RedisLists:
         self._prefix = options.get("global_keyprefix", "")
         self.unacked = self._prefix + options.get("unacked_key", "unacked")
         self.unacked_index = self._prefix + options.get("unacked_index_key", "unacked_index")
-        #: Seconds after which kombu gives back what a dead worker held.
+        #: Seconds after which kombu puts back what a dead worker held.
         self.visibility_timeout = float(options.get("visibility_timeout", 3600))
 
     def names(self, queue: str) -> list[str]:
-        """The lists of one queue, one for each priority step."""
+        """Return the lists of one queue, one for each priority step."""
         return [
             f"{self._prefix}{queue}{self._separator}{step}" if step else self._prefix + queue
             for step in self._steps
         ]
 
 
-class RedisBroker(DiscreetBroker):
-    """One script over a given client."""
+class RedisBroker(RedactingBroker):
+    """Reads a Redis broker through *client*, with one script."""
 
     def __init__(
         self, client: redis.Redis, options: Mapping[str, Any], app: Celery | None = None
@@ -58,45 +57,48 @@ class RedisBroker(DiscreetBroker):
 
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
         lengths, held = self._lengths(queues)
-        untold: dict[str, Backlog] = {}
+        unreported: dict[str, Backlog] = {}
         surplus = held - sum(unacknowledged.values())
         if surplus > 0:
-            untold = self._untold(surplus, unacknowledged)
+            unreported = self._unreported(surplus, unacknowledged)
         backlogs: Read = {}
         for queue, length in lengths.items():
             if isinstance(length, Exception):
                 backlogs[queue] = length
                 continue
-            more = untold.get(queue, Backlog())
+            more = unreported.get(queue, Backlog())
             backlogs[queue] = replace(more, ready=length + more.ready, returned=max(-surplus, 0))
         return backlogs
 
     @property
     def visibility_timeout(self) -> float:
-        """Seconds after which kombu gives back what a dead worker held."""
+        """Seconds after which kombu puts back what a dead worker held."""
         return self._lists.visibility_timeout
 
     def sample(self, queue: str, most: int) -> Iterator[str]:
-        """Up to *most* of the messages that wait in each list of *queue*, the newest."""
+        """Yield the newest waiting messages of *queue*, up to *most* of each of its lists."""
         for name in self._lists.names(queue):
             if self._client.type(name) == "list":
                 yield from self._client.lrange(name, 0, most - 1)  # type: ignore[misc]
 
     def _lengths(self, queues: Sequence[str]) -> tuple[dict[str, int | Exception], int]:
         names = {queue: self._lists.names(queue) for queue in queues}
-        told: Any = self._client.eval(_COUNT, 0, *chain(*names.values()), self._lists.unacked_index)
-        *lengths, held = told
+        reply: Any = self._client.eval(
+            _COUNT, 0, *chain(*names.values()), self._lists.unacked_index
+        )
+        *lengths, held = reply
         if isinstance(held, Exception):
             raise held
         steps = iter(lengths)
         return {q: _sum([*islice(steps, len(lists))]) for q, lists in names.items()}, int(held)
 
-    def _untold(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
-        """Messages that somebody took and no live worker tells of, by queue: *surplus* in all.
+    def _unreported(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """Return the taken messages that no live worker reports, by queue: *surplus* in all.
 
-        Those taken just now are on their way into a presence and count as ready still. The others
-        were held by workers that died; kombu gives them back after the visibility timeout. Of very
-        many, the newest and the oldest are looked at, and rather too many are taken for untold.
+        Those taken just now will be in a worker's next report and still count as ready. The others
+        were held by workers that died; kombu puts them back after the visibility timeout. If there
+        are very many, only the newest and the oldest are read, and too many rather than too few
+        are taken for unreported.
         """
         index = self._lists.unacked_index
         oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)
@@ -104,24 +106,27 @@ class RedisBroker(DiscreetBroker):
         if len(oldest) == _SAMPLE:
             newest = self._client.zrange(index, -_SAMPLE, -1, withscores=True)
         now = time()
-        recently = now - _UNTOLD
-        untold = {}
+        recently = now - _REPORTED_WITHIN
+        unreported = {}
         for queue, taken in self._by_queue(dict([*oldest, *newest])).items():
             mine = surplus if newest else max(len(taken) - unacknowledged.get(queue, 0), 0)
             recent = [scheduled for at, scheduled in taken if at > recently]
             recent = recent[max(len(recent) - mine, 0) :]
             old = min(len(taken), mine) - len(recent)
-            untold[queue] = Backlog(
+            unreported[queue] = Backlog(
                 ready=recent.count(False),
                 untold=recent.count(False),
                 scheduled=recent.count(True),
                 orphans=old,
                 restore_in=min(taken)[0] + self._lists.visibility_timeout - now,
             )
-        return untold
+        return unreported
 
     def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[tuple[float, bool]]]:
-        """The messages with these tags by queue: when each was taken, whether it has an ETA."""
+        """Return for each queue when each message was taken, and whether it has an ETA.
+
+        *index* has the delivery tags of the messages, and when each was taken (Unix, s).
+        """
         taken: dict[str, list[tuple[float, bool]]] = {}
         entries: Any = self._client.hmget(self._lists.unacked, list(index)) if index else []
         for at, entry in zip(index.values(), entries, strict=True):
@@ -134,7 +139,7 @@ class RedisBroker(DiscreetBroker):
 
 
 def _sum(lengths: Iterable[Any]) -> int | Exception:
-    """All together, or the first error among them; raises what is no error of one list."""
+    """Return the sum, or the first error of a list; raise an error that is not one list's."""
     total = 0
     for length in lengths:
         if isinstance(length, redis.ResponseError):

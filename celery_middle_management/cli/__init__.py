@@ -142,7 +142,7 @@ def slack(ctx: click.Context, count: int, seconds: float, as_json: bool) -> None
     """Publish COUNT tasks that do nothing for SECONDS each."""
     from kombu.exceptions import OperationalError
 
-    from celery_middle_management.brokers.discreet import broker_trouble
+    from celery_middle_management.brokers.redacting import broker_trouble
 
     managed = managed_app_of_context(ctx)
     try:

@@ -1,80 +1,105 @@
-"""Whom to hire and whom to let go, where each worker can go alone: a pure function."""
+"""Choose which one-off workers to hire and which to let go: a pure function."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.presence import Presence
+from celery_middle_management.core.roster import LAST_CALL, LIFETIME, Roster, by_name
 from celery_middle_management.core.traits import ONE_OFF
 
-#: Who has not been heard of for this long (s) does nothing that anybody could rely on.
+#: A worker that has not reported for this long (s) cannot be relied on for any work.
 RELIED_ON = 30.0
 
 
 @dataclass(frozen=True)
 class Member:
-    """One worker of the roster, and what the processes tell that bear its name."""
+    """One worker of the roster, with the presences of the processes that have its name."""
 
     name: str
-    #: When (Unix, s) it was hired or met.
+    #: When (Unix, s) it was hired or first seen.
     at: float
-    bearers: tuple[Presence, ...] = ()
-    #: It was told to go, or has said goodbye.
+    presences: tuple[Presence, ...] = ()
+    #: It was let go, or has said goodbye.
     left: bool = False
-    #: It takes nothing, though it should.
+    #: It takes no tasks, though it should.
     deaf: bool = False
 
     @property
     def leaves(self) -> bool:
-        """Whether it can be called back no more."""
-        return self.left or (bool(self.bearers) and all(p.closing for p in self.bearers))
+        """True if it is too late to call it back."""
+        return self.left or (bool(self.presences) and all(p.closing for p in self.presences))
 
     @property
     def tasks(self) -> int:
-        """Those that it has, as far as is known."""
-        return sum(p.busy for p in self.bearers)
+        """The tasks that it is known to have."""
+        return sum(p.busy for p in self.presences)
 
     def busy(self, now: float) -> int:
-        """The tasks that it has; who is not heard of may have one."""
-        if not self.bearers:
+        """Return the tasks that it may have: a worker that does not report may have one."""
+        if not self.presences:
             return int(now - self.at >= BOOT_GRACE)
-        return sum(p.busy or p.silent(now) for p in self.bearers)
+        return sum(p.busy or p.silent(now) for p in self.presences)
 
-    def lost(self, now: float) -> bool:
-        """Whether it cannot be relied on: it is up and deaf, or not heard of for too long."""
+    def unreliable(self, now: float) -> bool:
+        """Return whether it is deaf or has not reported for too long."""
         if self.deaf:
             return True
-        heard = max((p.seen for p in self.bearers), default=self.at)
-        return now - heard >= (RELIED_ON if self.bearers else BOOT_GRACE)
+        seen = max((p.seen for p in self.presences), default=self.at)
+        return now - seen >= (RELIED_ON if self.presences else BOOT_GRACE)
+
+
+def members_of(
+    roster: Roster, presences: Iterable[Presence], deaf: Collection[str] = ()
+) -> list[Member]:
+    """Return the workers of a roster with what they report."""
+    reports = by_name(presences)
+    return [
+        Member(
+            m.name, m.at, tuple(reports.get(m.name, ())), left=m.left_at > 0, deaf=m.name in deaf
+        )
+        for m in roster.members.values()
+    ]
+
+
+def tasks_cut_short(members: Iterable[Member], now: float) -> Iterator[tuple[str, str]]:
+    """Yield a worker's name and a message for each whose tasks will be cut short by its end."""
+    for member in members:
+        if now - member.at > LIFETIME - LAST_CALL and member.busy(now):
+            yield (
+                member.name,
+                f"{member.name} is nearly a day old and still has a task. The platform ends it "
+                "within minutes, which cuts the task short",
+            )
 
 
 @dataclass(frozen=True)
-class Hands:
-    """All that a choice rests on. Times are Redis', Unix (s)."""
+class OneOffSituation:
+    """Everything that a choice rests on. Times are those of Redis (Unix, s)."""
 
     now: float
     members: Collection[Member]
-    #: Workers needed beside those that are to be replaced and what they still do.
+    #: Workers needed, apart from those that are to be replaced and the tasks that they have.
     needed: int
-    #: So many may there be, at most.
+    #: The most workers that there may be.
     room: int
-    #: Who is cordoned, and leaves when it is drained.
+    #: The workers that are cordoned, each of which leaves when it is drained.
     leave: Cordon
-    #: Those to be replaced.
-    retired: frozenset[str]
-    #: The demand was counted since the lock was won.
+    #: The names of the workers that are to be replaced.
+    replaced: frozenset[str]
+    #: True if the demand was counted after this evaluation won the lock.
     fresh: bool
-    #: The platform has told who is there since the lock was won.
+    #: True if the platform has listed its workers since then.
     listed: bool
     may_hire: bool
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Whom to hire and whom to let go, and what must be known first to do more."""
+    """Which workers leave, how many to hire, and what must be known before more can be done."""
 
     leave: Cordon
     hires: int = 0
@@ -84,45 +109,44 @@ class Choice:
     suppressed: bool = False
 
 
-def choose(hands: Hands) -> Choice:
-    """Call back, hire, or let go: idle ones first, then those with the fewest tasks, then the
-    oldest.
+def choose(situation: OneOffSituation) -> Choice:
+    """Call workers back, hire some, or let some go.
 
-    Those to be replaced are cordoned at once, for whoever is hired has their place; anybody else
-    only on a fresh count, and not for somebody who may never come. Who hangs does none of the work,
-    and takes up room. Nobody is hired beyond the room, whoever is about to leave.
+    - Idle workers go first, then those with the fewest tasks, then the oldest.
+    - Workers to be replaced are cordoned at once, for those hired take their place. Others are
+      cordoned on a fresh count only, and never in favour of a hire that is still unanswered.
+    - A worker that hangs does none of the work, but takes up room. So does one that is leaving.
     """
-    staying = [m for m in hands.members if not m.leaves]
-    usable = [m for m in staying if m.name not in hands.retired and not m.lost(hands.now)]
-    surplus = max(sum(bool(m.name) for m in usable) - hands.needed, 0)
-    chosen = {m.name for m in _in_order(hands, usable)[:surplus]}
-    away = (m.name for m in hands.members if m.leaves or m.lost(hands.now))
-    going = {*away} & hands.leave.names
-    names = frozenset(chosen | going | {m.name for m in staying if m.name in hands.retired})
-    unsure = bool(chosen - hands.leave.names) and not hands.fresh
-    if unsure:
-        names -= chosen - hands.leave.names
-    leave = hands.leave.redrawn(None, names, names, hands.now, ONE_OFF)
-    choice = Choice(leave, wants_count=unsure)
-    missing = hands.needed - len(usable)
-    return _hire(hands, choice, missing) if missing > 0 else choice
+    now, leave = situation.now, situation.leave
+    staying = [m for m in situation.members if not m.leaves]
+    usable = [m for m in staying if m.name not in situation.replaced and not m.unreliable(now)]
+    surplus = max(sum(bool(m.name) for m in usable) - situation.needed, 0)
+    chosen = {m.name for m in _in_order(situation, usable)[:surplus]}
+    away = {m.name for m in situation.members if m.leaves or m.unreliable(now)}
+    replaced = {m.name for m in staying if m.name in situation.replaced}
+    names = frozenset(chosen | (away & leave.names) | replaced)
+    newly_chosen = chosen - leave.names
+    wants_count = bool(newly_chosen) and not situation.fresh
+    if wants_count:
+        names -= newly_chosen
+    choice = Choice(leave.move(None, names, names, now, ONE_OFF), wants_count=wants_count)
+    missing = situation.needed - len(usable)
+    return _hire(situation, choice, missing) if missing > 0 else choice
 
 
-def _hire(hands: Hands, choice: Choice, missing: int) -> Choice:
-    hires = min(missing, hands.room - len(hands.members))
-    # The list may tell that some have gone.
-    worth_asking = hires > 0 or any(m.left for m in hands.members)
-    if not hands.may_hire or not worth_asking:
+def _hire(situation: OneOffSituation, choice: Choice, missing: int) -> Choice:
+    hires = min(missing, situation.room - len(situation.members))
+    # If some have left, the platform's list may show that there is room.
+    worth_asking = hires > 0 or any(m.left for m in situation.members)
+    if not situation.may_hire or not worth_asking:
         return replace(choice, suppressed=True)
-    if not hands.listed:
+    if not situation.listed:
         return replace(choice, wants_list=True)
     return replace(choice, hires=max(hires, 0), suppressed=hires < missing)
 
 
-def _in_order(hands: Hands, members: Collection[Member]) -> list[Member]:
-    """Those that can be told to go, the first to go first."""
+def _in_order(situation: OneOffSituation, members: Collection[Member]) -> list[Member]:
+    """Return the members that have a name, and so can be let go, the first to go first."""
+    cordoned, now = situation.leave.names, situation.now
     named = (m for m in members if m.name)
-    return sorted(
-        named,
-        key=lambda m: (m.name not in hands.leave.names, m.busy(hands.now), m.at, m.name),
-    )
+    return sorted(named, key=lambda m: (m.name not in cordoned, m.busy(now), m.at, m.name))

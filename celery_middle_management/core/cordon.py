@@ -1,4 +1,4 @@
-"""Which workers are to take no more tasks, and what one of them makes of that."""
+"""Cordons: which workers take no more tasks, and which cordon one worker follows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from celery_middle_management.core.traits import DOTTED, Stops, Traits
 
 @dataclass(frozen=True)
 class Cordon:
-    """Which workers of a pool are to take no more tasks.
+    """Which workers of a pool take no more tasks.
 
-    *above*: those numbered higher, and every one without a number. *names*: those as well.
-    *at* is Redis' time (Unix, s) when it was drawn, and tells one cordon from another. *since*
-    says for each worker behind it since when it has been cordoned without a break.
+    Attributes:
+        above: workers with a higher number are cordoned, and every worker without a number.
+        names: these are cordoned as well.
+        at: Redis' time (Unix, s) when the cordon was set; it tells one cordon from another.
+        since: for each cordoned worker, since when it has been cordoned without a break.
     """
 
     above: int | None = None
@@ -27,7 +29,7 @@ class Cordon:
         return self.above is not None or bool(self.names)
 
     def holds(self, name: str, traits: Traits = DOTTED) -> bool:
-        """Whether the worker of this name is cordoned, on a platform with these traits."""
+        """Return whether the worker of this name is cordoned, on a platform with these traits."""
         if name in self.names:
             return True
         if traits.stops is Stops.CHOSEN:
@@ -35,62 +37,62 @@ class Cordon:
         number = traits.number_of(name)
         return self.above is not None and (number is None or number > self.above)
 
+    def holds_since(self, name: str, at: float) -> bool:
+        """Return whether the worker of this name has been cordoned without a break since *at*."""
+        since = self.since.get(name)
+        return since is not None and at >= since
+
     def same_as(self, other: Cordon) -> bool:
-        """Whether both cordon the same workers, whenever they were drawn."""
+        """Return whether both cordon the same workers, whenever they were set."""
         return self.above == other.above and self.names == other.names
 
-    def obeyed(self, name: str, stopped: float) -> bool:
-        """Whether a worker that *stopped* under the cordon of that time is cordoned ever since."""
-        since = self.since.get(name)
-        return since is not None and stopped >= since
-
-    def redrawn(
+    def move(
         self,
         above: int | None,
         names: frozenset[str],
-        names_of_all: Iterable[str],
+        workers: Iterable[str],
         now: float,
         traits: Traits = DOTTED,
     ) -> Cordon:
-        """The cordon *above* and *names*, with the times of those that this one held already.
+        """Return the cordon moved to *above* and *names*.
 
-        *names_of_all* are those of the pool's workers.
+        Those of the pool's *workers* that stay cordoned keep the time since when they are.
         """
         new = Cordon(above, names, now)
-        since = {n: self.since.get(n, now) for n in names_of_all if new.holds(n, traits)}
+        since = {n: self.since.get(n, now) for n in workers if new.holds(n, traits)}
         return Cordon(above, names, self.at if new.same_as(self) else now, since)
 
 
 class Orders:
-    """The cordon that one worker obeys, out of those that it is told of.
+    """The cordon that one worker follows, out of those that the ledger's replies bring.
 
-    Times are readings of one clock (s), whichever.
+    Times are readings of one clock (s), whichever it is.
     """
 
     def __init__(self, name: str, born: float, traits: Traits = DOTTED) -> None:
         self._name = name
         self._traits = traits
-        self._told = Cordon()
-        self._heard = False
-        self._waits_until = born + traits.hears_within
+        self._cordon = Cordon()
+        self._has_reply = False
+        self._waits_until = born + traits.waits_for_ledger
         self._keeps_until = 0.0
 
     def cordon(self, now: float) -> Cordon:
-        """The cordon that holds this worker, an empty one if none does."""
-        if not self._heard and now < self._waits_until:
+        """Return the cordon that holds this worker, an empty one if none does."""
+        if not self._has_reply and now < self._waits_until:
             return Cordon(names=frozenset({self._name}))
-        return self._told
+        return self._cordon
 
-    def hear(self, told: Cordon, now: float, *, lost: bool) -> None:
-        """The ledger told of its pool's cordon, and whether it had *lost* its data meanwhile.
+    def receive(self, cordon: Cordon, now: float, *, lost: bool) -> None:
+        """Follow the pool's *cordon*, which the ledger replied with.
 
-        Then it may not know whom the platform is about to stop: until a scaler has learned it, the
-        worker stays cordoned.
+        If the ledger has *lost* its data, it may not know which workers the platform is about to
+        stop. A cordoned worker then stays so until an evaluation has found out.
         """
-        self._heard = True
+        self._has_reply = True
         if lost:
             self._keeps_until = now + KEEPS_CORDON
-        if told.holds(self._name, self._traits):
-            self._told = told
+        if cordon.holds(self._name, self._traits):
+            self._cordon = cordon
         elif now >= self._keeps_until:
-            self._told = Cordon()
+            self._cordon = Cordon()

@@ -1,4 +1,4 @@
-"""What to do about one pool: a pure function of what is known of it."""
+"""Decide what to do about one pool: a pure function of what is known about it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,26 @@ from celery_middle_management.core.fleet import Fleet
 
 
 @dataclass(frozen=True)
+class EarlierCalls:
+    """What earlier calls of the platform may still do, and how far they let a pool grow.
+
+    Each is a number of workers, or None.
+    """
+
+    #: A fire to this quantity was sent, and its outcome is unknown: it may be done, or be done yet.
+    unconfirmed_fire: int | None = None
+    #: A fire to this quantity was done, and the platform may still be stopping the workers.
+    stopping: int | None = None
+    #: A hire to this quantity was sent, and its outcome is unknown. If it lands late, it overrides
+    #: a later, larger hire and stops workers that were not drained.
+    unconfirmed_hire: int | None = None
+    #: No hire beyond this for now: the platform refused one, or those hired last did not report.
+    hire_limit: int | None = None
+
+
+@dataclass(frozen=True)
 class Situation:
-    """All that a decision rests on. Times are Redis', Unix (s)."""
+    """Everything that a decision rests on. Times are those of Redis (Unix, s)."""
 
     minimum: int
     maximum: int
@@ -19,73 +37,73 @@ class Situation:
     needed: int
     fleet: Fleet
     cordon: Cordon
-    #: The demand was counted since the lock was won.
+    #: True if the demand was counted after this evaluation won the lock.
     fresh: bool
-    #: The call interval has passed.
+    #: True if the call interval has passed.
     may_call: bool
-    #: The platform is not to be called at all for now: it asked for that, or it failed.
+    #: True if the platform must not be called at all for now: it asked for that, or it failed.
     blocked: bool = False
-    #: A fire to this quantity was sent and it is not known whether it was, or will be, done.
-    unsettled: int | None = None
-    #: A fire to this quantity was done just now, and the platform may not have stopped them yet.
-    stopping: int | None = None
-    #: A hire to this quantity was sent and it is not known whether it was, or will be, done. Done
-    #: late, it would undo one to more, and stop workers that nobody has drained.
-    ceiling: int | None = None
-    #: The platform has refused lately to run more than this.
-    limit: int | None = None
+    earlier: EarlierCalls = EarlierCalls()
+    #: A worker that has been cordoned for this long (s) is fired even if it is busy.
     drain_timeout: float | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, and what must be known first to do more."""
+    """What to do, and what must be known before more can be done."""
 
     cordon: Cordon
     #: The quantity to set, None for no call.
     quantity: int | None = None
-    #: Nothing can be fired before a fresh count is taken.
+    #: Nothing can be fired until a fresh count is taken.
     wants_count: bool = False
-    #: The platform may know of workers that are not heard of.
+    #: The platform should be asked which workers are running: it may know of some that have not
+    #: reported.
     wants_running: bool = False
-    #: A change waits for the call interval.
+    #: A change waits until it may be made.
     suppressed: bool = False
     #: Workers are being drained.
     draining: bool = False
 
 
 def decide(situation: Situation) -> Decision:
-    """Hire, fire, cordon or leave a pool alone.
+    """Hire, fire or cordon workers of a pool, or leave it alone.
 
-    - Work for more workers: uncordon first, hire what is then missing. From zero at once.
-    - Work for fewer: on a fresh count, cordon those that the platform stops first, and lower the
-      quantity as far as the drained ones reach, and no further.
-    - Whoever the platform may still be about to stop takes no tasks, whatever there is to do.
+    - More workers are needed: uncordon first, then hire those still missing; from zero at once.
+    - Fewer are needed: on a fresh count, cordon those that the platform stops first. Then lower the
+      quantity as far as drained workers allow, and no further.
+    - A worker that an earlier call may still stop stays cordoned, however much there is to do.
     """
-    decision = _decide(situation)
-    about_to_stop = situation.quantity if situation.fleet.doomed else None
-    bounds = [
-        b for b in (situation.stopping, about_to_stop, _undone_to(situation)) if b is not None
-    ]
-    if not bounds:
+    decision = _decide_by_need(situation)
+    doomed_above = situation.quantity if situation.fleet.doomed else None
+    bounds = (situation.earlier.stopping, doomed_above, _late_hire_bound(situation))
+    if _lowest(*bounds) is None:
         return decision
-    drawn = decision.cordon.above
-    above = min(bounds if drawn is None else [drawn, *bounds])
-    cordon = _redrawn(situation, above, decision.cordon.names)
+    above = _lowest(decision.cordon.above, *bounds)
+    cordon = _move_cordon(situation, above, decision.cordon.names)
     return replace(decision, cordon=cordon, draining=True)
 
 
-def sent_before(situation: Situation) -> Cordon:
-    """The cordon that nothing but what was sent before demands: it may still take effect."""
-    bounds = [
-        b for b in (situation.unsettled, situation.stopping, _undone_to(situation)) if b is not None
-    ]
-    return _redrawn(situation, min(bounds), frozenset()) if bounds else Cordon()
+def cordon_for_earlier_calls(situation: Situation) -> Cordon:
+    """Return the cordon of workers that earlier calls may still stop, whatever is needed."""
+    earlier = situation.earlier
+    above = _lowest(earlier.unconfirmed_fire, earlier.stopping, _late_hire_bound(situation))
+    return Cordon() if above is None else _move_cordon(situation, above, frozenset())
 
 
-def _decide(situation: Situation) -> Decision:
-    if situation.unsettled is not None:
-        return _await_settlement(situation, situation.unsettled)
+def may_hire_now(quantity: int | None, *, may_call: bool, blocked: bool) -> bool:
+    """Return whether a pool of *quantity* workers may hire now: from zero at once.
+
+    A pool with workers waits for the call interval; one without does not. Neither hires while the
+    platform is *blocked*.
+    """
+    return (may_call or quantity == 0) and not blocked
+
+
+def _decide_by_need(situation: Situation) -> Decision:
+    """Decide by what is needed; an earlier fire of unknown outcome comes first."""
+    if situation.earlier.unconfirmed_fire is not None:
+        return _wait_for_fire(situation, situation.earlier.unconfirmed_fire)
     if situation.needed >= situation.quantity:
         return _hire(situation)
     if situation.fleet.unordered:
@@ -93,42 +111,81 @@ def _decide(situation: Situation) -> Decision:
     return _fire(situation)
 
 
-def _undone_to(situation: Situation) -> int | None:
-    """What a hire of unknown outcome leaves of workers that somebody hires by hand meanwhile."""
-    if situation.ceiling is not None and situation.fleet.unordered:
-        return 0 if situation.quantity > situation.ceiling else None
-    return situation.ceiling
+def _late_hire_bound(situation: Situation) -> int | None:
+    """Return the number above which an unconfirmed hire, if it lands late, stops workers.
+
+    Only workers hired by hand in the meantime can be above it. Where the platform picks the workers
+    that it stops, any may be among them.
+    """
+    hire = situation.earlier.unconfirmed_hire
+    if hire is not None and situation.fleet.unordered:
+        return 0 if situation.quantity > hire else None
+    return hire
 
 
-def _await_settlement(situation: Situation, floor: int) -> Decision:
-    """The platform may still stop whoever is above *floor*: they must not take tasks again."""
-    drawn = situation.cordon.above
-    # Nobody else is cordoned before a fresh count says so; whoever is needed again is not.
-    above = floor if drawn is None else min(max(situation.needed, drawn), floor)
-    return Decision(_redrawn(situation, above, situation.cordon.names), draining=True)
+def _wait_for_fire(situation: Situation, fire: int) -> Decision:
+    """Keep every worker above *fire* cordoned: the platform may still stop it."""
+    current = situation.cordon.above
+    # Workers up to *fire* that are needed again are uncordoned. Others are not cordoned without a
+    # fresh count.
+    above = fire if current is None else min(max(situation.needed, current), fire)
+    return Decision(_move_cordon(situation, above, situation.cordon.names), draining=True)
 
 
 def _hire(situation: Situation) -> Decision:
-    # Whoever died at work without a successor is counted as working until the platform is asked.
+    # A worker that died at work and was not replaced counts as busy until the platform is asked.
     asks = situation.fleet.unknown((p.name for p in situation.fleet.living), situation.cordon)
     decision = Decision(Cordon(), wants_running=asks)
     if situation.needed == situation.quantity:
         return decision
-    # Only the same again: after a hire of unknown outcome, one to fewer may be done last as well.
-    target = situation.needed if situation.ceiling is None else situation.ceiling
-    if situation.limit is not None and target > situation.limit:
-        target = situation.limit if situation.ceiling is None else situation.quantity
-    if target <= situation.quantity or not situation.minimum <= target <= situation.maximum:
+    quantity, may_call, blocked = situation.quantity, situation.may_call, situation.blocked
+    target = hire_target(situation)
+    if target is None or not may_hire_now(quantity, may_call=may_call, blocked=blocked):
         return replace(decision, suppressed=True)
-    if situation.blocked or not (situation.may_call or situation.quantity == 0):
-        return replace(decision, suppressed=True)
-    return Decision(decision.cordon, quantity=target)
+    return Decision(Cordon(), quantity=target)
+
+
+def hire_target(situation: Situation) -> int | None:
+    """Return the quantity to hire to, None if the hire has to wait.
+
+    After an unconfirmed hire only the same hire is sent again: if another were, the unconfirmed one
+    could land after it and override it.
+
+    ========  ======  ======  ================  ==========  =======  ==============================
+    quantity  needed  limits  unconfirmed hire  hire limit  hire to  because
+    ========  ======  ======  ================  ==========  =======  ==============================
+    2         5       0-9     -                 -           5        that many are needed
+    2         5       0-9     -                 5           5        the limit allows it
+    2         5       0-9     -                 4           4        the limit allows no more
+    2         5       0-9     -                 2           -        the limit allows no hire
+    2         5       0-9     -                 1           -        it would be a fire
+    2         5       5-9     -                 4           -        it is below the minimum
+    2         5       0-9     3                 -           3        the same again, though too few
+    2         5       0-9     7                 -           7        the same again, though too many
+    2         5       0-9     3                 3           3        the limit allows it
+    2         5       0-9     7                 5           -        the limit forbids the same
+    2         5       0-9     2                 -           -        the same again is no hire
+    2         5       0-9     1                 -           -        it would be a fire
+    2         5       4-9     3                 -           -        the minimum was raised since
+    2         5       0-6     7                 -           -        the maximum was lowered since
+    ========  ======  ======  ================  ==========  =======  ==============================
+    """
+    limit, same_again = situation.earlier.hire_limit, situation.earlier.unconfirmed_hire
+    if same_again is None:
+        target = situation.needed if limit is None else min(situation.needed, limit)
+    elif limit is None or same_again <= limit:
+        target = same_again
+    else:
+        return None
+    grows = target > situation.quantity
+    return target if grows and situation.minimum <= target <= situation.maximum else None
 
 
 def _fire(situation: Situation) -> Decision:
-    cordon = _redrawn(situation, situation.needed, frozenset())
+    """Cordon the highest numbers, then lower the quantity past those that are drained."""
+    cordon = _move_cordon(situation, situation.needed, frozenset())
     if not cordon.same_as(situation.cordon):
-        return _confirmed(situation, Decision(cordon, draining=True))
+        return _require_fresh_count(situation, Decision(cordon, draining=True))
     reach = situation.quantity
     while reach > situation.needed and _may_stop(situation, situation.fleet.name_of(reach), cordon):
         reach -= 1
@@ -140,39 +197,64 @@ def _fire(situation: Situation) -> Decision:
     )
     # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
     if reach < situation.quantity and reach <= situation.maximum:
-        return _called(situation, decision, reach)
+        return _lower_to(situation, decision, reach)
     return decision
 
 
 def _fire_unordered(situation: Situation) -> Decision:
-    """The platform stops whom it likes, so nobody may run anything at that moment.
+    """Fire where the platform picks the workers that it stops: none may be busy at that moment.
 
-    Those not needed are cordoned at once; once nobody is seen to run anything, everybody is, and
-    when all have confirmed it the quantity is lowered.
+    Until none is seen to be busy and the call can be made, only the surplus is cordoned. Then all
+    are, and stay so until the call is made.
     """
-    fleet, cordon = situation.fleet, situation.cordon
-    asks = fleet.unknown((p.name for p in fleet.living), cordon)
-    if fleet.busy() or situation.blocked or not (situation.may_call or cordon.above == 0):
-        surplus = sorted(
-            {p.name: p for p in fleet.living}.values(),
-            key=lambda p: (p.name not in cordon.names, p.busy > 0, -p.since),
-        )[: situation.quantity - situation.needed]
-        cordon = _redrawn(situation, None, frozenset(p.name for p in surplus))
-        return _confirmed(situation, Decision(cordon, draining=True, wants_running=asks))
-    cordon = _redrawn(situation, 0, frozenset())
+    all_cordoned = situation.cordon.above == 0
+    callable_soon = not situation.blocked and (situation.may_call or all_cordoned)
+    if situation.fleet.busy() or not callable_soon:
+        return _cordon_surplus(situation)
+    cordon = _move_cordon(situation, 0, frozenset())
     decision = Decision(cordon, draining=True)
-    if not cordon.same_as(situation.cordon) or not fleet.idle(cordon):
-        return _confirmed(situation, decision)
-    return _called(situation, decision, situation.needed)
+    if not cordon.same_as(situation.cordon) or not situation.fleet.idle(cordon):
+        return _require_fresh_count(situation, decision)
+    return _lower_to(situation, decision, situation.needed)
 
 
-def _redrawn(situation: Situation, above: int | None, names: frozenset[str]) -> Cordon:
-    fleet = situation.fleet
-    names_of_all = fleet.names(situation.quantity)
-    return situation.cordon.redrawn(above, names, names_of_all, fleet.now, fleet.traits)
+def _cordon_surplus(situation: Situation) -> Decision:
+    """Cordon as many workers as are not needed: those cordoned before, the idle, the youngest."""
+    living, cordoned = situation.fleet.living, situation.cordon.names
+    surplus = sorted(
+        {p.name: p for p in living}.values(),
+        key=lambda p: (p.name not in cordoned, p.busy > 0, -p.since),
+    )[: situation.quantity - situation.needed]
+    cordon = _move_cordon(situation, None, frozenset(p.name for p in surplus))
+    asks = situation.fleet.unknown((p.name for p in living), situation.cordon)
+    return _require_fresh_count(situation, Decision(cordon, draining=True, wants_running=asks))
+
+
+def _lower_to(situation: Situation, decision: Decision, quantity: int) -> Decision:
+    """Lower the quantity, or do first what that requires."""
+    if not situation.may_call or situation.blocked:
+        return replace(decision, suppressed=True)
+    if not situation.fresh:
+        return _count_first(situation)
+    if situation.fleet.running is None:
+        # A worker may be up that has never reported.
+        return replace(decision, wants_running=True)
+    return replace(decision, quantity=quantity)
+
+
+def _require_fresh_count(situation: Situation, decision: Decision) -> Decision:
+    """Return *decision* if it keeps the cordon or rests on a fresh count, else count first."""
+    if situation.fresh or decision.cordon.same_as(situation.cordon):
+        return decision
+    return _count_first(situation)
+
+
+def _count_first(situation: Situation) -> Decision:
+    return Decision(situation.cordon, wants_count=True, draining=bool(situation.cordon))
 
 
 def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:
+    """Return whether the worker of this name is drained, or has had its drain timeout."""
     if situation.fleet.drained(name, cordon):
         return True
     since = cordon.since.get(name, situation.fleet.now)
@@ -182,23 +264,11 @@ def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:
     )
 
 
-def _called(situation: Situation, decision: Decision, quantity: int) -> Decision:
-    if not situation.may_call or situation.blocked:
-        return replace(decision, suppressed=True)
-    if not situation.fresh:
-        return _count_first(situation)
-    if situation.fleet.running is None:
-        # Somebody may be up of whom nothing was ever heard.
-        return replace(decision, wants_running=True)
-    return replace(decision, quantity=quantity)
+def _move_cordon(situation: Situation, above: int | None, names: frozenset[str]) -> Cordon:
+    fleet = situation.fleet
+    workers = fleet.names(situation.quantity)
+    return situation.cordon.move(above, names, workers, fleet.now, fleet.traits)
 
 
-def _confirmed(situation: Situation, decision: Decision) -> Decision:
-    """Neither cordoned nor fired on anything but a fresh count."""
-    if situation.fresh or (decision.quantity is None and decision.cordon.same_as(situation.cordon)):
-        return decision
-    return _count_first(situation)
-
-
-def _count_first(situation: Situation) -> Decision:
-    return Decision(situation.cordon, wants_count=True, draining=bool(situation.cordon))
+def _lowest(*numbers: int | None) -> int | None:
+    return min((n for n in numbers if n is not None), default=None)

@@ -1,7 +1,7 @@
-"""The one-off workers of a pool: who was hired, who is there, and who has gone.
+"""The roster of a pool's one-off workers: those that were hired, are there, or have just left.
 
-A hire may be carried out late, twice or never, and its answer may be lost. So whoever was hired is
-on the roster until he is surely not there: heard of no more and not in the platform's list.
+A hire may be carried out late, twice or never, and its answer may be lost. So a hired worker stays
+on the roster until it is surely not there: it does not report and is not in the platform's list.
 """
 
 from __future__ import annotations
@@ -17,191 +17,115 @@ from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import SILENT
 
-#: A one-off dyno is ended by the platform at this age (s).
+#: The platform ends a one-off dyno at this age (s).
 LIFETIME = 24 * 3600.0
-#: It takes no more tasks so long (s) before that, or as long as tasks have taken, if that is more.
+#: It takes no more tasks for this long (s) before that, or for as long as tasks have taken if that
+#: is longer, ...
 NOTICE = 3600.0
-#: But not for longer (s).
+#: ... but not for longer than this (s).
 LONGEST_NOTICE = LIFETIME / 2
-#: Who has a task so shortly (s) before its end will most likely not finish it.
+#: A worker that has a task this shortly (s) before its end will most likely not finish it.
 LAST_CALL = 300.0
-#: While somebody is not heard of, the platform is asked this often (s) whether he is there.
+#: While a worker does not report, the platform is asked this often (s) whether it is there.
 ASKS_AFTER = 15.0
-#: Whose hire was answered is listed by then (s).
+#: A worker is in the platform's list this long (s) after the answer to its hire, at the latest.
 APPEARS = 10.0
-#: Who is not there any more, and was heard of within this time (s), has said goodbye. While anybody
-#: is there, an evaluation is made every :data:`ASKS_AFTER` seconds at least.
+#: If a worker that reported within this time (s) has no presence any more, it has said goodbye.
+#: While there are workers, an evaluation is made every :data:`ASKS_AFTER` seconds at least.
 SAYS_GOODBYE = 2 * ASKS_AFTER
-#: Who was let go and is still there after this time (s) hangs, and is stopped.
+#: A worker that was let go and is still there after this time (s) hangs, and is stopped.
 HANGS = 60.0
-#: Whoever has worked for this long (s) has come up well.
+#: A worker that has reported for this long (s) has come up well.
 WELL = 60.0
-#: So many in a row that have not, and there is a pause.
+#: After this many hires in a row that have not come up well, there is a pause.
 CRASHES = 3
 
-#: The keys of those whose hires the ledger has forgotten begin so.
+#: The keys of workers whose hires the ledger has forgotten begin with this.
 _FORGOTTEN = "forgotten/"
 
 
 @dataclass(frozen=True)
-class Hired:
-    """A one-off worker. Times are Redis', Unix (s)."""
+class RosterEntry:
+    """A one-off worker. Times are those of Redis (Unix, s)."""
 
-    #: When it was hired, or met.
+    #: When it was hired, or first seen.
     at: float
-    #: Whoever has not been seen by then does not come.
+    #: If it has not been seen by then, it will not come.
     until: float = 0.0
-    #: As the platform calls it; empty where nobody has heard the answer.
+    #: The platform's name for it, empty if the answer to its hire was lost.
     name: str = ""
     #: The app's release that it was started with, 0 if that is not known.
     release: int = 0
     #: It was in the platform's list.
     listed: bool = False
-    #: When it first told of itself, ...
+    #: When it first reported.
     since: float = 0.0
-    #: ... when it last did, ...
+    #: When it last reported.
     seen: float = 0.0
-    #: ... and when it was found to have been let go, or to have said goodbye. The platform may
-    #: have it for a while yet.
+    #: When it was found to have been let go or to have said goodbye. The platform may have it for
+    #: a while yet.
     left_at: float = 0.0
 
     def doubted_at(self, now: float) -> float | None:
-        """From when on it may be gone, or may never come; None while it is heard of."""
+        """Return from when on it may be gone or may never come, None while it reports."""
         if self.left_at:
             return self.left_at + HANGS
         if self.since:
             return self.seen + ASKS_AFTER if now - self.seen > SILENT else None
         if not self.listed:
             return self.until
-        # It is up, and is asked for no more often than anybody else.
+        # It is up and has not reported. After the grace it is not asked about on its own.
         return self.at + ASKS_AFTER if now - self.at < BOOT_GRACE else None
 
     def hangs(self, now: float) -> bool:
-        """Whether it was let go long ago."""
+        """Return whether it was let go long ago."""
         return self.left_at > 0 and now - self.left_at >= HANGS
 
     @property
     def crashed(self) -> bool:
-        """Whether one that is gone, and was not told to go, had not come up well.
+        """True if it had not come up well, given that it is gone and was not let go.
 
-        One of which nothing was ever heard, not even the answer to its hire, never was.
+        False if it never reported and even the answer to its hire was lost: it never was.
         """
         return bool(self.name) and self.seen - self.since < WELL
 
 
 @dataclass(frozen=True)
 class Roster:
-    """Everyone by the id of his hire, or by his name if that is not known."""
+    """The one-off workers of a pool, by the id of the hire, or by name if that is not known."""
 
-    members: Mapping[str, Hired] = field(default_factory=dict)
-    #: The newest release of the app that is known.
+    members: Mapping[str, RosterEntry] = field(default_factory=dict)
+    #: The newest known release of the app.
     newest: int = 0
-    #: When the platform last told who is there; 0 if it never did.
+    #: When the platform last listed its workers, 0 if it never did.
     listed_at: float = 0.0
-    #: The workers of so many hires in a row have ended without having come up well, ...
+    #: How many hires in a row have ended without having come up well.
     crashes: int = 0
-    #: ... and when the last hire was found to have.
+    #: When the last of them was found to have.
     crashed_at: float = 0.0
 
-    def heard(self, presences: Iterable[Presence], leave: Cordon, now: float) -> Roster:
-        """With what workers tell of themselves; one that is not there any more has said goodbye.
+    # -- what is known
 
-        Not so if it had fallen silent before: who cannot tell cannot say goodbye, and may be at
-        work. One whose processes are all told to go by *leave* is as good as gone.
-        """
-        bearers: dict[str, list[Presence]] = {}
-        for presence in presences:
-            bearers.setdefault(presence.name, []).append(presence)
-        members = dict(self.members)
-        keys = {member.name: key for key, member in members.items() if member.name}
-        forgotten = [k for k, m in members.items() if k.startswith(_FORGOTTEN) and not m.name]
-        for name, told in bearers.items():
-            key = keys.get(name, told[0].hire)
-            # A hire that was carried out twice: the other has its place.
-            if key in members and members[key].name not in ("", name):
-                key = name
-            since, seen = min(p.since for p in told), max(p.seen for p in told)
-            if key not in members and forgotten:
-                del members[forgotten.pop()]
-            before = members.get(key, Hired(since))
-            members[key] = replace(
-                before,
-                name=name,
-                since=before.since or since,
-                seen=max(before.seen, seen),
-                left_at=before.left_at or now if all(let_go(p, leave) for p in told) else 0.0,
-            )
-        for key, member in members.items():
-            vanished = member.since and member.name not in bearers and not member.left_at
-            if vanished and now - member.seen <= SAYS_GOODBYE:
-                members[key] = replace(member, left_at=now)
-        there = [m for m in members.values() if m.name in bearers]
-        well = any(m.seen - m.since >= WELL for m in there)
-        # One that is let go has been at work and does not crash.
-        well = well or any(let_go(p, leave) for told in bearers.values() for p in told)
-        return replace(self, members=members, crashes=0 if well else self.crashes)
-
-    def listed(self, releases: Mapping[str, int], awake: Collection[str], now: float) -> Listed:
-        """With what the platform lists: names, and the releases that they were started with.
-
-        Whoever is *awake* was heard of just now, whatever is listed.
-        """
-        members = dict(self.members)
-        known = {member.name for member in members.values()}
-        nameless = (key for key, member in members.items() if not member.name)
-        unanswered = sorted(nameless, key=lambda key: members[key].at)
-        for name in sorted(releases.keys() - known):
-            # Whoever was there before the hire was listed before it.
-            key = unanswered.pop(0) if unanswered else name
-            members[key] = replace(members.get(key, Hired(now)), name=name)
-        ended: list[Hired] = []
-        for key, member in list(members.items()):
-            if member.name in releases:
-                release = releases[member.name]
-                members[key] = replace(member, listed=True, release=release)
-            elif member.name in awake and not member.left_at:
-                continue
-            elif member.since or member.listed or now >= member.until:
-                ended.append(members.pop(key))
-        return Listed(replace(self, members=members, listed_at=now), ended)
-
-    def after_crashes(self, crashed: Iterable[Hired], now: float) -> Roster:
-        """With these that *crashed*: those that were hired together count as one."""
-        if all(member.at <= self.crashed_at for member in crashed):
-            return self
-        return replace(self, crashes=self.crashes + 1, crashed_at=now)
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the workers, as far as they are known."""
+        return frozenset(m.name for m in self.members.values() if m.name)
 
     @property
     def most(self) -> float:
-        """So many there may be: after crashes one, or as many as there are, until one is well."""
+        """The most workers that there may be.
+
+        After crashes that is one, or as many as there are, until one has come up well.
+        """
         return max(len(self.members), 1) if self.crashes >= CRASHES else inf
-
-    def hired(self, ids: Iterable[str], now: float, until: float) -> Roster:
-        """With hires that are about to be sent, and may be carried out until then."""
-        new = {one: Hired(now, until) for one in ids}
-        return replace(self, members={**self.members, **new})
-
-    def expecting(self, count: int, now: float, until: float) -> Roster:
-        """With so many of whom nothing is known, not even the ids of their hires."""
-        new = {f"{_FORGOTTEN}{n}": Hired(now, until) for n in range(count)}
-        return replace(self, members={**self.members, **new})
-
-    def answered(self, key: str, name: str | None, until: float) -> Roster:
-        """With what became of a hire: its name, or None if it will surely not come."""
-        members = dict(self.members)
-        if name is None:
-            del members[key]
-        else:
-            members[key] = replace(members[key], name=name, until=until)
-        return replace(self, members=members)
 
     @property
     def unanswered_until(self) -> float | None:
-        """Until when somebody may come whose name nobody has heard; None where there is nobody."""
+        """Until when workers may come whose names are not known, None if there are none."""
         return max((m.until for m in self.members.values() if not m.name), default=None)
 
-    def retired(self, now: float, longest: float = 0.0) -> frozenset[str]:
-        """The names of those who are to be replaced: of an older release, or near their end.
+    def to_replace(self, now: float, longest: float = 0.0) -> frozenset[str]:
+        """Return the names of workers that have an older release or are near their end.
 
         A task may take as long (s) as the *longest* has.
         """
@@ -213,29 +137,131 @@ class Roster:
         )
 
     def asks_at(self, now: float) -> float | None:
-        """When the platform is to be asked who is there, for somebody is not heard of."""
+        """Return when to ask the platform for its list, None if every worker reports."""
         doubts = [at for m in self.members.values() if (at := m.doubted_at(now)) is not None]
         return max(min(doubts), self.listed_at + ASKS_AFTER) if doubts else None
 
+    def asks_now(self, now: float) -> bool:
+        """Return whether the platform should list its workers now."""
+        asks_at = self.asks_at(now)
+        return not self.listed_at or (asks_at is not None and now >= asks_at)
 
-class Listed(NamedTuple):
-    """What a list of the platform's makes of a roster."""
+    # -- what changes it
+
+    def with_hires(self, ids: Iterable[str], now: float, until: float) -> Roster:
+        """Add hires that are about to be sent, and may be carried out *until* then."""
+        new = {one: RosterEntry(now, until) for one in ids}
+        return replace(self, members={**self.members, **new})
+
+    def with_forgotten(self, count: int, now: float, until: float) -> Roster:
+        """Add *count* workers of which nothing is known, not even the ids of their hires."""
+        new = {f"{_FORGOTTEN}{n}": RosterEntry(now, until) for n in range(count)}
+        return replace(self, members={**self.members, **new})
+
+    def with_answer(self, key: str, name: str | None, until: float) -> Roster:
+        """Record the answer to a hire: the worker's name, or None if it surely will not come."""
+        members = dict(self.members)
+        if name is None:
+            del members[key]
+        else:
+            members[key] = replace(members[key], name=name, until=until)
+        return replace(self, members=members)
+
+    def with_reports(self, presences: Iterable[Presence], leave: Cordon, now: float) -> Roster:
+        """Record what workers report; one whose presence is gone has said goodbye.
+
+        That is not so if it had been silent before: it could not say goodbye and may be at work.
+        One that *leave* has told to go, with all its processes, counts as gone.
+        """
+        reports = by_name(presences)
+        members = dict(self.members)
+        keys = {member.name: key for key, member in members.items() if member.name}
+        forgotten = [k for k, m in members.items() if k.startswith(_FORGOTTEN) and not m.name]
+        for name, bearers in reports.items():
+            key = keys.get(name, bearers[0].hire)
+            # If a hire was carried out twice, the key is the other worker's.
+            if key in members and members[key].name not in ("", name):
+                key = name
+            since, seen = min(p.since for p in bearers), max(p.seen for p in bearers)
+            if key not in members and forgotten:
+                del members[forgotten.pop()]
+            before = members.get(key, RosterEntry(since))
+            members[key] = replace(
+                before,
+                name=name,
+                since=before.since or since,
+                seen=max(before.seen, seen),
+                left_at=before.left_at or now if all(let_go(p, leave) for p in bearers) else 0.0,
+            )
+        for key, member in members.items():
+            vanished = member.since and member.name not in reports and not member.left_at
+            if vanished and now - member.seen <= SAYS_GOODBYE:
+                members[key] = replace(member, left_at=now)
+        reporting = [m for m in members.values() if m.name in reports]
+        well = any(m.seen - m.since >= WELL for m in reporting)
+        # A worker that is let go has been at work, so it has not crashed.
+        well = well or any(let_go(p, leave) for bearers in reports.values() for p in bearers)
+        return replace(self, members=members, crashes=0 if well else self.crashes)
+
+    def with_listing(
+        self, releases: Mapping[str, int], awake: Collection[str], now: float
+    ) -> RosterChange:
+        """Record the platform's list: names, and the releases that they were started with.
+
+        A worker that is *awake* has just reported, so it is there even if it is not listed.
+        """
+        members = dict(self.members)
+        known = {member.name for member in members.values()}
+        nameless = (key for key, member in members.items() if not member.name)
+        unanswered = sorted(nameless, key=lambda key: members[key].at)
+        for name in sorted(releases.keys() - known):
+            # A worker that was there before the hire was listed before it.
+            key = unanswered.pop(0) if unanswered else name
+            members[key] = replace(members.get(key, RosterEntry(now)), name=name)
+        ended: list[RosterEntry] = []
+        for key, member in list(members.items()):
+            if member.name in releases:
+                release = releases[member.name]
+                members[key] = replace(member, listed=True, release=release)
+            elif member.name in awake and not member.left_at:
+                continue
+            elif member.since or member.listed or now >= member.until:
+                ended.append(members.pop(key))
+        return RosterChange(replace(self, members=members, listed_at=now), ended)
+
+    def with_crashes(self, crashed: Iterable[RosterEntry], now: float) -> Roster:
+        """Count workers that *crashed*; those that were hired together count as one."""
+        if all(member.at <= self.crashed_at for member in crashed):
+            return self
+        return replace(self, crashes=self.crashes + 1, crashed_at=now)
+
+
+class RosterChange(NamedTuple):
+    """A roster after the platform's list."""
 
     roster: Roster
-    #: Those who are there no more.
-    ended: list[Hired]
+    #: The workers that are not there any more.
+    ended: list[RosterEntry]
+
+
+def by_name(presences: Iterable[Presence]) -> dict[str, list[Presence]]:
+    """Group presences by the name of the worker."""
+    grouped: dict[str, list[Presence]] = {}
+    for presence in presences:
+        grouped.setdefault(presence.name, []).append(presence)
+    return grouped
 
 
 def crash_pause(crashes: int) -> float:
-    """How long (s) none is hired after so many hires in a row that crashed; 0 for a few."""
+    """Return how long (s) none is hired after this many crashed hires in a row, 0 for a few."""
     return pause(crashes - CRASHES) if crashes >= CRASHES else 0.0
 
 
 def let_go(presence: Presence, leave: Cordon) -> bool:
-    """Whether a worker that says this is told to leave: it takes no tasks and has none.
+    """Return whether a worker with this presence may leave: it takes no tasks and has none.
 
-    The answer to its own report has the cordon by which it goes. So whoever is let go by the
-    ledger's latest is told so, and nobody else is.
+    The reply to its report brings the cordon that lets it go. So every worker that the ledger's
+    latest cordon lets go learns of it, and no other does.
     """
-    obeys = leave.obeyed(presence.name, presence.stopped)
-    return obeys and presence.busy == 0 and presence.returning == 0
+    stopped = leave.holds_since(presence.name, presence.stopped)
+    return stopped and presence.busy == 0 and presence.returning == 0

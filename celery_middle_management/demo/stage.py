@@ -19,8 +19,8 @@ from celery_middle_management.app_setup import managed_app_of
 from celery_middle_management.demo.given_redis import a_redis
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.platforms.base import PlatformError
-from celery_middle_management.platforms.local import LocalPlatform, default_directory
-from celery_middle_management.platforms.local_one_off import LocalOneOffs
+from celery_middle_management.platforms.local import LocalPlatform
+from celery_middle_management.platforms.local_files import default_directory
 
 #: Environment variables with which users steer their own apps and `celery` commands.
 _USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")
@@ -71,7 +71,7 @@ class Stage:
         """The names of the workers that are paid for now."""
         pools = [pool.name for pool in self.managed.settings.pools]
         running = self._workers.running(pools, time.monotonic())
-        listed = LocalOneOffs(self._workers).listed(pools, time.monotonic())
+        listed = self._workers.one_offs.listed(pools, time.monotonic())
         one_offs = (one.name for listing in listed.values() for one in listing.workers)
         return frozenset([*(name for names in running.values() for name in names), *one_offs])
 
@@ -110,7 +110,7 @@ class Processes(LocalPlatform):
 
     def alive(self) -> Collection[Path]:
         """The pid files of those whose process has not ended."""
-        return [path for path, process in self.pid_files() if process.alive]
+        return [path for path, process in self.files.processes() if process.alive]
 
     def kill(self) -> None:
         """SIGKILL to all, and to those that were being started meanwhile."""
@@ -118,7 +118,7 @@ class Processes(LocalPlatform):
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _QUIET and time.monotonic() < give_up:
             with suppress(PlatformError):
-                for _, process in self.pid_files():
+                for _, process in self.files.processes():
                     if process.alive:
                         quiet_since = time.monotonic()
                         with suppress(ProcessLookupError):

@@ -16,7 +16,7 @@ from celery import Celery
 
 from celery_middle_management.demo.given_redis import a_redis
 from celery_middle_management.demo.stage import Processes
-from celery_middle_management.platforms.local import default_directory
+from celery_middle_management.platforms.local_files import default_directory
 from celery_middle_management.settings.secret import Secret
 
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.decision import Decision, Situation, decide, sent_before
+from celery_middle_management.core.decision import (
+    Decision,
+    Situation,
+    cordon_for_earlier_calls,
+    decide,
+)
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.ledger.pool import Would, read_would
 
@@ -26,7 +31,7 @@ class DryPoolEvaluation(PoolEvaluation):
         self._imagined = decision.cordon
         # Only what a run that was not dry has sent may still stop somebody. Nobody drains, so
         # there is nothing to wait for.
-        return replace(decision, cordon=sent_before(situation), draining=False)
+        return replace(decision, cordon=cordon_for_earlier_calls(situation), draining=False)
 
     @property
     def change(self) -> int | None:

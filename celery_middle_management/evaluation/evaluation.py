@@ -14,7 +14,7 @@ from celery_middle_management.core.presence import LivePresences, Presence, unac
 from celery_middle_management.evaluation.agreement import agreed
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
-from celery_middle_management.evaluation.one_offs import strays_leave
+from celery_middle_management.evaluation.one_offs import cordon_dropped_pools
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
 from celery_middle_management.evaluation.queues import leaves_out, unserved, used_and_idle
@@ -107,7 +107,7 @@ class Evaluation:
         gone = [p.id for each in self._pools for p in each.gone]
         ours = {each.pool.name for each in self._pools}
         if not self._settings.dry_run:
-            self._changes.set.update(strays_leave(self._snapshot, ours))
+            self._changes.set.update(cordon_dropped_pools(self._snapshot, ours))
         gone += [
             p.id
             for p in self._snapshot.presences

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.decision import Decision, Situation, decide
+from celery_middle_management.core.decision import Decision, EarlierCalls, Situation, decide
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.limit_search import Search
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Refusal, iso
@@ -64,10 +64,8 @@ class PoolEvaluation(CountedPool):
         blocked = blocked or (refusal is not None and refusal.limit is None)
         self.decision = self._decide(self._situation(formation, may_call=may_call, blocked=blocked))
         if self.one_offs is not None:
-            # From zero at once; a change of the formation is a call as well.
-            may_hire = (may_call or self.state.quantity == 0) and not blocked
-            work = sum(p.busy for p in self.fleet.living)
-            self.one_offs.decide(self.state, work, fresh=self._fresh, may_hire=may_hire)
+            work, fresh = sum(p.busy for p in self.fleet.living), self._fresh
+            self.one_offs.decide(self.state, work, fresh=fresh, may_call=may_call, blocked=blocked)
 
     def _decide(self, situation: Situation) -> Decision:
         return decide(situation)
@@ -85,11 +83,13 @@ class PoolEvaluation(CountedPool):
             fresh=self._fresh,
             may_call=may_call,
             blocked=blocked,
-            unsettled=state.unsettled,
-            stopping=state.stopping,
-            # Of one-off workers, a hire stops nobody.
-            ceiling=None if self.pool.one_off and not quantity else state.ceiling,
-            limit=self._limit,
+            earlier=EarlierCalls(
+                unconfirmed_fire=state.unsettled,
+                stopping=state.stopping,
+                # A hire of one-off workers stops none.
+                unconfirmed_hire=None if self.pool.one_off and not quantity else state.ceiling,
+                hire_limit=self._limit,
+            ),
             drain_timeout=self._settings.drain_timeout,
         )
 
@@ -125,7 +125,7 @@ class PoolEvaluation(CountedPool):
         if pool.one_off:
             return 0, 0, pool.max_workers
         rest = state.advised(max(state.demand - self.one_offs.work, 0)).workers
-        most = max(pool.max_workers - self.one_offs.total, 0)
+        most = max(pool.max_workers - len(self.one_offs.roster.members), 0)
         return min(rest, most), 0, most
 
     @property
@@ -136,7 +136,7 @@ class PoolEvaluation(CountedPool):
     @property
     def hired_names(self) -> frozenset[str]:
         """Everyone's who was hired one by one, as far as they are known."""
-        return self.one_offs.names if self.one_offs is not None else frozenset()
+        return self.one_offs.roster.names if self.one_offs is not None else frozenset()
 
     @property
     def wants_list(self) -> bool:
@@ -146,7 +146,7 @@ class PoolEvaluation(CountedPool):
     @property
     def list_due(self) -> bool:
         """Whether the platform may know more of somebody who is not heard of."""
-        return self.one_offs is not None and self.one_offs.list_due
+        return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
 
     @property
     def change(self) -> int | None:
@@ -192,18 +192,18 @@ class PoolEvaluation(CountedPool):
             raise AssertionError(
                 f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
             )
-        self._sent(quantity, at + LOCK_SECONDS + self.fleet.traits.settles_within)
+        self._sent(quantity, at + LOCK_SECONDS + self.fleet.traits.takes_effect_within)
         cordon = self.decision.cordon if self.decision else self.state.cordon
         if not self.fleet.unordered and (cordon.above is None or cordon.above > quantity):
             fleet = self.fleet
             names_of_all = fleet.names(quantity)
-            drawn = cordon.redrawn(quantity, cordon.names, names_of_all, fleet.now, fleet.traits)
+            drawn = cordon.move(quantity, cordon.names, names_of_all, fleet.now, fleet.traits)
             self._writer.cordon(drawn, self.state.advice.why)
 
     def answered(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
         """What became of *quantity*, which was announced; returns what to ask for next, if any."""
         if isinstance(outcome, PlatformError) and not outcome.settled:
-            self._sent(quantity, at + self.fleet.traits.settles_within)
+            self._sent(quantity, at + self.fleet.traits.takes_effect_within)
             return None
         if self.decision is not None:
             self._writer.cordon(self.decision.cordon, self.state.advice.why)
@@ -337,17 +337,17 @@ class PoolEvaluation(CountedPool):
         if until is None:
             self._writer.hire_over()
         else:
-            self._writer.hiring(self.one_offs.total, until, on_roster=True)
+            self._writer.hiring(len(self.one_offs.roster.members), until, on_roster=True)
 
     def hired(self, outcomes: Mapping[str, OneOff | PlatformError], at: float) -> None:
         """What became of each of those."""
         if self.one_offs is None:
             return
         before = self.state.quantity or 0
-        self.one_offs.answered(outcomes, at)
+        self.one_offs.record_answers(outcomes, at)
         self._remember_hires()
         if refused := [e for e in outcomes.values() if isinstance(e, Refused)]:
-            self._refused(refused[0], limit=self.one_offs.total)
+            self._refused(refused[0], limit=len(self.one_offs.roster.members))
         if self.one_offs.quantity > self.state.one_offs:
             self.state = self._writer.raised(self.state, at)
             self._record("hire", before + self.one_offs.quantity - self.state.one_offs, at)

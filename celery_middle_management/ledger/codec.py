@@ -18,7 +18,7 @@ from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.intents import Pause, Wish
 from celery_middle_management.core.presence import Presence, Run
-from celery_middle_management.core.roster import Hired, Roster
+from celery_middle_management.core.roster import Roster, RosterEntry
 from celery_middle_management.core.trouble import Told, Trouble
 
 Document = Mapping[str, Any]
@@ -64,7 +64,8 @@ def unpack_roster(told: Document) -> Roster:
     members = told.get("members", {})
     missing = {"at": 0.0}
     return filled(
-        Roster, {**told, "members": {k: filled(Hired, missing | m) for k, m in members.items()}}
+        Roster,
+        {**told, "members": {k: filled(RosterEntry, missing | m) for k, m in members.items()}},
     )
 
 

@@ -1,4 +1,4 @@
-"""Where an app's workers run."""
+"""Platforms: where an app's workers run, and how they are hired and fired there."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ __all__ = ["Chosen", "Platform", "PlatformError", "Refused", "platform_for"]
 
 
 class Chosen(NamedTuple):
-    """A kind of platform, and what makes an app's."""
+    """A kind of platform, and a function that makes the platform of an app."""
 
     kind: type[Platform]
     make: Callable[[Celery], Platform]
 
 
 def platform_for(settings: Settings) -> Chosen:
-    """The platform that *settings* choose. All that it needs is imported now."""
+    """Return the platform that *settings* choose, with everything that it needs imported."""
     if settings.heroku is not None:
         from celery_middle_management.platforms.heroku import HerokuPlatform
 
         account = settings.heroku
         return Chosen(HerokuPlatform, lambda _: HerokuPlatform(account, settings.pools))
-    from celery_middle_management.platforms.local import LocalPlatform, default_directory
+    from celery_middle_management.platforms.local import LocalPlatform
+    from celery_middle_management.platforms.local_files import default_directory
 
     def make(app: Celery) -> Platform:
         directory = default_directory(settings.redis_url)

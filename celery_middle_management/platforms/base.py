@@ -1,4 +1,4 @@
-"""What a hosting platform must be able to do."""
+"""The interface of a hosting platform."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _DYNO = re.compile(r"^(?P<pool>[-\w]+)(\.[1-9]\d*|-[a-z0-9]{4,}-[a-z0-9]{4,})$")
 
 
 class PlatformError(Exception):
-    """A platform call failed; the message says what to do about it.
+    """A call of the platform failed; the message says what to do about it.
 
     Attributes:
-        retry_after: seconds that the platform asks us to leave it alone, if it said so.
-        settled: True when the platform surely did nothing (it refused the request). False when
-            the request may have been carried out all the same, or may still be: a timeout, a
-            broken connection, a server error.
+        retry_after: seconds for which the platform asks us not to call it, if it said so.
+        settled: True if the platform surely did nothing, as it refused the request. False if the
+            request may have been carried out, or may still be: after a timeout, a broken
+            connection or a server error.
     """
 
     def __init__(
@@ -32,12 +32,12 @@ class PlatformError(Exception):
 
 
 class Refused(PlatformError):
-    """The platform will surely not do what was asked for one pool; others may be served.
+    """The platform refused what was asked for one pool; it may do what was asked for others.
 
     Attributes:
-        unknown: True when the platform has no such pool, False when it has a limit, which fewer
+        unknown: True if the platform has no such pool, False if it has a limit, which fewer
             workers may not exceed.
-        limit: the greatest quantity that it allows, if it said so.
+        limit: the greatest quantity that the platform allows, if it said so.
     """
 
     def __init__(self, message: str, *, unknown: bool = False, limit: int | None = None) -> None:
@@ -47,11 +47,11 @@ class Refused(PlatformError):
 
 
 class Identity(NamedTuple):
-    """Which worker a process is; it is of no *pool* where it is none of the platform's."""
+    """Which worker a process is; *pool* is None if it is not one of the platform's workers."""
 
     pool: str | None
     name: str
-    #: By which it was started, if it was hired alone.
+    #: The id of the hire that started it, if it was hired alone.
     hire: str = ""
 
 
@@ -59,9 +59,9 @@ class OneOff(NamedTuple):
     """A worker that was hired alone."""
 
     name: str
-    #: By which it can be stopped.
+    #: The id by which it can be stopped.
     id: str
-    #: The app's release that it was started with, 0 if there is none.
+    #: The release of the app that it was started with, 0 if there is none.
     release: int = 0
 
 
@@ -69,34 +69,34 @@ class Listing(NamedTuple):
     """The one-off workers of a pool that are starting or up."""
 
     workers: tuple[OneOff, ...]
-    #: The app's newest release that is known.
+    #: The newest known release of the app.
     newest: int = 0
 
 
-#: The environment variables that tell a one-off worker of what pool it is, and by which hire.
+#: The environment variables that give a one-off worker its pool and the id of its hire.
 POOL_VARIABLE = "CELERY_MM_POOL"
 HIRE_VARIABLE = "CELERY_MM_HIRE"
 
 
 class OneOffPlatform(ABC):
-    """Hires workers one by one, each of which ends when it leaves, and is not started again.
+    """Hires workers one by one. Each ends when it leaves, and is not started again.
 
-    Its methods are as bounded as those of :class:`Platform`.
+    Its methods take a deadline and raise as those of :class:`Platform` do.
     """
 
     @abstractmethod
     def listed(self, pools: Collection[str], deadline: float) -> dict[str, Listing]:
-        """Who is starting or up, by pool."""
+        """Return the workers that are starting or up, by pool."""
 
     @abstractmethod
     def hire(
         self, hires: Mapping[str, Collection[str]], deadline: float
     ) -> dict[str, OneOff | PlatformError]:
-        """Start a worker for each of the ids by pool; returns for each what became of it."""
+        """Start a worker for each id of a hire, given by pool; return the outcome of each hire."""
 
     @abstractmethod
     def stop(self, worker: str, deadline: float) -> None:
-        """Stop the one with this id."""
+        """Stop the worker with this id."""
 
 
 class Platform(ABC):
@@ -104,21 +104,21 @@ class Platform(ABC):
 
     Every method takes a ``deadline``, a reading of :func:`time.monotonic` by which it returns or
     raises, retries included, and raises :class:`PlatformError` when it could not do its work.
-    Only what changes nothing is ever tried again within a call: of a change that got no answer the
-    caller must first learn what became of it.
+    Within a call only requests that change nothing are tried again. After a change that got no
+    answer the caller has to find out first whether it was carried out.
     """
 
-    #: What it does with its workers.
+    #: What the core may assume of it.
     traits: Traits = DOTTED
-    #: What hires workers one by one, where it can.
+    #: Hires workers one by one, None if the platform cannot.
     one_offs: OneOffPlatform | None = None
 
     @staticmethod
     def identity(environ: Mapping[str, str], hostname: str) -> Identity:
-        """Who this process is, by its environment; *hostname* is its node name for Celery.
+        """Return which worker this process is, from its environment.
 
-        Every process of the platform's workers must be told apart, by the name that
-        :meth:`running` gives.
+        *hostname* is its node name for Celery. The worker's name must be the one that
+        :meth:`running` returns, for workers are told apart by it.
         """
         name = environ.get("DYNO") or hostname
         if hire := environ.get(HIRE_VARIABLE):
@@ -128,22 +128,22 @@ class Platform(ABC):
 
     @abstractmethod
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
-        """The number of workers that each of *pools* is to have now."""
+        """Return the number of workers that each of *pools* is to have now."""
 
     @abstractmethod
     def scale(
         self, quantities: Mapping[str, int], deadline: float
     ) -> dict[str, int | PlatformError]:
-        """Set the quantities of several pools, in one call where the platform refuses none.
+        """Set the quantities of several pools, in one call if the platform refuses none of them.
 
-        Returns for each pool what its quantity is then, or what went wrong with it alone. Sent in
-        the order given. No change can be delivered to the platform any more once this has returned
-        or raised, but the platform may still carry it out.
+        They are sent in the order given. Returns for each pool its new quantity, or the error that
+        is this pool's alone. Once this has returned or raised, no change is sent any more, but the
+        platform may still carry out one that was.
         """
 
     @abstractmethod
     def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
-        """The names of the workers of *pools* that are starting or up, by pool.
+        """Return the names of the workers of *pools* that are starting or up, by pool.
 
-        While a deploy replaces workers, two may bear the same name; it is there twice then.
+        While a deploy replaces workers, two may have the same name; it is then listed twice.
         """

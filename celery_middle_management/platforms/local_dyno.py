@@ -1,11 +1,11 @@
-"""Plays the dyno of one worker of the local platform, as Heroku's do.
+"""Plays the dyno of one worker of the local platform.
 
-Runs the worker in a process group of its own, restarts it when it exits by itself, and on SIGTERM
-sends SIGTERM to the whole group and, some time later, SIGKILL. It is a daemon: it outlives whoever
-started it. Its pid file is how others find it, and a daemon whose pid file is gone stops.
+It runs the worker in a process group of its own and restarts it when it exits by itself. On SIGTERM
+it sends SIGTERM to the whole group and, some time later, SIGKILL. It is a daemon: it outlives the
+process that started it. Others find it by its pid file, and when that is gone it stops.
 
-The platform runs this file by its path, and it needs the standard library alone: so a worker is
-hired within milliseconds, whatever the app imports.
+The platform runs this file by its path, and the file imports the standard library alone, so that a
+worker is hired within milliseconds, whatever the app imports.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 #: Seconds between two looks at the pid file.
 LOOK_INTERVAL = 1.0
 
-# A process in the group waits for the end of its standard input, which only whoever started the
-# group holds open, and then kills the group. So the group never outlives its starter, even one
-# that was SIGKILLed; and the group's id is not used again before the leash is let go.
+# One process in the group waits for the end of its standard input and then kills the group. Only
+# the starter of the group holds that input open, so the group never outlives its starter, even one
+# that was SIGKILLed. And the group's id is not used again while that process lives.
 _LEASH = (
     "exec 3<&0; "
     "(trap '' HUP INT QUIT TERM; read -r _; kill -KILL 0) <&3 3<&- >/dev/null 2>&1 & "
@@ -46,7 +46,7 @@ def start_on_leash(
 ) -> subprocess.Popen[bytes]:
     """Start *command* in a session of its own that dies when this process does.
 
-    Returns its process; its group's id is its pid. End it with :func:`kill_group`.
+    Returns the process, whose pid is the id of the group. End it with :func:`kill_group`.
     """
     return subprocess.Popen(
         ["/bin/sh", "-c", _LEASH, "leash", *command],
@@ -60,7 +60,7 @@ def start_on_leash(
 
 
 def signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to the group of a *process* that :func:`start_on_leash` started."""
+    """Send signal *number* to the group of a *process* that :func:`start_on_leash` started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
@@ -75,9 +75,10 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process started, to tell it from another that gets its pid later; None if it is dead.
+    """Return when a process started, None if it is dead.
 
-    Only to be compared with another answer for the same pid, on the same machine.
+    This tells it from another process that gets its pid later. Compare it only with another answer
+    for the same pid on the same machine.
     """
     return _started_at_by_proc(pid) if Path("/proc/self/stat").exists() else _started_at_by_ps(pid)
 
@@ -107,14 +108,14 @@ def _started_at_by_ps(pid: int) -> str | None:
 
 
 class PidFile:
-    """Says, while it is there, which process plays the dyno."""
+    """The file that names the process which plays the dyno, as long as it does."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._inode = 0
 
     def create(self) -> None:
-        """Write it whole and at once; raises FileExistsError if somebody else's is there."""
+        """Create the file atomically; raises FileExistsError if another process has one."""
         draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             draft.write_text(
@@ -126,7 +127,10 @@ class PidFile:
             draft.unlink(missing_ok=True)
 
     def touch(self) -> bool:
-        """Keep it from the cleaners of temporary directories; False if it is ours no longer."""
+        """Renew the file's time, so that cleaners of temporary directories spare it.
+
+        Returns False if the file is gone or is another process's.
+        """
         try:
             if self.path.stat().st_ino != self._inode:
                 return False
@@ -136,18 +140,26 @@ class PidFile:
         return True
 
     def mark_stopping(self) -> None:
-        """Free the name for another worker."""
+        """Rename the file, which frees the worker's name for another."""
         if self.touch():
             stopping = self.path.with_name(f"{self.path.stem}.{os.getpid()}.stopping.json")
             self.path = self.path.rename(stopping)
 
     def remove(self) -> None:
+        """Remove the file if it is still ours."""
         if self.touch():
             self.path.unlink(missing_ok=True)
 
 
 class Dyno:
-    """One worker's process, kept running until SIGTERM comes."""
+    """Keeps one worker's process running until SIGTERM comes.
+
+    Args:
+        command: the worker's command line.
+        pid_file: its pid file; when that is gone, the worker is stopped.
+        kill_after: seconds between SIGTERM and SIGKILL to the worker.
+        once: do not start the worker again when it exits.
+    """
 
     def __init__(
         self, command: Sequence[str], pid_file: PidFile, kill_after: float, *, once: bool = False
@@ -156,7 +168,7 @@ class Dyno:
         self.once = once
         self.pid_file = pid_file
         self.kill_after = kill_after
-        self.told_to_stop = False
+        self.must_stop = False
         self._wakeup, wakeup = os.pipe()
         os.set_blocking(wakeup, False)
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
@@ -164,17 +176,17 @@ class Dyno:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # Only to wake up.
 
     def run(self) -> None:
-        """Returns when the worker has been stopped."""
+        """Run the worker, and return when it has been stopped."""
         delay = FIRST_DELAY
         while self._wanted():
-            began = time.monotonic()
+            started = time.monotonic()
             self._run_worker()
             if self.once:
                 break
-            if time.monotonic() - began > LONGEST_DELAY:
+            if time.monotonic() - started > LONGEST_DELAY:
                 delay = FIRST_DELAY
-            again = time.monotonic() + delay
-            while self._wanted() and (left := again - time.monotonic()) > 0:
+            restart_at = time.monotonic() + delay
+            while self._wanted() and (left := restart_at - time.monotonic()) > 0:
                 self._sleep(min(left, LOOK_INTERVAL))
             delay = min(delay * 2, LONGEST_DELAY)
         self.pid_file.remove()
@@ -196,19 +208,19 @@ class Dyno:
     def _terminate(self, worker: subprocess.Popen[bytes]) -> None:
         self.pid_file.mark_stopping()
         signal_group(worker, signal.SIGTERM)
-        give_up = time.monotonic() + self.kill_after
-        while worker.poll() is None and (left := give_up - time.monotonic()) > 0:
+        kill_at = time.monotonic() + self.kill_after
+        while worker.poll() is None and (left := kill_at - time.monotonic()) > 0:
             self._sleep(left)
 
     def _wanted(self) -> bool:
-        # Without its pid file nobody could ever fire the worker.
-        return not self.told_to_stop and self.pid_file.touch()
+        # Without its pid file the worker could never be fired.
+        return not self.must_stop and self.pid_file.touch()
 
     def _on_sigterm(self, *_: object) -> None:
-        self.told_to_stop = True
+        self.must_stop = True
 
     def _sleep(self, seconds: float) -> None:
-        """Until a signal comes, at most *seconds*."""
+        """Sleep until a signal comes, for *seconds* at most."""
         if select.select([self._wakeup], [], [], seconds)[0]:
             os.read(self._wakeup, 4096)
 
@@ -218,9 +230,10 @@ def _log(message: str) -> None:
 
 
 def _detach() -> int:
-    """Go on in a child, in a session of its own; returns a descriptor on which to tell the parent.
+    """Fork, and go on in the child, in a session of its own.
 
-    The parent waits until that is closed, and exits: with what it was told as its error message.
+    Returns a descriptor for an error message. The parent waits until it is closed and exits; if
+    there was a message, with that as its own error.
     """
     reader, writer = os.pipe()
     if os.fork() == 0:
@@ -234,7 +247,7 @@ def _detach() -> int:
 
 
 def _redirect(descriptors: Sequence[int], path: str | Path, flags: int) -> None:
-    """Open *path* in place of *descriptors*."""
+    """Make *descriptors* refer to the file at *path*."""
     opened = os.open(path, flags, 0o600)
     for descriptor in descriptors:
         os.dup2(opened, descriptor)
@@ -242,9 +255,9 @@ def _redirect(descriptors: Sequence[int], path: str | Path, flags: int) -> None:
 
 
 def main() -> None:
-    """Start a dyno in the background; exits with 0 once its pid file is there.
+    """Start a dyno in the background; exit with 0 once its pid file is there.
 
-    Standard input, a lock perhaps, is held open until then, and then let go.
+    Standard input, which may be a lock, is held open until then.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kill-after", type=float, default=30.0, help="seconds after SIGTERM")
@@ -254,9 +267,9 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
 
-    say = _detach()
+    errors = _detach()
     try:
-        # Whoever hires may have signals blocked, and that is inherited.
+        # The process that hires may have blocked signals, and its children inherit that.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         pid_file = PidFile(options.pid_file)
         dyno = Dyno(options.command, pid_file, options.kill_after, once=options.once)
@@ -264,9 +277,9 @@ def main() -> None:
         pid_file.create()
         _redirect((0,), os.devnull, os.O_RDONLY)
     except OSError as error:
-        os.write(say, str(error).encode())
+        os.write(errors, str(error).encode())
         sys.exit(1)
-    os.close(say)
+    os.close(errors)
     dyno.run()
 
 

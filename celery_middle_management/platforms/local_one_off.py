@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Mapping
 
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.platforms.base import (
     HIRE_VARIABLE,
     POOL_VARIABLE,
@@ -18,23 +18,31 @@ from celery_middle_management.platforms.base import (
     OneOffPlatform,
     PlatformError,
 )
-
-if TYPE_CHECKING:
-    from celery_middle_management.platforms.local import LocalPlatform
+from celery_middle_management.platforms.local_files import WorkerFiles
 
 _FILE = re.compile(r"(?P<pool>[-\w]+)\.(?P<name>run\.\d+)\.json")
 
 
 class LocalOneOffs(OneOffPlatform):
-    """Hires processes of the platform that it belongs to."""
+    """Hires processes of this machine one by one.
 
-    def __init__(self, platform: LocalPlatform) -> None:
-        self._platform = platform
+    Args:
+        files: the files of the local platform's workers.
+        pools: the pools that may be hired, by name.
+        start: starts the dyno of a worker; see :meth:`~.local.LocalPlatform.start`.
+    """
+
+    def __init__(
+        self, files: WorkerFiles, pools: Mapping[str, Pool], start: Callable[..., None]
+    ) -> None:
+        self._files = files
+        self._pools = pools
+        self._start = start
 
     def listed(self, pools: Collection[str], deadline: float) -> dict[str, Listing]:
-        there = list(self._there())
+        alive = list(self._alive())
         return {
-            pool: Listing(tuple(OneOff(name, name) for other, name in there if other == pool))
+            pool: Listing(tuple(OneOff(name, name) for other, name in alive if other == pool))
             for pool in pools
         }
 
@@ -42,7 +50,7 @@ class LocalOneOffs(OneOffPlatform):
         self, hires: Mapping[str, Collection[str]], deadline: float
     ) -> dict[str, OneOff | PlatformError]:
         outcomes: dict[str, OneOff | PlatformError] = {}
-        with self._platform.locked(deadline) as lock:
+        with self._files.locked(deadline) as lock:
             for pool, ids in hires.items():
                 for hire in ids:
                     try:
@@ -52,18 +60,18 @@ class LocalOneOffs(OneOffPlatform):
         return outcomes
 
     def stop(self, worker: str, deadline: float) -> None:
-        for path, process in self._platform.pid_files():
+        for path, process in self._files.processes():
             match = _FILE.fullmatch(path.name)
             if match and match["name"] == worker:
                 process.stop()
 
     def _hire(self, pool: str, hire: str, lock: int, deadline: float) -> OneOff:
-        taken = {name for _, name in self._there()}
+        taken = {name for _, name in self._alive()}
         name = next(n for n in _names() if n not in taken)
-        self._platform.start(
-            self._platform.pools[pool],
+        self._start(
+            self._pools[pool],
             name,
-            self._platform.directory / f"{pool}.{name}.json",
+            self._files.pid_file(f"{pool}.{name}"),
             lock,
             deadline,
             "--once",
@@ -71,9 +79,9 @@ class LocalOneOffs(OneOffPlatform):
         )
         return OneOff(name, name)
 
-    def _there(self) -> Iterator[tuple[str, str]]:
-        """Pool and name of everyone whose process is alive, and was not told to stop."""
-        for path, process in self._platform.pid_files():
+    def _alive(self) -> Iterator[tuple[str, str]]:
+        """Yield pool and name of each worker that is alive and has not been asked to stop."""
+        for path, process in self._files.processes():
             match = _FILE.fullmatch(path.name)
             if match and process.alive:
                 yield match["pool"], match["name"]

@@ -1,11 +1,11 @@
-"""Sizes of Heroku's dynos: how many one-off ones an app can have at once.
+"""How many one-off dynos an app can have at once, by their size.
 
 See "One-Off Dynos" and "Dyno Scaling and Process Limits" at https://devcenter.heroku.com.
 """
 
 from __future__ import annotations
 
-#: By how the name of a size begins; those of Fir begin otherwise.
+#: By the beginning of the size's name; the sizes of the Fir generation have other names.
 _MOST = {
     "eco": 1,
     "basic": 50,
@@ -19,6 +19,6 @@ _MOST_ON_FIR = 255
 
 
 def most_one_offs(size: str) -> int:
-    """How many one-off dynos of this *size* an app can have at once."""
+    """Return how many one-off dynos of this *size* an app can have at once."""
     kind = size.lower()
     return next((most for begin, most in _MOST.items() if kind.startswith(begin)), _MOST_ON_FIR)

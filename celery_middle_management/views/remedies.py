@@ -8,7 +8,7 @@ from celery_middle_management.views.facts import Facts
 def log_of(facts: Facts, worker: str) -> str:
     """Where to read what a *worker* prints, or on Heroku all of a process type."""
     if facts.settings.platform == "local":
-        from celery_middle_management.platforms.local import log_path
+        from celery_middle_management.platforms.local_files import log_path
 
         return str(log_path(facts.settings.redis_url, worker))
     return f"`heroku logs --ps {worker}{facts.on_heroku}`"
@@ -17,7 +17,7 @@ def log_of(facts: Facts, worker: str) -> str:
 def end_of(facts: Facts, worker: str) -> str:
     """The command, after a colon, that ends a *worker* that hangs, and whatever it runs."""
     if facts.settings.platform == "local":
-        from celery_middle_management.platforms.local import pid_of
+        from celery_middle_management.platforms.local_files import pid_of
 
         pid = pid_of(facts.settings.redis_url, worker)
         return f": `kill {pid}`" if pid else ""

@@ -43,7 +43,7 @@ def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[Told]:
 def _settled(facts: Facts, state: PoolState) -> bool:
     """Whether a worker of the pool is at work, and stays: others will consume what it does."""
     now = facts.snapshot.now
-    going = {*state.leave.names, *state.roster.retired(now, state.longest)}
+    going = {*state.leave.names, *state.roster.to_replace(now, state.longest)}
     return any(
         p.queues
         and not (p.closing or p.stopped or p.silent(now))

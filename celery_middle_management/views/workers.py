@@ -27,7 +27,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
         "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
         "drains": [_drain(name, state, living, snapshot) for name in draining],
         # Of an older release than the newest, or near the end of its day: to be replaced.
-        "old": _sorted(state.roster.retired(snapshot.now, state.longest)),
+        "old": _sorted(state.roster.to_replace(snapshot.now, state.longest)),
         "unheard": _unheard(state, living, snapshot),
         "silent": _silent(living, snapshot),
         "wrong": _wrong(living, snapshot),

@@ -23,7 +23,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from celery_middle_management import threads
-from celery_middle_management.brokers.discreet import broker_trouble
+from celery_middle_management.brokers.redacting import broker_trouble
 from celery_middle_management.celery_internals import copied
 from celery_middle_management.core.cordon import Cordon, Orders
 from celery_middle_management.core.demand import Held
@@ -167,7 +167,7 @@ class WorkerAgent:
             self._trouble.warn(
                 "unheard",
                 "the ledger cannot be reached: no tasks are taken for %d s",
-                self._traits.hears_within,
+                self._traits.waits_for_ledger,
             )
         self._intake.want(not self._orders.cordon(monotonic()))
         if not self._intake.settled and self._thread is not None:
@@ -251,7 +251,7 @@ class WorkerAgent:
         # Since we last heard, not since the ledger's last answer: a report may take several.
         lost = self._born not in (None, reply.born)
         self._born = reply.born
-        self._orders.hear(reply.cordon, monotonic(), lost=lost)
+        self._orders.receive(reply.cordon, monotonic(), lost=lost)
         self._since = self._since or reply.now
         if self._consumer.hub is None and not self._restoring:
             self._restoring = True

@@ -1,4 +1,4 @@
-"""The local platform's workers, which a test stops all at once."""
+"""The local platform for tests, which stop all of its workers at once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from celery_middle_management.platforms.local import LocalPlatform
 
 
 class LocalWorkers(LocalPlatform):
-    """The platform itself."""
+    """The local platform, and a way to stop all of its workers."""
 
     def stop_all(self, deadline: float) -> None:
-        """Stop every worker of the directory, of whatever pool, and wait until they are gone."""
-        with self.locked(deadline):
-            remaining = [process for _, process in self.pid_files()]
+        """Stop every worker of the directory, of any pool, and wait until they are gone."""
+        with self.files.locked(deadline):
+            remaining = [process for _, process in self.files.processes()]
             for process in remaining:
                 process.stop()
-            for pool in self._quantities():
-                self._remember(pool, 0)
+            for pool in self.files.quantities():
+                self.files.set_quantity(pool, 0)
         while any(process.alive for process in remaining):
             if time.monotonic() >= deadline:
                 raise PlatformError("workers are still stopping")

@@ -27,7 +27,7 @@ def take(
     headers: Mapping[str, Any] = MappingProxyType({"eta": None}),
     prefix: str = "",
 ) -> None:
-    """As kombu keeps a message that a worker has taken."""
+    """Store a message as kombu does when a worker has taken it."""
     client.zadd(f"{prefix}unacked_index", {tag: at})
     client.hset(f"{prefix}unacked", tag, json.dumps([{"headers": {**headers}}, "", queue]))
 
@@ -44,7 +44,7 @@ def test_all_priorities_of_all_queues_count(redis_url: str) -> None:
     }
 
 
-def test_a_prefix_a_separator_and_other_steps_are_kombus(redis_url: str) -> None:
+def test_a_prefix_a_separator_and_other_steps_are_read_from_kombus_options(redis_url: str) -> None:
     client = redis.Redis.from_url(redis_url)
     client.rpush("app:a:5", "x")
     options = {"global_keyprefix": "app:", "sep": ":", "priority_steps": [0, 5]}
@@ -67,11 +67,11 @@ def test_what_was_taken_just_now_still_waits_and_what_the_dead_took_comes_back(
     assert (counted["b"].ready, counted["b"].orphans) == (1, 0)
     assert (counted["c"].ready, counted["c"].orphans) == (0, 0)
     assert (counted["d"].ready, counted["d"].scheduled) == (0, 1)
-    told = broker.backlogs(["a", "b", "c", "d"], {"a": 2, "b": 1, "c": 1, "d": 1})
-    assert told == dict.fromkeys("abcd", Backlog(returned=0))
-    # Of what they told of, two are back or done by now.
-    told = broker.backlogs(["a", "b"], {"a": 4, "b": 1, "c": 1, "d": 1})
-    assert told == dict.fromkeys("ab", Backlog(returned=2))
+    reported = broker.backlogs(["a", "b", "c", "d"], {"a": 2, "b": 1, "c": 1, "d": 1})
+    assert reported == dict.fromkeys("abcd", Backlog(returned=0))
+    # Two of those that they reported have been put back or finished since.
+    reported = broker.backlogs(["a", "b"], {"a": 4, "b": 1, "c": 1, "d": 1})
+    assert reported == dict.fromkeys("ab", Backlog(returned=2))
 
 
 @pytest.mark.parametrize(("startable", "scheduled"), [(60, True), (-1, False), (None, False)])
@@ -123,7 +123,9 @@ def test_a_queue_that_the_user_may_not_read_hides_no_other(redis_url: str) -> No
         admin.acl_deluser("narrow")
 
 
-def test_a_prefix_is_kombus_in_another_redis_than_the_ledgers(redis_url: str) -> None:
+def test_a_prefix_is_read_from_kombus_options_in_a_redis_other_than_the_ledgers(
+    redis_url: str,
+) -> None:
     app = Celery(broker=redis_url)
     app.conf.broker_transport_options = {"global_keyprefix": "app:"}
     for priority in (0, 9, 9):
@@ -147,6 +149,6 @@ def test_a_broker_that_fails_or_answers_nonsense_is_unknown(redis_url: str) -> N
     client.hset("unacked", "1", "not JSON")
     with pytest.raises(CountFailed):
         RedisBroker(client, {}).backlogs(["a"], {})
-    nobody = redis.Redis(port=1, retry=None)
+    unreachable = redis.Redis(port=1, retry=None)
     with pytest.raises(CountFailed):
-        RedisBroker(nobody, {}).backlogs(["a"], {})
+        RedisBroker(unreachable, {}).backlogs(["a"], {})

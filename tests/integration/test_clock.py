@@ -278,7 +278,7 @@ def test_no_two_cordons_are_drawn_at_one_time(it: Office, clock: RedisClock, ste
     for _ in range(4):
         lease = it.lease()
         snapshot = it.ledger.snapshot()
-        cordon = Cordon().redrawn(0, frozenset(), (), snapshot.now)
+        cordon = Cordon().move(0, frozenset(), (), snapshot.now)
         times.append(cordon.at)
         changes = Changes(set={"evaluated_at": str(round(snapshot.now * 1000))})
         it.ledger.commit(lease, changes, next_in=0.0)

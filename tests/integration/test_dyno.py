@@ -52,7 +52,7 @@ def test_a_dyno_whose_pid_file_is_gone_stops_itself(tmp_path: Path) -> None:
     assert start(tmp_path, sys.executable, "-c", "import time; time.sleep(600)").returncode == 0
     dyno = pid(tmp_path)
     (tmp_path / "worker.1.json").unlink()
-    wait_for(lambda: started_at(dyno) is None, message="nobody could fire it")
+    wait_for(lambda: started_at(dyno) is None, message="the dyno goes on")
 
 
 def test_what_cannot_be_started_is_said_or_logged(tmp_path: Path) -> None:

@@ -32,16 +32,16 @@ def names(platform: Scripts, pool: str = "worker") -> list[str]:
     return [one.name for one in listing.workers]
 
 
-def test_who_is_hired_is_listed_and_knows_its_pool_and_its_hire(directory: Path) -> None:
+def test_a_hired_worker_is_listed_and_knows_its_pool_and_its_hire(directory: Path) -> None:
     platform = Scripts(directory, ENVIRONMENT)
     try:
-        told = platform.one_offs.hire({"worker": ["a", "b"], "pdf": ["c"]}, soon())
-        hired = {hire: one.name for hire, one in told.items() if isinstance(one, OneOff)}
+        outcomes = platform.one_offs.hire({"worker": ["a", "b"], "pdf": ["c"]}, soon())
+        hired = {hire: one.name for hire, one in outcomes.items() if isinstance(one, OneOff)}
         assert hired.keys() == {"a", "b", "c"}
         assert sorted(names(platform)) == sorted([hired["a"], hired["b"]])
         assert names(platform, "pdf") == [hired["c"]]
         assert platform.quantities(["worker", "pdf"], soon()) == {"worker": 0, "pdf": 0}
-        log = platform.log(hired["a"])
+        log = platform.files.log(hired["a"])
         wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
         env = json.loads(log.read_text().splitlines()[-1])
         assert env["DYNO"] == hired["a"]
@@ -50,7 +50,7 @@ def test_who_is_hired_is_listed_and_knows_its_pool_and_its_hire(directory: Path)
         platform.stop_all(soon())
 
 
-def test_whoever_a_one_off_worker_hires_is_not_taken_for_it(
+def test_a_worker_that_a_one_off_worker_hires_is_not_taken_for_it(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CELERY_MM_POOL", "worker")
@@ -58,7 +58,7 @@ def test_whoever_a_one_off_worker_hires_is_not_taken_for_it(
     platform = Scripts(directory, ENVIRONMENT)
     try:
         platform.scale({"pdf": 1}, soon())
-        log = platform.log("pdf.1")
+        log = platform.files.log("pdf.1")
         wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
         env = json.loads(log.read_text().splitlines()[-1])
         assert platform.identity(env, "here") == ("pdf", "pdf.1", "")
@@ -69,8 +69,8 @@ def test_whoever_a_one_off_worker_hires_is_not_taken_for_it(
 def test_one_is_stopped_and_the_others_stay(directory: Path) -> None:
     platform = Scripts(directory)
     try:
-        told = platform.one_offs.hire({"worker": ["a", "b"]}, soon())
-        one, other = (told[hire] for hire in "ab")
+        outcomes = platform.one_offs.hire({"worker": ["a", "b"]}, soon())
+        one, other = (outcomes[hire] for hire in "ab")
         assert isinstance(one, OneOff)
         assert isinstance(other, OneOff)
         platform.one_offs.stop(one.id, soon())
@@ -88,7 +88,7 @@ def test_one_that_ends_is_gone_and_not_started_again(directory: Path) -> None:
     assert log.read_text().count("run.") == 1
 
 
-def test_nobody_is_hired_where_the_directory_cannot_be_written(tmp_path: Path) -> None:
+def test_no_worker_is_hired_where_the_directory_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "workers").write_text("not a directory")
     with pytest.raises(PlatformError, match="pid files"):
         Scripts(tmp_path / "workers").one_offs.hire({"worker": ["a"]}, soon())

@@ -1,4 +1,4 @@
-"""Real processes are hired and fired; where it does not matter that they are Celery's, others."""
+"""The local platform hires and fires real processes: Celery's where it matters, or scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import PlatformError
-from celery_middle_management.platforms.local import LocalPlatform, default_directory, log_path
+from celery_middle_management.platforms.local import LocalPlatform
+from celery_middle_management.platforms.local_files import default_directory, log_path
 from celery_middle_management.settings.secret import Secret
 from tests.integration.apps import plain
 from tests.integration.local_workers import LocalWorkers
@@ -46,7 +47,7 @@ class Scripts(LocalWorkers):
 
     def command(self, pool: Pool, number: int) -> list[str]:
         # The directory is there for processes() to see.
-        return [sys.executable, "-c", self.script, str(self.directory)]
+        return [sys.executable, "-c", self.script, str(self.files.directory)]
 
 
 def soon(seconds: float = 60.0) -> float:
@@ -68,22 +69,22 @@ def processes(directory: Path) -> set[int]:
 
 def pid_of(platform: LocalPlatform, worker: str) -> int:
     """The pid of the dyno of *worker*."""
-    return int(json.loads((platform.directory / f"{worker}.json").read_text())["pid"])
+    return int(json.loads((platform.files.directory / f"{worker}.json").read_text())["pid"])
 
 
 def wait_until_up(platform: LocalPlatform, worker: str) -> None:
-    log = platform.log(worker)
+    log = platform.files.log(worker)
     wait_for(lambda: "up" in log.read_text(), message=f"{worker} does not start")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[Path]:
-    """For pid files; afterwards no process may be left of those that were started there."""
+    """The directory of the workers; after the test none of their processes may be left."""
     directory = tmp_path / "workers"
     yield directory
     Scripts(directory).stop_all(soon())
     wait_for(lambda: not processes(directory), message=lambda: str(processes(directory)))
-    # Who was dying when it looked for those that are dead has died by now.
+    # A process that was dying at the first look has died by now.
     Scripts(directory).stop_all(soon())
     assert not list(directory.glob("*.json"))
 
@@ -92,7 +93,7 @@ def running(platform: LocalPlatform, *pools: str) -> set[str]:
     return {name for names in platform.running(pools, soon()).values() for name in names}
 
 
-def test_nobody_is_hired_at_first(directory: Path) -> None:
+def test_no_worker_is_hired_at_first(directory: Path) -> None:
     platform = Scripts(directory)
     assert platform.quantities(["worker", "pdf"], soon()) == {"worker": 0, "pdf": 0}
     assert platform.running(["worker", "pdf"], soon()) == {"worker": [], "pdf": []}
@@ -124,9 +125,7 @@ def kill(platform: LocalPlatform, *workers: str) -> None:
 
 
 @pytest.mark.parametrize("look", [True, False], ids=["looked at before", "at once"])
-def test_nobody_at_work_is_stopped_when_a_lower_number_has_died(
-    directory: Path, look: bool
-) -> None:
+def test_no_worker_is_stopped_when_a_lower_number_has_died(directory: Path, look: bool) -> None:
     platform = Scripts(directory)
     platform.scale({"worker": 3}, soon())
     at_work = {worker: pid_of(platform, worker) for worker in ("worker.2", "worker.3")}
@@ -140,7 +139,7 @@ def test_nobody_at_work_is_stopped_when_a_lower_number_has_died(
     assert running(platform, "worker") == {"worker.1", "worker.2", "worker.3"}
 
 
-def test_scaling_down_stops_those_with_higher_numbers_whoever_has_died(directory: Path) -> None:
+def test_scaling_down_stops_the_higher_numbers_whichever_have_died(directory: Path) -> None:
     platform = Scripts(directory)
     platform.scale({"worker": 4, "pdf": 1}, soon())
     kept = pid_of(platform, "worker.2"), pid_of(platform, "pdf.1")
@@ -168,14 +167,14 @@ def test_a_worker_that_cannot_be_started_again_hides_no_quantity(
     platform = Scripts(directory)
     platform.scale({"worker": 2}, soon())
     kill(platform, "worker.1")
-    platform.log("worker.1").rename(directory / "old.log")
-    platform.log("worker.1").mkdir()
+    platform.files.log("worker.1").rename(directory / "old.log")
+    platform.files.log("worker.1").mkdir()
     assert platform.quantities(["worker"], soon()) == {"worker": 2}
     assert "worker.1 could not be started" in caplog.text
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "3", '{"worker": "3"}', '{"worker": null}'])
-def test_without_its_quantity_a_pool_keeps_whoever_lives(
+def test_without_its_quantity_a_pool_keeps_its_live_workers(
     directory: Path, content: str | None
 ) -> None:
     platform = Scripts(directory)
@@ -200,10 +199,10 @@ def test_a_real_worker_runs_tasks_under_its_name_from_its_pools_queues(
         where = app.signature(plain.where.name)
         assert where.apply_async(queue="celery").get(timeout=60) == "worker.1"
         assert where.apply_async(queue="pdf-urgent").get(timeout=60) == "pdf.1"
-    assert "worker.1@" in platform.log("worker.1").read_text()
+    assert "worker.1@" in platform.files.log("worker.1").read_text()
     platform.scale({"worker": 0, "pdf": 0}, soon())
     platform.stop_all(soon())
-    assert "Warm shutdown" in platform.log("worker.1").read_text()
+    assert "Warm shutdown" in platform.files.log("worker.1").read_text()
 
 
 HIRER = """
@@ -229,6 +228,7 @@ def test_workers_outlive_the_process_that_hired_them_and_another_fires_them(
 
 DYING = """
 import os, sys
+from functools import partial
 from pathlib import Path
 from tests.integration.test_local_platform import Scripts, soon
 
@@ -241,16 +241,17 @@ class Dying(Scripts):
         self.left -= 1
         return do(*arguments)
 
-    def _remember(self, *arguments): return self.step(super()._remember, *arguments)
-    def _start(self, *arguments): return self.step(super()._start, *arguments)
+    def _start_number(self, *arguments): return self.step(super()._start_number, *arguments)
     def _stop(self, *arguments): return self.step(super()._stop, *arguments)
 
-Dying(Path(sys.argv[1])).scale({"worker": int(sys.argv[3]), "pdf": 1}, soon())
+dying = Dying(Path(sys.argv[1]))
+dying.files.set_quantity = partial(dying.step, dying.files.set_quantity)
+dying.scale({"worker": int(sys.argv[3]), "pdf": 1}, soon())
 """
 
 
 @pytest.mark.parametrize("wanted", [1, 3])
-def test_whoever_lives_is_wanted_wherever_the_scaler_dies(directory: Path, wanted: int) -> None:
+def test_live_workers_are_wanted_wherever_the_scaler_dies(directory: Path, wanted: int) -> None:
     """So a repair has only to start workers, and never stops one at work."""
     platform = Scripts(directory)
     steps, died = 0, True
@@ -288,7 +289,7 @@ def test_nothing_is_lost_when_the_hirer_is_killed_anywhere(directory: Path, atte
 def test_a_worker_that_crashes_is_started_again(directory: Path) -> None:
     platform = Scripts(directory, CRASHING)
     platform.scale({"worker": 1}, soon())
-    log = platform.log("worker.1")
+    log = platform.files.log("worker.1")
     wait_for(lambda: log.read_text().count("worker.1\n") >= 2, message=log.read_text)
     assert "dyno: the worker exited by itself: 0" in log.read_text()
     assert running(platform, "worker") == {"worker.1"}
@@ -301,7 +302,7 @@ def test_a_crashed_workers_children_do_not_stay(directory: Path) -> None:
     child += "time.sleep(600)', sys.argv[1]]); sys.exit(3)"
     platform = Scripts(directory, child)
     platform.scale({"worker": 1}, soon())
-    log = platform.log("worker.1")
+    log = platform.files.log("worker.1")
     wait_for(lambda: "exited by itself: 3" in log.read_text(), message=log.read_text)
     wait_for(lambda: processes(directory) == {pid_of(platform, "worker.1")})
 
@@ -357,7 +358,7 @@ def test_a_damaged_pid_file_is_replaced(directory: Path, content: str) -> None:
     assert platform.scale({"worker": 1}, soon()) == {"worker": 1}
 
 
-def test_a_worker_that_nobody_could_fire_any_more_stops_by_itself(directory: Path) -> None:
+def test_a_worker_without_its_pid_file_stops_by_itself(directory: Path) -> None:
     platform = Scripts(directory)
     platform.scale({"worker": 2}, soon())
     (directory / "worker.1.json").unlink()
@@ -432,7 +433,7 @@ def test_an_unknown_pool_is_an_error(directory: Path) -> None:
 
 def test_a_worker_that_cannot_be_started_is_a_clear_error(directory: Path) -> None:
     platform = Scripts(directory)
-    platform.log("worker.1").mkdir(parents=True)
+    platform.files.log("worker.1").mkdir(parents=True)
     directory.chmod(0o700)
     with pytest.raises(PlatformError, match=r"worker\.1 could not be started: .*Is a directory"):
         platform.scale({"worker": 1}, soon())
@@ -441,7 +442,7 @@ def test_a_worker_that_cannot_be_started_is_a_clear_error(directory: Path) -> No
         platform.scale({"pdf": 1}, soon())
 
 
-@pytest.mark.parametrize("there", ["a file", "writable by others", "of somebody else"])
+@pytest.mark.parametrize("there", ["a file", "writable by others", "of another user"])
 def test_a_directory_that_is_not_ours_alone_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str
 ) -> None:
@@ -451,7 +452,7 @@ def test_a_directory_that_is_not_ours_alone_is_refused(
     else:
         directory.mkdir()
         directory.chmod(0o777 if there == "writable by others" else 0o700)
-    if there == "of somebody else":
+    if there == "of another user":
         uid = os.getuid() + 1
         monkeypatch.setattr(os, "getuid", lambda: uid)
     with pytest.raises(PlatformError, match=str(directory)) as caught:
@@ -473,7 +474,7 @@ def test_the_default_directory_is_the_users_own_for_each_ledger(
     assert directory.parent == tmp_path / f"celery-middle-management-{os.getuid()}"
     assert default_directory(Secret("redis://:changed@localhost:6379/0")) == directory
     assert default_directory(Secret("redis://localhost:6379/1")) != directory
-    log = LocalPlatform(plain.app, POOLS, directory).log("worker.1")
+    log = LocalPlatform(plain.app, POOLS, directory).files.log("worker.1")
     assert log_path(Secret("redis://localhost:6379/0"), "worker.1") == log
     for made in directory, directory.parent:
         assert stat.S_IMODE(made.stat().st_mode) == 0o700

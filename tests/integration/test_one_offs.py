@@ -1,4 +1,4 @@
-"""Workers that are hired one by one: nobody is ever told to stop by the platform."""
+"""Workers that are hired one by one: the platform never asks one to stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scene:
         self._process = process
 
     def run(self, line: str) -> None:
-        """In the process that publishes."""
+        """Run a line in the process that publishes."""
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
@@ -77,7 +77,7 @@ def killed(log_dir: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("dyno_names", ["cedar", pytest.param("fir", marks=pytest.mark.slow)])
-def test_who_is_hired_works_and_leaves_by_himself(
+def test_a_hired_worker_works_and_leaves_by_itself(
     redis_url: str, tmp_path: Path, dyno_names: str
 ) -> None:
     with scene(redis_url, tmp_path, dyno_names=dyno_names) as it:
@@ -103,7 +103,7 @@ def test_workers_of_every_pool_leave(redis_url: str, tmp_path: Path, pool: str) 
 
 
 @pytest.mark.slow
-def test_nobody_is_hired_beyond_the_limit_and_one_goes_while_another_works(
+def test_none_is_hired_beyond_the_limit_and_one_goes_while_another_works(
     redis_url: str, tmp_path: Path
 ) -> None:
     with scene(redis_url, tmp_path, max_workers=2) as it:
@@ -117,7 +117,7 @@ def test_nobody_is_hired_beyond_the_limit_and_one_goes_while_another_works(
 
 
 @pytest.mark.slow
-def test_who_drains_is_called_back(redis_url: str, tmp_path: Path) -> None:
+def test_a_draining_worker_is_called_back(redis_url: str, tmp_path: Path) -> None:
     with scene(redis_url, tmp_path, jobs_per_worker=4, max_workers=2, count_interval=2) as it:
         it.run("[work.delay(25) for _ in range(8)]")
         it.wait(lambda: sum(told["busy"] for told in it.on.presences()) == 2)
@@ -308,7 +308,7 @@ def test_the_move_there_and_back_by_deploys_under_load(redis_url: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_one_that_hangs_holds_nobody_up(redis_url: str, tmp_path: Path) -> None:
+def test_one_that_hangs_holds_up_no_task(redis_url: str, tmp_path: Path) -> None:
     with scene(redis_url, tmp_path, jobs_per_worker=10, max_workers=2) as it:
         it.run("[work.delay(2) for _ in range(4)]")
         it.wait(lambda: any(told["busy"] for told in it.on.presences()))

@@ -1,23 +1,25 @@
-"""Workers, fleets and views for the tests, with as little said of each as a test needs."""
+"""Workers, fleets and situations for the tests: each test gives only what it is about."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.decision import Decision, Situation, decide
+from celery_middle_management.core.decision import Decision, EarlierCalls, Situation, decide
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.presence import Presence
 
 #: The time in tests that need only one.
 NOW = 10_000.0
-#: When cordons are drawn in tests, unless told.
+#: When cordons are set in tests, unless a test gives another time.
 DRAWN = NOW - 20
+#: The names of what earlier calls may still do.
+EARLIER = {field.name for field in fields(EarlierCalls)}
 
 
 def presence(name: str, **said: Any) -> Presence:
-    """A worker that has just reported and consumes, unless told otherwise."""
+    """A worker that has just reported and consumes, unless *said* differs."""
     values = {"id": name, "pool": "worker", "since": NOW - 1000, "seen": NOW} | said
     return Presence(name=name, **values)
 
@@ -39,7 +41,8 @@ def cordon(above: int | None = None, *names: str, at: float = DRAWN, **since: fl
 
 
 def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> Situation:
-    """A view in which everything allows to act."""
+    """A situation in which nothing forbids to act; *known* may hold fields of `EarlierCalls`."""
+    earlier = {name: known.pop(name) for name in EARLIER & known.keys()}
     values = {
         "minimum": 0,
         "maximum": 10,
@@ -47,17 +50,18 @@ def view(quantity: int, needed: int, *presences: Presence, **known: Any) -> Situ
         "cordon": Cordon(),
         "fresh": True,
         "may_call": True,
+        "earlier": EarlierCalls(**earlier),
     }
     return Situation(**values | {"quantity": quantity, "needed": needed} | known)
 
 
 def unasked(seen: Situation) -> Situation:
-    """The same, with the platform not asked for who is up."""
+    """The same, when the platform has not been asked which workers are running."""
     return replace(seen, fleet=replace(seen.fleet, running=None))
 
 
-def obeyed(seen: Situation, decision: Decision) -> Situation:
-    """The next view when the platform did what it was asked for and every worker heard it.
+def obey(seen: Situation, decision: Decision) -> Situation:
+    """The next situation, when the platform and every worker have followed the decision.
 
     Every worker is idle, and new ones are up at once.
     """
@@ -85,10 +89,10 @@ def obeyed(seen: Situation, decision: Decision) -> Situation:
 
 
 def settle(seen: Situation, steps: int = 5) -> Situation:
-    """Decide and obey until there is nothing more to do."""
+    """Decide and obey until nothing changes any more."""
     for _ in range(steps):
         decision = decide(seen)
-        after = obeyed(seen, decision)
+        after = obey(seen, decision)
         if after == seen:
             return seen
         seen = after

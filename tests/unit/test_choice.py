@@ -1,4 +1,4 @@
-"""Whom to hire and whom to let go, one by one."""
+"""Which one-off workers to hire and which to let go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_middle_management.core.choice import Choice, Hands, Member, choose
+from celery_middle_management.core.choice import Choice, Member, OneOffSituation, choose
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 
@@ -17,50 +17,50 @@ NOW = 10_000.0
 
 
 def member(name: str, busy: int = 0, age: float = 100.0, left: bool = False) -> Member:
-    told = Presence(name, name, "worker", NOW - age, NOW, busy=busy, hire=name)
-    return Member(name, NOW - age, () if left else (told,), left=left)
+    own = Presence(name, name, "worker", NOW - age, NOW, busy=busy, hire=name)
+    return Member(name, NOW - age, () if left else (own,), left=left)
 
 
 def booting(name: str, age: float = 5.0) -> Member:
     return Member(name, NOW - age)
 
 
-def hands(*members: Member, needed: int, **more: Any) -> Hands:
+def situation(*members: Member, needed: int, **more: Any) -> OneOffSituation:
     known: Mapping[str, Any] = {
         "room": 10,
         "leave": Cordon(),
-        "retired": frozenset(),
+        "replaced": frozenset(),
         "fresh": True,
         "listed": True,
         "may_hire": True,
         **more,
     }
-    return Hands(now=NOW, members=members, needed=needed, **known)
+    return OneOffSituation(now=NOW, members=members, needed=needed, **known)
 
 
 def cordon(*names: str) -> Cordon:
     return Cordon(None, frozenset(names), NOW - 3, dict.fromkeys(names, NOW - 3))
 
 
-def chosen(told: Hands) -> set[str]:
-    return set(choose(told).leave.names)
+def chosen(seen: OneOffSituation) -> set[str]:
+    return set(choose(seen).leave.names)
 
 
 def test_what_is_missing_is_hired() -> None:
-    assert choose(hands(member("a"), booting("b"), needed=5)) == Choice(Cordon(), hires=3)
+    assert choose(situation(member("a"), booting("b"), needed=5)) == Choice(Cordon(), hires=3)
 
 
-def test_nobody_is_hired_before_it_is_known_who_is_there() -> None:
-    assert choose(hands(needed=2, listed=False)) == Choice(Cordon(), wants_list=True)
+def test_none_is_hired_before_the_platform_has_listed_its_workers() -> None:
+    assert choose(situation(needed=2, listed=False)) == Choice(Cordon(), wants_list=True)
 
 
-def test_a_hire_that_must_wait_is_told_of() -> None:
-    assert choose(hands(needed=2, may_hire=False)) == Choice(Cordon(), suppressed=True)
+def test_a_hire_that_must_wait_is_suppressed() -> None:
+    assert choose(situation(needed=2, may_hire=False)) == Choice(Cordon(), suppressed=True)
 
 
-def test_whoever_is_about_to_leave_still_takes_room() -> None:
+def test_a_leaving_worker_still_takes_room() -> None:
     gone = [member(name, left=True) for name in "abc"]
-    assert choose(hands(*gone, needed=3, room=4)) == Choice(Cordon(), hires=1, suppressed=True)
+    assert choose(situation(*gone, needed=3, room=4)) == Choice(Cordon(), hires=1, suppressed=True)
 
 
 def test_the_idle_go_first_then_those_with_less_to_do_then_the_oldest() -> None:
@@ -70,43 +70,45 @@ def test_the_idle_go_first_then_those_with_less_to_do_then_the_oldest() -> None:
         member("young", age=50),
         member("old", age=90),
     ]
-    assert chosen(hands(*workers, needed=3)) == {"old"}
-    assert chosen(hands(*workers, needed=2)) == {"old", "young"}
-    assert chosen(hands(*workers, needed=1)) == {"old", "young", "less"}
+    assert chosen(situation(*workers, needed=3)) == {"old"}
+    assert chosen(situation(*workers, needed=2)) == {"old", "young"}
+    assert chosen(situation(*workers, needed=1)) == {"old", "young", "less"}
 
 
-def test_one_that_is_not_heard_of_is_not_relied_on_and_takes_room() -> None:
+def test_a_worker_that_does_not_report_is_not_relied_on_and_takes_room() -> None:
     silent = Presence("a", "a", "worker", NOW - 99, NOW - 31, busy=1, hire="a")
     for lost in (booting("a", age=100), Member("a", NOW - 100, (silent,))):
-        assert choose(hands(lost, needed=1)) == Choice(Cordon(), hires=1)
-        assert choose(hands(lost, needed=1, room=1)) == Choice(Cordon(), suppressed=True)
-        assert chosen(hands(lost, member("b"), needed=1)) == set()
-        assert chosen(hands(lost, member("b"), needed=1, leave=cordon("a"))) == {"a"}
+        assert choose(situation(lost, needed=1)) == Choice(Cordon(), hires=1)
+        assert choose(situation(lost, needed=1, room=1)) == Choice(Cordon(), suppressed=True)
+        assert chosen(situation(lost, member("b"), needed=1)) == set()
+        assert chosen(situation(lost, member("b"), needed=1, leave=cordon("a"))) == {"a"}
 
 
-def test_nobody_goes_for_the_sake_of_one_who_may_never_come() -> None:
-    assert chosen(hands(Member("", NOW - 5), member("b"), needed=1)) == set()
-    assert choose(hands(Member("", NOW - 5), member("b"), needed=3)).hires == 1
+def test_none_goes_in_favour_of_one_that_may_never_come() -> None:
+    assert chosen(situation(Member("", NOW - 5), member("b"), needed=1)) == set()
+    assert choose(situation(Member("", NOW - 5), member("b"), needed=3)).hires == 1
 
 
-def test_those_who_go_go_on_going_and_the_busy_are_called_back_first() -> None:
+def test_leaving_workers_go_on_leaving_and_the_busy_are_called_back_first() -> None:
     workers = [member("a", busy=1), member("b"), member("c")]
-    assert chosen(hands(*workers, needed=1, leave=cordon("a", "b"))) == {"a", "b"}
-    assert chosen(hands(*workers, needed=2, leave=cordon("a", "b"))) == {"b"}
+    assert chosen(situation(*workers, needed=1, leave=cordon("a", "b"))) == {"a", "b"}
+    assert chosen(situation(*workers, needed=2, leave=cordon("a", "b"))) == {"b"}
 
 
-def test_nobody_is_cordoned_on_an_old_count_but_called_back_at_once() -> None:
+def test_none_is_cordoned_on_an_old_count_but_called_back_at_once() -> None:
     workers = [member("a", busy=1), member("b")]
-    assert choose(hands(*workers, needed=1, fresh=False)) == Choice(Cordon(), wants_count=True)
-    assert choose(hands(*workers, needed=2, fresh=False, leave=cordon("a"))).leave == Cordon(at=NOW)
+    assert choose(situation(*workers, needed=1, fresh=False)) == Choice(Cordon(), wants_count=True)
+    assert choose(situation(*workers, needed=2, fresh=False, leave=cordon("a"))).leave == Cordon(
+        at=NOW
+    )
 
 
 def test_those_to_be_replaced_are_cordoned_at_once_and_others_hired() -> None:
-    told = hands(
-        member("a", busy=1), member("b"), needed=1, fresh=False, retired=frozenset({"a", "b"})
+    seen = situation(
+        member("a", busy=1), member("b"), needed=1, fresh=False, replaced=frozenset({"a", "b"})
     )
-    assert choose(told).leave.names == {"a", "b"}
-    assert choose(told).hires == 1
+    assert choose(seen).leave.names == {"a", "b"}
+    assert choose(seen).hires == 1
 
 
 MEMBERS = st.lists(
@@ -119,17 +121,17 @@ MEMBERS = st.lists(
     needed=st.integers(0, 8),
     room=st.integers(0, 8),
     behind=st.sets(st.integers(0, 5)),
-    retired=st.sets(st.integers(0, 5)),
+    replaced=st.sets(st.integers(0, 5)),
     fresh=st.booleans(),
     listed=st.booleans(),
 )
-def test_there_is_room_for_all_and_nobody_goes_who_is_needed(
+def test_there_is_room_for_all_and_none_goes_that_is_needed(
     *,
     workers: list[tuple[int, bool, bool, float]],
     needed: int,
     room: int,
     behind: set[int],
-    retired: set[int],
+    replaced: set[int],
     fresh: bool,
     listed: bool,
 ) -> None:
@@ -137,23 +139,23 @@ def test_there_is_room_for_all_and_nobody_goes_who_is_needed(
         booting(str(n), age) if unheard and not left else member(str(n), busy, age, left)
         for n, (busy, left, unheard, age) in enumerate(workers)
     ]
-    told = hands(
+    seen = situation(
         *members,
         needed=needed,
         room=room,
         leave=cordon(*map(str, behind)),
-        retired=frozenset(map(str, retired)),
+        replaced=frozenset(map(str, replaced)),
         fresh=fresh,
         listed=listed,
     )
-    choice = choose(told)
+    choice = choose(seen)
     assert choice.hires == 0 or len(members) + choice.hires <= room
     assert choice.hires == 0 or listed
-    usable = {m.name for m in members if not m.leaves and not m.lost(NOW)} - told.retired
+    usable = {m.name for m in members if not m.leaves and not m.unreliable(NOW)} - seen.replaced
     staying = usable - choice.leave.names
     assert len(staying) >= min(needed, len(usable))
     assert len(staying) + choice.hires <= max(needed, len(usable))
     if not fresh:
-        assert choice.leave.names <= told.leave.names | told.retired
-    again = choose(replace(told, leave=choice.leave, fresh=False))
+        assert choice.leave.names <= seen.leave.names | seen.replaced
+    again = choose(replace(seen, leave=choice.leave, fresh=False))
     assert choice.wants_count or again.leave == choice.leave

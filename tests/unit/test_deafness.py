@@ -161,8 +161,8 @@ def test_who_is_deaf_is_no_capacity_within_the_limits() -> None:
 
 def test_a_one_off_worker_that_is_deaf_is_relied_on_no_more() -> None:
     member = Member("run.1", NOW - 100, (presence("run.1"),))
-    assert not member.lost(NOW)
-    assert replace(member, deaf=True).lost(NOW)
+    assert not member.unreliable(NOW)
+    assert replace(member, deaf=True).unreliable(NOW)
 
 
 def test_what_is_packed_is_unpacked() -> None:

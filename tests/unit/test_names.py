@@ -1,4 +1,4 @@
-"""What a worker's name tells."""
+"""Pool and number in a worker's name."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def test_names(name: str, pool: str | None, number: int | None) -> None:
     assert DOTTED.number_of(name) == number
 
 
-def test_a_number_means_nothing_where_the_platform_stops_whom_it_likes() -> None:
+def test_a_number_means_nothing_where_the_platform_stops_any_worker() -> None:
     assert Traits(Stops.ANY).number_of("worker.3") is None

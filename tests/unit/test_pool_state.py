@@ -19,7 +19,7 @@ from celery_middle_management.core.pool_state import (
     Sent,
 )
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.core.roster import Hired, Roster
+from celery_middle_management.core.roster import Roster, RosterEntry
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.ledger.pool import PoolWriter, read_pool
 
@@ -153,7 +153,7 @@ def test_what_is_written_is_read_again() -> None:
         formation=3,
         one_offs=2,
         quantity_at=NOW - 9,
-        roster=Roster({"hire": Hired(NOW - 5, NOW + 60, "run.1234", 7)}, newest=8),
+        roster=Roster({"hire": RosterEntry(NOW - 5, NOW + 60, "run.1234", 7)}, newest=8),
         leave=Cordon(None, frozenset({"run.1234"}), NOW - 2, {"run.1234": NOW - 2}),
         base_published=7,
         base_finished=6,

@@ -1,4 +1,4 @@
-"""Who is on the roster of one-off workers, whatever became of a hire."""
+"""Which workers are on the roster, whatever the outcome of their hires."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from celery_middle_management.core.roster import (
     LIFETIME,
     NOTICE,
     WELL,
-    Hired,
     Roster,
+    RosterEntry,
     crash_pause,
     let_go,
 )
 
 NOW = 10_000.0
-NOBODY = Cordon()
+NO_CORDON = Cordon()
 
 
 def presence(name: str, hire: str = "", since: float = NOW - 5, **told: object) -> Presence:
@@ -31,74 +31,74 @@ def presence(name: str, hire: str = "", since: float = NOW - 5, **told: object) 
 
 
 def hired(*ids: str, at: float = NOW - 1) -> Roster:
-    return Roster().hired(ids, at, at + 72)
+    return Roster().with_hires(ids, at, at + 72)
 
 
 def test_a_hire_counts_until_it_will_surely_not_come() -> None:
     roster = hired("a")
-    assert len(roster.listed({}, (), NOW).roster.members) == 1
-    gone = roster.listed({}, (), NOW + 72)
+    assert len(roster.with_listing({}, (), NOW).roster.members) == 1
+    gone = roster.with_listing({}, (), NOW + 72)
     assert not gone.roster.members
     assert len(gone.ended) == 1
 
 
-def test_who_is_heard_has_the_name_that_nobody_heard_the_answer_with() -> None:
-    roster = hired("a").heard([presence("run.1", "a")], NOBODY, NOW)
+def test_a_reporting_worker_gives_the_name_that_the_lost_answer_had() -> None:
+    roster = hired("a").with_reports([presence("run.1", "a")], NO_CORDON, NOW)
     assert [m.name for m in roster.members.values()] == ["run.1"]
 
 
-def test_who_is_listed_may_be_whose_answer_was_lost() -> None:
-    roster = hired("a").listed({"run.1": 3}, (), NOW).roster
-    assert roster.members == {"a": Hired(NOW - 1, NOW + 71, "run.1", release=3, listed=True)}
+def test_a_listed_worker_may_be_one_whose_answer_was_lost() -> None:
+    roster = hired("a").with_listing({"run.1": 3}, (), NOW).roster
+    assert roster.members == {"a": RosterEntry(NOW - 1, NOW + 71, "run.1", release=3, listed=True)}
 
 
 def test_a_hire_that_was_done_twice_makes_two() -> None:
-    roster = hired("a").answered("a", "run.1", NOW + APPEARS)
+    roster = hired("a").with_answer("a", "run.1", NOW + APPEARS)
     twice = [presence("run.1", "a"), presence("run.2", "a")]
-    assert sorted(m.name for m in roster.heard(twice, NOBODY, NOW).members.values()) == [
+    assert sorted(m.name for m in roster.with_reports(twice, NO_CORDON, NOW).members.values()) == [
         "run.1",
         "run.2",
     ]
-    assert len(roster.listed({"run.1": 1, "run.2": 1}, (), NOW).roster.members) == 2
+    assert len(roster.with_listing({"run.1": 1, "run.2": 1}, (), NOW).roster.members) == 2
 
 
 def test_processes_of_one_dyno_are_one() -> None:
     both = [replace(presence("run.1", "a"), id=name) for name in "xy"]
-    assert len(hired("a").heard(both, NOBODY, NOW).members) == 1
+    assert len(hired("a").with_reports(both, NO_CORDON, NOW).members) == 1
 
 
 def test_a_hire_that_was_refused_never_was() -> None:
-    assert not hired("a").answered("a", None, NOW).members
+    assert not hired("a").with_answer("a", None, NOW).members
 
 
-def test_who_says_goodbye_has_left_and_is_there_until_the_platform_says_otherwise() -> None:
-    roster = hired("a").heard([presence("run.1", "a")], NOBODY, NOW)
-    left = roster.heard([], NOBODY, NOW + 1)
+def test_a_worker_that_said_goodbye_is_there_until_the_platform_lists_it_no_more() -> None:
+    roster = hired("a").with_reports([presence("run.1", "a")], NO_CORDON, NOW)
+    left = roster.with_reports([], NO_CORDON, NOW + 1)
     [member] = left.members.values()
     assert member.left_at == NOW + 1
-    assert left.listed({"run.1": 1}, (), NOW + 2).roster.members
-    assert not left.listed({}, (), NOW + 2).roster.members
+    assert left.with_listing({"run.1": 1}, (), NOW + 2).roster.members
+    assert not left.with_listing({}, (), NOW + 2).roster.members
 
 
-def test_who_has_fallen_silent_says_no_goodbye_and_is_never_stopped() -> None:
-    """Its presence may be dropped by others, and it be at work."""
-    roster = hired("a").heard([presence("run.1", "a")], NOBODY, NOW)
-    [member] = roster.heard([], NOBODY, NOW + 40).members.values()
+def test_a_silent_worker_says_no_goodbye_and_is_never_stopped() -> None:
+    """Others may have dropped its presence while it is at work."""
+    roster = hired("a").with_reports([presence("run.1", "a")], NO_CORDON, NOW)
+    [member] = roster.with_reports([], NO_CORDON, NOW + 40).members.values()
     assert not member.left_at
     assert not member.hangs(NOW + 40 + HANGS)
 
 
-def test_who_is_heard_of_is_there_though_it_is_not_listed() -> None:
-    roster = hired("a").heard([presence("run.1", "a")], NOBODY, NOW)
-    assert roster.listed({}, {"run.1"}, NOW).roster.members
-    assert not roster.listed({}, (), NOW).roster.members
+def test_a_worker_that_reports_is_there_even_if_it_is_not_listed() -> None:
+    roster = hired("a").with_reports([presence("run.1", "a")], NO_CORDON, NOW)
+    assert roster.with_listing({}, {"run.1"}, NOW).roster.members
+    assert not roster.with_listing({}, (), NOW).roster.members
 
 
-def test_who_is_let_go_has_left() -> None:
+def test_a_worker_that_is_let_go_has_left() -> None:
     leave = Cordon(None, frozenset({"run.1"}), NOW - 1, {"run.1": NOW - 1})
-    told = presence("run.1", "a", stopped=NOW - 1)
-    assert let_go(told, leave)
-    [member] = hired("a").heard([told], leave, NOW).members.values()
+    seen = presence("run.1", "a", stopped=NOW - 1)
+    assert let_go(seen, leave)
+    [member] = hired("a").with_reports([seen], leave, NOW).members.values()
     assert member.left_at == NOW
 
 
@@ -107,53 +107,56 @@ def test_who_is_let_go_has_left() -> None:
     [{"stopped": 0.0}, {"stopped": NOW - 2}, {"busy": 1}, {"returning": 1}],
     ids=",".join,
 )
-def test_nobody_is_let_go_who_may_have_a_task(told: dict[str, float]) -> None:
+def test_no_worker_is_let_go_that_may_have_a_task(told: dict[str, float]) -> None:
     leave = Cordon(None, frozenset({"run.1"}), NOW - 1, {"run.1": NOW - 1})
     assert not let_go(presence("run.1", **({"stopped": NOW - 1} | told)), leave)
 
 
-def test_a_cordon_drawn_anew_for_others_lets_go_who_stopped_before() -> None:
+def test_a_cordon_moved_for_others_lets_go_a_worker_that_stopped_before() -> None:
     leave = Cordon(None, frozenset({"run.1"}), NOW - 9, {"run.1": NOW - 9})
     names = frozenset({"run.1", "run.2"})
-    drawn = leave.redrawn(None, names, names, NOW)
-    assert drawn.at == NOW
-    assert let_go(presence("run.1", stopped=NOW - 9), drawn)
+    moved = leave.move(None, names, names, NOW)
+    assert moved.at == NOW
+    assert let_go(presence("run.1", stopped=NOW - 9), moved)
 
 
 def test_an_older_release_and_an_old_dyno_are_replaced() -> None:
     members = {
-        "a": Hired(NOW, name="run.1", release=3),
-        "b": Hired(NOW, name="run.2", release=4),
-        "c": Hired(NOW - LIFETIME + NOTICE - 1, name="run.3", release=4),
-        "d": Hired(NOW, name="run.4"),
+        "a": RosterEntry(NOW, name="run.1", release=3),
+        "b": RosterEntry(NOW, name="run.2", release=4),
+        "c": RosterEntry(NOW - LIFETIME + NOTICE - 1, name="run.3", release=4),
+        "d": RosterEntry(NOW, name="run.4"),
     }
-    assert Roster(members, newest=4).retired(NOW) == {"run.1", "run.3"}
+    assert Roster(members, newest=4).to_replace(NOW) == {"run.1", "run.3"}
 
 
 def test_a_pool_of_long_tasks_gives_notice_earlier() -> None:
     def young(age: float, longest: float) -> bool:
-        roster = Roster({"a": Hired(NOW - age, name="run.1")})
-        return not roster.retired(NOW, longest)
+        roster = Roster({"a": RosterEntry(NOW - age, name="run.1")})
+        return not roster.to_replace(NOW, longest)
 
     assert young(LIFETIME - 2 * NOTICE, longest=NOTICE)
     assert not young(LIFETIME - 2 * NOTICE, longest=2.5 * NOTICE)
     assert young(LIFETIME / 2 - 1, longest=LIFETIME)  # and not at once
 
 
-def test_crashes_are_forgotten_when_somebody_has_come_up_well() -> None:
+def test_crashes_are_forgotten_when_a_worker_has_come_up_well() -> None:
     crashed = replace(hired("a"), crashes=2)
     young = [presence("run.1", "a", since=NOW - WELL + 1)]
-    assert crashed.heard(young, NOBODY, NOW).crashes == 2
-    assert crashed.heard([presence("run.1", "a", since=NOW - WELL)], NOBODY, NOW).crashes == 0
+    assert crashed.with_reports(young, NO_CORDON, NOW).crashes == 2
+    assert (
+        crashed.with_reports([presence("run.1", "a", since=NOW - WELL)], NO_CORDON, NOW).crashes
+        == 0
+    )
 
 
 def test_those_that_were_hired_together_crash_once() -> None:
-    first = [Hired(NOW - 20, name=f"run.{n}") for n in (1, 2, 3)]
-    once = Roster().after_crashes(first[:2], NOW)
+    first = [RosterEntry(NOW - 20, name=f"run.{n}") for n in (1, 2, 3)]
+    once = Roster().with_crashes(first[:2], NOW)
     assert once.crashes == 1
-    assert once.after_crashes(first[2:], NOW + 15) == once
-    assert once.after_crashes([], NOW + 15) == once
-    twice = once.after_crashes([Hired(NOW + 5, name="run.4")], NOW + 15)
+    assert once.with_crashes(first[2:], NOW + 15) == once
+    assert once.with_crashes([], NOW + 15) == once
+    twice = once.with_crashes([RosterEntry(NOW + 5, name="run.4")], NOW + 15)
     assert twice.crashes == 2
     assert twice.most == inf
 
@@ -169,21 +172,21 @@ def test_crashes_are_forgotten_when_a_worker_is_let_go() -> None:
     crashed = replace(hired("a"), crashes=3)
     leave = Cordon(names=frozenset({"run.1"}), at=NOW - 1, since={"run.1": NOW - 1})
     idle = presence("run.1", "a", since=NOW - 5)
-    assert crashed.heard([idle], leave, NOW).crashes == 3
-    assert crashed.heard([replace(idle, stopped=leave.at)], leave, NOW).crashes == 0
+    assert crashed.with_reports([idle], leave, NOW).crashes == 3
+    assert crashed.with_reports([replace(idle, stopped=leave.at)], leave, NOW).crashes == 0
 
 
 def test_the_pauses_grow_and_have_an_end() -> None:
     assert [crash_pause(n) for n in (0, 2, 3, 4, 5, 8, 20)] == [0, 0, 60, 120, 240, 1800, 1800]
 
 
-def test_the_platform_is_asked_about_those_that_are_not_heard_of() -> None:
+def test_the_platform_is_asked_about_workers_that_do_not_report() -> None:
     assert Roster().asks_at(NOW) is None
     assert hired("a").asks_at(NOW) == NOW + 71
-    booting = hired("a").listed({"run.1": 1}, (), NOW).roster
+    booting = hired("a").with_listing({"run.1": 1}, (), NOW).roster
     assert booting.asks_at(NOW) == NOW + ASKS_AFTER
     assert booting.asks_at(NOW + 90) is None
-    heard = booting.heard([presence("run.1", "a")], NOBODY, NOW)
+    heard = booting.with_reports([presence("run.1", "a")], NO_CORDON, NOW)
     assert heard.asks_at(NOW) is None
     assert heard.asks_at(NOW + 20) == NOW + ASKS_AFTER
-    assert heard.heard([], NOBODY, NOW + 1).asks_at(NOW + 1) == NOW + 1 + HANGS
+    assert heard.with_reports([], NO_CORDON, NOW + 1).asks_at(NOW + 1) == NOW + 1 + HANGS

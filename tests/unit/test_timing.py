@@ -18,7 +18,7 @@ def test_a_worker_that_reports_is_not_silent() -> None:
 
 def test_who_has_heard_nothing_waits_until_nothing_can_stop_it_unseen() -> None:
     """The longest that a change can take effect after it was announced."""
-    assert DOTTED.hears_within >= timing.LOCK_SECONDS + DOTTED.settles_within
+    assert DOTTED.waits_for_ledger >= timing.LOCK_SECONDS + DOTTED.takes_effect_within
 
 
 def test_a_cordon_outlasts_the_loss_of_the_ledger_until_another_evaluates() -> None:

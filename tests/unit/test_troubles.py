@@ -15,7 +15,7 @@ from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
-from celery_middle_management.platforms import local, local_dyno
+from celery_middle_management.platforms import local_dyno, local_files
 from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.secret import Secret
 from celery_middle_management.views.status import asleep, idle
@@ -225,7 +225,7 @@ def test_how_a_worker_that_hangs_is_ended(hire: str, end: str) -> None:
 def test_how_a_local_worker_that_hangs_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_directory", lambda _: tmp_path)
+    monkeypatch.setattr(local_files, "_directory", lambda _: tmp_path)
     told = snapshot(presence("worker.1", seen=NOW - 61), quantity=1)
     assert the_one(looked(Holds(), told))["what"].endswith(
         f"See its log, {tmp_path}/worker.1.log, and end it"

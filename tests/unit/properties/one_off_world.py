@@ -103,7 +103,7 @@ class OneOffWorld(World, OneOffPlatform):
     # -- what becomes of workers
 
     def replace(self, worker: Worker, stop_after: float) -> None:
-        """A deploy: nobody who was hired alone is stopped."""
+        """A deploy, which stops no worker that was hired alone."""
         if isinstance(worker, OneOffWorker):
             self.release += 1
         else:

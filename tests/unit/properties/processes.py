@@ -142,7 +142,7 @@ class Worker(Process):
         reply = self.tell(self.id, self.told)
         lost = self._born not in (None, reply.born)
         self._born = reply.born
-        self.orders.hear(reply.cordon, now, lost=lost)
+        self.orders.receive(reply.cordon, now, lost=lost)
         return reply
 
     def _presence(self, now: float) -> Presence:

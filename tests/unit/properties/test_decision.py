@@ -1,4 +1,4 @@
-"""What holds for every decision, whatever is known when it is made."""
+"""Properties that every decision has, in any situation."""
 
 from __future__ import annotations
 
@@ -9,31 +9,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.decision import Situation, decide
+from celery_middle_management.core.decision import EarlierCalls, Situation, decide
 from celery_middle_management.core.fleet import Fleet
 from celery_middle_management.core.presence import Presence
 
-from ..pools import NOW, obeyed, settle
+from ..pools import NOW, obey, settle
 
 MOST = 6
 ORDERED = [f"worker.{n}" for n in range(1, MOST + 2)]
 UNORDERED = [f"worker-{letter * 5}-{letter * 5}" for letter in "abcdefg"]
 ages = st.sampled_from([0.0, 1.0, 4.9, 5.1, 39.0, 41.0, 61.0, 400.0])
 moments = ages.map(lambda age: NOW - age)
-#: Nothing speaks against a call.
-FREE = {
-    "fresh": True,
-    "may_call": True,
-    "blocked": False,
-    "unsettled": None,
-    "stopping": None,
-    "ceiling": None,
-    "limit": None,
-}
+#: Nothing forbids a call.
+FREE = {"fresh": True, "may_call": True, "blocked": False, "earlier": EarlierCalls()}
 
 
 def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Presence, ...]]:
-    """Workers of these names; many of them are behind the cordon and have nothing to do."""
+    """Workers of these names; many of them are cordoned and idle."""
     presence = st.builds(
         Presence,
         id=st.integers(0, 10**9).map(str),
@@ -50,7 +42,7 @@ def presences(names: list[str], cordon: Cordon) -> st.SearchStrategy[tuple[Prese
 
 @st.composite
 def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> Situation:
-    """Anything that can be known of a pool, and much that can hardly be."""
+    """Any situation of a pool, and many that can hardly be."""
     names = draw(st.sampled_from([ORDERED, UNORDERED])) if names is None else names
     cordon = draw(
         st.just(Cordon())
@@ -83,10 +75,7 @@ def views(draw: st.DrawFn, names: list[str] | None = None, **known: Any) -> Situ
         "fresh": draw(st.booleans()),
         "may_call": draw(st.booleans()),
         "blocked": draw(st.booleans()),
-        "unsettled": draw(below),
-        "stopping": draw(below),
-        "ceiling": draw(below),
-        "limit": draw(below),
+        "earlier": draw(st.builds(EarlierCalls, below, below, below, below)),
         "drain_timeout": draw(st.none() | st.sampled_from([10.0, 50.0])),
     }
     return Situation(**values | known)
@@ -100,7 +89,7 @@ def test_the_quantity_is_within_limits(view: Situation) -> None:
 
 
 @given(views(**FREE), st.data())
-def test_nobody_is_fired_who_is_not_drained(view: Situation, data: st.DataObject) -> None:
+def test_no_worker_is_fired_that_is_not_drained(view: Situation, data: st.DataObject) -> None:
     if not view.fleet.unordered or data.draw(st.booleans()):
         above = 0 if view.fleet.unordered else view.needed
         view = replace(view, cordon=replace(view.cordon, above=above, names=frozenset()))
@@ -117,7 +106,7 @@ def test_nobody_is_fired_who_is_not_drained(view: Situation, data: st.DataObject
         waited = NOW - view.cordon.since.get(name, NOW)
         late = view.drain_timeout is not None and waited >= view.drain_timeout
         assert view.fleet.drained(name, view.cordon) or late
-        assert view.cordon.holds(name), "it had been told before"
+        assert view.cordon.holds(name), "it was cordoned before"
 
 
 @given(views(fresh=False))
@@ -126,8 +115,8 @@ def test_nothing_is_fired_on_anything_but_a_fresh_count(view: Situation) -> None
     assert decision.quantity is None or decision.quantity > view.quantity
 
 
-@given(views(fresh=False, unsettled=None, stopping=None, ceiling=None))
-def test_nobody_is_cordoned_on_anything_but_a_fresh_count(view: Situation) -> None:
+@given(views(fresh=False, earlier=EarlierCalls()))
+def test_no_worker_is_cordoned_on_anything_but_a_fresh_count(view: Situation) -> None:
     cordon = decide(view).cordon
     names = [*ORDERED, *UNORDERED]
     assert all(view.cordon.holds(n) for n in names if cordon.holds(n))
@@ -143,7 +132,7 @@ def test_between_calls_there_are_hires_from_zero_alone(view: Situation) -> None:
     assert view.quantity == 0 or decide(view).quantity is None
 
 
-@given(views(may_call=True, blocked=False, unsettled=None, ceiling=None, limit=None))
+@given(views(may_call=True, blocked=False, earlier=EarlierCalls()))
 def test_what_is_missing_is_hired(view: Situation) -> None:
     assume(view.needed > 0)
     view = replace(view, quantity=min(view.quantity, view.needed - 1))
@@ -151,39 +140,38 @@ def test_what_is_missing_is_hired(view: Situation) -> None:
 
 
 @given(views())
-def test_after_a_hire_of_unknown_outcome_only_the_same_is_hired(view: Situation) -> None:
+def test_after_an_unconfirmed_hire_only_the_same_is_hired(view: Situation) -> None:
     quantity = decide(view).quantity
-    if view.ceiling is not None and quantity is not None:
-        assert quantity == view.ceiling or quantity < view.quantity
+    if view.earlier.unconfirmed_hire is not None and quantity is not None:
+        assert quantity == view.earlier.unconfirmed_hire or quantity < view.quantity
 
 
-@given(views(unsettled=None, stopping=None, ceiling=None))
-def test_with_work_for_all_nobody_is_cordoned(view: Situation) -> None:
+@given(views(earlier=EarlierCalls()))
+def test_with_work_for_all_no_worker_is_cordoned(view: Situation) -> None:
     assert not decide(replace(view, quantity=min(view.quantity, view.needed))).cordon
 
 
 @given(views())
-def test_nobody_who_may_yet_be_stopped_is_uncordoned(view: Situation) -> None:
-    floors = [floor for floor in (view.unsettled, view.stopping) if floor is not None]
+def test_no_worker_that_may_yet_be_stopped_is_uncordoned(view: Situation) -> None:
+    fire, stopping = view.earlier.unconfirmed_fire, view.earlier.stopping
+    floors = [floor for floor in (fire, stopping) if floor is not None]
     assume(floors)
     cordon = decide(view).cordon
-    if view.unsettled is not None:
+    if fire is not None:
         assert decide(view).quantity is None
-    if view.unsettled is None and not view.fleet.unordered:
-        assert cordon.above is not None
     assert cordon.above is not None
     assert cordon.above <= min(floors)
 
 
 @given(views())
-def test_a_held_back_change_is_told_of(view: Situation) -> None:
+def test_a_suppressed_change_is_not_made(view: Situation) -> None:
     decision = decide(view)
     assert not (decision.suppressed and decision.quantity is not None)
     assert decision.draining or not decision.cordon
 
 
 @given(views())
-def test_a_cordon_keeps_the_times_of_those_behind_it(view: Situation) -> None:
+def test_a_cordon_keeps_the_times_of_those_that_stay_cordoned(view: Situation) -> None:
     cordon = decide(view).cordon
     for name, since in cordon.since.items():
         if cordon is not view.cordon:
@@ -194,8 +182,8 @@ def test_a_cordon_keeps_the_times_of_those_behind_it(view: Situation) -> None:
 
 
 @given(views(**FREE))
-def test_it_comes_to_what_is_needed_when_everybody_obeys(view: Situation) -> None:
+def test_it_comes_to_what_is_needed_when_all_workers_obey(view: Situation) -> None:
     calm = replace(view.fleet, running=(), missed=())
-    start = obeyed(replace(view, fleet=calm), decide(view))
+    start = obey(replace(view, fleet=calm), decide(view))
     assume(not start.fleet.unordered or len(start.fleet.presences) == start.quantity)
     assert settle(start).quantity == view.needed

@@ -1,4 +1,4 @@
-"""Brokers whose errors show no password, though their library's may."""
+"""Errors of brokers, without the passwords that their libraries may put into them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from celery_middle_management.settings.secret import shown, told
 Read = dict[str, "Backlog | Exception"]
 
 
-class DiscreetBroker(Broker):
-    """One whose errors show nothing of a password, though its library may."""
+class RedactingBroker(Broker):
+    """A broker whose errors show no password, even if those of its library do."""
 
     def __init__(self, app: Celery | None) -> None:
         self._app: Any = app
@@ -28,12 +28,12 @@ class DiscreetBroker(Broker):
             return {q: b if isinstance(b, Backlog) else self._unread(q, b) for q, b in read.items()}
         except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
             trouble = self._trouble(error)
-        # Not from within: the frames that led here know the password.
+        # Raised outside the handler: the frames of the first error hold the password.
         raise CountFailed(trouble)
 
     @abstractmethod
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
-        """The backlogs, or the error that is one queue's own; raises anything."""
+        """Return the backlog or the error of each queue; it may raise any error for all of them."""
 
     def _unread(self, queue: str, error: Exception) -> CountFailed:
         addresses = _addresses(self._app) if self._app else []
@@ -46,7 +46,7 @@ class DiscreetBroker(Broker):
 
 
 def broker_trouble(app: Celery, error: BaseException) -> str:
-    """What an *error* of the broker of *app* says, without the passwords of its addresses."""
+    """Return the text of an *error* of the broker of *app*, without passwords."""
     return told(error, _addresses(app))
 
 
