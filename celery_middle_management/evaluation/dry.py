@@ -46,10 +46,11 @@ class DryPoolEvaluation(PoolEvaluation):
         at, to = before.at if before else 0.0, self._target
         if self._is_news:
             at = self.state.now
-            self._record("fire" if self.lowers_to(to) else "hire", to, at, dry_run=True)
+            action = "fire" if self.call.lowers_to(to) else "hire"
+            self.log.hired_or_fired(self.state, action, to, at, dry_run=True)
         elif before and to != quantity:
             to = before.to  # it is told of later, if it is still so
-        self._writer.would(Would(quantity, to, self._imagined, at))
+        self.writer.would(Would(quantity, to, self._imagined, at))
 
     @property
     def _before(self) -> Would | None:

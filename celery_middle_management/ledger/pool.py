@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from celery_middle_management.core.backoff import Unheard, heard_within
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import deaf_workers
+from celery_middle_management.core.due_times import fallen_due
 from celery_middle_management.core.pool_state import (
     _BOOT_WEIGHT,
     BOOT_SECONDS,
@@ -120,7 +121,7 @@ class PoolWriter:
 
     def fall_due(self, state: PoolState) -> PoolState:
         """What has fallen due is as if published now."""
-        past = state.fallen_due
+        past = fallen_due(state)
         if not past:
             return state
         tasks = sum(past.values())

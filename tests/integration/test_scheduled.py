@@ -18,7 +18,8 @@ from celery import Celery
 
 from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
-from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
+from celery_middle_management.core.pool_count import TAKEN_WITHIN
+from celery_middle_management.core.pool_state import BOOT_SECONDS
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Reply

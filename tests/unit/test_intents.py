@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.intents import Pause, Wish
 from celery_middle_management.core.policies import Advice
 from celery_middle_management.core.pool_state import PoolState
@@ -50,7 +51,7 @@ def test_what_is_over_is_forgotten_and_looked_at_then() -> None:
     assert unpack_pause(pack_intent(Pause()), 1e12) == Pause()
     assert (unpack_pause(None, NOW), unpack_wish(None, NOW)) == (None, None)
     state = PoolState(POOL, NOW - 5, pause=Pause(until=NOW), wish=Wish(until=NOW + 1))
-    assert state.wakes_at == NOW
+    assert wakes_at(state) == NOW
 
 
 def test_a_later_release_may_say_more() -> None:
