@@ -20,7 +20,7 @@ BOOT_SECONDS = 10.0
 #: After a count that failed, or found other than was reckoned, count again after this time (s).
 RECOUNT_INTERVAL = 5.0
 #: Weight of the newest boot in the moving average.
-_BOOT_WEIGHT = 0.3
+BOOT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)

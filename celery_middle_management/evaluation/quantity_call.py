@@ -24,10 +24,10 @@ class QuantityCall:
         return quantity < (self._of.state.formation or 0)
 
     def announce(self, quantity: int, cordon: Cordon, at: float) -> None:
-        """Write what is about to be sent: a successor must know of it, if we die before the answer.
+        """Write what is about to be sent, for a successor if we die before the answer.
 
-        *cordon* is the one that was decided, and holds once the answer is known. Until then, workers
-        that are hired by hand above *quantity* are cordoned too, for the call would stop them.
+        *cordon* was decided, and holds once the answer is known. Until then, workers that are hired
+        by hand above *quantity* are cordoned too, for the call would stop them.
         """
         self._cordon = cordon
         traits, fleet = self._of.fleet.traits, self._of.fleet

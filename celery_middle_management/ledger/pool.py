@@ -12,8 +12,8 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import deaf_workers
 from celery_middle_management.core.due_times import fallen_due
 from celery_middle_management.core.pool_state import (
-    _BOOT_WEIGHT,
     BOOT_SECONDS,
+    BOOT_WEIGHT,
     Parked,
     PoolState,
     Refusal,
@@ -149,7 +149,7 @@ class PoolWriter:
             return state
         # After a crash loop, it took as long as that lasted.
         took = min(first_since - state.raised_at, heard_within(state.boot))
-        boot = state.boot + _BOOT_WEIGHT * (took - state.boot)
+        boot = state.boot + BOOT_WEIGHT * (took - state.boot)
         self._set("boot", f"{boot:.3f}")
         self._unset("raised_at")
         return replace(state, boot=boot, raised_at=None)

@@ -256,7 +256,7 @@ def test_who_is_up_and_not_heard_of_is_shown() -> None:
     assert (worker["name"], worker["for"]) == ("worker.3", 65.0)
     [trouble] = document["trouble"]
     assert (trouble["pool"], trouble["since"]) == ("worker", worker["since"])
-    assert "worker: worker.3 is up, and nothing is heard of it" in shown(document)
+    assert "worker: worker.3 is up, and has not reported" in shown(document)
     assert "(for 65 s)" in " ".join(shown(document).split())
     told.state["worker/quantity"] = "0"  # type: ignore[index]
     assert not only_pool(told)["workers"]["unheard"]

@@ -240,7 +240,7 @@ def test_a_command_that_starts_no_worker_is_told_of_once() -> None:
     unheard = {"since": NOW - 100, "times": 0}
     told = snapshot(quantity=2, unheard=unheard, missed=missed, app_next_at=ms(NOW + 5))
     trouble = the_one(looked(Holds(celery=30), told))
-    assert trouble["what"].startswith("no worker has been heard of since 2 were there to be")
+    assert trouble["what"].startswith("no worker has reported since the quantity was raised to 2")
 
 
 def test_tasks_wait_for_a_fire_by_hand_to_end() -> None:
@@ -344,7 +344,7 @@ def test_a_platform_whose_workers_are_never_heard_of(platform: str, log: str) ->
     told = snapshot(quantity=3, published=30, unheard=unheard, app_next_at=ms(NOW + 5))
     given = replace(settings(), platform=platform)
     trouble = the_one(looked(Holds(celery=30), told, given=given))
-    assert trouble["what"].startswith("no worker has been heard of since 3 were there to be")
+    assert trouble["what"].startswith("no worker has reported since the quantity was raised to 3")
     assert log in trouble["what"]
     known = {"unheard worker": {"what": "recorded", "since": NOW - 100, "pool": "worker"}}
     told = snapshot(
