@@ -26,7 +26,7 @@ UNTOLD_FOR = 30.0
 
 @dataclass(frozen=True)
 class Readings:
-    """What the broker and the workers said about a pool's queues at one moment."""
+    """The broker's and the workers' reports about a pool's queues at one moment."""
 
     at: float
     queues: Collection[str]

@@ -1,4 +1,4 @@
-"""What the ledger knows about one pool, and what follows from it."""
+"""The state of one pool in the ledger, and what follows from it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the platform refused to do for the pool. Times are Redis', Unix (s)."""
+    """A refusal of the platform to do something for the pool. Times are Redis', Unix (s)."""
 
     why: str
     at: float
@@ -175,11 +175,11 @@ class PoolState:
 
     @property
     def advice(self) -> Advice:
-        """What the pool's policy advises, within the limits."""
+        """The advice of the pool's policy, within the limits."""
         return self.advised(self.demand)
 
     def advised(self, demand: int) -> Advice:
-        """Return what the policy would advise for a *demand* of so many tasks."""
+        """Return the policy's advice for a *demand* (tasks)."""
         pool = self.pool
         advice = backlog(demand, pool.jobs_per_worker).beside(0 if pool.one_off else len(self.deaf))
         if self.wish is not None:

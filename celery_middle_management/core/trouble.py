@@ -1,4 +1,4 @@
-"""What is wrong, and since when: kept in the ledger, because other processes show it."""
+"""Troubles, and since when they last: kept in the ledger, because other processes show them."""
 
 from __future__ import annotations
 

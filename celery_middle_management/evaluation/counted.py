@@ -1,4 +1,4 @@
-"""What is known of one pool in the course of an evaluation: its state, its workers, and its tasks.
+"""A pool as an evaluation knows it: its state, its workers, and its tasks.
 
 Every change is put into the evaluation's changes of the ledger, and written with them.
 """

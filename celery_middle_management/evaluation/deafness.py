@@ -41,7 +41,7 @@ class Deafness:
     def counted(
         self, at: float, backlogs: Mapping[str, Backlog], presences: Collection[Presence]
     ) -> None:
-        """Update the suspicions: which workers could have taken what a count found in the queues."""
+        """Update the suspicions: which workers could have taken what a count found?"""
         known = self._suspicions
         lying = {queue: backlog.ready - backlog.untold for queue, backlog in backlogs.items()}
         self._suspicions = suspected(known, presences, lying, at)

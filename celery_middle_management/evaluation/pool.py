@@ -1,4 +1,4 @@
-"""What an evaluation decides for one pool, and when it must look at the pool again."""
+"""An evaluation's decision on one pool, and when it must look at the pool again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation tells people about one pool: log lines, and entries of the history."""
+"""The log lines and the entries of the history that an evaluation writes about one pool."""
 
 from __future__ import annotations
 

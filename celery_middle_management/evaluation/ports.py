@@ -36,7 +36,7 @@ def _at_once(_: str) -> bool:
 
 @dataclass(frozen=True)
 class Queues:
-    """What is known about the app's queues."""
+    """Facts about the app's queues."""
 
     #: The queues that the app declares.
     declared: Collection[str] = ()

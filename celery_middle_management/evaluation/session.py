@@ -7,7 +7,7 @@ from celery_middle_management.ledger.model import Changes, Lease
 
 
 class Session:
-    """What was read when the evaluation began, and what it has changed since its last commit."""
+    """The ledger as read when the evaluation began, and changes since its last commit."""
 
     def __init__(self, lease: Lease, ports: Ports) -> None:
         self.ports = ports

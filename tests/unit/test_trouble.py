@@ -42,7 +42,7 @@ def test_what_was_tried_without_trouble_is_over() -> None:
     assert renewed(OLD, {}, {"count"}) == {"platform": OLD["platform"]}
 
 
-def test_what_nobody_tried_is_as_it_was() -> None:
+def test_what_was_not_tried_is_as_it_was() -> None:
     assert renewed(OLD, {}, {"refused"}) == OLD
     assert renewed(OLD, {}, ()) == OLD
 

@@ -1,6 +1,6 @@
 """A pool over time: whatever happens to it, no fire ever stops a worker that runs a task.
 
-And when all goes well again, all tasks are done, and nobody is paid for nothing.
+And when all goes well again, all tasks are done, and no idle worker is paid for.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule()
     def outage(self) -> None:
-        """Nobody evaluates or reports for a long time."""
+        """No process evaluates or reports for a long time."""
         self.world.advance(120.0)
 
     @rule(seed=seeds, seconds=st.integers(3, 40), evil=evils)
@@ -146,7 +146,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.numbered or not self.world.under_way)
     @rule(quantity=st.integers(0, 6))
     def scale_by_hand(self, quantity: int) -> None:
-        """Where nobody can tell whom a hire under way would stop, not meanwhile."""
+        """Not during a hire, where it is unknown which workers that would stop."""
         self.world.scale_by_hand(quantity)
 
     @rule(limit=limits, says=st.booleans())
@@ -167,7 +167,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 class UnorderedPoolMachine(PoolMachine):
-    """A platform that gives random names, and stops whom it likes."""
+    """A platform that gives random names, and stops any worker."""
 
     numbered = False
 
@@ -179,7 +179,7 @@ class ZeroPoolMachine(PoolMachine):
 
 
 class AnyPoolMachine(PoolMachine):
-    """A platform whose names look numbered, and that stops whom it likes."""
+    """A platform whose names look numbered, and that stops any worker."""
 
     numbered = False
     traits = Traits(Stops.ANY)
@@ -218,7 +218,7 @@ def test_at_rest_it_is_counted_and_the_platform_left_alone() -> None:
     assert gaps == {COUNT_INTERVAL}
 
 
-def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
+def test_no_worker_stays_hired_that_never_reported() -> None:
     """A hire that was not answered took effect, its worker never comes up, the task is revoked."""
     world = World(minimum=0, numbered=True)
     world.second()
@@ -234,7 +234,7 @@ def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
     assert world.target == 0
 
 
-def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
+def test_no_worker_is_hired_for_scheduled_tasks_on_their_way() -> None:
     """The worker consumes, and takes in a moment what was published just now."""
     world = World(minimum=1, numbered=True)
     world.second()
@@ -248,7 +248,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
 
 
 def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
-    """However many more of them are published, and though nobody tells of what waits."""
+    """However many more of them are published, and though no process reports what waits."""
     world = World(minimum=0, numbered=True)
     world.second()
     world.schedule(100, 3000.0)
@@ -284,8 +284,8 @@ def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0
 
 
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
-def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
-    """Work returns meanwhile, and whoever it would stop must not take it."""
+def test_a_fire_carried_out_late_stops_no_worker_at_work(delay: float) -> None:
+    """Work returns meanwhile, and a worker that it would stop must not take it."""
     world = busy_pool(4, at_work=0)
     while not world.under_way:
         world.second(Behaviour("unanswered", delay))
@@ -297,8 +297,10 @@ def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
 
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
 @pytest.mark.parametrize("by_hand", [3, 5])
-def test_a_hire_carried_out_late_stops_nobody_hired_meanwhile(delay: float, by_hand: int) -> None:
-    """Its "2" undoes what somebody has hired by hand since."""
+def test_a_hire_carried_out_late_stops_no_worker_hired_meanwhile(
+    delay: float, by_hand: int
+) -> None:
+    """Its "2" undoes what was hired by hand since."""
     world = World(minimum=0, numbered=True)
     world.second()
     world.publish(8)
