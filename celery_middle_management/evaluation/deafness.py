@@ -14,8 +14,8 @@ from celery_middle_management.ledger.model import Changes, Snapshot
 #: What people should know about a deaf worker; its name stands before it.
 DEAF = (
     "takes no tasks, though tasks wait in its queues and it has room. It does not count as "
-    "capacity, and another is hired within max_workers. Check its log, and restart it if this "
-    "does not pass"
+    "capacity, and another is hired within max_workers. Check its log. If this does not pass, "
+    "restart it"
 )
 
 

@@ -219,7 +219,7 @@ def test_how_a_worker_that_hangs_is_ended(hire: str, end: str) -> None:
     )
     deaf = pack_suspicions({"worker.1": Suspicion(NOW - 121, NOW)})
     told = snapshot(replace(hung, seen=NOW), quantity=1, app_deaf=deaf)
-    assert the_one(looked(Holds(), told, given=given))["what"].endswith(f"stays so: {end}")
+    assert the_one(looked(Holds(), told, given=given))["what"].endswith(f"restart it: {end}")
 
 
 def test_how_a_local_worker_that_hangs_is_ended(
@@ -299,7 +299,7 @@ def test_a_broker_that_cannot_be_read() -> None:
     trouble = the_one(document)
     assert (trouble["pool"], trouble["kind"]) == (None, "count")
     assert "the broker could not be read" in trouble["what"]
-    assert trouble["what"].endswith("See that it is up, and that its user may read the queues")
+    assert trouble["what"].endswith("Check that it is up, and that its user may read the queues")
     # The ledger is all that is known then.
     tasks = document["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"]) == (3, None)
