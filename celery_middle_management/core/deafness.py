@@ -1,9 +1,9 @@
-"""Workers that are deaf: they have room and live, and messages lie in their queues untaken.
+"""Deaf workers: they are up and have room, and take none of the messages in their queues.
 
-A worker whose connection to the broker has died without a reset hears of no task, and of no error.
-It is told by counts: while messages lie in its queues at one count after the other, a worker with
-room takes some between two of them, however many others there are, for a broker hands on what lies
-in a queue to the next worker that asks, or has room.
+A worker whose connection to the broker died without a reset receives neither tasks nor an error.
+Counts show it. A broker passes a message to the next worker that asks or has room. So a worker with
+room takes some between two counts that both find messages in its queues, however many other workers
+there are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from math import inf
 
 from celery_middle_management.core.presence import Presence
 
-#: A worker that has taken nothing for so long (s), while messages lay in its queues, renews its
-#: connection to the broker; after twice as long it is no capacity.
+#: A worker that took nothing for this long (s), while messages waited in its queues, renews its
+#: connection to the broker; after twice as long it does not count as capacity.
 AFTER = 60.0
 #: The longest time (s) between two renewals that did not help.
 _MOST = 1800.0
@@ -33,12 +33,12 @@ class Suspicion:
 
     @property
     def deaf(self) -> bool:
-        """Whether it is no capacity, until it takes a message."""
+        """True if the worker does not count as capacity, until it takes a message."""
         return self.last - self.since >= 2 * AFTER
 
 
 def counts_again(suspicions: Mapping[str, Suspicion]) -> float:
-    """When (Unix, s) a count can tell more of a worker that is not known to be deaf yet."""
+    """Return when (Unix, s) a count can show more about workers that are not known to be deaf."""
     return min((s.last + AFTER / 3 for s in suspicions.values() if not s.deaf), default=inf)
 
 
@@ -48,16 +48,16 @@ def suspected(
     lying: Mapping[str, int],
     at: float,
 ) -> dict[str, Suspicion]:
-    """The suspicions by the ids of workers after a count, and those *known* before it.
+    """Return the suspicions, by the workers' ids, after a count; *known* are those before it.
 
-    *lying* are the messages in each queue that could be read; what a worker took just now, and has
-    not told of, is not among them.
+    *lying* are the messages in each queue that could be read, without those that a worker took just
+    now and has not reported.
     """
     found = {}
     for presence in presences:
         before = known.get(presence.id)
         if before is not None and presence.seen - presence.idle > before.since:
-            before = None  # something has come since, or it had no room for a while
+            before = None  # a message has come since, or it had no room for a while
         after = _after(before, presence, lying, at)
         if after is not None:
             found[presence.id] = after
@@ -69,7 +69,7 @@ def _after(
 ) -> Suspicion | None:
     asks = presence.idle > 0 and presence.takes(presence.queues, at)
     if asks and any(lying.get(queue) for queue in presence.queues):
-        # Counts that are far apart tell nothing of what was in between.
+        # Counts that are far apart say nothing about the time between them.
         goes_on = before is not None and (before.deaf or at - before.last <= AFTER)
         return replace(before, last=at) if before and goes_on else Suspicion(at, at)
     unread = any(queue not in lying for queue in presence.queues)
@@ -79,7 +79,9 @@ def _after(
 def deaf_workers(
     suspicions: Mapping[str, Suspicion], presences: Iterable[Presence], now: float
 ) -> dict[str, float]:
-    """The names of those that live and are deaf, each with since when (Unix, s)."""
+    """Return the names of the deaf workers that are up, each with since when (Unix, s)."""
+    if not suspicions:
+        return {}
     return {
         p.name: suspicions[p.id].since
         for p in presences
@@ -89,20 +91,20 @@ def deaf_workers(
 
 @dataclass
 class Renewals:
-    """Those of one worker's connection: each that does not help is followed by a longer pause.
+    """Renewals of one worker's connection: after each that does not help, a longer pause follows.
 
-    Times are readings of one clock (s), whichever.
+    Times are readings of one clock (s), no matter which.
     """
 
     _tried: int = 0
     _not_before: float = 0.0
 
     def connected(self, now: float) -> None:
-        """There is a new connection, which has as much time as the first one."""
+        """Start a pause for a new connection, as long as the first one had."""
         self._not_before = max(self._not_before, now + AFTER)
 
     def due(self, overdue: float, now: float) -> bool:
-        """Whether to renew it now, nothing having come though it should for so long (s)."""
+        """Return whether to renew the connection, as messages are *overdue* by this time (s)."""
         if overdue < AFTER:
             self._tried, self._not_before = 0, 0.0
             return False

@@ -1,4 +1,4 @@
-"""What there is to do: counts of the truth, and dead reckoning between them."""
+"""The tasks that there are: counts, and dead reckoning between them."""
 
 from __future__ import annotations
 
@@ -27,26 +27,25 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Backlog:
-    """One queue as the broker has it."""
+    """The messages of one queue in the broker."""
 
     #: Messages that no worker holds, scheduled ones among them.
     ready: int = 0
-    #: Messages that a worker took just now and does not tell of yet, and that are surely scheduled.
+    #: Messages that a worker took just now and has not reported yet, and that are surely scheduled.
     scheduled: int = 0
-    #: Messages that a worker took with it when it died; the broker gives them back *restore_in*
-    #: seconds from now.
+    #: Messages that a worker held when it died; the broker gives them back in *restore_in* seconds.
     orphans: int = 0
     restore_in: float = 0.0
-    #: Messages of whatever queue that workers held when they last told, and that are given back or
-    #: acknowledged since. None where the broker does not tell: it may be all that they held.
+    #: Messages of any queue that workers held at their last report, and have since returned or
+    #: acknowledged. None if the broker does not say: it may be all that they held.
     returned: int | None = None
-    #: Of the ready ones, those that a worker took just now and does not tell of yet.
+    #: Of the ready ones, those that a worker took just now and has not reported yet.
     untold: int = 0
 
 
 @dataclass(frozen=True)
 class Count:
-    """A reading of the truth for one pool. *at* is Redis' time, Unix (s)."""
+    """The tasks of one pool as counted. *at* is Redis' time, Unix (s)."""
 
     at: float
     waiting: int
@@ -75,11 +74,11 @@ def take_count(
 ) -> Count:
     """Put the broker's queues, what workers hold and the known due times together.
 
-    A message with a future due time looks like any other in its queue, and is told apart by the
-    known due times that no worker tells of. Where a worker consumes, it does not stay there, but
-    it may be *passing*: published just now, or given back by workers that stop, with whom *leaving*
-    of the held ones were; or *parked*, known to lie there where no worker has come to it since.
-    Where none consumes, due times that say more than is there are not believed.
+    A scheduled message looks like any other in its queue. How many there are follows from the known
+    due times that no worker reports. Where a worker consumes, a scheduled message does not stay in
+    the queue, but it may be *passing*: published just now, or returned by workers that stop, which
+    held *leaving* of them. Or it is *parked*: known to lie where no worker has reached it since.
+    Where no worker consumes, due times that promise more messages than there are, are ignored.
     """
     backlogs = tuple(backlogs)
     ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
@@ -103,7 +102,7 @@ def take_count(
 
 
 def besides(count: Count, due: int) -> Count:
-    """What a count found beyond the tasks that are *due* and may be among it, or not be there yet.
+    """Return a count without the tasks that are *due*: they may be in it, or not be there yet.
 
     They are reckoned until they surely are there.
     """
@@ -113,7 +112,7 @@ def besides(count: Count, due: int) -> Count:
 
 
 def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
-    """Dead reckoning: outstanding tasks from the last count and what was told since.
+    """Return the outstanding tasks by dead reckoning: the last count, and reports since.
 
     *published* and *finished* are those since the count; *due* fell due since.
     """
@@ -122,18 +121,18 @@ def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
 
 
 def due_by(buckets: Buckets, when: float) -> int:
-    """Scheduled tasks that are due by *when* (Unix time, s)."""
-    return sum(n for due, n in buckets.items() if due <= when)
+    """Return how many scheduled tasks are due by *when* (Unix time, s)."""
+    return sum([n for due, n in buckets.items() if due <= when])
 
 
 def corrected(
     buckets: Buckets, held: Buckets, recent: Buckets, now: float, empty: bool
 ) -> dict[int, int]:
-    """What to add to each future bucket so that it tells what the workers hold.
+    """Return what to add to each future bucket so that it agrees with what the workers hold.
 
-    What they hold is surely there, but those of it that are *recent* will still be told by their
-    publisher. What they do not hold can only be gone (revoked, purged) when the queues are *empty*;
-    else it may lie in a queue and must not be forgotten.
+    What they hold surely exists, but the *recent* tasks among it will still be reported by their
+    publisher. What they do not hold is gone (revoked, purged) only if the queues are *empty*;
+    otherwise it may lie in a queue and must not be forgotten.
     """
     unmatched = {due: n for due, n in buckets.items() if due > now}
     order = sorted(unmatched)
@@ -157,14 +156,14 @@ def corrected(
 
 
 def end_of(bucket: int) -> int:
-    """When (Unix time, s) everything in a bucket is surely due."""
+    """Return when (Unix time, s) everything in a bucket is surely due."""
     return bucket + (1 + COARSE_BUCKET if bucket % FINE_BUCKET else FINE_BUCKET)
 
 
 def bucket_of(due: float, now: float) -> int:
-    """The bucket (Unix time of its begin, s) of a due time; the begin, so never late.
+    """Return the bucket of a due time: the Unix time (s) when it begins, so it is never late.
 
-    A coarse one bears the second before: every sixth fine one begins with it.
+    A coarse bucket is named after the second before, since a fine one begins at the same time.
     """
     if due - now <= FINE_HORIZON:
         return int(due // FINE_BUCKET) * FINE_BUCKET

@@ -1,4 +1,4 @@
-"""How many workers a platform would run, found out from what it refuses."""
+"""A search for how many workers a platform would run, from what it refuses."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Search:
-    """The greatest quantity that is allowed lies from *allowed* on and below *refused*."""
+    """The largest quantity allowed is at least *allowed* and less than *refused*."""
 
     allowed: int
     refused: int
-    #: What the platform said that it is. It may count other pools as well, and so allow fewer.
+    #: The limit that the platform named. It may count other pools too, and so allow fewer.
     said: int | None = None
 
     def next(self, least: int) -> int | None:
-        """What to ask for next, *least* or more; None when there is nothing left to try."""
+        """Return what to ask for next, *least* or more; None if there is nothing left to try."""
         lowest = max(self.allowed + 1, least)
         if lowest >= self.refused or self.allowed == self.said:
             return None

@@ -1,4 +1,4 @@
-"""A pool: workers that serve the same queues, and their limits."""
+"""A pool: workers that serve the same queues."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Pool:
 
     name: str
     queues: tuple[str, ...] | None
-    """None: every queue that no other pool names. At most one pool has that."""
+    """None means every queue that no other pool names. At most one pool has that."""
     min_workers: int
     max_workers: int
     jobs_per_worker: int
     one_off: bool = False
-    """Whether its workers are hired one by one, rather than as a quantity."""
+    """True if its workers are one-off dynos, which are hired one by one."""
     dyno_size: str | None = None
-    """Of those; None: that of the process type."""
+    """The size of its one-off dynos; None means that of the process type."""

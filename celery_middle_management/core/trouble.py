@@ -1,15 +1,15 @@
-"""What is wrong, and since when: kept in the ledger, since another process shows it."""
+"""Troubles, and since when they last: kept in the ledger, because other processes show them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-#: A trouble that comes again is told again no sooner than this (s) after it was told last ...
+#: A trouble that recurs gets another entry in the history no sooner than this (s) after its last.
 TELL_AGAIN = 600.0
-#: ... and of so many at once at most.
+#: The history has open entries of at most this many troubles.
 MOST_TOLD = 20
-#: So much of its text is in the history.
+#: The history has at most this many characters of a trouble's text.
 _LONGEST = 500
 
 
@@ -19,17 +19,17 @@ class Trouble:
 
     what: str
     since: float
-    #: Whose alone it is; None: everybody's.
+    #: The pool that has it; None if every pool has.
     pool: str | None = None
 
 
 def renewed(
     known: Mapping[str, Trouble], met: Mapping[str, Trouble], tried: Collection[str]
 ) -> dict[str, Trouble]:
-    """What is wrong by kind, after some things were *tried* and some trouble was *met* in that.
+    """Return what is wrong, by kind, after some things were *tried* and some troubles *met*.
 
-    The first word of a kind is what was tried. Trouble that was known goes on since it was first
-    met; it is over when it was not met in a try, and as it was where that was not tried.
+    The first word of a kind is what was tried. Known trouble keeps the time when it was first met.
+    It is over if it was not met in a try, and unchanged if that was not tried.
     """
     kept = {kind: trouble for kind, trouble in known.items() if kind.split()[0] not in tried}
     return kept | {
@@ -40,7 +40,7 @@ def renewed(
 
 @dataclass(frozen=True)
 class Told:
-    """What the history says of a trouble. Times are Redis', Unix (s)."""
+    """A trouble's entry in the history. Times are Redis', Unix (s)."""
 
     what: str
     since: float
@@ -54,17 +54,17 @@ class Told:
 def retold(
     told: Mapping[str, Told], troubles: Mapping[str, Trouble], now: float
 ) -> tuple[dict[str, Told], dict[str, Told]]:
-    """What the history says by kind when it has been brought up to date, and what that adds to it.
+    """Return the up-to-date entries of the history by kind, and those of them that are new.
 
-    A trouble that comes and goes begins there once in :data:`TELL_AGAIN`: what has come again
-    sooner is told when that time has passed, unless it is over by then.
+    A trouble that comes and goes begins there at most once in :data:`TELL_AGAIN`. If it recurs
+    sooner, it gets an entry when that time has passed, unless it is over by then.
     """
     over = {
         kind: replace(last, over=True)
         for kind, last in told.items()
         if not last.over and kind not in troubles
     }
-    # Those that are over are known for a while, lest they be told again at once.
+    # Remember those that are over for a while, so that they do not get another entry at once.
     known = {k: t for k, t in {**told, **over}.items() if not t.over or now - t.at < TELL_AGAIN}
     new = [kind for kind in troubles if kind not in known][: max(MOST_TOLD - len(known), 0)]
     begun = {

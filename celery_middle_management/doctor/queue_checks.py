@@ -14,7 +14,7 @@ from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.evaluation.queues import unserved
-from celery_middle_management.views.troubles import why_no_evaluation
+from celery_middle_management.views.unattended import why_no_evaluation
 
 #: Messages of each queue that are looked at.
 _SAMPLE = 50

@@ -1,8 +1,8 @@
-"""Which kind of dynos a pool has, where the processes of two deploys disagree.
+"""The kind of dynos of a pool, when the processes of two deploys disagree.
 
-While a deploy is under way, old and new processes evaluate by turns. Would each go by its own
-setting, one would replace the workers that the other hires. So the one that was started last is
-believed, for it has the newest settings; the others read in the ledger what it says.
+During a deploy, old and new processes evaluate in turn. If each followed its own setting, one would
+replace the workers that the other hires. So the process that was started last decides, for it has
+the newest settings; the others read its setting in the ledger.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from dataclasses import replace
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: A process that was started less than this (s) after who spoke last adds nothing to it.
+#: A process that was started less than this (s) after the one that decided leaves its setting.
 _SAME = 1.0
 
 
 def agreed(pool: Pool, started_at: float, snapshot: Snapshot, changes: Changes) -> Pool:
-    """*pool* as all evaluate it; *started_at* is when this process was (ledger's time, s)."""
+    """Return *pool* as all processes evaluate it.
+
+    *started_at* is when this process was started (ledger's time, s).
+    """
     name = f"{pool.name}/dynos"
     told = snapshot.document(name)
     if not told and not pool.one_off:

@@ -1,6 +1,6 @@
-"""What is known of one pool in the course of an evaluation: its state, its workers, and its tasks.
+"""A pool as an evaluation knows it: its state, its workers, and its tasks.
 
-What changes is put into the evaluation's changes of the ledger, and written with them.
+Every change is put into the evaluation's changes of the ledger, and written with them.
 """
 
 from __future__ import annotations
@@ -8,23 +8,29 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from celery_middle_management.core.demand import Backlog, besides, corrected, due_by, take_count
-from celery_middle_management.core.fleet import ASKS_AGAIN, Fleet
-from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState
+from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
+from celery_middle_management.core.pool_count import Readings, count_pool
+from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
+from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.traits import DOTTED, Traits
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.one_offs import OneOffs
+from celery_middle_management.evaluation.pool_log import PoolLog
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from celery_middle_management.platforms.base import Refused
 from celery_middle_management.settings.model import Settings
+
+#: The platform is not asked again before this time (s) for what it has refused for a pool.
+REFUSED_FOR = 60.0
 
 
 class CountedPool:
-    """The state and the fleet of one pool, brought up to date as the evaluation learns of them."""
+    """The state and the workers of one pool, kept up to date as the evaluation learns of them."""
 
     def __init__(
         self,
@@ -37,91 +43,133 @@ class CountedPool:
         traits: Traits = DOTTED,
         one_offs: bool = False,
     ) -> None:
-        everyone = snapshot.presences_of(pool.name)
-        presences = tuple(p for p in everyone if not p.hire)
         self.pool = pool
         self.queues = queues_of(pool, settings, snapshot, queues.declared)
-        state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
         self._settings = settings
         self._snapshot = snapshot
-        self._clock_offset = snapshot.offset
-        self._look_at = snapshot.time("look_at")
-        self._writer = PoolWriter(state, changes)
-        self._fresh = False
-        self._uncounted = False
-        #: What there is to do could not be learned.
+        self._presences = snapshot.presences_of(pool.name)
+        state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
+        self.writer = PoolWriter(state, changes)
+        self.log = PoolLog(pool.name, self.writer, snapshot.offset)
+        #: True if the demand was counted in this evaluation.
+        self.fresh = False
+        #: True if the last attempt to count the demand failed.
         self.count_failed = False
-        self.state = self._up_to_date(state, everyone)
-        #: Workers that are hired one by one, where there may be any.
+        self.state = _update(state, self._presences, self.writer)
+        #: True if the broker has passed on tasks since the last count: some may be finished.
+        self._uncounted = state.delayed and self.state.published > state.published
+        formation = tuple(p for p in self._presences if not p.hire)
+        self._fleet = _fleet(self.state, formation, traits)
+        #: The one-off workers, if there may be any.
         self.one_offs: OneOffs | None = None
         if settings.dry_run:
-            # Nobody is hired, so the quantity is all that there is.
+            # A dry run hires none, so the formation is the whole quantity.
             self.state = replace(self.state, one_offs=0)
-        elif one_offs and (pool.one_off or state.roster.members or len(everyone) > len(presences)):
-            hired = tuple(p for p in everyone if p.hire)
-            self.one_offs = OneOffs(self.state, hired, self._writer)
-        self.fleet = Fleet(
-            pool.name,
-            state.now,
-            presences,
-            quantity=state.formation,
-            quantity_at=state.quantity_at,
-            missed=tuple(state.missed) if state.now - state.missed_at < ASKS_AGAIN else (),
-            traits=traits,
-        )
+        elif one_offs and (
+            pool.one_off or state.roster.members or len(self._presences) > len(formation)
+        ):
+            hired = tuple(p for p in self._presences if p.hire)
+            self.one_offs = OneOffs(self.state, hired, self.writer)
 
-    def _up_to_date(self, state: PoolState, presences: Collection[Presence]) -> PoolState:
-        published = state.published
-        state = self._writer.fall_due(state)
-        self._uncounted = state.delayed and state.published > published
-        if state.unheard and any(p.since > state.unheard.since for p in presences):
-            state = self._writer.heard(state)
-        if state.raised_at is not None:
-            came_up = [p.since for p in presences if p.since > state.raised_at]
-            if came_up:
-                state = self._writer.boot_measured(state, min(came_up))
-        return state
+    # -- the workers
+
+    @property
+    def fleet(self) -> Fleet:
+        """The workers of the formation, as of the quantity in the state."""
+        state, fleet = self.state, self._fleet
+        if (fleet.quantity, fleet.quantity_at) != (state.formation, state.quantity_at):
+            self._fleet = replace(fleet, quantity=state.formation, quantity_at=state.quantity_at)
+        return self._fleet
 
     @property
     def gone(self) -> list[Presence]:
-        """Workers that surely have no process any more."""
-        gone = [p for p in self.fleet.presences if self.fleet.gone(p)]
-        return gone + (self.one_offs.gone if self.one_offs else [])
+        """Presences whose process surely does not exist any more."""
+        return [*self.fleet.gone, *(self.one_offs.gone if self.one_offs else ())]
 
     @property
     def leaving(self) -> list[Presence]:
-        """Workers that give back what they hold for later, or may have done so since they told."""
+        """Workers that return the tasks they hold for later, or may have since their report."""
         return [*self.fleet.leaving, *(self.one_offs.leaving if self.one_offs else ())]
 
-    def hear_of_deaf(self, deafness: Deafness) -> None:
-        """Which workers take nothing, as far as counts tell."""
-        deaf = deafness.of(self._snapshot.presences_of(self.pool.name))
-        self.state = replace(self.state, deaf=deaf)
+    @property
+    def lacks_workers(self) -> bool:
+        """True if a worker should have come up that has not reported."""
+        state = self.state
+        heard = {p.name for p in self.fleet.living if not p.silent(state.now)}
+        booting = state.raised_at is not None and state.now - state.raised_at < BOOT_GRACE
+        return len(heard) < (state.formation or 0) and not booting
+
+    @property
+    def listing_due(self) -> bool:
+        """True if the platform may know more about a one-off worker that has not reported."""
+        return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
+
+    def mark_deaf(self, deafness: Deafness) -> None:
+        """Take over which workers take nothing, as far as counts show."""
+        self.state = replace(self.state, deaf=deafness.of(self._presences))
+
+    # -- the platform's answers
+
+    def record_running(self, running: Collection[str]) -> Collection[str]:
+        """Record which workers are starting or up; return those that should report and do not."""
+        state = self.state
+        self._fleet = replace(self.fleet, running=running)
+        since = {name: state.missed.get(name, state.now) for name in sorted(self.fleet.unheard)}
+        self.state = replace(state, missed=since, missed_at=state.now)
+        self.writer.missed(since, state.now)
+        return [name for name, at in since.items() if state.now - at >= BOOT_GRACE]
+
+    def record_quantity(self, answer: int | Refused) -> None:
+        """Record the quantity that the platform reports, or that it knows no such pool."""
+        if isinstance(answer, Refused):
+            self.record_refusal(answer)
+            self.state = replace(self.state, formation=None)
+            self.writer.quantity_unknown()
+            return
+        ours = self.state.hire or self.state.fire
+        if not ours and self.state.formation not in (None, answer):
+            self.log.scaled_by_hand(self.state, answer)
+        self.set_formation(answer)
+
+    def set_formation(self, quantity: int) -> None:
+        """Set the quantity of the formation, as of now."""
+        self.state = replace(self.state, formation=quantity, quantity_at=self.state.now)
+        self.writer.quantity(self.state)
+
+    def record_refusal(self, error: Refused, limit: int | None = None) -> None:
+        """Record that the platform does nothing for this pool, or nothing beyond a *limit*."""
+        now = self.state.now
+        self.set_refusal(Refusal(str(error), now, now + REFUSED_FOR, limit))
+
+    def set_refusal(self, refusal: Refusal) -> None:
+        """Set what the platform is not to be asked for now."""
+        self.state = replace(self.state, last_refusal=refusal)
+        self.writer.refused(refusal)
 
     # -- the count
 
     @property
     def stale(self) -> bool:
-        """Whether a count is due although nothing is to be fired."""
+        """True if a count is due even if no worker is to be fired."""
         count, now = self.state.count, self.state.now
         if count is None or self._uncounted:
-            # The first ever, or Redis lost its data: what was published before is in no counter.
-            # Or the broker has handed on what it kept, which may be finished and counted so.
+            # The first ever, or Redis lost its data: no counter has what was published before.
+            # Or the broker has passed on what it kept, which may be finished and counted as such.
             return True
         if count.restore_at is not None and now >= count.restore_at:
-            # What a worker took with it when it died is back, or comes back with the next worker.
+            # What a worker took with it when it died is back, or returns with the next worker.
             return True
-        if self._look_at > count.at:
+        if self._snapshot.time("look_at") > count.at:
             # Something was published since to a queue that only the broker knows.
             return True
-        # Also at rest: a publisher may have died before it could tell, or have nothing of ours.
-        return now - count.at >= self._count_lasts
+        # Also at rest: a publisher may have died before it could report, or lack this package.
+        return now - count.at >= self.count_lasts
 
     @property
-    def _count_lasts(self) -> float:
-        """Seconds until the next count, sooner where the last one was not as expected.
+    def count_lasts(self) -> float:
+        """Seconds from the last count to the next, fewer if it was not as expected.
 
-        A task that ends while it is counted may be in both, running and finished.
+        A task that ends during a count may be in it twice, as running and as finished.
         """
         lasts = self._settings.count_interval
         again = self.state.drift or self.state.untold_since
@@ -134,54 +182,37 @@ class CountedPool:
         living: Collection[Presence],
         leaving: Collection[Presence],
     ) -> None:
-        """Put together what the broker has and what the *living* workers hold of its queues.
+        """Count what the broker has and what the *living* workers hold of the pool's queues.
 
-        Others are *leaving*, of whatever pool: one may serve queues of several.
+        Workers of any pool may be *leaving*: one may serve queues of several.
         """
-        state = self.state
-        mine = [backlogs[q] for q in self.queues]
-        consuming = any(p.takes(self.queues, state.now) for p in living)
-        # Only where they do not stay: what waits must not be taken for scheduled for ever.
-        published = consuming and state.scheduling
-        held, giving = (held_in(workers, self.queues) for workers in (living, leaving))
-        passing = published or giving.scheduled > 0 or state.stopping is not None
-        given_back = max(state.held - held.scheduled, 0)
-        count = take_count(
-            at,
-            mine,
-            held,
-            {} if state.delayed else state.buckets,
-            consuming,
-            passing=passing,
-            leaving=giving.scheduled,
-            parked=state.still_parked + given_back,
-        )
-        if state.delayed:
-            count = besides(count, due_by(state.buckets, state.now))
-        state = state.counted(
-            count,
-            seen=passing or given_back > 0 or not consuming,
-            blind=not consuming and not state.delayed,
-        )
-        # What was given back just now may be on its way into another presence. Where nobody is, a
-        # task that was told of before is in a queue, or it is gone.
-        nobody = state.quantity == 0 and not living and not leaving and not state.scheduling
-        told = consuming and _all_told(self.state, living)
-        empty = (nobody or told) and not giving.scheduled and not state.delayed
-        empty = empty and not any(b.ready or b.scheduled or b.orphans for b in mine)
-        due, recent = due_in(living, self.queues), recent_in(living, self.queues)
-        corrections = corrected(state.buckets, due, recent, at, empty)
-        self.state = self._writer.correct_due(state, corrections)
-        self._writer.count(self.state)
-        self._fresh = True
+        read = Readings(at, self.queues, backlogs, living, leaving)
+        state, corrections = count_pool(self.state, read)
+        self.state = self.writer.correct_due(state, corrections)
+        self.writer.count(self.state)
+        self.fresh = True
 
 
-def _all_told(before: PoolState, living: Collection[Presence]) -> bool:
-    """Whether the *living* workers have told of all that they took, by the state *before* a count.
+def _update(state: PoolState, presences: Collection[Presence], writer: PoolWriter) -> PoolState:
+    """Write due times that have passed, and workers that have come up; return the state then."""
+    state = writer.fall_due(state)
+    if state.unheard and any(p.since > state.unheard.since for p in presences):
+        state = writer.heard(state)
+    if state.raised_at is not None:
+        came_up = [p.since for p in presences if p.since > state.raised_at]
+        if came_up:
+            state = writer.boot_measured(state, min(came_up))
+    return state
 
-    What one took since it told was in a queue at the last count, or was published later.
-    """
-    last = before.count
-    if last is None or last.waiting or last.parked or before.untold_since:
-        return False
-    return all(p.seen > max(before.scheduled_at, last.at) for p in living)
+
+def _fleet(state: PoolState, presences: tuple[Presence, ...], traits: Traits) -> Fleet:
+    recent = state.now - state.missed_at < ASKS_AGAIN
+    return Fleet(
+        state.pool.name,
+        state.now,
+        presences,
+        quantity=state.formation,
+        quantity_at=state.quantity_at,
+        missed=tuple(state.missed) if recent else (),
+        traits=traits,
+    )

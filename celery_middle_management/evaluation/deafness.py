@@ -1,4 +1,4 @@
-"""Which workers are deaf, in the course of an evaluation."""
+"""The search for deaf workers in the course of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from celery_middle_management.evaluation.ports import Warn
 from celery_middle_management.ledger.codec import pack_suspicions, unpack_suspicions
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: What is to be known of a worker that is deaf.
+#: What people should know about a deaf worker; its name stands before it.
 DEAF = (
-    "takes no task, though tasks wait in its queues and it has room: it does not count as "
-    "capacity, and another is hired within max_workers. See its log, and restart it if it stays so"
+    "takes no tasks, though tasks wait in its queues and it has room. It does not count as "
+    "capacity, and another is hired within max_workers. Check its log. If this does not pass, "
+    "restart it"
 )
 
 
@@ -29,18 +30,18 @@ class Deafness:
 
     @property
     def wait(self) -> float:
-        """Seconds until a count can tell more."""
+        """Seconds until a count can show more."""
         return counts_again(self._suspicions) - self._now
 
     @property
     def stale(self) -> bool:
-        """Whether that time has come."""
+        """True if that time has come."""
         return self.wait <= 0
 
     def counted(
         self, at: float, backlogs: Mapping[str, Backlog], presences: Collection[Presence]
     ) -> None:
-        """Compare what lies in the queues with the workers that could have taken it."""
+        """Update the suspicions: which workers could have taken what a count found?"""
         known = self._suspicions
         lying = {queue: backlog.ready - backlog.untold for queue, backlog in backlogs.items()}
         self._suspicions = suspected(known, presences, lying, at)
@@ -55,5 +56,5 @@ class Deafness:
             self._warn(f"deaf {name}", "%s %s", name, DEAF)
 
     def of(self, presences: Collection[Presence]) -> Mapping[str, float]:
-        """The names of those among them that are deaf, each with since when (Unix, s)."""
+        """Return the names of the deaf ones among them, each with since when (Unix, s)."""
         return deaf_workers(self._suspicions, presences, self._now)

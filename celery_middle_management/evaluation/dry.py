@@ -1,8 +1,8 @@
-"""A pool in a dry run: all is decided and written down, and nothing is changed.
+"""A pool in a dry run: decisions are made and written down, and nothing is changed.
 
-Of a real run it differs from the first change on, which only the world could follow: the quantity
-stays, and nobody stops taking tasks. So one decision is made again and again; it is written down
-once, and compared with what was decided last, with the cordon that is only imagined.
+From the first change on it differs from a real run: the quantity stays, and every worker goes on
+taking tasks. So the same decision is made again and again. It is written down once, and compared
+with the last one, for which the workers that it would have cordoned are imagined to be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from celery_middle_management.ledger.pool import Would, read_would
 
 
 class DryPoolEvaluation(PoolEvaluation):
-    """Decides as a real run does, as if whoever it would have cordoned last were cordoned."""
+    """Decides as a real run does, as if the workers it would have cordoned were cordoned."""
 
     _imagined = Cordon()
 
@@ -29,13 +29,13 @@ class DryPoolEvaluation(PoolEvaluation):
         before = self._before
         decision = decide(replace(situation, cordon=before.cordon if before else Cordon()))
         self._imagined = decision.cordon
-        # Only what a run that was not dry has sent may still stop somebody. Nobody drains, so
-        # there is nothing to wait for.
+        # Only the calls of an earlier real run may still stop a worker. No worker drains, so there
+        # is nothing to wait for.
         return replace(decision, cordon=cordon_for_earlier_calls(situation), draining=False)
 
     @property
     def change(self) -> int | None:
-        """None where it would not be written down: the platform need not be asked."""
+        """None if the decision is not written down: then the platform need not be asked."""
         return super().change if self._is_news else None
 
     def write_decision(self) -> None:
@@ -46,20 +46,21 @@ class DryPoolEvaluation(PoolEvaluation):
         at, to = before.at if before else 0.0, self._target
         if self._is_news:
             at = self.state.now
-            self._record("fire" if self.lowers_to(to) else "hire", to, at, dry_run=True)
+            action = "fire" if self.call.lowers_to(to) else "hire"
+            self.log.hired_or_fired(self.state, action, to, at, dry_run=True)
         elif before and to != quantity:
-            to = before.to  # it is told of later, if it is still so
-        self._writer.would(Would(quantity, to, self._imagined, at))
+            to = before.to  # it is written down later, if it is still so
+        self.writer.would(Would(quantity, to, self._imagined, at))
 
     @property
     def _before(self) -> Would | None:
-        """What was decided before, unless the quantity has changed since."""
+        """The last decision, unless the quantity has changed since."""
         would = read_would(self._snapshot, self.pool)
         return would if would and would.quantity == self.state.quantity else None
 
     @property
     def _target(self) -> int:
-        """What a real run would begin to go to now: by a hire, or by draining."""
+        """The quantity that a real run would now head for, by a hire or by draining."""
         quantity = self.state.quantity or 0
         if self.decision is None or self.decision.quantity is None:
             return (
@@ -69,7 +70,7 @@ class DryPoolEvaluation(PoolEvaluation):
 
     @property
     def _is_news(self) -> bool:
-        """Whether it is a change, another than before, and the call interval has passed."""
+        """True if it is another change than before, and the call interval has passed."""
         before = self._before
         if self._target in (self.state.quantity, before and before.to):
             return False

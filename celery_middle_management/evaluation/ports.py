@@ -1,4 +1,4 @@
-"""Through what an evaluation sees the world. Whoever has another world brings ports of his own."""
+"""The ports through which an evaluation sees the world; tests and simulators bring their own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ Warn = Callable[..., None]
 
 
 class Ledger(Protocol):
-    """What is known, and where it is written down; see :mod:`celery_middle_management.ledger`."""
+    """Where the state is read and changes are written."""
 
     @property
     def full(self) -> str:
-        """What there is no more of, in words; empty where nothing lacks, or it is not known."""
+        """A message about what the ledger has run out of; empty if nothing, or it is unknown."""
 
     def snapshot(self) -> Snapshot:
-        """Everything at one moment."""
+        """Return everything at one moment."""
 
     def commit(
         self, lease: Lease, changes: Changes, seq: str = "", next_in: float | None = None
     ) -> Lease:
-        """Write *changes*; raises LeaseLost where the lock is another's by now."""
+        """Write *changes*; raises LeaseLost if another process has the lock by now."""
 
 
 def _at_once(_: str) -> bool:
@@ -36,23 +36,23 @@ def _at_once(_: str) -> bool:
 
 @dataclass(frozen=True)
 class Queues:
-    """What the app says of its queues."""
+    """Facts about the app's queues."""
 
-    #: Those that it declares.
+    #: The queues that the app declares.
     declared: Collection[str] = ()
-    #: Whether the broker itself keeps a queue's scheduled tasks until they are due.
+    #: Returns whether the broker itself keeps a queue's scheduled tasks until they are due.
     delayed: Callable[[str], bool] = _at_once
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Everything outside of an evaluation."""
+    """Everything outside an evaluation."""
 
     ledger: Ledger
     broker: Broker
     platform: Platform
     queues: Queues
-    #: A clock (s) that nobody sets; leases are by the same one.
+    #: A monotonic clock (s), the one by which leases end.
     clock: Callable[[], float]
     #: When this process was started, by that clock.
     born: float

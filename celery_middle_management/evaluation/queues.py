@@ -1,4 +1,4 @@
-"""Which queues a pool counts: not all that anybody ever published to."""
+"""The queues that a pool counts: those in use, of all that were ever published to."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.model import TELL_QUEUES, Snapshot
 from celery_middle_management.settings.model import Settings
 
-#: A queue that nobody has published to for this long (s) is forgotten once it is empty. Whoever
-#: publishes to it again, tells of it again.
+#: A queue that was not published to for this long (s) is forgotten once it is empty. A process that
+#: publishes to it again also reports it again.
 FORGET_QUEUES = 300.0
 
 _EMPTY = Backlog()
@@ -20,7 +20,7 @@ _EMPTY = Backlog()
 def queues_of(
     pool: Pool, settings: Settings, snapshot: Snapshot, declared: Iterable[str]
 ) -> tuple[str, ...]:
-    """Every queue of *pool* that is known; *declared* are those that the app declares."""
+    """Return every known queue of *pool*; *declared* are those that the app declares."""
     if pool.queues is not None:
         return pool.queues
     known = {*declared, *snapshot.queues, *(q for p in snapshot.presences for q in p.queues)}
@@ -28,12 +28,12 @@ def queues_of(
 
 
 def unserved(settings: Settings, known: Iterable[str]) -> tuple[str, ...]:
-    """Those of the *known* queues that no pool serves."""
+    """Return those of the *known* queues that no pool serves."""
     return tuple(sorted({queue for queue in known if settings.pool_for(queue) is None}))
 
 
 def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
-    """Whether more queues of *pool* were published to lately than it counts."""
+    """Return whether more queues of *pool* were published to lately than it counts."""
     dropped = snapshot.time("queues_dropped_at")
     return pool.queues is None and dropped > 0 and snapshot.now - dropped < FORGET_QUEUES
 
@@ -44,11 +44,10 @@ def used_and_idle(
     unread: Collection[str],
     living: Collection[Presence],
 ) -> tuple[list[str], list[str]]:
-    """Of the queues published to: those still in use, and those to forget.
+    """Return the queues published to that are still in use, and those to forget.
 
-    What is *unread* is neither.
-
-    Messages that a worker holds are the queue's: should it die, the broker gives them back.
+    An *unread* queue is neither. Messages that a worker holds still belong to their queue: if the
+    worker dies, the broker gives them back.
     """
     held = {q for p in living for q, tasks in p.held.items() if q in snapshot.queues and any(tasks)}
     used, idle = [], []

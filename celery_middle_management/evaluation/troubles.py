@@ -1,4 +1,4 @@
-"""What goes wrong in the course of an evaluation, and what is written down of it."""
+"""The troubles that an evaluation meets, and what it writes down about them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from celery_middle_management.ledger.codec import (
 )
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: What is to be known of a worker that the platform says is up, and that is not heard of.
+#: What people should know about a worker that is up and has not reported; "… is up, and" stands
+#: before it.
 UNHEARD = (
-    "nothing is heard of it: it counts as at work and is not fired. Does it reach the ledger's "
-    "Redis, and has it this package?"
+    "has not reported: it is treated as busy and will not be fired. Can it reach the ledger's "
+    "Redis, and is this package installed there?"
 )
-#: What to do where the broker, or a queue, cannot be read.
-BROKER = ". See that it is up, and that its user may read the queues"
+#: What to do if the broker, or a queue, cannot be read.
+BROKER = ". Check that it is up, and that its user may read the queues"
 
 
 class Troubles:
-    """Those that the ledger knows, and those that are met now.
+    """The troubles that the ledger knows, and those that are met now.
 
-    What is written of them is part of the evaluation's last commit, all or nothing.
+    They are written with the evaluation's last commit, all or nothing.
     """
 
     def __init__(self, snapshot: Snapshot, changes: Changes, warn: Warn) -> None:
@@ -44,27 +45,30 @@ class Troubles:
         self._tried: set[str] = set()
 
     def __contains__(self, kind: str) -> bool:
-        """Whether it was known before."""
+        """Return whether a kind of trouble was known before."""
         return kind in self._known
 
     def tried(self, *what: str) -> None:
-        """What is not met in these from now on is over."""
+        """Record what was tried: its troubles are over unless they are met from now on."""
         self._tried.update(what)
 
     def meet(self, kind: str, what: str, like: Trouble | None = None) -> None:
-        """The first word of its *kind* is what was tried. *like* says whose it is, and when."""
+        """Record a trouble; the first word of its *kind* is what was tried.
+
+        *like* has its pool and since when it lasts.
+        """
         self._warn(kind, "%s", f"pool {like.pool}: {what}" if like else what)
         self._met[kind] = replace(like, what=what) if like else Trouble(what, self._snapshot.now)
 
     def refused(self, pool: str, refusal: Refusal) -> None:
-        """The platform does not do, for this *pool*, what is needed."""
+        """Record that the platform refuses what is needed for this *pool*."""
         kind = f"refused {pool}"
         self._met[kind] = Trouble(refusal.why, refusal.at, pool)
         if refusal.at >= self._snapshot.now:
             self._warn(kind, "pool %s: %s", pool, refusal.why)
 
     def write(self, pools: Iterable[PoolState]) -> None:
-        """Write down what is wrong now, and into the history what has begun or is over."""
+        """Write what is wrong now, and what has begun or is over into the history."""
         troubles = renewed(self._known, self._met, self._tried)
         if troubles != self._known:
             self._put("trouble", pack_troubles(troubles) if troubles else None)
@@ -96,7 +100,7 @@ class Troubles:
 
 
 def _workers(pools: Iterable[PoolState]) -> dict[str, Trouble]:
-    """Trouble with single workers, which the ledger has elsewhere."""
+    """Return the troubles of single workers, which the ledger keeps elsewhere."""
     found = {}
     for state in pools:
         for name, since in state.deaf.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
-from typing import Any, cast, overload
+from typing import Any, overload
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import iso
@@ -117,7 +117,8 @@ class Snapshot:
     def document(self, name: str) -> dict[str, Any]:
         """Return a JSON document of the state; empty if it is not there."""
         value = self.state.get(name)
-        return cast("dict[str, Any]", json.loads(value)) if value else {}
+        document: dict[str, Any] = json.loads(value) if value else {}
+        return document
 
 
 @dataclass

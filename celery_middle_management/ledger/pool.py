@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from celery_middle_management.core.backoff import Unheard, heard_within
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import deaf_workers
+from celery_middle_management.core.due_times import fallen_due
 from celery_middle_management.core.pool_state import (
     BOOT_SECONDS,
     BOOT_WEIGHT,
@@ -116,7 +117,7 @@ class PoolWriter:
 
     def fall_due(self, state: PoolState) -> PoolState:
         """Count the tasks that have fallen due as published now, and return the new state."""
-        past = {w: n for w, n in state.buckets.items() if state.falls_due_at(w) <= state.now}
+        past = fallen_due(state)
         if not past:
             return state
         tasks = sum(past.values())

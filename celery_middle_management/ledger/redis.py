@@ -135,8 +135,8 @@ class RedisLedger(Ledger):
         return Snapshot(
             now=now / 1000,
             state=_lines(state),
-            due=by_pool({name: int(tasks) for name, tasks in _lines(due).items()}),
-            presences=tuple(unpack_presences(_lines(workers))),
+            due=by_pool(_lines(due)),
+            presences=unpack_presences(_lines(workers)),
             queues={queue: float(at) / 1000 for queue, at in _pairs(queues).items()},
             offset=offset / 1000,
         )
@@ -186,4 +186,5 @@ def _lines(text: str) -> dict[str, str]:
 
 
 def _pairs(flat: list[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    each = iter(flat)
+    return dict(zip(each, each, strict=True))

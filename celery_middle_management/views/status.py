@@ -19,7 +19,8 @@ from celery_middle_management.ledger.pool import read_pool
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.views.facts import Facts
 from celery_middle_management.views.look import Look
-from celery_middle_management.views.troubles import UNATTENDED, troubles_of
+from celery_middle_management.views.troubles import troubles_of
+from celery_middle_management.views.unattended import UNATTENDED
 from celery_middle_management.views.workers import workers_of
 
 Document = dict[str, Any]
@@ -41,22 +42,18 @@ def status_of(
     """Describe every pool at the time of *snapshot*. What is not known is None.
 
     Args:
-        settings: the app's.
-        snapshot: the ledger; it also has the queues that are published to or consumed from.
+        snapshot: the ledger, with the queues that are published to or consumed from.
         app_queues: the queues that the app declares.
         samples: the ledger's history, of the last hour at least.
         look: what the broker has answered, if it was asked.
-        full: what the ledger's Redis has run out of, in a sentence.
-        celery: the app's ``celery`` command.
+        full: what the ledger's Redis has run out of, in a sentence; or empty.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
     now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
     states = {pool.name: read_pool(snapshot, pool) for pool in settings.pools}
     pools = [
-        {
-            **_pool(settings, snapshot, states[pool.name], declared, look),
-            "last_hour": _last_hour(pool.name, snapshot.now, (*samples, now)),
-        }
+        _pool(settings, snapshot, states[pool.name], declared, look)
+        | {"last_hour": _last_hour(pool.name, snapshot.now, (*samples, now))}
         for pool in settings.pools
     ]
     facts = Facts(settings, snapshot, states, look, samples, full, celery)

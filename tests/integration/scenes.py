@@ -183,7 +183,7 @@ class Scene:
         self.redis.set(lock, "the test's")
         return self._exits.callback(partial(self.redis.delete, lock))
 
-    def assert_nobody_was_killed(self) -> None:
+    def assert_no_worker_was_killed(self) -> None:
         """No dyno was stopped by a fire while it ran a task, and every task has ended."""
         runs = self.journal.runs()
         assert all(run.end is not None for run in runs), self.told()

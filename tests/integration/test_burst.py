@@ -36,7 +36,7 @@ def test_of_many_publishers_one_looks_in_when_an_evaluation_is_due(redis_url: st
         wait_for(lambda: (not second.leases and second.report().wait < STAND_BY) or second.leases)
 
 
-def test_somebody_comes_when_a_dead_scalers_lock_runs_out(redis_url: str) -> None:
+def test_a_process_comes_when_a_dead_scalers_lock_runs_out(redis_url: str) -> None:
     with office(redis_url) as dead, office(redis_url) as other:
         dead.publish()
         dead.lease()  # and does nothing

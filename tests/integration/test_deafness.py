@@ -63,7 +63,7 @@ def wait_for_unacknowledged(it: Scene, messages: int) -> None:
         it.wait(lambda: client.hlen("unacked") == messages)
 
 
-def wait_until_nobody_asks(it: Scene) -> None:
+def wait_until_no_worker_asks(it: Scene) -> None:
     """Nothing that is published from now on goes to the dead."""
     with redis.Redis.from_url(it.broker.url) as client:
         it.wait(lambda: not client.info("clients")["blocked_clients"])  # type: ignore[index]
@@ -79,7 +79,7 @@ def wait_until_nobody_asks(it: Scene) -> None:
         pytest.param("eventlet", "hold_early", marks=pytest.mark.slow),
     ],
 )
-def test_a_dead_line_does_not_leave_tasks_to_nobody_nor_harm_one_that_runs(
+def test_a_dead_connection_strands_no_task_and_harms_none_that_runs(
     pool: str, task: str, tmp_path: Path
 ) -> None:
     patch = {"PATCH": pool} if pool in ("gevent", "eventlet") else {}
@@ -89,7 +89,7 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_nor_harm_one_that_runs(
         it.wait_at_work("worker.1")
         wait_for_unacknowledged(it, int(task == "hold"))
         line.die()
-        wait_until_nobody_asks(it)
+        wait_until_no_worker_asks(it)
         publisher.say("note.delay()")
         it.wait(lambda: RENEWS in worker.log)
         if pool != "prefork" or RELEASE >= (5, 7):
@@ -107,9 +107,7 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_nor_harm_one_that_runs(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
-def test_a_dead_line_does_not_leave_tasks_to_nobody_whose_worker_is_full(
-    pool: str, tmp_path: Path
-) -> None:
+def test_a_dead_connection_strands_no_task_of_a_full_worker(pool: str, tmp_path: Path) -> None:
     """It holds as many messages as it may, and cannot say that their tasks have ended."""
     patch = {"PATCH": pool} if pool == "gevent" else {}
     with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2", **patch) as stage:
@@ -118,7 +116,7 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_whose_worker_is_full(
         it.wait(lambda: len(it.running) == 2)
         wait_for_unacknowledged(it, 2)
         line.die()
-        wait_until_nobody_asks(it)
+        wait_until_no_worker_asks(it)
         publisher.say("note.delay()")
         for _ in range(2):
             it.let_go("worker.1")
@@ -133,14 +131,14 @@ def test_a_dead_line_does_not_leave_tasks_to_nobody_whose_worker_is_full(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pool", ["gevent", "eventlet"])
-def test_a_line_long_dead_does_not_leave_tasks_to_nobody(pool: str, tmp_path: Path) -> None:
+def test_a_connection_long_dead_strands_no_task(pool: str, tmp_path: Path) -> None:
     """Longer than until green threads ask their own connection for control whether it lives."""
     env = {"PATCH": pool, "DEAF_AFTER": "35"}
     with worker_behind_a_line(tmp_path, "-P", pool, "-c", "2", **env) as stage:
         it, publisher, line, worker = stage
         it.wait(lambda: "pidbox: Connected" in worker.log)
         line.die()
-        wait_until_nobody_asks(it)
+        wait_until_no_worker_asks(it)
         publisher.say("note.delay()")
         wait_for(lambda: ended(it) == 1, 90.0, lambda: it.told() + worker.log)
 
@@ -165,7 +163,7 @@ def test_a_broker_that_stands_still_does_not_have_a_healthy_worker_renew(
 
 
 @pytest.mark.slow
-def test_a_loop_that_polls_its_broker_no_more_does_not_leave_tasks_to_nobody(
+def test_a_loop_that_no_longer_polls_its_broker_strands_no_task(
     tmp_path: Path,
 ) -> None:
     with worker_behind_a_line(tmp_path, FORGETS_BROKER="1") as (it, publisher, _, worker):
@@ -187,7 +185,7 @@ def ended(it: Scene) -> int:
 @pytest.mark.slow
 @pytest.mark.rabbitmq
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_a_dead_line_to_rabbitmq_does_not_leave_tasks_to_nobody(
+def test_a_dead_connection_to_rabbitmq_strands_no_task(
     pool: str, tmp_path: Path, rabbitmq: RabbitServer
 ) -> None:
     with worker_behind_a_line(
@@ -208,7 +206,7 @@ def test_a_task_that_celery_would_cancel_is_not_killed_for_a_dead_line(tmp_path:
         publisher.say("hold.delay()")
         it.wait_at_work("worker.1")
         line.die()
-        wait_until_nobody_asks(it)
+        wait_until_no_worker_asks(it)
         publisher.say("note.delay()")
         it.wait(lambda: it.on.status()["workers"]["deaf"])
         assert RENEWS not in worker.log

@@ -45,7 +45,7 @@ def test_a_scaler_killed_while_it_fires(tmp_path: Path) -> None:
         settle(it)
         it.wait_at_work("worker.1", "worker.2")
         it.let_go("worker.1", "worker.2")
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_tasks_beside_a_fire_without_an_answer_are_not_left_to_nobody(tmp_path: Path) -> None:
+def test_tasks_beside_a_fire_without_an_answer_are_not_stranded(tmp_path: Path) -> None:
     """Their publisher has ended when it takes the last worker: the next process learns of them."""
     with scene(tmp_path) as it:
         publisher = it.program()

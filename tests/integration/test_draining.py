@@ -50,7 +50,7 @@ def test_no_busy_worker_is_stopped(tmp_path: Path) -> None:
         it.let_go("worker.2")
         it.wait_for_quantity(0)
         it.wait(lambda: len(it.emulator.stops) == 3)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_two_workers_have_one_name_during_a_deploy(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_two_workers_have_one_name_during_a_deploy(tmp_path: Path) -> None:
         assert it.on.quantity == 2
         it.let_go("worker.2")
         it.wait_for_quantity(0)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_no_worker_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Pa
         )
         it.wait_for_quantity(0)
         assert len(it.journal.runs()) == 121
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_dynos_without_numbers(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_dynos_without_numbers(tmp_path: Path) -> None:
         it.let_go(busy)
         it.wait_for_quantity(0)
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_no_app_is_left_without_workers_by_a_failover(tmp_path: Path, pair: Pair
         it.wait_at_work("worker.1", "worker.2", "worker.3")
         it.let_go("worker.1", "worker.2", "worker.3")
         it.wait_for_quantity(0)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_no_count_is_taken_of_a_former_primary(pair: Pair, redis_url: str) -> None:

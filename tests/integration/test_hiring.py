@@ -191,7 +191,9 @@ def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
 
         wait_for(troubles, 90)
         [told] = troubles()
-        assert "no worker has been heard of since 1 were there to be" in told, "once, of the pool"
+        assert "no worker has reported since the quantity was raised to 1" in told, (
+            "once, of the pool"
+        )
         assert on.quantity == 1
 
 

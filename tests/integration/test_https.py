@@ -92,7 +92,7 @@ def test_no_greenlet_waits_for_heroku(library: str, port: int) -> None:
     assert float(longest) < ANSWER_AFTER / 2
 
 
-def test_nobody_is_trusted_but_who_can_prove_to_be_heroku(
+def test_only_a_server_that_proves_to_be_heroku_is_trusted(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PlatformError, match="SSLError"):

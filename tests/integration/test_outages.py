@@ -45,7 +45,7 @@ def test_nothing_is_fired_while_the_broker_cannot_be_counted(tmp_path: Path) -> 
             it.broker.resume()
         took = recovery(it, lambda: it.on.quantity == 0)
         print(f"fired {took:.1f} s after the broker returned")
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
         it.let_go("worker.2")
         it.wait_for_quantity(0)
         it.wait(lambda: not [d for d in it.emulator.dynos() if d.type == "worker"])
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
         # A delay() that waited for it would take as long as that.
         assert longest < HANG / 2
 
@@ -124,7 +124,7 @@ def test_a_ledger_lost_at_rest(tmp_path: Path) -> None:
         it.redis.flushall()
         it.wait(lambda: it.changes == [(0, 1), (1, 0)], 90.0)
         assert [run.end is not None for run in it.journal.runs()] == [True]
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_drift_heals_within_one_count(tmp_path: Path) -> None:
         it.let_go("worker.1", "worker.2", "worker.3")
         it.wait_for_quantity(0)
         it.wait(lambda: len(it.emulator.stops) == 3)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_drift_is_shown(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def nothing_that_cannot_begin_is_taken(it: Scene, task: str) -> None:
     publisher.say("for _ in range(3): note.delay()")
     it.let_go("worker.1", "worker.2", "worker.3")
     it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 6)
-    it.assert_nobody_was_killed()
+    it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow

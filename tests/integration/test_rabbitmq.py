@@ -40,7 +40,7 @@ def test_workers_are_hired_and_drained(rabbitmq: RabbitServer, tmp_path: Path) -
         publisher.say("note.delay()")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 7)
         it.wait_for_quantity(0)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_nothing_is_fired_while_the_broker_cannot_be_counted(
         began = time.monotonic()
         it.wait_for_quantity(0)
         print(f"fired {time.monotonic() - began:.1f} s after the broker returned")
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_pool_at_zero_is_woken_for_what_the_broker_keeps_until_it_is_due(
         up = quantities.index(2)
         assert quantities[: up + 1] in ([0, 2], [0, 1, 2]), it.told()
         assert quantities[up:] in ([2, 0], [2, 1, 0]), it.told()
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def length(say: Any, queue: str) -> int:

@@ -79,7 +79,7 @@ def test_an_old_release_and_this_one_do_the_same_apps_tasks(tmp_path: Path, old:
         published = sum(int(process.communicate(timeout=100)[0]) for process in publishers)
         wait_for(lambda: it.on.quantity == 0, 90.0, it.told)
         runs = it.journal.runs()
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
         assert len(runs) == len({run.task for run in runs}) == published
         assert {run.dyno for run in runs} >= {"worker.1", "worker.2"}, "both have worked"
         assert max(change.after for change in it.emulator.changes) <= 4

@@ -18,7 +18,8 @@ from celery import Celery
 
 from celery_middle_management.core.batch import PUBLISHED, Batch
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON, bucket_of
-from celery_middle_management.core.pool_state import BOOT_SECONDS, TAKEN_WITHIN
+from celery_middle_management.core.pool_count import TAKEN_WITHIN
+from celery_middle_management.core.pool_state import BOOT_SECONDS
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.model import Reply
@@ -48,7 +49,7 @@ def test_a_pool_at_zero_is_woken_ahead_of_the_due_time(tmp_path: Path) -> None:
         it.wait_for_quantity(0)
         it.wait(lambda: len(it.emulator.stops) == 1)
         assert it.changes == [(0, 1), (1, 0)]
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -63,7 +64,7 @@ def test_a_pool_at_zero_is_woken_by_another_publisher(tmp_path: Path) -> None:
         os.kill(publisher.pid, signal.SIGKILL)
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 2, 90.0)
         it.wait_for_quantity(0)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -94,7 +95,7 @@ def test_a_fired_worker_gives_back_what_it_held_for_later(tmp_path: Path) -> Non
         publisher.say("note.delay()")
         it.wait(lambda: len([run for run in it.journal.runs() if run.end]) == 6)
         it.wait_for_quantity(0)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -165,7 +166,7 @@ def test_no_worker_is_hired_for_what_fired_workers_give_back(tmp_path: Path) -> 
         time.sleep(A_WHILE)
         assert it.on.quantity == 0
         assert all(after < before for before, after in it.changes[hired:]), it.told()
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow
@@ -202,7 +203,7 @@ def test_no_worker_is_stopped_that_could_not_give_back_in_time(tmp_path: Path) -
         assert it.on.presences() == []
         time.sleep(A_WHILE)
         assert it.changes == [(0, 1), (1, 0)], it.told()
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 @pytest.mark.slow

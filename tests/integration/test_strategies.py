@@ -70,7 +70,7 @@ def test_no_message_is_carried_from_buffer_to_buffer(pool: str, tmp_path: Path) 
         it.let_go("worker.1")
         it.wait_for_quantity(0)
         it.wait(lambda: it.emulator.stops)
-        it.assert_nobody_was_killed()
+        it.assert_no_worker_was_killed()
 
 
 def test_a_batch_that_is_to_be_run_later_keeps_no_worker(tmp_path: Path) -> None:

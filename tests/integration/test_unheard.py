@@ -62,7 +62,7 @@ def test_hires_do_not_go_on_while_no_worker_reports(
         wait_for(lambda: hired(on) == 1)
         # As if earlier workers had been up within a moment.
         on.redis.hset("{middle-management:myapp}:state", "worker/boot", "0.5")
-        said = "no worker has been heard of since 1 were there to be"
+        said = "no worker has reported since the quantity was raised to 1"
         wait_for(lambda: said in wrong(on), 60.0, lambda: wrong(on))
         assert "`heroku logs --ps " in wrong(on)
         evaluated = on.number("evaluated_at")
@@ -74,7 +74,7 @@ def test_hires_do_not_go_on_while_no_worker_reports(
         # One that reports ends it.
         with on.worker("-P", "solo", "-Q", "other", DYNO="worker.1"):
             wait_for(lambda: hired(on) >= 4, 60.0, lambda: str(on.state()))
-        assert "no worker has been heard of" not in wrong(on)
+        assert "no worker has reported since" not in wrong(on)
 
 
 def hired(on: Stage) -> int:

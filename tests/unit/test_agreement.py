@@ -1,4 +1,4 @@
-"""Which kind of dynos a pool has, where processes disagree."""
+"""The kind of dynos of a pool, when processes disagree."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Told:
         self.state: dict[str, str] = {}
 
     def evaluates(self, pool: Pool, started_at: float) -> bool:
-        """Whether a process with this setting evaluates one-off workers."""
+        """Return whether a process with this setting evaluates one-off workers."""
         changes = Changes()
         heeded = agreed(pool, started_at, Snapshot(NOW, self.state, {}, (), {}), changes)
         self.state |= changes.set
         return heeded.one_off
 
 
-def test_who_was_started_last_is_believed() -> None:
+def test_the_process_started_last_decides() -> None:
     told = Told()
     assert not told.evaluates(FORMATION, NOW - 100)
     assert told.evaluates(ONE_OFF, NOW - 50)

@@ -1,4 +1,4 @@
-"""Who is deaf, by what counts find and what workers say."""
+"""Which workers are deaf, by counts and by their reports."""
 
 from __future__ import annotations
 
@@ -78,17 +78,17 @@ def test_a_worker_that_takes_nothing_from_count_to_count_is_deaf() -> None:
         {"seen": NOW - 60},
     ],
 )
-def test_who_could_not_take_what_waits_is_not_suspected(said: dict[str, object]) -> None:
+def test_a_worker_that_could_not_take_what_waits_is_not_suspected(said: dict[str, object]) -> None:
     told = replace(WORKER, **said)  # type: ignore[arg-type]
     assert suspected({}, [told], TASKS, NOW) == {}
 
 
-def test_an_empty_queue_clears_who_was_suspected() -> None:
+def test_an_empty_queue_clears_a_suspected_worker() -> None:
     found = counts(WORKER, counts=4)
     assert counts(WORKER, {"celery": 0, "mail": 0}, known=found, counts=1) == {}
 
 
-def test_a_message_that_came_clears_anybody() -> None:
+def test_a_message_that_came_clears_any_worker() -> None:
     for before in (counts(WORKER, counts=4), counts(WORKER)):
         at = before["worker.1"].last + 30
         told = replace(WORKER, seen=at, idle=20.0)
@@ -108,17 +108,17 @@ def test_a_queue_that_cannot_be_read_neither_clears_nor_convicts() -> None:
     assert counts(WORKER, {"mail": 0}, known=found, counts=3) == found
 
 
-def test_who_is_deaf_stays_so_while_nothing_waits_and_while_it_is_cordoned() -> None:
+def test_a_deaf_worker_stays_so_while_nothing_waits_and_while_it_is_cordoned() -> None:
     found = counts(WORKER)
     assert counts(WORKER, {"celery": 0, "mail": 0}, known=found) == found
     assert counts(replace(WORKER, stopped=NOW), known=found) == found
 
 
-def test_who_has_gone_is_forgotten() -> None:
+def test_a_worker_that_has_gone_is_forgotten() -> None:
     assert suspected(counts(WORKER), [], TASKS, NOW) == {}
 
 
-def test_only_who_lives_is_deaf() -> None:
+def test_only_a_worker_that_is_up_is_deaf() -> None:
     found, at = counts(WORKER), NOW + 1
     assert deaf_workers(found, [WORKER], at) == {"worker.1": found[WORKER.id].since}
     assert deaf_workers(found, [replace(WORKER, closing=True)], at) == {}
@@ -148,13 +148,13 @@ def test_a_new_connection_is_not_renewed_before_its_time() -> None:
     assert renewals.due(10 * AFTER, 1000.0 + 2 * AFTER + 30)
 
 
-def test_who_is_deaf_is_no_capacity_within_the_limits() -> None:
+def test_a_deaf_worker_is_no_capacity_within_the_limits() -> None:
     state = PoolState(Pool("worker", None, 1, 3, 10), NOW, published=15)
     assert state.needed == 2
     assert replace(state, deaf=frozenset({"worker.1"})).needed == 3
     assert replace(state, deaf=frozenset({"worker.1", "worker.2"})).needed == 3
     assert "beside 1 that takes nothing" in replace(state, deaf=frozenset({"a"})).advice.why
-    # At rest, nobody is paid for beside it.
+    # At rest, no other worker is paid for beside it.
     assert replace(state, published=0, deaf=frozenset({"worker.1"})).needed == 1
     assert backlog(0, 10).beside(1).workers == 0
 

@@ -76,7 +76,7 @@ def test_it_is_recorded_anew_when_it_was_over_meanwhile() -> None:
     assert recorded(changes) == [("hire", 1, 3, True)]
 
 
-def test_or_when_somebody_has_scaled_by_hand() -> None:
+def test_or_when_it_was_scaled_by_hand() -> None:
     _, _, state = evaluated(5, {"quantity": "1"})
     _, changes, _ = evaluated(5, {**state, "quantity": "2"})
     assert recorded(changes) == [("hire", 2, 5, True)]
@@ -94,7 +94,7 @@ def test_a_fire_is_recorded_where_it_would_begin_with_a_cordon() -> None:
     assert recorded(changes) == [("fire", 3, 0, True)]
     assert "worker/cordon" not in changes.set
     assert pool.decision is not None
-    assert not pool.decision.draining  # there is nobody to look after every second
+    assert not pool.decision.draining  # no worker has to be checked every second
     _, changes, state = evaluated(0, state)
     assert recorded(changes) == []
     _, changes, _ = evaluated(2, state, after=20)

@@ -1,4 +1,4 @@
-"""Who is drained, who is gone, who may be fired."""
+"""Which workers are drained, which are gone, and which may be fired."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ LONG_AGO = NOW - DOTTED.surely_killed
 FIR = "worker-23z34x56y-w78k9"
 
 
-# -- who is gone
+# -- workers that are gone
 
 
 def test_a_silent_worker_that_is_still_up_is_not_gone() -> None:
-    assert not fleet(quantity=2).gone(presence("worker.2", seen=NOW - 9999))
+    assert not fleet(presence("worker.2", seen=NOW - 9999), quantity=2).gone
 
 
-def test_nobody_is_gone_before_the_platform_surely_killed_it() -> None:
+def test_no_worker_is_gone_before_the_platform_surely_killed_it() -> None:
     old = presence("worker.2", id="old", seen=LONG_AGO + 0.1)
     new = presence("worker.2", since=LONG_AGO + 0.2)
-    assert not fleet(old, new, quantity=1, running=frozenset()).gone(old)
+    assert old not in fleet(old, new, quantity=1, running=frozenset()).gone
 
 
 def test_replaced_and_silent_is_gone() -> None:
     old = presence("worker.2", id="old", seen=LONG_AGO - 10)
     new = presence("worker.2", since=LONG_AGO)
     both = fleet(old, new, presence("worker.1"), quantity=2)
-    assert both.gone(old)
-    assert not both.gone(new)
+    assert old in both.gone
+    assert new not in both.gone
     assert both.living == (new, presence("worker.1"))
 
 
 def test_killed_after_its_successor_came_up_is_gone_too() -> None:
     old = presence("worker.2", id="old", since=NOW - 900, seen=LONG_AGO)
     new = presence("worker.2", since=LONG_AGO - 20)
-    assert fleet(old, new, quantity=2).gone(old)
+    assert old in fleet(old, new, quantity=2).gone
 
 
 def test_silent_but_its_successor_has_only_just_come_up() -> None:
     old = presence("worker.2", id="old", seen=NOW - 300)
     new = presence("worker.2", since=NOW - 5)
-    assert not fleet(old, new, quantity=2).gone(old)
+    assert old not in fleet(old, new, quantity=2).gone
 
 
 @pytest.mark.parametrize(("silent_for", "gone"), [(OUTLIVED - 1, False), (OUTLIVED, True)])
@@ -57,27 +57,27 @@ def test_outlived_by_one_that_came_up_sooner_is_gone_in_the_end(
 ) -> None:
     lost = presence("worker.2", seen=NOW - silent_for, since=NOW - 800)
     both = fleet(lost, presence("worker.2", since=NOW - 900), quantity=2)
-    assert both.gone(lost) is gone
-    assert not fleet(lost, presence("worker.2", seen=LONG_AGO, since=1.0), quantity=2).gone(lost)
-    assert not fleet(lost, presence("worker.1"), quantity=2).gone(lost)
+    assert (lost in both.gone) is gone
+    assert lost not in fleet(lost, presence("worker.2", seen=LONG_AGO, since=1.0), quantity=2).gone
+    assert lost not in fleet(lost, presence("worker.1"), quantity=2).gone
 
 
 def test_replaced_by_another_name_is_not_replaced() -> None:
     old = presence("worker.2", seen=LONG_AGO - 10)
-    assert not fleet(old, presence("worker.1", since=LONG_AGO), quantity=2).gone(old)
+    assert old not in fleet(old, presence("worker.1", since=LONG_AGO), quantity=2).gone
 
 
 def test_silent_and_not_running_is_gone() -> None:
     old = presence("worker.2", seen=LONG_AGO)
-    assert fleet(old, quantity=2, running=frozenset({"worker.1"})).gone(old)
-    assert not fleet(old, quantity=2, running=frozenset({"worker.2"})).gone(old)
+    assert old in fleet(old, quantity=2, running=frozenset({"worker.1"})).gone
+    assert old not in fleet(old, quantity=2, running=frozenset({"worker.2"})).gone
 
 
 def test_silent_and_above_the_quantity_is_gone() -> None:
     old = presence("worker.3", seen=LONG_AGO)
-    assert fleet(old, quantity=2).gone(old)
-    assert not fleet(old).gone(old)
-    assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone(presence(FIR, seen=LONG_AGO))
+    assert old in fleet(old, quantity=2).gone
+    assert old not in fleet(old).gone
+    assert not fleet(presence(FIR, seen=LONG_AGO), quantity=0).gone
 
 
 @pytest.mark.parametrize(
@@ -113,19 +113,19 @@ def test_leaving_are_those_that_give_back_what_they_hold_and_those_that_may_have
     gone = presence("worker.5", seen=LONG_AGO)
     assert fleet(stays, closes, fired, silent, gone, quantity=2).leaving == (closes, fired, silent)
     assert fleet(stays, closes, fired, silent).leaving == (closes, silent)
-    # Wherever no names tell whom the platform stops, all are stopped of whom none is to be.
+    # Without numbered names any worker may be stopped; with a quantity of 0, all are.
     assert fleet(presence(FIR), quantity=1).leaving == ()
     assert fleet(presence(FIR), quantity=0).leaving == (presence(FIR),)
     gives = presence("worker.1", returning=300)
     assert fleet(gives, closes).leaving == (gives, closes)
 
 
-def test_nobody_is_drained_before_it_has_given_back_what_it_holds_for_later() -> None:
+def test_no_worker_is_drained_before_it_has_given_back_what_it_holds_for_later() -> None:
     drawn = cordon(0)
     gives = fleet(presence("worker.1", stopped=DRAWN, returning=300))
     assert not gives.drained("worker.1", drawn)
     assert not gives.idle(drawn)
-    # It runs nothing: where anybody may be stopped, all are cordoned, and all give back.
+    # It runs nothing. Where any worker may be stopped, all are cordoned and return their tasks.
     assert not gives.busy()
     gave = fleet(presence("worker.1", stopped=DRAWN))
     assert gave.drained("worker.1", drawn)
@@ -151,7 +151,7 @@ def test_other_names_are_those_heard_of() -> None:
 # -- drained
 
 
-def test_nobody_outside_the_cordon_is_drained() -> None:
+def test_no_worker_outside_the_cordon_is_drained() -> None:
     idle = presence("worker.1", stopped=DRAWN)
     assert not fleet(idle).drained("worker.1", cordon(1))
 
@@ -170,7 +170,7 @@ def test_nobody_outside_the_cordon_is_drained() -> None:
         ({"closing": True, "seen": NOW - 9999}, False),
     ],
 )
-def test_drained_is_who_says_while_cordoned_that_it_runs_nothing(
+def test_a_worker_is_drained_that_says_while_cordoned_that_it_runs_nothing(
     said: dict[str, Any], drained: bool
 ) -> None:
     assert fleet(presence("worker.2", **said)).drained("worker.2", cordon(1)) is drained
@@ -181,7 +181,7 @@ def test_consuming_is_no_confirmation_of_a_cordon_without_a_time() -> None:
 
 
 @pytest.mark.parametrize("other_busy", [0, 1])
-def test_a_name_is_drained_when_all_who_bear_it_are(other_busy: int) -> None:
+def test_a_name_is_drained_when_every_process_with_it_is(other_busy: int) -> None:
     old = presence("worker.2", id="old", closing=True, busy=other_busy)
     new = presence("worker.2", id="new", stopped=DRAWN)
     assert fleet(old, new).drained("worker.2", cordon(1)) is not other_busy
@@ -194,13 +194,13 @@ def test_a_silent_bearer_forbids_it_until_it_is_surely_gone() -> None:
         assert fleet(old, new, quantity=2).drained("worker.2", cordon(1)) is drained
 
 
-def test_who_is_not_running_is_drained() -> None:
+def test_a_worker_that_is_not_running_is_drained() -> None:
     up = frozenset({"worker.1"})
     assert fleet(running=up).drained("worker.2", cordon(1))
     assert not fleet(running=up | {"worker.2"}).drained("worker.2", cordon(1))
 
 
-def test_who_was_never_heard_of_may_be_at_work_however_long_that_is() -> None:
+def test_a_worker_that_never_reported_may_be_busy_however_long_that_is() -> None:
     since = cordon(1, worker_2=NOW - 99_999)
     assert not fleet().drained("worker.2", since)
     assert not fleet(running=["worker.2"]).drained("worker.2", since)
@@ -218,7 +218,7 @@ def test_an_idle_namesake_does_not_speak_for_one_that_was_never_heard_of() -> No
     assert fleet(leaving, running=[]).drained("worker.2", cordon(1))
 
 
-def test_unheard_is_who_is_up_and_has_told_nothing() -> None:
+def test_unheard_are_workers_that_are_up_and_have_not_reported() -> None:
     assert fleet(*workers(1), running=["worker.1", "worker.2"]).unheard == {"worker.2"}
     assert fleet(*workers(1), missed=["worker.1", "worker.2"]).unheard == {"worker.2"}
     assert not fleet(*workers(1), running=["worker.1"], missed=["worker.2"]).unheard

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.policies import Advice
 from celery_middle_management.core.pool_state import PoolState
@@ -29,7 +30,7 @@ def test_a_pause_holds_the_quantity(pause: Pause, needed: int, expected: int) ->
     assert pause.held(needed, quantity=2) == expected
 
 
-def test_a_askedlimits_the_advice_and_is_named_in_it() -> None:
+def test_a_request_limits_the_advice_and_is_named_in_it() -> None:
     advice = Advice(2, "2 tasks")
     assert ManualRequest(NOW, least=4, who="ann").applied_to(advice) == (
         4,
@@ -45,7 +46,7 @@ def test_a_askedlimits_the_advice_and_is_named_in_it() -> None:
 @pytest.mark.parametrize(
     ("asked", "needed"), [(ManualRequest(NOW, least=99), 5), (ManualRequest(NOW, most=0), 1)]
 )
-def test_a_askedcannot_exceed_the_limits(asked: ManualRequest, needed: int) -> None:
+def test_a_request_cannot_exceed_the_limits(asked: ManualRequest, needed: int) -> None:
     assert PoolState(POOL, NOW - 1, published=2, wish=asked).needed == needed
 
 
@@ -58,7 +59,7 @@ def test_what_has_ended_is_ignored_and_an_evaluation_is_due_then() -> None:
     assert unpack_pause(pack_intent(Pause()), 1e12) == Pause()
     assert (unpack_pause(None, NOW), unpack_request(None, NOW)) == (None, None)
     state = PoolState(POOL, NOW - 5, pause=Pause(until=NOW), wish=ManualRequest(until=NOW + 1))
-    assert state.wakes_at == NOW
+    assert wakes_at(state) == NOW
 
 
 def test_a_later_release_may_say_more() -> None:

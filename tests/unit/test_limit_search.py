@@ -1,4 +1,4 @@
-"""How many workers a platform runs is found out from what it refuses."""
+"""The search for how many workers a platform runs, from what it refuses."""
 
 from __future__ import annotations
 

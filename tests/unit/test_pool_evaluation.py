@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from celery_middle_management.core.demand import Backlog, Held
+from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
@@ -89,7 +90,7 @@ def holds(name: str, scheduled: int, running: int = 0, **said: object) -> Presen
 
 @pytest.mark.parametrize("silence", [0.0, SILENT + 1, 39.0])
 @pytest.mark.parametrize("returned", [None, 200])
-def test_nobody_is_hired_for_what_a_fired_worker_held_that_never_said_goodbye(
+def test_no_worker_is_hired_for_what_a_fired_worker_held_that_never_said_goodbye(
     silence: float, returned: int | None
 ) -> None:
     ghost = holds("worker.1", 200, seen=NOW - silence)
@@ -103,7 +104,7 @@ def test_what_a_dead_worker_held_and_the_broker_has_not_given_back_is_in_no_queu
     assert Counted(Backlog(3, returned=0), ghost).needed == 3
 
 
-def test_nobody_is_hired_for_what_was_given_back_while_the_others_have_no_room() -> None:
+def test_no_worker_is_hired_for_what_was_given_back_while_the_others_have_no_room() -> None:
     full = [presence(f"worker.{n}", queues=(QUEUE,), held={QUEUE: Held(0, 1)}) for n in (1, 2)]
     before = Counted(Backlog(0), *full, holds("worker.3", 200), quantity=3)
     assert before.needed == 2
@@ -154,13 +155,13 @@ def test_what_the_broker_keeps_until_it_is_due_is_in_no_queue() -> None:
     assert not delayed(Backlog(0), idle, now=BUCKET - 20.0, quantity=1).due
 
 
-def test_nobody_is_fired_before_what_is_due_has_come_and_it_is_hired_for_once() -> None:
+def test_no_worker_is_fired_before_what_is_due_has_come_and_it_is_hired_for_once() -> None:
     counted = [delayed(Backlog(arrived), now=WITHIN) for arrived in range(6)]
     assert [c.needed for c in counted] == [3, 3, 3, 3, 4, 5]
     assert not any(c.pool.state.drift for c in counted if c.pool.state.count is None)
     busy = presence("worker.1", queues=(QUEUE,), held={QUEUE: Held(0, 2)}, seen=WITHIN)
     assert delayed(Backlog(2), busy, now=WITHIN, quantity=3).needed == 4
-    assert counted[0].pool.state.wakes_at == AFTER - 0.5
+    assert wakes_at(counted[0].pool.state) == AFTER - 0.5
 
 
 def test_when_it_must_have_come_it_is_counted_at_once() -> None:
@@ -194,7 +195,7 @@ def test_due_times_are_not_forgotten_before_the_worker_that_took_the_tasks_has_r
     assert not Counted(Backlog(0), took, quantity=1).due, "the first count ever"
 
 
-def test_scheduled_tasks_that_were_purged_at_rest_wake_nobody() -> None:
+def test_scheduled_tasks_that_were_purged_at_rest_wake_no_worker() -> None:
     told = millis(NOW - 70)
     counted = json.dumps({"at": NOW - 60, "waiting": 0, "running": 0} | REST)
     gone = Counted(Backlog(0), scheduled_at=told, count=counted)
@@ -212,7 +213,7 @@ def burst(untold: int, told_at: float = NOW, **state: object) -> Counted:
     return Counted(Backlog(200 + untold), scheduled_at=millis(told_at), **state)
 
 
-def test_nobody_is_hired_for_scheduled_tasks_that_are_told_of_after_the_count() -> None:
+def test_no_worker_is_hired_for_scheduled_tasks_reported_after_the_count() -> None:
     first = burst(untold=50)
     assert first.needed == 0
     assert RECOUNT_INTERVAL in first.pool.waits(0.0, blocked=False)
@@ -234,14 +235,14 @@ def test_what_is_told_of_is_hired_for_at_once_amid_scheduled_tasks() -> None:
     assert burst(untold=50, published=2).needed == 2
 
 
-def test_what_nobody_ever_tells_of_is_hired_for_once_no_scheduled_task_was_told_of() -> None:
+def test_what_no_process_reports_is_hired_for_once_no_scheduled_task_was_reported() -> None:
     first = burst(untold=3)
     assert first.needed == 0
     assert first.again(Backlog(203), after=5.1).needed == 3
     assert burst(untold=3, told_at=NOW - 60).needed == 3
 
 
-def test_what_nobody_ever_tells_of_waits_no_longer_than_half_a_minute() -> None:
+def test_what_no_process_ever_reports_waits_no_longer_than_half_a_minute() -> None:
     told, needed = burst(untold=3), []
     for second in range(5, 40, 5):
         at = millis(NOW + second)

@@ -11,9 +11,16 @@ import pytest
 from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count
+from celery_middle_management.core.due_times import wakes_at
+from celery_middle_management.core.pool_count import (
+    TAKEN_WITHIN,
+    found_more,
+    scheduling,
+    still_parked,
+    with_count,
+)
 from celery_middle_management.core.pool_state import (
     BOOT_SECONDS,
-    TAKEN_WITHIN,
     Parked,
     PoolState,
     Sent,
@@ -70,7 +77,7 @@ def test_outstanding_is_dead_reckoning() -> None:
 def test_demand_looks_ahead_by_the_time_that_a_boot_takes() -> None:
     told = pool_state(buckets={10_010: 1, 10_020: 2, 10_021: 4}, boot=20.0)
     assert (told.outstanding, told.demand, told.needed) == (0, 3, 2)
-    assert told.wakes_at == 10_001.0
+    assert wakes_at(told) == 10_001.0
 
 
 def test_needed_stays_within_limits() -> None:
@@ -80,20 +87,20 @@ def test_needed_stays_within_limits() -> None:
 
 
 def test_a_count_that_found_more_than_was_reckoned_denies_a_fire_for_a_while() -> None:
-    found_more = pool_state(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
-    assert found_more.fire_denied
-    assert not replace(found_more, now=NOW + 0.1).fire_denied
-    assert not replace(found_more, drift=3).fire_denied
-    assert not replace(found_more, cordon=Cordon(above=2, at=NOW - 4.9)).fire_denied
-    assert not pool_state(drift=-3).fire_denied
+    surprised = pool_state(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
+    assert found_more(surprised)
+    assert not found_more(replace(surprised, now=NOW + 0.1))
+    assert not found_more(replace(surprised, drift=3))
+    assert not found_more(replace(surprised, cordon=Cordon(above=2, at=NOW - 4.9)))
+    assert not found_more(pool_state(drift=-3))
 
 
 def test_wakes_for_what_comes_back() -> None:
     count = Count(NOW, 0, 0, 0, restore_at=NOW + 5)
-    assert pool_state().wakes_at is None
-    assert pool_state(count=replace(count, restore_at=None)).wakes_at is None
-    assert pool_state(count=count).wakes_at == NOW + 5
-    assert pool_state(count=count, buckets={10_012: 1}).wakes_at == 10_012 - BOOT_SECONDS
+    assert wakes_at(pool_state()) is None
+    assert wakes_at(pool_state(count=replace(count, restore_at=None))) is None
+    assert wakes_at(pool_state(count=count)) == NOW + 5
+    assert wakes_at(pool_state(count=count, buckets={10_012: 1})) == 10_012 - BOOT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -118,16 +125,16 @@ def test_a_fire_can_take_effect_until_its_time_is_up(
 
 def test_counted() -> None:
     told = pool_state(published=10, finished=3)
-    after = told.counted(Count(NOW, 4, 1, 0), seen=True)
+    after = with_count(told, Count(NOW, 4, 1, 0), seen=True)
     assert (after.drift, after.outstanding) == (2, 5)
 
 
 def test_what_was_seen_to_be_parked_is_until_workers_have_come_to_it() -> None:
-    first = pool_state(finished=3).counted(Count(NOW, 4, 1, 20, parked=20), seen=True)
+    first = with_count(pool_state(finished=3), Count(NOW, 4, 1, 20, parked=20), seen=True)
     assert first.parked == Parked(20, until=3 + 4 + 1)
-    assert [replace(first, finished=n).still_parked for n in (3, 8, 9)] == [20, 20, 0]
+    assert [still_parked(replace(first, finished=n)) for n in (3, 8, 9)] == [20, 20, 0]
     # It does not last longer for having been believed again.
-    later = replace(first, finished=7).counted(Count(NOW, 9, 1, 20, parked=15), seen=False)
+    later = with_count(replace(first, finished=7), Count(NOW, 9, 1, 20, parked=15), seen=False)
     assert later.parked == Parked(15, until=8)
 
 
@@ -188,11 +195,11 @@ def test_what_is_over_is_unset() -> None:
     assert written(changes, before).state == {}
 
 
-@pytest.mark.parametrize(("ago", "scheduling"), [(0.0, True), (TAKEN_WITHIN, False)])
-def test_scheduled_tasks_are_on_their_way_for_a_while(ago: float, scheduling: bool) -> None:
+@pytest.mark.parametrize(("ago", "expected"), [(0.0, True), (TAKEN_WITHIN, False)])
+def test_scheduled_tasks_are_on_their_way_for_a_while(ago: float, expected: bool) -> None:
     told = snapshot({"worker/scheduled_at": str(millis(NOW - ago))})
-    assert read_pool(told, POOL).scheduling == scheduling
-    assert not read_pool(snapshot(), POOL).scheduling
+    assert scheduling(read_pool(told, POOL)) == expected
+    assert not scheduling(read_pool(snapshot(), POOL))
 
 
 # -- how it is written

@@ -188,7 +188,7 @@ def test_a_worker_that_is_up_and_does_not_report_is_shown() -> None:
     assert (worker["name"], worker["for"]) == ("worker.3", 65.0)
     [trouble] = document["trouble"]
     assert (trouble["pool"], trouble["since"]) == ("worker", worker["since"])
-    assert "worker: worker.3 is up, and nothing is heard of it" in shown(document)
+    assert "worker: worker.3 is up, and has not reported" in shown(document)
     assert "(for 65 s)" in " ".join(shown(document).split())
     ledger.state["worker/quantity"] = "0"  # type: ignore[index]
     assert not only_pool(ledger)["workers"]["unheard"]

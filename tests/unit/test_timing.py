@@ -1,4 +1,4 @@
-"""What the times that depend on each other must be, whoever changes one."""
+"""The rules for times that depend on each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_worker_that_reports_is_not_silent() -> None:
     assert 2 * INTERVAL < timing.WATCHES < timing.SILENT
 
 
-def test_who_has_heard_nothing_waits_until_nothing_can_stop_it_unseen() -> None:
+def test_a_worker_without_an_answer_waits_until_nothing_can_stop_it_unseen() -> None:
     """The longest that a change can take effect after it was announced."""
     assert DOTTED.waits_for_ledger >= timing.LOCK_SECONDS + DOTTED.takes_effect_within
 

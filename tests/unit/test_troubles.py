@@ -19,7 +19,8 @@ from celery_middle_management.platforms import local_dyno, local_files
 from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.secret import Secret
 from celery_middle_management.views.status import asleep, idle
-from celery_middle_management.views.troubles import OVERDUE, may_pass
+from celery_middle_management.views.troubles import may_pass
+from celery_middle_management.views.unattended import OVERDUE
 from tests.unit.snapshots import (
     NOW,
     PDF,
@@ -221,7 +222,7 @@ def test_how_to_end_a_worker_that_hangs(hire: str, end: str) -> None:
     )
     deaf = pack_suspicions({"worker.1": Suspicion(NOW - 121, NOW)})
     ledger = snapshot(replace(hung, seen=NOW), quantity=1, app_deaf=deaf)
-    assert the_one(looked(Holds(), ledger, given=given))["what"].endswith(f"stays so: {end}")
+    assert the_one(looked(Holds(), ledger, given=given))["what"].endswith(f"restart it: {end}")
 
 
 def test_how_to_end_a_local_worker_that_hangs(
@@ -242,7 +243,7 @@ def test_a_command_that_starts_no_worker_is_reported_once() -> None:
     unheard = {"since": NOW - 100, "times": 0}
     ledger = snapshot(quantity=2, unheard=unheard, missed=missed, app_next_at=ms(NOW + 5))
     trouble = the_one(looked(Holds(celery=30), ledger))
-    assert trouble["what"].startswith("no worker has been heard of since 2 were there to be")
+    assert trouble["what"].startswith("no worker has reported since the quantity was raised to 2")
 
 
 def test_tasks_wait_for_a_fire_by_hand_to_end() -> None:
@@ -301,7 +302,7 @@ def test_a_broker_that_cannot_be_read() -> None:
     trouble = the_one(document)
     assert (trouble["pool"], trouble["kind"]) == (None, "count")
     assert "the broker could not be read" in trouble["what"]
-    assert trouble["what"].endswith("See that it is up, and that its user may read the queues")
+    assert trouble["what"].endswith("Check that it is up, and that its user may read the queues")
     # The ledger is all that is known then.
     tasks = document["pools"][0]["tasks"]
     assert (tasks["waiting"], tasks["in_broker"]) == (3, None)
@@ -346,7 +347,7 @@ def test_a_platform_whose_workers_never_report(platform: str, log: str) -> None:
     ledger = snapshot(quantity=3, published=30, unheard=unheard, app_next_at=ms(NOW + 5))
     given = replace(settings(), platform=platform)
     trouble = the_one(looked(Holds(celery=30), ledger, given=given))
-    assert trouble["what"].startswith("no worker has been heard of since 3 were there to be")
+    assert trouble["what"].startswith("no worker has reported since the quantity was raised to 3")
     assert log in trouble["what"]
     known = {"unheard worker": {"what": "recorded", "since": NOW - 100, "pool": "worker"}}
     ledger = snapshot(

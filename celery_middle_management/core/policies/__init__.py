@@ -1,4 +1,4 @@
-"""From what there is to do to the workers needed. A policy is a function, and answers an advice."""
+"""Policies: functions from the tasks that there are to advice on how many workers are needed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 
 class Advice(NamedTuple):
-    """How many workers a pool needs, and why, in a sentence for people."""
+    """How many workers a pool needs, and a sentence for people that says why."""
 
     workers: int
     why: str
 
     def beside(self, deaf: int) -> Advice:
-        """The same, if it needs any, beside so many workers that take nothing."""
+        """Return the advice for a pool that also has this many workers that take nothing."""
         if not self.workers or not deaf:
             return self
         return Advice(self.workers + deaf, f"{self.why}, beside {deaf} that takes nothing")
 
     def within(self, minimum: int, maximum: int) -> Advice:
-        """The same within a pool's limits."""
+        """Return the advice within a pool's limits."""
         workers = min(max(self.workers, minimum), maximum)
         return Advice(workers, f"{self.why}, limits {minimum} to {maximum}")

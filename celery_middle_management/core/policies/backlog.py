@@ -1,4 +1,4 @@
-"""A worker for so many tasks."""
+"""The backlog policy: one worker for a fixed number of tasks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from celery_middle_management.core.policies import Advice
 
 
 def backlog(tasks: int, jobs_per_worker: int) -> Advice:
-    """One worker for every *jobs_per_worker* tasks or part of them."""
+    """Advise tasks / *jobs_per_worker* workers, rounded up."""
     workers = -(-tasks // jobs_per_worker)
     what, need = ("1 task", "needs") if tasks == 1 else (f"{tasks} tasks", "need")
     return Advice(workers, f"{what} at {jobs_per_worker} per worker {need} {workers}")

@@ -23,6 +23,7 @@ from celery_middle_management.core.demand import (
     take_count,
 )
 from celery_middle_management.core.policies.backlog import backlog
+from celery_middle_management.core.pool_count import with_count
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 
@@ -90,7 +91,7 @@ states = st.builds(
 @given(states, counts, tasks)
 def test_one_count_heals_whatever_was_told(state: PoolState, truth: Count, later: int) -> None:
     published = state.published + later
-    state = state.counted(truth, seen=True)
+    state = with_count(state, truth, seen=True)
     assert state.outstanding == truth.outstanding
     assert replace(state, published=published).outstanding == truth.outstanding + later
 

@@ -1,6 +1,6 @@
 """A pool over time: whatever happens to it, no fire ever stops a worker that runs a task.
 
-And when all goes well again, all tasks are done, and no worker is paid for nothing.
+And when all goes well again, all tasks are done, and no idle worker is paid for.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class PoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.numbered or not self.world.under_way)
     @rule(quantity=st.integers(0, 6))
     def scale_by_hand(self, quantity: int) -> None:
-        """Not while it is unknown which workers a hire under way would stop."""
+        """Not during a hire, where it is unknown which workers that would stop."""
         self.world.scale_by_hand(quantity)
 
     @rule(limit=limits, says=st.booleans())
@@ -159,7 +159,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.world.evaluate(behaviour)
 
     @invariant()
-    def nobody_was_wronged(self) -> None:
+    def no_worker_was_wronged(self) -> None:
         assert not self.world.wronged
 
     def teardown(self) -> None:
@@ -218,7 +218,7 @@ def test_at_rest_it_is_counted_and_the_platform_left_alone() -> None:
     assert gaps == {COUNT_INTERVAL}
 
 
-def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
+def test_no_worker_stays_hired_that_never_reported() -> None:
     """A hire that was not answered took effect, its worker never comes up, the task is revoked."""
     world = World(minimum=0, numbered=True)
     world.second()
@@ -234,7 +234,7 @@ def test_nobody_stays_hired_of_whom_nobody_heard() -> None:
     assert world.target == 0
 
 
-def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
+def test_no_worker_is_hired_for_scheduled_tasks_on_their_way() -> None:
     """The worker consumes, and takes in a moment what was published just now."""
     world = World(minimum=1, numbered=True)
     world.second()
@@ -248,7 +248,7 @@ def test_nobody_is_hired_for_scheduled_tasks_on_their_way() -> None:
 
 
 def test_what_waits_is_never_taken_for_scheduled_tasks_that_are_gone() -> None:
-    """However many more of them are published, even if no process reports what waits."""
+    """However many more of them are published, and though no process reports what waits."""
     world = World(minimum=0, numbered=True)
     world.second()
     world.schedule(100, 3000.0)
@@ -284,7 +284,7 @@ def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0
 
 
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
-def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
+def test_a_fire_carried_out_late_stops_no_worker_at_work(delay: float) -> None:
     """Work returns meanwhile, and a worker that it would stop must not take it."""
     world = busy_pool(4, at_work=0)
     while not world.under_way:
@@ -297,7 +297,9 @@ def test_a_fire_carried_out_late_stops_nobody_at_work(delay: float) -> None:
 
 @pytest.mark.parametrize("delay", [6.0, 25.0, 40.0, 59.0])
 @pytest.mark.parametrize("by_hand", [3, 5])
-def test_a_hire_carried_out_late_stops_nobody_hired_meanwhile(delay: float, by_hand: int) -> None:
+def test_a_hire_carried_out_late_stops_no_worker_hired_meanwhile(
+    delay: float, by_hand: int
+) -> None:
     """Its "2" undoes what was hired by hand since."""
     world = World(minimum=0, numbered=True)
     world.second()

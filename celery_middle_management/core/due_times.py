@@ -1,0 +1,41 @@
+"""When a pool's scheduled tasks fall due, and when it must be evaluated again for them."""
+
+from __future__ import annotations
+
+from celery_middle_management.core.demand import end_of
+from celery_middle_management.core.pool_state import PoolState
+
+#: A broker passes on what it kept until it was due at most this long (s) after that.
+HANDED_ON_WITHIN = 2.0
+
+
+def falls_due_at(state: PoolState, bucket: int) -> float:
+    """Return when (Unix, s) the tasks of a bucket count as if they were published then.
+
+    That is when the bucket begins: by then they were in a queue, or workers held them. Where the
+    broker itself keeps them until they are due, a count does not see them before the bucket ends.
+    """
+    return end_of(bucket) + HANDED_ON_WITHIN if state.delayed else bucket
+
+
+def fallen_due(state: PoolState) -> dict[int, int]:
+    """Return the scheduled tasks that count as published by now, by bucket."""
+    past = {when: n for when, n in state.buckets.items() if when <= state.now}
+    return {w: n for w, n in past.items() if falls_due_at(state, w) <= state.now} if past else past
+
+
+def wakes_at(state: PoolState) -> float | None:
+    """Return when (Unix, s) to evaluate again for what is not outstanding, or not over, yet."""
+    now, by_now = state.now, state.now + state.boot
+    # One boot time before its due time, and for what is nearer than that, then.
+    future = [when for when in state.buckets if when > now]
+    far = [when for when in future if when > by_now]
+    ahead: list[float] = [min(future)] if future else []
+    ahead += [min(far) - state.boot] if far else []
+    if state.delayed:
+        ahead += [at for at in (falls_due_at(state, w) for w in state.buckets) if at > now]
+    if state.count is not None and state.count.restore_at is not None:
+        ahead.append(state.count.restore_at)
+    ends = (state.pause.until if state.pause else None, state.wish.until if state.wish else None)
+    ahead += [at for at in ends if at is not None]
+    return min(ahead, default=None)
