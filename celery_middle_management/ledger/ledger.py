@@ -83,7 +83,7 @@ class Ledger(ABC):
 
     @property
     def full(self) -> str:
-        """What the ledger's server has run out of, in words; empty if nothing, or if unknown."""
+        """A lack of memory or connections at its server, in words; empty if none is known."""
         return ""
 
     # -- what processes do with it

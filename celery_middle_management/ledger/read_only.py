@@ -20,7 +20,7 @@ class ReadOnlyLedger:
 
     @property
     def full(self) -> str:
-        """The resource that the ledger's server has run out of."""
+        """A lack of memory or connections at the ledger's server, in words."""
         return self._ledger.full
 
     def snapshot(self) -> Snapshot:
