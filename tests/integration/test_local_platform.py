@@ -514,7 +514,7 @@ def test_the_app_may_be_named(
 
 def test_a_name_of_no_module_is_an_error(directory: Path) -> None:
     platform = LocalPlatform(plain.app, POOLS, directory, app_name="nowhere.celery:app")
-    said = "middle_management_celery_app is 'nowhere.celery:app', and there is no module 'nowhere'"
+    said = "middle_management_celery_app is 'nowhere.celery:app', but there is no module 'nowhere'"
     with pytest.raises(PlatformError, match=said) as caught:
         platform.scale({"worker": 1}, soon())
     assert caught.value.settled
