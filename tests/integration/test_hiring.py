@@ -79,12 +79,19 @@ def test_a_burst_of_many_processes_is_one_hire(redis_url: str) -> None:
         assert changes(on) == [(0, 1)]
 
 
-def test_a_hire_that_was_suppressed_follows_after_the_call_interval(redis_url: str) -> None:
+def test_a_hire_that_was_suppressed_follows_after_the_call_interval(
+    redis_url: str, tmp_path: Path
+) -> None:
+    hired = tmp_path / "hired"
     with stage(redis_url, command=None, settings={"call_interval": 3}) as on:
-        with on.program("""
-            import time
-            work.delay(); time.sleep(1); work.delay(); work.delay(); time.sleep(60)
+        with on.program(f"""
+            import os, time
+            work.delay()
+            while not os.path.exists({str(hired)!r}): time.sleep(0.05)
+            work.delay(); work.delay(); time.sleep(60)
         """):
+            on.wait_for_quantity(1)
+            hired.touch()
             on.wait_for_quantity(3)
         assert changes(on) == [(0, 1), (1, 3)]
         assert_spaced(on, 3.0)
