@@ -45,7 +45,8 @@ def _has_lasting_worker(facts: Facts, state: PoolState) -> bool:
     now = facts.snapshot.now
     going = {*state.leave.names, *state.roster.to_replace(now, state.longest)}
     return any(
-        p.queues
+        # A worker that names its release reports its queues; none are left after cancel_consumer.
+        (p.queues or p.release)
         and not (p.closing or p.stopped or p.silent(now))
         and not (p.name in going if p.hire else state.cordon.holds(p.name))
         for p in facts.snapshot.presences_of(state.pool.name)

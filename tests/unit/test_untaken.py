@@ -36,6 +36,12 @@ def test_the_workers_of_a_pool_do_not_consume_one_of_its_queues() -> None:
     )
 
 
+def test_the_only_worker_consumes_no_queue_any_more() -> None:
+    [trouble] = wrong(replace(TAKES_CELERY, queues=(), release="0.1.0"))
+    assert trouble["kind"] == "unconsumed"
+    assert trouble["what"].startswith("3 tasks wait in 'mail', which no worker consumes.")
+
+
 @pytest.mark.parametrize(
     ("presences", "state"),
     [
