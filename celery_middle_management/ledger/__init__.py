@@ -1,1 +1,1 @@
-"""The ledger: what all processes of an app know together, kept in Redis."""
+"""The ledger: the data that all processes of an app share, kept in Redis."""

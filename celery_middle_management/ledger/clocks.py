@@ -1,4 +1,4 @@
-"""The clocks of a process, and the bounds that they give for the ledger's time between reports."""
+"""The clocks of a process, and the bounds on the ledger's time that they give between reports."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from celery_middle_management.core.batch import Moment
 from celery_middle_management.ledger.messages import Bounds
 from celery_middle_management.ledger.model import millis
 
-#: A report takes longer than this (s) to arrive only if the ledger's clock steps meanwhile.
+#: If a report seems to take longer than this (s) to arrive, the ledger's clock has stepped.
 LONGEST_WAY = 5.0
-#: Where the uptime stops while the machine sleeps, a forward step of the ledger's clock is taken
-#: for one only up to this length (s).
+#: Where the uptime stops while the machine sleeps, a forward jump of the ledger's time counts as a
+#: step only up to this length (s): after a longer one, the machine slept.
 LONGEST_STEP = 600.0
 _CLOCK_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -32,7 +32,7 @@ class Clocks(NamedTuple):
     monotonic: Callable[[], float] = time.monotonic
     #: Unix time.
     wall: Callable[[], float] = time.time
-    #: Never steps, and goes on while the machine sleeps.
+    #: Never steps, and keeps running while the machine sleeps.
     uptime: Callable[[], float] = _uptime
 
     def now(self) -> Moment:
@@ -45,18 +45,18 @@ SYSTEM = Clocks()
 
 @dataclass(frozen=True)
 class ClockReading:
-    """The ledger's time *now* (s) in a reply, and our uptime when we asked and when it came."""
+    """The ledger's time *now* (s) in a reply, and our uptime when we asked and when we got it."""
 
     now: float
     sent: float
     received: float
 
     def at(self, uptime: float) -> float:
-        """Return the least that the ledger's time (s) can be at an *uptime*."""
+        """Return the earliest that the ledger's time (s) can be at *uptime*."""
         return self.now + uptime - self.received
 
     def bounds(self, uptime: float) -> Bounds:
-        """Return the bounds of the ledger's time when a message sent at an *uptime* arrives."""
+        """Return the bounds on the ledger's time at which a message sent at *uptime* arrives."""
         bounds: Bounds = {
             "least": millis(self.at(uptime)),
             "most": millis(self.now + uptime - self.sent + LONGEST_WAY),

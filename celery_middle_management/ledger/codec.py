@@ -1,7 +1,7 @@
-"""The JSON documents in the ledger: the name and the form of every field.
+"""The JSON documents in the ledger: the name and the format of every field.
 
-Two releases run side by side. So a release ignores fields that it does not know, and has a default
-for each that is missing: a field may be added, and none may change its meaning.
+Two releases can run side by side. So a release ignores fields that it does not know, and has a
+default for each missing field: a field can be added, but must never change its meaning.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def filled(kind: type[T], document: Document) -> T:
-    """Return a dataclass with those of its fields that *document* has."""
+    """Return a dataclass filled from *document*, without the fields that the class lacks."""
     known = _names(kind)  # type: ignore[arg-type]
     return kind(**{name: value for name, value in document.items() if name in known})
 
@@ -70,8 +70,8 @@ def unpack_roster(told: Document) -> Roster:
 
 
 def cordon_field(presence: Presence) -> str:
-    """Return the field of the state with the cordon that a worker must obey."""
-    # One-off dynos have one of their own: a worker behind it leaves.
+    """Return the name of the state's field with the cordon that a worker must obey."""
+    # One-off dynos have a cordon of their own: a worker that it holds leaves.
     return f"{presence.pool or ''}/{'leave' if presence.hire else 'cordon'}"
 
 
@@ -87,7 +87,7 @@ def unpack_count(told: Document) -> Count | None:
     return filled(Count, {**missing, **told}) if told else None
 
 
-#: Fields of a presence that have no default in its class, and what they are where a document lacks
+#: Fields of a presence that have no default in its class, and their values if a document lacks
 #: them.
 _ABSENT: dict[str, Any] = {
     "pool": None,
@@ -97,8 +97,8 @@ _ABSENT: dict[str, Any] = {
     "due": {},
     "recent": {},
 }
-#: Fields that a document leaves out where they are plain. The first releases know none of them, and
-#: need every other.
+#: Fields that a document omits if they have their default value. The first releases know none of
+#: these, and need all the others.
 _LEFT_OUT = {"idle", "release", "settings", "wrong", "hire", "inactive", "runs"}
 _PLAIN = Presence("", "", None, 0.0, 0.0)
 
@@ -114,7 +114,7 @@ def pack_presence(presence: Presence) -> str:
 
 
 def unpack_presences(told: Mapping[str, str]) -> tuple[Presence, ...]:
-    """The presences by id, each packed behind the time (ms) when it was received."""
+    """The presences, packed by id: each text has the time (ms) of receipt, then the document."""
     # Decoding thousands of documents in one go takes half the time.
     split = [text.partition(" ") for text in told.values()]
     documents = json.loads(f"[{','.join([document for _, _, document in split])}]")
@@ -127,9 +127,9 @@ def unpack_presences(told: Mapping[str, str]) -> tuple[Presence, ...]:
 
 
 def unpack_presence(told: dict[str, Any], id: str, seen: float) -> Presence:
-    """The presence that a document describes; the document is used up."""
-    # It becomes the presence's attributes as it is, and what it leaves out is the class's default:
-    # that takes half the time of the frozen class's own __init__.
+    """The presence that a document describes; the document becomes part of it."""
+    # The document itself holds the presence's attributes, and what it omits is the class's default:
+    # this takes half the time of the frozen class's own __init__.
     for name, value in _ABSENT.items():
         told.setdefault(name, value)
     told["id"], told["seen"] = id, seen
@@ -172,7 +172,7 @@ def unpack_troubles(document: str | None) -> dict[str, Trouble]:
 
 
 def pack_told(told: Mapping[str, Told]) -> str:
-    """Return the troubles that the history mentions as a JSON document."""
+    """Return, as a JSON document, the troubles that the history mentions."""
     return _json({kind: vars(one) for kind, one in told.items()})
 
 
@@ -217,7 +217,7 @@ def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]
 
 
 def by_pool(due: Mapping[str, str | int]) -> dict[str, dict[int, int]]:
-    """Return scheduled tasks by pool and bucket, from those by ``<pool>/<bucket>``."""
+    """Return scheduled tasks by pool and bucket; *due* has them by ``<pool>/<bucket>``."""
     buckets: dict[str, dict[int, int]] = {}
     for name, tasks in due.items():
         pool, _, bucket = name.rpartition("/")

@@ -1,10 +1,11 @@
 """A client for the ledger's Redis, which follows a failover and never shows the password.
 
-A server that was the primary may keep its connections open. So a connection is closed as soon as an
-answer says that the server is not the primary: the next one goes where the address leads by then.
+A server that is no longer the primary may keep its connections open. So a connection is closed as
+soon as an answer says that the server is not the primary: the next connection goes wherever the
+address leads by then.
 
-The password is not among the client's arguments, which some releases of redis-py print. It is asked
-for when a connection is made, and errors in that do not show it either.
+The password is not among the client's arguments, which some releases of redis-py print. It is
+looked up only when a connection is made, and errors there do not show it either.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from celery_middle_management.settings.secret import Secret, bare, told
 #: Longest wait (s) for Redis to connect or to answer.
 TIMEOUT = 3.0
 
-#: How many arguments of a command the connection pool needs: none from redis-py 5.3 on.
+#: How many of a command's arguments the connection pool needs: none as of redis-py 5.3.
 _NAMED = int(
     inspect.signature(redis.BlockingConnectionPool.get_connection)
     .parameters["command_name"]
@@ -35,19 +36,19 @@ _NAMED = int(
     is inspect.Parameter.empty
 )
 
-#: The errors that redis-py has a class for come without their code.
+#: redis-py has a class for each of these errors, and leaves the code out of their text.
 _NO_PRIMARY = (
     exceptions.ReadOnlyError,
     exceptions.BusyLoadingError,
     exceptions.MasterDownError,
     exceptions.MovedError,
 )
-#: Before Redis 7, the code of an error within a script is somewhere in its text.
+#: Before Redis 7, if an error occurs within a script, its code is somewhere in the text.
 _NO_PRIMARY_CODE = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|MOVED|NOREPLICAS)\b")
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """Return a client with bounded waits, whose threads share one connection."""
+    """Return a client with bounded waits, and one connection that all threads share."""
     untyped: Any = redis.BlockingConnectionPool
     pool = untyped(
         max_connections=1,
@@ -55,7 +56,7 @@ def connect(settings: Settings) -> redis.Redis:
         socket_timeout=TIMEOUT,
         socket_connect_timeout=TIMEOUT,
         protocol=2,
-        # That the server has closed an idle connection is noticed only when it is used.
+        # If the server has closed an idle connection, the client notices only when it uses it.
         retry=Retry(NoBackoff(), 1),
         decode_responses=True,
         redis_connect_func=_log_in(settings.redis_url),
@@ -66,15 +67,15 @@ def connect(settings: Settings) -> redis.Redis:
 
 
 def no_primary(error: redis.RedisError) -> bool:
-    """Return whether *error* comes from a server that is no primary, is loading, or is cut off."""
+    """Return whether *error* says that the server is loading, cut off, or not the primary."""
     return isinstance(error, _NO_PRIMARY) or bool(_NO_PRIMARY_CODE.search(str(error)))
 
 
 class _Client(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Do as redis-py does, without what tracers wrap around its method.
+        """Do what redis-py's method does, but without the wrapper that a tracer puts around it.
 
-        Otherwise each report, one a second, would be a trace of its own.
+        Otherwise each report, one a second, would become a trace of its own.
         """
         pool: Any = self.connection_pool
         connection = pool.get_connection(*args[:_NAMED])
@@ -104,7 +105,8 @@ class _Client(redis.Redis):
 class _Script(Script):
     """A script that is loaded before its first use.
 
-    redis-py loads it after an error, which the app's traces and Redis's statistics would show.
+    redis-py itself loads a script only after an error, which would show in the app's traces and in
+    Redis's statistics.
     """
 
     _is_loaded = False
@@ -129,9 +131,9 @@ class _Credentials(redis.CredentialProvider):
 
 
 def _log_in(url: Secret) -> Callable[[Any], None]:
-    """Return what sets up a new connection as redis-py does, with errors without the password.
+    """Return a function that connects as redis-py does, but keeps the password out of its errors.
 
-    redis-py's frames hold the password meanwhile, and a server that does not know AUTH quotes it.
+    redis-py's frames hold the password, and a server that does not know AUTH quotes it.
     """
 
     def log_in(connection: Any) -> None:
@@ -142,7 +144,7 @@ def _log_in(url: Secret) -> Callable[[Any], None]:
         except redis.RedisError as error:
             failure = bare(error)
             failure.args = (told(error, [url.reveal()]).partition(": ")[2],)
-        except Exception as error:  # noqa: BLE001 - such as a password that is no text
+        except Exception as error:  # noqa: BLE001 - such as a password that is not text
             failure = redis.ConnectionError(told(error, [url.reveal()]))
         raise failure
 

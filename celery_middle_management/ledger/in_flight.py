@@ -1,6 +1,6 @@
-"""A process's memory of the calls that may still take effect at the platform.
+"""A process's memory of the calls that can still take effect at the platform.
 
-Should the ledger lose its data, such a call is not forgotten: the process reports it again.
+If the ledger loses its data, these calls are not forgotten: the process reports them again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from celery_middle_management.ledger.messages import InFlight, ReportReply
 from celery_middle_management.ledger.model import Changes
 
-#: The ends of the names of fields with a call.
+#: The name of a field that holds a call ends with one of these.
 _CALLS = ("/fire", "/hire")
 
 
@@ -30,11 +30,11 @@ class CallsInFlight:
         self._born, self.calls = answer["born"], json.loads(sent) if sent else {}
 
     def before_commit(self, changes: Changes) -> None:
-        """Remember what the platform has answered: we know it, whether it is written or not."""
+        """Remember the calls that the platform confirmed: that holds even if the commit fails."""
         self._update(changes, only_done=True)
 
     def after_commit(self, changes: Changes) -> None:
-        """Remember calls that have been announced, too: they are sent only then."""
+        """Remember the calls that were announced, too: they are sent only after the commit."""
         self._update(changes, only_done=False)
 
     def _update(self, changes: Changes, *, only_done: bool) -> None:

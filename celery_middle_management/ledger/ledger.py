@@ -1,7 +1,8 @@
 """One process's side of the ledger: what it reports, reads and writes, wherever the ledger is kept.
 
-It remembers the ledger's time, so that a step of the ledger's clock is not taken for time that has
-passed, and the calls that may still take effect at the platform, in case the ledger loses its data.
+It remembers the ledger's time, so that a step of the ledger's clock does not count as time passed.
+It also remembers the calls that can still take effect at the platform, in case the ledger loses its
+data.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def _commit(self, token: str, message: CommitMessage) -> bool:
-        """Do what ``lua/commit.lua`` says; False: the lock is not the scaler's any more."""
+        """Do what ``lua/commit.lua`` says; return False if the scaler no longer holds the lock."""
 
     @abstractmethod
     def _intend(self, message: IntendMessage) -> None:
@@ -83,7 +84,7 @@ class Ledger(ABC):
 
     @property
     def full(self) -> str:
-        """A lack of memory or connections at its server, in words; empty if none is known."""
+        """A message if its server is known to lack memory or connections; otherwise empty."""
         return ""
 
     # -- what processes do with it
@@ -102,9 +103,9 @@ class Ledger(ABC):
         """Add counts and the presence of a worker; the reply says whether to evaluate.
 
         With an *identity* and no *presence*, the worker says goodbye. No lease is given while there
-        is *more* of the same report to come. *unseen* is that of the last reply. A process that is
-        *leaving* has an evaluation made for it at once; if it *gave_up*, its own evaluation still
-        waits for the platform.
+        is *more* of the same report to come. *unseen* is the value from the last reply. For a
+        process that is *leaving*, an evaluation is made at once if it needs one. *gave_up* says
+        that the process ends while its own evaluation still waits for the platform.
         """
         won, uptime = self._clocks.monotonic(), self._clocks.uptime()
         queues = self._queues.new(batch.queues, won)
@@ -161,7 +162,7 @@ class Ledger(ABC):
         return replace(lease, won=won)
 
     def intend(self, fields: Mapping[str, str | None], entry: str) -> None:
-        """Write a person's request, None to take it back, and *entry* into the history.
+        """Write the *fields* of a person's request (None: delete it), and *entry* to the history.
 
         An evaluation is due at once.
         """

@@ -1,4 +1,4 @@
-"""Requests by hand, written into the ledger as an input of every evaluation."""
+"""Requests that a person makes by hand: the ledger keeps them as an input of every evaluation."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
 
 
 def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> dict[str, Any]:
-    """Ask for *more* workers than there are, or for fewer (< 0), for *lasts* seconds.
+    """Ask for this many *more* workers than now (< 0: fewer), for *lasts* seconds.
 
     Returns the entry of the history.
 
@@ -78,7 +78,7 @@ def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> di
 
 
 def me() -> str:
-    """Return the person who asks: user@host."""
+    """Return who makes the request, as user@host."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no such user on this system

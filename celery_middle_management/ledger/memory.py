@@ -1,7 +1,7 @@
-"""The ledger in memory: what the scripts in ``lua/`` do, step by step, without Redis.
+"""A ledger in memory: it does what the scripts in ``lua/`` do, step by step, without Redis.
 
-It is for tests and simulations, which have a time of their own. A contract test holds it to the
-scripts. It leaves two things out: its clock does not step, and nothing expires.
+It is for tests and simulations, which have a time of their own. A contract test checks that it does
+the same as the scripts, except for two things: its clock does not step, and nothing expires.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Report:
             self.unseen = self.now
 
     def reply(self) -> ReportReply:
-        """Do it all, and answer."""
+        """Process the report, and answer it."""
         message, store, now = self.message, self.store, self.now
         last_report = store.number("told_at")
         store.set("told_at", now)
@@ -84,7 +84,7 @@ class Report:
         self.next_at = min(self.next_at, time)
 
     def _add_counts(self, work: bool) -> dict[str, float]:
-        """Add the counts, and return how long (ms) those of each pool can be held back."""
+        """Add the counts, and return by pool how long (ms) its next counts can be held back."""
         message, store, now = self.message, self.store, self.now
         hire_from_zero, held = False, {}
         calls = json.loads(store.state.get("sent", "{}"))
@@ -137,7 +137,7 @@ class Report:
             self.unseen = self.now
 
     def _elect(self) -> bool:
-        """Return whether an evaluation is due, and the lock now the caller's."""
+        """Give the caller the lock if an evaluation is due; return whether it has it."""
         due = self.next_at <= self.now and self.evaluated < self.now
         barred = self.message["more"] or self.message["inactive"]
         if not due or barred or self.store.holder(self.now) is not None:
@@ -146,7 +146,7 @@ class Report:
         return True
 
     def _wait(self, lease: bool) -> float:
-        """Return after how long (ms) to report again."""
+        """Return how long (ms) to wait before the next report."""
         message, store, now = self.message, self.store, self.now
         wait = float(message["stand_by"])
         watched = now - store.number("ticked_at") < message["watches"]

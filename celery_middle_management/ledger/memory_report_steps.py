@@ -12,7 +12,7 @@ from celery_middle_management.ledger.messages import PoolCounts, ReportMessage
 
 
 def restore_calls(store: Store, message: ReportMessage, born: str, now: float) -> bool:
-    """Learn the calls in flight of one that remembers them; returns whether there were any."""
+    """Take over the calls in flight that a process remembers; return whether there were any."""
     remembered, seconds = message.get("sent"), now / 1000
     if not remembered or message["born"] == born:
         return False
@@ -40,7 +40,7 @@ def _cordon_above(store: Store, pool: str, quantity: int, now: float) -> None:
 
 
 def extend_calls(store: Store, called: float, silence: float, now: float) -> float:
-    """Allow for a *silence* (ms) that may have been a step; returns the time of the last call."""
+    """Allow for a *silence* (ms) that may have been a step; return when the last call was made."""
     calls = json.loads(store.state.get("sent", "{}"))
     for name, call in calls.items():
         if not call.get("again"):
@@ -77,7 +77,7 @@ def sample_counters(store: Store, message: ReportMessage, now: int) -> None:
 
 
 def add_published(store: Store, pool: str, counts: PoolCounts, now: float) -> int:
-    """Add the tasks published, and return how many they are."""
+    """Add the tasks published, and return their number."""
     counted_at = store.number(f"{pool}/counted_at")
     total = sum(tasks for _, tasks in counts["published"])
     counted = sum(tasks for ago, tasks in counts["published"] if now - ago <= counted_at)
@@ -121,7 +121,7 @@ def add_scheduled(
 
 
 def add_queues(store: Store, message: ReportMessage, now: int) -> None:
-    """Note queues that are in use, and drop the oldest ones of too many."""
+    """Note queues that are in use; if there are too many, drop the oldest."""
     queues, most = store.queues, message["most_queues"]
     new = set(message["queues"]) - queues.keys()
     queues |= dict.fromkeys(message["queues"], now)

@@ -11,19 +11,19 @@ from celery_middle_management.core.presence import Presence
 
 @dataclass
 class Store:
-    """The data of one app, which all its ledgers share. *clock* is Unix time (s), never steps."""
+    """The data of one app, shared by all its ledgers. *clock* tells Unix time (s), never steps."""
 
     clock: Callable[[], float]
     state: dict[str, str] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
     #: By id, the last report of each worker and when it came (ms).
     workers: dict[str, tuple[int, Presence]] = field(default_factory=dict)
-    #: When (ms) each was last reported.
+    #: When (ms) each queue was last reported.
     queues: dict[str, int] = field(default_factory=dict)
     actions: list[str] = field(default_factory=list)
     #: The counters at the beginning of each minute, the latest first.
     samples: list[str] = field(default_factory=list)
-    #: The token of its holder, and when (ms) it expires.
+    #: The token of the lock's holder, and when (ms) the lock expires.
     lock: tuple[str, float] | None = None
 
     def now(self) -> int:
@@ -44,7 +44,7 @@ class Store:
             self.set(field_, self.number(field_) + n)
 
     def holder(self, now: float) -> str | None:
-        """Return the token of the lock, None if it is free."""
+        """Return the token of the lock's holder, None if the lock is free."""
         return self.lock[0] if self.lock and self.lock[1] > now else None
 
     def flush(self) -> None:

@@ -33,7 +33,7 @@ from celery_middle_management.settings.model import Settings
 
 
 class Bounds(TypedDict, total=False):
-    """The bounds of the ledger's time, as far as a process knows it. See ``prelude.lua``."""
+    """The bounds on the ledger's time that a process knows. See ``prelude.lua``."""
 
     least: int
     most: int
@@ -41,7 +41,10 @@ class Bounds(TypedDict, total=False):
 
 
 class PoolCounts(TypedDict):
-    """The events of a pool that a process reports. See ``report.lua``, as for the next five."""
+    """The events of a pool that a process reports.
+
+    See ``report.lua`` for the fields of this class and of the others up to :class:`ReportReply`.
+    """
 
     maximum: int
     published: list[list[int]]
@@ -55,7 +58,7 @@ class PoolCounts(TypedDict):
 
 
 class InFlight(TypedDict):
-    """A call that may still take effect at the platform, as a process remembers it."""
+    """A call that can still take effect at the platform, as a process remembers it."""
 
     to: int
     done: bool
@@ -63,7 +66,7 @@ class InFlight(TypedDict):
 
 
 class Constants(TypedDict):
-    """The part of a report's message that is the same for each report of a process."""
+    """The fields that have the same values in each report of a process."""
 
     inactive: bool
     counters: tuple[str, ...]
@@ -84,7 +87,7 @@ class Constants(TypedDict):
 
 
 class Report(Constants):
-    """The part of a report's message that is always there."""
+    """The fields that each report has."""
 
     pools: dict[str, PoolCounts]
     queues: list[str]
@@ -235,7 +238,7 @@ def _counts(batch: Batch, pool: str, maximum: int, now: Moment) -> PoolCounts:
 
 
 def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitMessage:
-    """Return the message of a commit; with *next_in* (s), of the last one of an evaluation."""
+    """Return the message of a commit; *next_in* (s) is only given for an evaluation's last one."""
     message: CommitMessage = {
         "set": changes.set,
         "unset": [*changes.unset],
@@ -257,7 +260,7 @@ def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitM
 
 
 def intend_message(fields: Mapping[str, str | None], entry: str) -> IntendMessage:
-    """Return the message of a request: fields of the state to write, or to delete where None."""
+    """Return the message of a request: fields of the state to write, or to delete if None."""
     return {
         "set": {name: value for name, value in fields.items() if value is not None},
         "unset": [name for name, value in fields.items() if value is None],
@@ -268,7 +271,7 @@ def intend_message(fields: Mapping[str, str | None], entry: str) -> IntendMessag
 
 
 def reply_of(answer: ReportReply, lease: Lease | None) -> Reply:
-    """Return the answer to a report in seconds, with the *lease* if there is one."""
+    """Return the reply in an *answer*, with times in seconds, and the *lease* if there is one."""
     return Reply(
         now=float(answer["now"]) / 1000,
         lease=lease,

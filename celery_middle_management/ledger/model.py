@@ -14,15 +14,15 @@ from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
-#: Queues in use that are kept, the latest ones: a count asks the broker for each.
+#: How many queues in use are kept, the latest ones: a count asks the broker about each.
 MOST_QUEUES = 1000
 #: A process reports a queue in use again after this time (s).
 TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
-#: Entries of the history that are kept: a week of them at 140 a day.
+#: How many entries the history keeps: a week's worth at 140 a day.
 HISTORY = 1000
-#: Samples of the counters that are kept: a week of minutes.
+#: How many samples of the counters are kept: one a minute for a week.
 MOST_MINUTES = 7 * 24 * 60
 
 
@@ -53,15 +53,15 @@ class Reply:
     lease: Lease | None
     #: Report again after this time, even with nothing to add.
     wait: float
-    #: By pool, how long its counts can be held back: sooner, they could change nothing.
+    #: By pool, how long its counts can be held back, because they could change nothing sooner.
     held: Mapping[str, float]
     #: The ledger's name for itself: if it differs from the last one, Redis has lost its data.
     born: str
     #: The cordon of the worker's pool.
     cordon: Cordon
-    #: Something that was reported may still wait for an evaluation: pass this to the next report.
+    #: Not None if something reported may still wait for an evaluation; pass it to the next report.
     unseen: int | None
-    #: A worker will surely evaluate. Only in the reply to a process that is leaving.
+    #: Whether a worker will surely evaluate; only in the reply to a process that is leaving.
     watched: bool
     #: The platform has not answered since it failed, or since a process gave up waiting for it.
     failing: bool
@@ -69,7 +69,7 @@ class Reply:
     untaken: float = 0.0
     #: When the last count of the worker's pool began (Unix); 0 before the first.
     counted_at: float = 0.0
-    #: The reason for that cordon, in words; empty if unknown.
+    #: The reason for the cordon, in words; empty if unknown.
     why: str = ""
 
 
@@ -91,7 +91,7 @@ class Snapshot:
     @overload
     def iso(self, at: None) -> None: ...
     def iso(self, at: float | None) -> str | None:
-        """Return a ledger's time (Unix, s) by Redis's clock as it is now, in ISO format."""
+        """Return a time of the ledger (Unix, s) in ISO format, as Redis's clock now tells it."""
         return None if at is None else iso(at - self.offset)
 
     def presences_of(self, pool: str) -> tuple[Presence, ...]:
@@ -126,7 +126,7 @@ class Changes:
     """The changes that a scaler is going to write."""
 
     set: dict[str, str] = field(default_factory=dict)
-    #: A set: its keys are the fields to delete. (`set` is the name of a field here.)
+    #: A set in effect: its keys are the fields to delete. (`set` itself names a field here.)
     unset: dict[str, None] = field(default_factory=dict)
     add: dict[str, int] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
@@ -136,11 +136,11 @@ class Changes:
     history: list[str] = field(default_factory=list)
 
     def clear(self) -> None:
-        """Forget them, once they are written."""
+        """Forget the changes, once they are written."""
         for changes in vars(self).values():
             changes.clear()
 
 
 def millis(seconds: float) -> int:
-    """Return seconds in whole milliseconds, as the scripts have them."""
+    """Return seconds in whole milliseconds, as the scripts use them."""
     return round(seconds * 1000)

@@ -1,4 +1,4 @@
-"""A pool in the ledger's state: the name and the form of every field."""
+"""A pool in the ledger's state: the name and the format of every field."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from celery_middle_management.ledger.pool_fields import PoolChanges, PoolFields
 
 
 def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
-    """Return the state of *pool*. *delayed*: the broker may keep scheduled tasks until due."""
+    """Return the state of *pool*. *delayed*: the broker may hold tasks until they are due."""
     its = PoolFields(snapshot, pool.name)
     count, missed, unheard = its.document("count"), its.document("missed"), its.document("unheard")
     formation, one_offs = _workers(its)
@@ -91,7 +91,7 @@ def _deaf(snapshot: Snapshot, pool: Pool) -> Mapping[str, float]:
 
 
 class Would(NamedTuple):
-    """The decision of a dry run: from a quantity to another or the same, and a cordon."""
+    """The decision of a dry run: the quantity now, the quantity that it chose, and a cordon."""
 
     quantity: int
     to: int
@@ -116,7 +116,7 @@ class PoolWriter:
         self._its = PoolChanges(state.pool.name, changes)
 
     def fall_due(self, state: PoolState) -> PoolState:
-        """Count the tasks that have fallen due as published now, and return the new state."""
+        """Treat tasks that have fallen due as published now, and return the new state."""
         past = fallen_due(state)
         if not past:
             return state
@@ -140,10 +140,10 @@ class PoolWriter:
         return replace(state, buckets={w: n for w, n in buckets.items() if n > 0})
 
     def boot_measured(self, state: PoolState, first_since: float) -> PoolState:
-        """Measure a boot: the first worker since the last hire came up at a time (Unix, s)."""
+        """Measure a boot: *first_since* (Unix, s) is when the first worker since a hire came up."""
         if state.raised_at is None:
             return state
-        # Limited, since after a crash loop this is how long the loop lasted.
+        # Limited, since after a crash loop the difference is how long the loop lasted.
         took = min(first_since - state.raised_at, heard_within(state.boot))
         boot = state.boot + BOOT_WEIGHT * (took - state.boot)
         self._its.set("boot", f"{boot:.3f}")
@@ -151,7 +151,7 @@ class PoolWriter:
         return replace(state, boot=boot, raised_at=None)
 
     def count(self, state: PoolState) -> None:
-        """Write a count that was taken."""
+        """Write the last count, if there is one."""
         count = state.count
         if count is None:
             return
@@ -161,14 +161,14 @@ class PoolWriter:
             self._its.unset("untold_since")
         else:
             self._its.set_time("untold_since", state.untold_since)
-        # What was left aside is not in the count, and will be reported later.
+        # Tasks that are set aside are not in the count, and will be reported later.
         if not state.aside:
             self._its.set_time("counted_at", count.at)
         self._its.set("base_published", str(state.base_published))
         self._its.set("base_finished", str(state.base_finished))
 
     def cordon(self, cordon: Cordon, why: str = "") -> None:
-        """Write that a cordon was set, and the reason; or, with an empty one, lifted."""
+        """Write that a cordon was set, and why; or that it was lifted, if *cordon* is empty."""
         if cordon:
             self._its.set("cordon", pack_cordon(cordon))
             # Not in the document: the first releases fail on a field that they do not know.
@@ -178,7 +178,7 @@ class PoolWriter:
             self._its.unset("cordon_why")
 
     def quantity(self, state: PoolState) -> None:
-        """Write how many workers there are to be, by the platform and by the roster."""
+        """Write how many workers there should be: in all, and in the formation alone."""
         self._its.set("quantity", str(state.quantity))
         self._its.set_time("quantity_at", state.quantity_at)
         if state.one_offs:
@@ -187,7 +187,7 @@ class PoolWriter:
             self._its.unset("formation")
 
     def roster(self, roster: Roster, leave: Cordon, why: str = "") -> None:
-        """Write the one-off workers, those that are to leave, and *why* if those are others now."""
+        """Write the one-off workers, those that must leave, and *why* if the latter changed."""
         if roster == Roster():
             self._its.unset("roster")
         else:
@@ -226,7 +226,7 @@ class PoolWriter:
         self._its.unset("fire")
 
     def hire_settled(self, state: PoolState) -> None:
-        """Write that the last hire took effect, or cannot; one sent before it still may."""
+        """Write that the last hire took effect or cannot; an earlier one may still do so."""
         if state.hire is not None and state.ceiling is not None:
             self.hiring(state.hire.to, state.hire.until, on_roster=state.hire.on_roster)
         else:
@@ -242,14 +242,14 @@ class PoolWriter:
         self._its.set_time("refused_until", refusal.until)
 
     def missed(self, since: Mapping[str, float], at: float) -> None:
-        """Write since when the platform has listed workers as up that have not reported."""
+        """Write since when workers that the platform lists as up have not reported."""
         if since:
             self._its.set_document("missed", {"since": since, "at": at})
         else:
             self._its.unset("missed")
 
     def quantity_unknown(self) -> None:
-        """Write that the platform knows no such pool."""
+        """Write that the platform does not know the pool."""
         self._its.unset("quantity")
 
     def action(self, entry: Mapping[str, Any]) -> None:

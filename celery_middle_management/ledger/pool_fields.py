@@ -45,7 +45,7 @@ class PoolFields:
 
 
 class PoolChanges:
-    """The changes of one pool's fields."""
+    """The changes to one pool's fields."""
 
     def __init__(self, pool: str, changes: Changes) -> None:
         self._pool, self._changes = pool, changes

@@ -9,7 +9,7 @@ from celery_middle_management.ledger.model import Changes, Lease, Snapshot
 
 
 class ReadOnlyLedger:
-    """A view of *ledger* for dry runs, which go on beside the app's own evaluations.
+    """A view of *ledger* for dry runs that happen beside the app's own evaluations.
 
     It keeps only the last decision of the dry run, so that each decision is shown once.
     """
@@ -26,7 +26,7 @@ class ReadOnlyLedger:
     def snapshot(self) -> Snapshot:
         """Read everything at one moment."""
         snapshot = self._ledger.snapshot()
-        # The workers that the app's own evaluations have cordoned are left to them.
+        # Cordons of the app's own evaluations are not shown: a dry run leaves them alone.
         state = {n: v for n, v in snapshot.state.items() if not n.endswith("/cordon")}
         return replace(snapshot, state={**state, **self._decided})
 

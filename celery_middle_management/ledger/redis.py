@@ -5,20 +5,20 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``state`` (hash): fields of the app, and of each pool under ``<pool>/<field>``
 - ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
 - ``workers`` (hash): the presence of each live worker
-- ``queues`` (hash): queues published to, and when last
+- ``queues`` (hash): queues that were published to, and when they last were
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
 - ``samples`` (stream): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
 
 None is a list, since other products (Judoscale) take every list for a Celery queue. The releases
-until November 2026 had two, ``history`` and ``minutes``, which are read for as long as they live.
+until November 2026 had two lists, ``history`` and ``minutes``, which are read until they expire.
 
-What a process reports (counters, due times, queues, its presence) is written by every process, in
-``report.lua``. Everything else is written by the holder of the lock alone, in ``commit.lua``, which
-refuses a process that no longer holds it. Each is one script, so a process that dies at any point
-leaves either all of a step or nothing of it. Times are the ledger's, in milliseconds within the
-scripts and in seconds outside: those of Redis's clock, made to go on evenly when that clock steps
-(``prelude.lua``).
+Every process writes what it reports (counters, due times, queues, its presence), in ``report.lua``.
+Everything else but a person's requests (``intend.lua``) is written only by the holder of the lock,
+in ``commit.lua``, which refuses a process that no longer holds it. Each step is one script, so if a
+process dies, the step is done either completely or not at all. Times are in milliseconds within the
+scripts and in seconds outside. They are the ledger's: Redis's clock, corrected so that the ledger's
+time goes on evenly when that clock steps (``prelude.lua``).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from celery_middle_management.ledger.messages import (
 from celery_middle_management.ledger.model import HISTORY, Snapshot
 from celery_middle_management.settings.model import Settings
 
-#: The keys of each script, in its order.
+#: The keys of each script, in the order in which it takes them.
 KEYS = {
     "report": ("state", "due", "workers", "queues", "lock", "samples"),
     "snapshot": ("state", "due", "workers", "queues"),
@@ -88,16 +88,16 @@ class RedisLedger(Ledger):
         self.redis.connection_pool.disconnect()
 
     def rest(self) -> None:
-        """Close the connection until it is used again, without cutting off another thread's use."""
+        """Close the connection until it is used again, but not while another thread uses it."""
         untyped: Any = self.redis
         with untyped.client() as its_only_user:
             its_only_user.connection.disconnect()
 
     def probe(self) -> None:
-        """Use every key as processes do, and change nothing.
+        """Use every key as processes do, without changing anything.
 
         Raises:
-            redis.RedisError: what Redis answers to that.
+            redis.RedisError: Redis failed, or refused one of the commands.
         """
         hashes = 4
         self._run("probe", hashes)
@@ -107,7 +107,7 @@ class RedisLedger(Ledger):
     def full(self) -> str:
         try:
             info: Any = self.redis.info("memory") | self.redis.info("clients")
-        except redis.RedisError:  # such as a user that may not ask
+        except redis.RedisError:  # such as one for a user who is not allowed to ask
             return ""
         memory, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
         if 0 < most <= memory and info.get("maxmemory_policy") == "noeviction":
@@ -154,8 +154,8 @@ class RedisLedger(Ledger):
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
 
     def news(self) -> list[str]:
-        """Return the entries, packed, that other processes have written into the history since the
-        last call, the oldest first; none the first time.
+        """Return the history's packed entries that other processes have written since the last
+        call, the oldest first; none the first time.
         """
         untyped: Any = self.redis
         actions = self.keys["actions"]

@@ -18,8 +18,8 @@ class PlatformError(Exception):
 
     Attributes:
         retry_after: seconds for which the platform asks us not to call it, if it said so.
-        settled: True if the platform surely did nothing, as it refused the request. False if the
-            request may have been carried out, or may still be: after a timeout, a broken
+        settled: True if the platform surely did nothing, because it refused the request. False if
+            the request may have been carried out, or may still be: after a timeout, a broken
             connection or a server error.
     """
 
@@ -35,8 +35,8 @@ class Refused(PlatformError):
     """The platform refused what was asked for one pool; it may do what was asked for others.
 
     Attributes:
-        unknown: True if the platform has no such pool, False if it has a limit, which fewer
-            workers may not exceed.
+        unknown: True if the platform does not know the pool. False if it has a limit, and fewer
+            workers may be within it.
         limit: the greatest quantity that the platform allows, if it said so.
     """
 
@@ -92,7 +92,7 @@ class OneOffPlatform(ABC):
     def hire(
         self, hires: Mapping[str, Collection[str]], deadline: float
     ) -> dict[str, OneOff | PlatformError]:
-        """Start a worker for each id of a hire, given by pool; return the outcome of each hire."""
+        """Start a worker for each id in *hires*, which has them by pool; return outcomes by id."""
 
     @abstractmethod
     def stop(self, worker: str, deadline: float) -> None:
@@ -103,12 +103,12 @@ class Platform(ABC):
     """Runs the workers of an app's pools.
 
     Every method takes a ``deadline``, a reading of :func:`time.monotonic` by which it returns or
-    raises, retries included, and raises :class:`PlatformError` when it could not do its work.
-    Within a call only requests that change nothing are tried again. After a change that got no
-    answer the caller has to find out first whether it was carried out.
+    raises, retries included. It raises :class:`PlatformError` when it could not do its work.
+    Within a call, only requests that change nothing are tried again. After a change that got no
+    answer, the caller must first find out whether it was carried out.
     """
 
-    #: What the core may assume of it.
+    #: What the core may assume about the platform.
     traits: Traits = DOTTED
     #: Hires workers one by one, None if the platform cannot.
     one_offs: OneOffPlatform | None = None
@@ -118,7 +118,7 @@ class Platform(ABC):
         """Return which worker this process is, from its environment.
 
         *hostname* is its node name for Celery. The worker's name must be the one that
-        :meth:`running` returns, for workers are told apart by it.
+        :meth:`running` returns, because workers are told apart by it.
         """
         name = environ.get("DYNO") or hostname
         if hire := environ.get(HIRE_VARIABLE):
@@ -128,7 +128,7 @@ class Platform(ABC):
 
     @abstractmethod
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
-        """Return the number of workers that each of *pools* is to have now."""
+        """Return the number of workers that each of *pools* should have now."""
 
     @abstractmethod
     def scale(
@@ -137,8 +137,8 @@ class Platform(ABC):
         """Set the quantities of several pools, in one call if the platform refuses none of them.
 
         They are sent in the order given. Returns for each pool its new quantity, or the error that
-        is this pool's alone. Once this has returned or raised, no change is sent any more, but the
-        platform may still carry out one that was.
+        concerns this pool alone. Once this has returned or raised, no more changes are sent, but
+        the platform may still carry out one that was sent before.
         """
 
     @abstractmethod

@@ -62,10 +62,10 @@ class HerokuPlatform(Platform):
         return self._call(process_types, deadline)
 
     def assert_may_scale(self, deadline: float) -> None:
-        """Request an empty change, which Heroku refuses to an account that may not scale.
+        """Request an empty change, which tells whether Heroku lets this account scale.
 
         Raises:
-            PlatformError: this account may not, or it cannot be known.
+            PlatformError: the account may not scale, or Heroku gave no clear answer.
         """
         try:
             self._update({}, deadline)

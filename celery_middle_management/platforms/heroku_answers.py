@@ -1,4 +1,4 @@
-"""Turns bad answers of Heroku's API, or none, into errors that say whether to try again."""
+"""Turns bad or missing answers of Heroku's API into errors that say whether to try again."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ URL = "middle_management_heroku_api_url"
 
 
 class PassingTrouble(PlatformError):
-    """May be over in a moment, and the request was not carried out: it may be tried again."""
+    """It may be over in a moment, and the request can be tried again: it was not carried out."""
 
 
 class Request(NamedTuple):
-    """A request to Heroku, as far as its answer depends on it."""
+    """The part of a request to Heroku that decides how its answer is read."""
 
     account: Heroku
-    #: It is to change something.
+    #: Whether it changes something.
     writes: bool = False
-    #: It concerns one dyno alone, and so does its answer.
+    #: Whether it concerns one dyno alone, and so does its answer.
     starts_dyno: bool = False
 
     def failed(
@@ -81,7 +81,7 @@ class Request(NamedTuple):
         )
 
     def trouble_in(self, response: requests.Response) -> PlatformError | None:
-        """Return what is wrong with an answer; None if nothing is."""
+        """Return the error in an answer; None if there is none."""
         body = _json(response)
         if 200 <= response.status_code < 300:
             items = body if isinstance(body, list) else [body] if self.starts_dyno else None
@@ -135,7 +135,7 @@ class Request(NamedTuple):
 
 
 def warn_of_few(remaining: str | None, trouble: LogThrottle) -> None:
-    """Warn when few requests are left to the account."""
+    """Warn when the account has few requests left."""
     if remaining is not None and remaining.isdecimal() and int(remaining) < FEW_REQUESTS:
         trouble.warn(
             "few requests",

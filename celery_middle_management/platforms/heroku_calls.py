@@ -1,4 +1,4 @@
-"""Calls of Heroku's API: requests that are tried again while they surely were not carried out."""
+"""Calls of Heroku's API: a request is tried again as long as it surely was not carried out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HerokuCalls:
         self._trouble = LogThrottle(logger)
 
     def call(self, work: Callable[[App], T], deadline: float) -> T:
-        """Do *work*; try it again while it surely was not carried out and *deadline* allows.
+        """Do *work*; try it again, until *deadline*, as long as it surely was not carried out.
 
         Raises:
             PlatformError: the last try failed.

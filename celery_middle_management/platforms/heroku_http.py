@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 3.0  # s
 READ_TIMEOUT = 5.0  # s
-#: A change may take longer (s): an unanswered one holds its pool up for a minute.
+#: A change may take longer (s), because an unanswered one holds up its pool for a minute.
 WRITE_TIMEOUT = 8.0
 
 
 class HerokuSession(requests.Session):
     """The requests of one platform call, including its retries.
 
-    Each request has a timeout and ends by the deadline. heroku3 sees good answers only; for any
+    Each request has a timeout and ends by the deadline. heroku3 sees only good answers. For any
     other, a PlatformError is raised here, outside of ``except`` blocks and where no variable holds
-    a request: requests and urllib3 keep the headers, with the key, in theirs.
+    a request, because the variables of requests and urllib3 hold the headers, with the key.
 
-    Proxies and certificates from the environment count. A netrc file does not: requests reads it
-    only where there is no authentication yet, or on a redirect, and none is followed.
+    Proxies and certificates from the environment are used. A netrc file is not: requests reads it
+    only if there is no authentication yet, or on a redirect, and no redirect is followed.
     """
 
     def __init__(self, settings: Heroku, deadline: float, trouble: LogThrottle) -> None:
@@ -66,7 +66,7 @@ class HerokuSession(requests.Session):
         try:
             return work(self._app)
         except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-            # As text: from the error itself, a handler could show the frames, with the key.
+            # As text: given the error itself, a handler could show its frames, with the key.
             logger.debug("heroku3 cannot read Heroku's answer:\n%s", traceback.format_exc())
             reason = type(error).__name__
         raise self._last.misunderstood(reason)
@@ -97,7 +97,7 @@ class HerokuSession(requests.Session):
         path = urlsplit(url).path
         try:
             response = super().request(method, url, *args, **kwargs)
-        except OSError as error:  # requests' own errors are, and so is a bad REQUESTS_CA_BUNDLE
+        except OSError as error:  # includes requests' own errors, and a bad REQUESTS_CA_BUNDLE
             logger.debug("%s %s: %s", method, path, type(error).__name__)
             return asked.unanswered(error)
         remaining = response.headers.get("RateLimit-Remaining")
@@ -114,7 +114,7 @@ class HerokuSession(requests.Session):
 
 
 class _Auth(AuthBase):
-    """HTTP basic authentication. It takes the key out of its secret for the header alone."""
+    """HTTP basic authentication. It takes the key out of its secret only for the header."""
 
     def __init__(self, key: Secret) -> None:
         self._key = key
@@ -137,7 +137,7 @@ class _Resetting(Https):
 
 
 def _socket_options() -> list[tuple[int, int, int | bytes]]:
-    """Options with which a request that was given up can no longer be delivered.
+    """Return options that keep a request from being delivered after it was given up.
 
     Without them, the kernel tries for minutes to deliver the request of a closed connection.
     """

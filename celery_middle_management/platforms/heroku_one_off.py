@@ -1,8 +1,8 @@
 """Heroku's one-off dynos: each starts alone, ends with its command, and is not restarted.
 
-See https://devcenter.heroku.com/articles/one-off-dynos. A process type given as the command is
-replaced by its definition. The dyno costs the same per second as one of the formation, and runs on
-through deploys, for 24 hours at most.
+See https://devcenter.heroku.com/articles/one-off-dynos. If the command is a process type, Heroku
+replaces it by the command of that type. The dyno costs the same per second as one of the formation,
+and runs on through deploys, for 24 hours at most.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class HerokuOneOffs(OneOffPlatform):
                 outcomes[hire] = self._hire(pool, hire, deadline)
 
         helpers: list[threading.Thread] = []
-        # No thread can be started while the interpreter shuts down. Then this one does it all.
+        # No thread can be started while the interpreter shuts down. Then this thread does it all.
         with suppress(RuntimeError):
             for _ in range(min(len(todo), AT_ONCE) - 1):
                 helpers.append(threads.start("mm-hire", work_off))
@@ -124,7 +124,7 @@ class HerokuOneOffs(OneOffPlatform):
             return error
 
     def _learn_sizes(self, types: Mapping[str, ProcessType]) -> None:
-        """Note the sizes of pools that have no size set: those of their process types."""
+        """Take the size of a pool without one from its process type; warn of too many workers."""
         for name, pool in self._pools.items():
             if pool.dyno_size is None and name in types:
                 self._sizes[name] = types[name].size
@@ -150,7 +150,7 @@ def process_types(app: App) -> dict[str, ProcessType]:
 
 
 def _of(pool: str, types: Mapping[str, ProcessType], dynos: Iterable[Any]) -> tuple[OneOff, ...]:
-    """Return those of *dynos* that run the command of the pool's process type."""
+    """Return the *dynos* that run the command of the pool's process type."""
     commands = {pool, *([types[pool].command] if pool in types else [])}
     return tuple(_one_off(dyno) for dyno in dynos if dyno.command in commands)
 

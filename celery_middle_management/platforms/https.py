@@ -1,4 +1,4 @@
-"""HTTPS for requests that stays cooperative when gevent or eventlet patches late."""
+"""An HTTPS adapter (for requests) that stays cooperative if gevent or eventlet patches late."""
 
 from __future__ import annotations
 

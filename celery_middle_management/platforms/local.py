@@ -5,7 +5,7 @@ scaling down stops the highest numbers; a worker is stopped with SIGTERM, and SI
 one that exits by itself is started again.
 
 The state is in files, not in a process (see :mod:`~.local_files`): any process of the same user may
-hire, and any other may fire. A worker is there as long as its :mod:`~.local_dyno` is. If that was
+hire, and any other may fire. A worker exists as long as its :mod:`~.local_dyno` does. If that is
 killed, the quantity says that the worker is still wanted, and the next reading of the quantities
 starts it again.
 
@@ -79,7 +79,7 @@ class LocalPlatform(Platform):
         self._trouble = LogThrottle(logger)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
-        """Return the number of workers that each pool is to have; start those that died."""
+        """Return the number of workers that each pool should have; restart those that died."""
         quantities = {pool: self.files.quantity(pool) for pool in pools}
         incomplete = [p for p, quantity in quantities.items() if self._missing(p, quantity)]
         if known := [self.pools[pool] for pool in incomplete if pool in self.pools]:
@@ -126,7 +126,7 @@ class LocalPlatform(Platform):
         time_left = deadline - time.monotonic()
         if time_left <= 0:
             raise PlatformError(f"no time was left to start {worker}")
-        # We hold the lock and no live worker has the name, so an old file is left over.
+        # We hold the lock and no live worker has the name, so any old file is a leftover.
         pid_file.unlink(missing_ok=True)
         # Isolated: it needs no packages, and our directory's modules must not hide others.
         python = [sys.executable, "-I", "-S", local_dyno.__file__]
@@ -202,7 +202,7 @@ class LocalPlatform(Platform):
 
 
 def _run(command: Sequence[str], env: Mapping[str, str], lock: int, timeout: float) -> str:
-    """Run a command that starts a dyno; return what went wrong, an empty string if nothing did.
+    """Run a command that starts a dyno; return what went wrong, or an empty string.
 
     It raises nothing: *env*, with every secret in it, would be in the frames of the traceback.
     """

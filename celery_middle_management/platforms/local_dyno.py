@@ -2,7 +2,7 @@
 
 It runs the worker in a process group of its own and restarts it when it exits by itself. On SIGTERM
 it sends SIGTERM to the whole group and, some time later, SIGKILL. It is a daemon: it outlives the
-process that started it. Others find it by its pid file, and when that is gone it stops.
+process that started it. Other processes find it by its pid file; it stops when that is gone.
 
 The platform runs this file by its path, and the file imports the standard library alone, so that a
 worker is hired within milliseconds, whatever the app imports.
@@ -25,7 +25,7 @@ from typing import IO
 
 #: Seconds before a worker that exited is started again: the first time, and at most.
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
-#: Seconds between two looks at the pid file.
+#: Seconds between two checks of the pid file.
 LOOK_INTERVAL = 1.0
 
 # One process in the group waits for the end of its standard input and then kills the group. Only
@@ -77,8 +77,8 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
 def started_at(pid: int) -> str | None:
     """Return when a process started, None if it is dead.
 
-    This tells it from another process that gets its pid later. Compare it only with another answer
-    for the same pid on the same machine.
+    The answer tells it apart from a process that gets the same pid later. Compare it only with
+    another answer for the same pid on the same machine.
     """
     return _started_at_by_proc(pid) if Path("/proc/self/stat").exists() else _started_at_by_ps(pid)
 
@@ -108,7 +108,7 @@ def _started_at_by_ps(pid: int) -> str | None:
 
 
 class PidFile:
-    """The file that names the process which plays the dyno, as long as it does."""
+    """The file that names the process that plays the dyno, for as long as it does so."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -232,8 +232,8 @@ def _log(message: str) -> None:
 def _detach() -> int:
     """Fork, and go on in the child, in a session of its own.
 
-    Returns a descriptor for an error message. The parent waits until it is closed and exits; if
-    there was a message, with that as its own error.
+    Returns a descriptor for an error message. The parent waits until that is closed, and exits. If
+    there was a message, the parent exits with that as its own error.
     """
     reader, writer = os.pipe()
     if os.fork() == 0:

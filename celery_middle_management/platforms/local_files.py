@@ -25,7 +25,7 @@ from celery_middle_management.platforms import local_dyno
 from celery_middle_management.platforms.base import PlatformError
 from celery_middle_management.settings.secret import Secret
 
-#: Seconds between two looks while waiting for a file to change or a lock to be free.
+#: Seconds between two checks while waiting for a file to change or a lock to be free.
 POLL_INTERVAL = 0.02
 
 
@@ -41,7 +41,7 @@ class LocalProcess(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """True if the process is there, not merely another one with its pid."""
+        """True if the process lives, and not merely another process with the same pid."""
         return local_dyno.started_at(self.pid) == self.started_at
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class WorkerFiles:
         self.directory = directory
 
     def log(self, worker: str) -> Path:
-        """Return the file that the *worker* of that name, ``worker.1``, prints to."""
+        """Return the log file of the *worker* with that name, such as ``worker.1``."""
         return self.directory / _log_name(worker)
 
     def pid_file(self, worker: str) -> Path:
@@ -87,7 +87,7 @@ class WorkerFiles:
         }
 
     def quantity(self, pool: str) -> int:
-        """Return what the pool was last scaled to; if that is lost, the highest live number."""
+        """Return what the pool was last scaled to; if lost, the highest number of a live worker."""
         known = self.quantities().get(pool)
         return max(self.workers(pool), default=0) if known is None else known
 
@@ -114,7 +114,7 @@ class WorkerFiles:
     def locked(self, deadline: float) -> Iterator[int]:
         """Hold the lock, and yield its descriptor: one process at a time changes the workers.
 
-        The lock of a process that dies is free. Pid files of dead processes are removed.
+        A process that dies frees the lock. Pid files of dead processes are removed.
 
         Raises:
             LockTaken: another process still holds it at the *deadline*.
@@ -200,7 +200,7 @@ def _whole_number(quantity: object) -> int:
 
 
 def _make_private(directory: Path) -> None:
-    """Make a directory for the current user alone; raises PermissionError if it is another's."""
+    """Make a directory for this user alone; raises PermissionError if it is not private."""
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     status = directory.lstat()

@@ -1,1 +1,1 @@
-"""Carries counts to the ledger, and evaluates when the ledger says that it is due."""
+"""Carries counts to the ledger, and evaluates when the ledger says that this is due."""

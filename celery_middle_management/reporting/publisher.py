@@ -1,12 +1,12 @@
 """The agent of a process that publishes: it reports the process's counts, and evaluates when due.
 
 It is one daemon thread that looks for what was published, gathers it for a moment, and reports it.
-Then it asks again when the ledger says that an evaluation will be due, so that the last task of a
-burst is followed by an evaluation even if no worker lives.
+It reports again at the time when the ledger says that an evaluation will be due, so that the last
+task of a burst is followed by an evaluation even if no worker lives.
 
-What a thread waits for here is made by that thread, or just before it starts, and never at import
-time: gevent or eventlet may patch the standard library in between, and the thread is a greenlet
-from then on.
+A lock or event that a thread waits for is made by that thread, or just before it starts, and never
+at import time: gevent or eventlet may patch the standard library in between, and the thread is then
+a greenlet.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ class PublisherAgent:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the thread of the parent, in a fresh child."""
+        """Forget the parent's thread, in a fresh child."""
         self._begun = False
         self._flushes: deque[_Flush] = deque()
-        # Never waited for: the thread that takes it starts the agent.
+        # No thread waits for this lock: the one that acquires it starts the agent.
         self._first = threading.Lock()
 
     def published(self) -> None:
@@ -116,9 +116,9 @@ class PublisherAgent:
             wait_for_last_report(self._thread, self._reporter)
 
     def report_if_due(self) -> float:
-        """Report what was published, if it is time; return after how long (s) to look again.
+        """Report what was published, if it is time; return how long (s) to wait for the next call.
 
-        For the agent's thread alone, as is :meth:`leave`.
+        For the agent's thread alone, like :meth:`leave`.
         """
         rest = RETRY
         with self._trouble.guard("a publisher's report"):
@@ -137,7 +137,7 @@ class PublisherAgent:
             self._reporter.leave()
 
     def _serve_flushes(self) -> None:
-        # Not those that come meanwhile: they may be about what is published meanwhile.
+        # Not the flushes that come meanwhile: they may be about tasks published meanwhile.
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         self._reporter.leave()
         self._ask_at = monotonic()
@@ -150,11 +150,11 @@ class PublisherAgent:
         self._trouble.warn("late", message)
 
     def _report(self) -> float:
-        """Report; return after how long (s) to report again even if nothing is published."""
+        """Report; return how long (s) to wait before the next report if nothing is published."""
         reply = self._reporter.report()
         if reply is None:
             return RETRY
-        # With a lease, our own evaluation is under way; when the next is due is known afterwards.
+        # With a lease, our own evaluation is under way: it decides when the next one is due.
         return EVALUATION_GAP if reply.lease else reply.wait
 
 
@@ -163,8 +163,8 @@ def _run(
 ) -> None:
     """Report for an agent, in its thread, until it is *closed* or its app is gone.
 
-    *young* holds the agent for its first seconds: an app may be made for one task, and forgotten
-    at once.
+    *young* keeps the agent alive for its first seconds: an app may be made for one task, and
+    forgotten at once.
     """
     began, rest, wait = monotonic(), GATHER, _waiter(closed)
     while not wait(rest):

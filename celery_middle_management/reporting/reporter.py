@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
-#: One call adds at most this many publishing times and buckets: Redis does nothing else meanwhile.
+#: One call adds at most this many publishing times and buckets, since it blocks Redis meanwhile.
 MOST_AT_ONCE = 2000
-#: An agent looks for what was published this often (s).
+#: How often (s) an agent looks for what was published.
 LOOK = 0.1
 #: While Redis fails, the next report comes after this time (s).
 RETRY = 2.0
@@ -70,14 +70,14 @@ class Reporter:
         self._retry_at = 0.0
         self._trouble = LogThrottle(logger)
         self._evaluation: threading.Thread | None = None
-        #: Since when (the ledger's time, ms) something has been reported that matters, and that no
-        #: evaluation may have seen; sent with the next report. None if there is nothing, or if this
-        #: process never evaluates. 0 before the first reply: there may never have been an
-        #: evaluation, and a minimum to keep.
+        #: When (the ledger's time, ms) something important was reported that an evaluation may not
+        #: have seen; sent with the next report. None if there is nothing, or if this process never
+        #: evaluates. 0 before the first reply: perhaps no evaluation has ever been made, and there
+        #: is a minimum to keep.
         self._unseen: int | None = None if settings.inactive else 0
         #: Whether Redis or the platform failed when it was last called.
         self._failing = False
-        # If inactive, the others hire for what it reports, sooner or later.
+        # If this process is inactive, others hire for what it reports, sooner or later.
         self._patience = FAILING_EXIT_TIMEOUT if settings.inactive else EXIT_TIMEOUT
 
     @property
@@ -92,15 +92,15 @@ class Reporter:
 
     @property
     def has_unseen(self) -> bool:
-        """Whether there is something to hire for that no evaluation may have seen."""
+        """Whether there is something to hire for that evaluations may not have seen."""
         return bool(self._batch) or self._unseen is not None
 
     def collect(self) -> None:
-        """Add up all that was recorded until now, in a pool's children too."""
+        """Add up everything recorded so far, in a pool's children too."""
         self._tally.drain(self._batch)
 
     def urgent_at(self) -> float:
-        """Return from when on (``monotonic()``) what was published may change a quantity."""
+        """Return the time (``monotonic()``) from which what was published can change a quantity."""
         self.collect()
         pools = (*self._batch.published, *self._batch.scheduled)
         held_until = [self._held_until.get(pool, 0.0) for pool in pools]
@@ -109,7 +109,7 @@ class Reporter:
         return max(min(held_until, default=inf), self._batch.since, self._retry_at)
 
     def report(self, identity: str | None = None, presence: Presence | None = None) -> Reply | None:
-        """Report all that there is, and start an evaluation if the reply has a lease for it.
+        """Report everything, and start an evaluation if the reply has a lease for it.
 
         *identity* and *presence* are a worker's. Returns None if Redis failed.
         """
@@ -151,7 +151,7 @@ class Reporter:
         """Make the evaluator now rather than when it is first needed.
 
         Raises:
-            what goes wrong in that.
+            any error that this causes.
         """
         self._evaluator()
 
@@ -190,8 +190,8 @@ class Reporter:
         try:
             reply = self._ledger().report(part, identity, presence, unseen=self._unseen, **how)
         except BaseException:
-            # It may have been added all the same: rather counted twice, which the next count
-            # corrects, than forgotten.
+            # It may have been added all the same. It is better to count it twice, which the next
+            # count corrects, than to forget it.
             self._batch.give_back(part)
             raise
         self._unseen = reply.unseen
@@ -220,7 +220,7 @@ class Reporter:
 
 
 def wait_for_last_report(thread: threading.Thread, reporter: Reporter) -> None:
-    """Wait until *thread*, which has *reporter* leave, has ended; give up after its patience."""
+    """Wait until *thread*, which calls ``reporter.leave()``, ends; give up after its patience."""
     began = monotonic()
     while not _ended(thread, monotonic() + LOOK) and monotonic() - began < reporter.patience:
         pass
@@ -232,9 +232,9 @@ def wait_for_last_report(thread: threading.Thread, reporter: Reporter) -> None:
 
 
 def _ended(thread: threading.Thread, until: float) -> bool:
-    """Wait for the end of *thread* *until* a reading of ``monotonic()``; return whether it came.
+    """Wait for *thread* to end, *until* a reading of ``monotonic()``; return whether it ended.
 
-    Not by ``join()``: under eventlet and Python 3.13, that raises when its time is over.
+    It does not use ``join()``, which raises under eventlet and Python 3.13 when its time is over.
     """
     while thread.is_alive() and monotonic() < until:
         time.sleep(_CHECK)

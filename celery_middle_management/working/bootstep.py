@@ -1,4 +1,4 @@
-"""The consumer step of a managed app's workers. What it starts is imported in a worker alone."""
+"""The consumer step of a managed app's workers. What it starts is imported only in a worker."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class WorkerStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
-    #: Makes the worker's agent, or returns None if the package is not to act in this worker.
+    #: Makes the worker's agent, or returns None if the package must not act in this worker.
     make_agent: Callable[[Any], Any]
-    #: Whether the worker may be kept from taking as much as Celery would.
+    #: Whether the worker may be limited to taking less than Celery would.
     limits = True
-    #: The processes of a prefork pool that reported that they run something.
+    #: The processes of a prefork pool that last reported being busy.
     at_work: Set[int] = frozenset()
 
     def __init__(self, consumer: Any, **kwargs: Any) -> None:

@@ -22,8 +22,8 @@ from celery_middle_management.celery_internals import (
 from celery_middle_management.core.prefetch import PrefetchLimit
 from celery_middle_management.working.waker import Waker
 
-#: Redis closes connections that are silent for longer than its ``timeout``. One that is held back
-#: sends an empty line, which Redis does not answer, as often (s) as one that polls.
+#: Redis closes a connection that is silent for longer than its ``timeout``. So while polling is
+#: held back, an empty line, which Redis does not answer, is sent as often (s) as a poll would be.
 _EMPTY_LINE_EVERY = 1.0
 
 
@@ -32,18 +32,18 @@ class IntakeRule(Protocol):
 
     @property
     def should_consume(self) -> bool:
-        """Whether the worker is to consume, that is, is not cordoned."""
+        """Whether the worker should consume; False while it is cordoned."""
 
     @property
     def unrestricted(self) -> bool:
         """Whether Celery's prefetch count is the only limit."""
 
     def may_take(self) -> bool:
-        """Return whether there is room for a message; for a moment when none is on its way."""
+        """Return whether there is room for a message. Only called while none is on its way."""
 
 
 class PolledDelivery:
-    """kombu polls such a broker (Redis) for each message, while ``qos.can_consume`` allows it."""
+    """For Redis: kombu polls the broker for each message, if ``qos.can_consume`` allows it."""
 
     consuming = True
     #: Whether the worker can be kept from taking more than it has slots for.
@@ -58,12 +58,12 @@ class PolledDelivery:
         self._silent_until = 0.0
 
     def can_consume(self) -> bool:
-        """Return whether the channel may poll for a message; replaces the method of its QoS."""
+        """Return whether the channel may poll for a message; replaces its QoS's own method."""
         if self._rule.unrestricted:
             self._waker.waiting = False
             return self._prefetch_has_room()
         if asks(self._channel):
-            return True  # the answer may hold a task, which must not lie unread
+            return True  # the answer may hold a task, which must not be left unread
         self._waker.waiting = True  # before the check, so that a task that ends during it wakes us
         if self._rule.may_take() and self._prefetch_has_room():
             self._waker.waiting = False
@@ -72,17 +72,17 @@ class PolledDelivery:
         return False
 
     def _keep_alive(self) -> None:
-        """Keep the connection alive that is not polled."""
+        """Keep the connection alive while it is not polled."""
         connection = idle_redis(self._channel)
         if connection is None:
             return
-        connection.can_read(timeout=0)  # raises if it is closed, which the loop has to learn
+        connection.can_read(timeout=0)  # raises if it is closed, so that the loop learns of it
         now = monotonic()
         if now >= self._silent_until:
             self._silent_until = now + _EMPTY_LINE_EVERY
             connection.send_packed_command([b"\r\n"], check_health=False)
-            # As if there were answers all the time: redis-py would do a health check before the
-            # next BRPOP, and wait for its answer for as long as it takes.
+            # Otherwise, for lack of answers, redis-py would do a health check before the next
+            # BRPOP, and wait for its answer for as long as it takes.
             connection.next_health_check = float("inf")
 
     def prefetch_has_room(self, _: int) -> bool:
@@ -101,7 +101,7 @@ class PolledDelivery:
 
 
 class PushedDelivery:
-    """Such a broker (RabbitMQ) sends messages by itself, as many as the prefetch count allows."""
+    """For RabbitMQ: the broker sends messages unasked, as many as the prefetch count allows."""
 
     def __init__(self, consumer: Any, rule: IntakeRule, waker: Waker) -> None:
         self._consumer = consumer
@@ -116,7 +116,7 @@ class PushedDelivery:
         _wake_when_raised(consumer.qos, waker.wake)
 
     def _begin(self, *args: Any, **kwargs: Any) -> None:
-        """Consume, if allowed: Celery's loop begins, or remote control has added a queue."""
+        """Consume, if allowed. Called when Celery's loop begins, or remote control adds a queue."""
         self._begun = True
         self.consuming = self._rule.should_consume
         if self.consuming:
@@ -127,9 +127,9 @@ class PushedDelivery:
         return True
 
     def prefetch_has_room(self, unacknowledged: int) -> bool:
-        """Return whether the prefetch count surely has room beside so many messages."""
+        """Return whether the prefetch count surely has room beyond *unacknowledged* messages."""
         consumer = self._consumer
-        # If it cannot be changed, the broker goes by the first one, whatever Celery's is now.
+        # If the count cannot be changed, the broker uses the initial one, whatever Celery's is now.
         count = consumer.qos.value if self.can_limit else consumer.initial_prefetch_count
         return not count or unacknowledged < count
 
@@ -181,7 +181,7 @@ def gathers_messages(consumer: Any) -> bool:
 
 
 def has_queue_for_one_consumer(consumer: Any) -> bool:
-    """Return whether a queue delivers to one of its consumers only, though others have room."""
+    """Return whether a queue delivers to only one of its consumers, even if others have room."""
     tasks = consumer.task_consumer
     return tasks is not None and any(
         queue.exclusive or "x-single-active-consumer" in (queue.queue_arguments or {})
@@ -190,25 +190,25 @@ def has_queue_for_one_consumer(consumer: Any) -> bool:
 
 
 def _send_counts_in_the_loop(qos: Any) -> None:
-    """Leave it to the loop, which runs in this thread, to send a changed prefetch count.
+    """Have only the loop, which runs in this thread, send a changed prefetch count.
 
     After a lost connection, Celery sends it from whichever thread starts or ends a task that was
-    taken before. That thread and the loop then read one another's answers off the new connection.
+    taken before. That thread and the loop would then read each other's answers.
     """
     loop, set_count = get_ident(), qos.set
 
     def send(count: int) -> Any:
-        # The loop sends in its next turn what qos.value has become.
+        # In its next turn, the loop sends the value that qos.value has by then.
         return set_count(count) if get_ident() == loop else count
 
     qos.set = send
 
 
 def _wake_when_raised(qos: Any, wake: Callable[[], None]) -> None:
-    """Have an event loop turn at once when the prefetch count is raised, so that it is sent.
+    """Wake the event loop when the prefetch count is raised, so that it sends the new count.
 
-    A scheduled task raises it. The loop may have read that task before it waits for events, of
-    which there is none until the count is sent: what is behind the task would wait for a timer.
+    A scheduled task raises it. The loop may read such a task and then wait for events, but none
+    comes until the count is sent: the messages behind the task would wait for a timer.
     """
     increment = qos.increment_eventually
 

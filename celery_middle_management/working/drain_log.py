@@ -27,7 +27,7 @@ class DrainLog:
         *cordon* is the one that holds it now, empty if none does; *why* is the reason, in words.
         """
         running = sum(held.running for held in presence.held.values())
-        # At 0, no scaler has set it: the worker waits for its first reply.
+        # If `at` is 0, no scaler has set the cordon: the worker waits for its first reply.
         if not cordon or not cordon.at:
             if self._since is not None:
                 self._log("undrain", f"running={running} {self._after()}")

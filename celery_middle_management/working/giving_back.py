@@ -1,8 +1,8 @@
 """Gives the scheduled tasks of a cordoned worker back to the broker, before it shuts down.
 
-A worker that shuts down gives back what it has not begun. Where kombu emulates acknowledgement, as
-with Redis, it does so one by one, and thousands take longer than the platform waits before it
-kills. So a cordoned worker gives them back beforehand, in its own time.
+A worker that shuts down gives back the tasks that it has not begun. Where kombu emulates
+acknowledgement, as with Redis, they go back one by one, and thousands take longer than the platform
+waits before it kills the worker. So a cordoned worker gives them back beforehand, in its own time.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from celery.worker import state as worker_state
 from celery_middle_management.working.scheduled import Scheduled, scheduled
 from celery_middle_management.working.shutdown import is_shutting_down
 
-#: What is left may take this long (s) to give back at the shutdown. A platform waits for 30 s; but
+#: Giving back the rest at the shutdown may take this long (s). A platform waits for 30 s, but
 #: workers that stop at the same time slow one another down, and the time is an estimate.
 ALLOWED = 2.0
 #: How long (s) it takes to give back one task, until that has been measured.
 ASSUMED = 0.05
-#: Nothing is given back under a cordon that is lifted before this time (s).
+#: A cordon must last this long (s) before anything is given back.
 PATIENCE = 3.0
 #: Where cordons come and go, giving back takes at most this part of the time.
 SHARE = 0.2
-#: The worker's main thread gives back for so long (s) at a time, and does its other work between.
+#: The main thread gives tasks back for this long (s) at a time, and does its other work in between.
 PORTION = 0.1
-#: The same without an event loop, where a turn takes up to 2 s; what must not wait for it is done
-#: by other green threads.
+#: The same without an event loop, where a turn takes up to 2 s; other green threads do the work
+#: that must not wait for it.
 LONG_PORTION = 4.0
 
 
@@ -51,7 +51,7 @@ class GivingBack:
         self._left: deque[Scheduled] | None = None
 
     def look(self, later: int, *, cordoned: bool, one_by_one: bool) -> int:
-        """Return how many of the tasks that are due *later* keep the worker from being stopped."""
+        """Return how many tasks, of the *later* ones, keep the worker from being stopped."""
         now = monotonic()
         if cordoned and self._cordoned_at is None:
             self._cordoned_at, self._slowest, self._left = now, None, None
@@ -63,23 +63,23 @@ class GivingBack:
 
     @property
     def due(self) -> bool:
-        """Whether the main thread is to give back now."""
+        """Whether the main thread should give tasks back now."""
         if not self.rest or self._cordoned_at is None:
             return False
         return monotonic() >= max(self._cordoned_at + PATIENCE, self._not_before)
 
     def give_back_portion(self, consumer: Any) -> bool:
-        """Give back for a moment; return whether there is more. For the main thread alone.
+        """Give tasks back for a moment; return whether more remain. For the main thread alone.
 
         Raises:
-            one of the consumer's connection or channel errors; what is not back is still held.
+            one of the consumer's connection or channel errors; the worker still holds the rest.
         """
         if self._left is None:
             self._left = deque(s for s in scheduled(consumer) if s.pending(self._imminent))
         left, given, began = self._left, 0, monotonic()
         lasts = LONG_PORTION if consumer.hub is None else PORTION
         try:
-            # Those due last go first: the others are wanted here sooner, if the cordon is lifted.
+            # The tasks due last go first: if the cordon is lifted, the others are needed sooner.
             while left and self._too_many(len(left)) and monotonic() - began < lasts:
                 if is_shutting_down() or consumer.blueprint.state != RUN:
                     return False
@@ -100,7 +100,7 @@ class GivingBack:
 
 
 def gives_back_one_by_one(consumer: Any) -> bool:
-    """Return whether kombu gives back what a channel held when it closes, and not the broker."""
+    """Return whether kombu, and not the broker, gives back what a channel holds at its close."""
     channel = getattr(consumer.task_consumer, "channel", None)
     return bool(getattr(channel, "do_restore", False))
 
@@ -116,7 +116,7 @@ def _give_back(consumer: Any, held: Scheduled, imminent: float) -> bool:
         request.send_event("task-rejected", requeue=True)
         worker_state.task_ready(request)
     held.cancel(consumer.timer)
-    # Celery raised it for each, though not beyond worker_eta_task_limit.
+    # Celery raised the count for each task, though not beyond worker_eta_task_limit.
     if consumer.qos.value > consumer.initial_prefetch_count:
         consumer.qos.decrement_eventually()
     return True

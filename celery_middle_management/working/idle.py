@@ -1,4 +1,4 @@
-"""How long a worker has had room for a message although none has come."""
+"""How long a worker has had room for a message without getting one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class IdleTime:
         return now - self._since
 
     def _noting(self, create: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap the method that makes the handler of messages, to note when one comes."""
+        """Wrap the method that makes the message handler, to note when a message comes."""
 
         def create_task_handler(*args: Any, **options: Any) -> Callable[..., Any]:
             handle = create(*args, **options)

@@ -3,8 +3,8 @@
 A cordoned worker takes nothing. Any other takes as much as Celery would, or, while tasks are long,
 one task for each slot; see :mod:`celery_middle_management.core.prefetch`.
 
-The reporter's thread sets whether to consume, and observes the tasks that run. All the rest is done
-by the thread of the worker's loop.
+The reporter's thread sets whether to consume, and observes the tasks that run. The thread of the
+worker's loop does all the rest.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class Intake:
     def __init__(
         self, consumer: Any, *, limits: bool = True, at_work: Set[int] = frozenset()
     ) -> None:
-        """*limits*: whether the worker may be kept from taking as much as Celery would.
+        """*limits*: whether the worker may be limited to taking less than Celery would.
 
-        *at_work* are the processes of a prefork pool that reported that they run something.
+        *at_work* are the processes of a prefork pool that last reported being busy.
         """
         self._consumer = consumer
         self._limits = limits
@@ -50,15 +50,15 @@ class Intake:
         self._prefetch = AdaptivePrefetch()
         self._delivery: PolledDelivery | PushedDelivery | None = None
         self._limited = False
-        self._lock = threading.Lock()  # of these two
-        #: Whether the worker is to consume, that is, is not cordoned.
+        self._lock = threading.Lock()  # guards the next two
+        #: Whether the worker should consume; False while it is cordoned.
         self.should_consume = True
         self._stopped = False
 
     # -- the reporter's thread
 
     def set_consuming(self, consume: bool) -> bool:
-        """Have the worker consume, or not; return whether it surely takes nothing any more."""
+        """Have the worker consume, or not; return whether it is sure to take nothing more."""
         with self._lock:
             self.should_consume = consume
             if consume:
@@ -67,7 +67,7 @@ class Intake:
 
     @property
     def stopped(self) -> bool:
-        """Whether the worker is not to consume, and no message can arrive any more."""
+        """Whether the worker was told not to consume, and no message can arrive any more."""
         return self._stopped
 
     @property
@@ -79,13 +79,13 @@ class Intake:
 
     @property
     def full(self) -> bool:
-        """Whether the worker takes nothing now, since no slot is free."""
+        """Whether the worker takes nothing now because no slot is free."""
         return self._delivery is not None and not self.unrestricted and not self.slots.any_free
 
     def idle(self, unacknowledged: int) -> float:
-        """Return for how long (s) there has been room, beside so many messages, and none has come.
+        """Return for how long (s) no message has come though *unacknowledged* ones leave room.
 
-        0 if there is no room, or if another worker may be the only one to get what there is.
+        0 if there is no room, or if another worker may be the only one to get messages.
         """
         return self._idle_time.update(idle=self._is_open(unacknowledged))
 
@@ -95,7 +95,7 @@ class Intake:
         Returns whether that has changed, so that the loop must :meth:`apply` it.
         """
         now = time()
-        # Those that prefork before Celery 5.7 forgot with a lost connection may stay active too.
+        # Before Celery 5.7, tasks that prefork forgot with a lost connection may stay active too.
         running = [r for r in self.slots.running(active) if r in worker_state.reserved_requests]
         longest = max((now - (request.time_start or now) for request in running), default=0.0)
         before = self._prefetch.limit
@@ -114,7 +114,7 @@ class Intake:
         self._delivery = delivery
         self.waker.start(consumer.connection, delivery.can_consume)
         self._set_prefetch()
-        # A count that is sent now holds from the first message on.
+        # A count that is sent now applies from the first message on.
         consumer.qos.update()
 
     def stop(self) -> None:
@@ -154,7 +154,7 @@ class Intake:
         return not self._nothing_on_its_way() and (self.unrestricted or self.slots.any_free)
 
     def _nothing_on_its_way(self) -> bool:
-        """Note that no message is on its way; return whether the worker has stopped by that."""
+        """Note that no message is on its way; return whether that means the worker has stopped."""
         with self._lock:
             self._stopped = not self.should_consume
             return self._stopped
@@ -171,8 +171,8 @@ class Intake:
 def _needs_celerys_count(consumer: Any) -> bool:
     """Return whether Celery's prefetch count must stay as it is.
 
-    It is unlimited; or a task gathers messages by a strategy of its own; or no other worker could
-    take what this one leaves.
+    It must if it is unlimited, if a task gathers messages by a strategy of its own, or if no other
+    worker could take what this one leaves.
     """
     return (
         consumer.prefetch_multiplier == 0

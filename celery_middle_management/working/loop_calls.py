@@ -1,4 +1,4 @@
-"""What the reporter's thread has a worker's main thread do, between two turns of its loop."""
+"""Calls that the reporter's thread has a worker's main thread make between turns of its loop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from celery_middle_management.working.giving_back import GivingBack
 from celery_middle_management.working.intake import Intake
 
 logger = logging.getLogger("celery_middle_management")
-#: Between two portions of what it gives back, the main thread does its other work for so long (s).
+#: Between two portions of giving back, the main thread does its other work for this long (s).
 PAUSE = 0.01
 
 
 class LoopCalls:
-    """The calls for one worker. What goes wrong in them is logged, and tried again."""
+    """The calls for one worker. If one fails, that is logged, and it is tried again."""
 
     def __init__(self, app: Any, giving_back: GivingBack, trouble: LogThrottle) -> None:
         self._app = app
@@ -29,7 +29,7 @@ class LoopCalls:
         self._restores = False
 
     def start(self, consumer: Any, intake: Intake) -> None:
-        """Begin with a new connection: what the last one's loop was to do may be lost."""
+        """Begin with a new connection: the calls for the last one's loop may be lost."""
         self._consumer = consumer
         self._intake = intake
         self._gives_back = False
@@ -40,7 +40,7 @@ class LoopCalls:
         self._intake.waker.wake()
 
     def give_back_soon(self) -> None:
-        """Have the main thread give scheduled tasks back, until there are few enough."""
+        """Have the main thread give scheduled tasks back, until few enough are left."""
         if not self._gives_back:
             self._gives_back = True
             self._consumer.call_soon(self._give_back)
@@ -70,10 +70,10 @@ class LoopCalls:
         except self._consumer.connection_errors + self._consumer.channel_errors as error:
             self._broker_failed("return", error)
         except Exception:  # noqa: BLE001 - a timer must go on
-            # As text: of the error itself, a handler could show the frames, with a password.
+            # As text: given the error itself, a handler could show its frames, with a password.
             logger.error("a scheduled task could not be given back:\n%s", traceback.format_exc())
         finally:
-            # Without an event loop, a call that asks for itself again would be made in this turn.
+            # Without an event loop, a call that schedules itself again would run in this same turn.
             self._gives_back = more and self._consumer.hub is not None
         if self._gives_back:
             self._consumer.timer.call_after(PAUSE, self._give_back)

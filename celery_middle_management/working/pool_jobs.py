@@ -1,6 +1,6 @@
 """The jobs that a pool has not ended yet, whatever submitted them.
 
-Celery's own sets of requests do not say. They lack the jobs of a task with a strategy of its own.
+Celery's own sets of requests do not tell. They lack the jobs of a task with a strategy of its own.
 With threads and green threads, they keep for ever a task that ended by an exception such as
 ``SystemExit``, which Celery's callback for results cannot unpack, and one that was revoked with
 ``terminate`` while it waited for a thread. After a lost connection they lack what still runs, or,
@@ -22,7 +22,7 @@ class PreforkJobs:
     """The jobs of a prefork pool."""
 
     def __init__(self, pool: Any, at_work: Set[int]) -> None:
-        """*at_work* are the pool's processes that reported that they run something."""
+        """*at_work* are the pool's processes that last reported being busy."""
         self._pool = pool
         self._at_work = at_work
 
@@ -32,8 +32,8 @@ class PreforkJobs:
     def over(self, active: Collection[Request]) -> set[Request]:
         """Return those of the *active* requests that have ended.
 
-        The pool has forgotten them, and none of its processes runs them: a process that runs
-        something runs what it was given last.
+        The pool has forgotten them, and none of its processes runs them: a busy process runs the
+        job that it was given last.
         """
         forgotten = {request for request in active if not has_job(self._pool, request)}
         if not forgotten:
@@ -49,11 +49,11 @@ class PreforkJobs:
 
 
 class _Job:
-    """Referenced only by the callbacks of a job, so that it goes if the pool drops the job."""
+    """Referenced only by the callbacks of a job, so that it vanishes if the pool drops the job."""
 
 
 class PoolJobs:
-    """The jobs of any other pool: each until the pool calls back, or no longer can."""
+    """The jobs of any other pool: each is kept until the pool calls back, or no longer can."""
 
     def __init__(self, pool: Any, on_end: Callable[[], None]) -> None:
         """*on_end* is called, by any thread, whenever a job has ended."""
@@ -101,7 +101,7 @@ class PoolJobs:
 
 
 def _with_fallback(call: Callable[..., Any], on_error: Callable[[], None]) -> Callable[..., Any]:
-    """Wrap *call* so that it calls *on_error* if it raises: the pool then calls nothing else."""
+    """Wrap *call* so that *on_error* is called if it raises: the pool then calls nothing else."""
 
     def wrapped(*args: Any, **options: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Keeps a pool's workers from deleting what waits in their queues: ``celery worker --purge``."""
+"""Keeps ``celery worker --purge`` from deleting the tasks that wait in a pool's queues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PURGES = (
 def keep_from_purging(controller: Any, name: str, *, dry_run: bool) -> str:
     """Have a worker ignore ``--purge``, or in a dry run only complain; return the complaint.
 
-    To be called before the worker is started. *name* is the worker's, for the log.
+    Call it before the worker is started. *name* is the worker's, for the log.
     """
     if not getattr(controller, "purge", False):
         return ""

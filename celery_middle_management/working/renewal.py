@@ -1,4 +1,4 @@
-"""Renews a worker's connection to its broker when it must be dead."""
+"""Renews a worker's connection to its broker when that connection must be dead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 #: An event loop turns at least this often (s).
 _TURN = 1.0
-#: A loop that polls its sockets has noticed by then (s) that they are shut down.
+#: A loop that polls its sockets notices within this time (s) that they are shut down.
 _NOTICED = 3 * _TURN
 
 
@@ -42,7 +42,7 @@ class Renewal:
         self._timer: Any = None
         #: When the loop last turned, and when that was last checked.
         self._turned = self._checked_at = monotonic()
-        #: Since when the worker is to stop, but the broker has not answered its last request.
+        #: Since when the worker must stop, but the broker has not answered its last request.
         self._unstopped_since = monotonic()
         #: When the sockets were shut down, until there are new ones.
         self._shut_at = inf
@@ -74,7 +74,7 @@ class Renewal:
         """Renew the connection to the broker if it must be dead. From the reporter's thread."""
         now = monotonic()
         if now - self._checked_at > SILENT:
-            # The whole process may have been suspended, and the loop is yet to turn.
+            # The whole process may have been suspended, and the loop has not turned yet.
             self._turned = self._unstopped_since = now
         self._checked_at = now
         if not cordoned or intake.stopped:
@@ -93,14 +93,15 @@ class Renewal:
     def _overdue(self, consumer: Any, presence: Presence, reply: Reply, now: float) -> float:
         """Return for how long (s) the broker has owed the worker something; 0 or less if not.
 
-        It does in each of these cases:
+        The broker owes it something in each of these cases:
 
-        - by the *reply*, counts have found messages that the worker, with room, did not take;
-        - the worker is to stop, and its last request for a message is not answered;
-        - the loop waits for an answer, and so learns of no end of a task either.
+        - the *reply* says that counts have found messages that the worker had room for, but did
+          not take;
+        - the worker must stop, but its last request for a message has not been answered;
+        - the loop waits for an answer, and so does not learn that a task has ended either.
 
-        The last two have another reason if the broker itself does not answer, so it must have
-        answered a count since.
+        The last two can also mean that the broker itself does not answer, so it must have answered
+        a count since then.
         """
         counted = now - (reply.now - reply.counted_at)
 
@@ -118,16 +119,16 @@ class Renewal:
         self._turned = monotonic()
         if self._turned - self._shut_at > _NOTICED:
             self._shut_at = inf
-            self._renewals.connected(self._turned)  # nearly: it takes a moment
+            self._renewals.connected(self._turned)  # almost: connecting takes a moment
             # kombu before 5.7 may have stopped polling its sockets for good.
             raise ConnectionResetError("the connection to the broker is renewed")
 
 
 def _would_cancel(consumer: Any, intake: Intake) -> bool:
-    """Return whether Celery would end a running task, as a setting has it with a lost connection.
+    """Return whether a setting makes Celery end a running task when the connection is lost.
 
     Without that setting, a task that is not acknowledged goes on. The broker redelivers it in any
-    case, for it cannot be acknowledged over a dead connection.
+    case, because it cannot be acknowledged over a dead connection.
     """
     active = copied(worker_state.active_requests)
     return bool(consumer.app.conf.worker_cancel_long_running_tasks_on_connection_loss) and any(
@@ -136,14 +137,14 @@ def _would_cancel(consumer: Any, intake: Intake) -> bool:
 
 
 def _hang_up(consumer: Any, *, idle: bool) -> bool:
-    """Shut down a worker's sockets to its broker, as if that had hung up; False if none was up.
+    """Shut down a worker's sockets as if its broker had hung up; return False if none was up.
 
-    They are those of its consumer, its events, its remote control, and the pool that it publishes
-    with. What tasks publish is left alone: a connection of the pool that is in use is only shut
-    down while the worker is *idle*, so that the connection is the worker's own.
+    They belong to its consumer, its events, its remote control, and the pool that it publishes
+    with. Tasks that publish are left alone: a connection of the pool that is in use is shut down
+    only while the worker is *idle*, when the connection must be the worker's own.
 
-    Celery then does as after any lost connection, even where it waits for an answer that never
-    comes: the sockets stay open until it closes them, so that what waits for them is woken.
+    Celery then reacts as to any lost connection, even while it waits for an answer that never
+    comes: the sockets stay open until Celery closes them, so whatever waits for them is woken.
     """
     found = False
     events = consumer.event_dispatcher

@@ -19,7 +19,7 @@ from celery_middle_management.counting.signals import handlers_of
 
 #: The scan of scheduled tasks takes at most this part of the time.
 _SCAN_SHARE = 0.05
-#: RabbitMQ 4 drops a message of a quorum queue that came back more often than this by default.
+#: By default, RabbitMQ 4 drops a message of a quorum queue that came back more often than this.
 _RETURNS = 20
 
 
@@ -29,11 +29,11 @@ class Scheduled(NamedTuple):
     request: Request
     eta: datetime
     begins: float
-    #: The timer's own: an entry of its heap, or a green thread. None if a strategy keeps it.
+    #: The timer's item: an entry of its heap, or a green thread. None if a strategy keeps the task.
     item: Any
 
     def pending(self, imminent: float) -> bool:
-        """Return whether it is not cancelled, has not begun, and will not in *imminent* seconds."""
+        """Return whether it is not cancelled, nor begun, nor will begin in *imminent* seconds."""
         return (
             not self.item.entry.canceled
             and not self.request.acknowledged
@@ -41,7 +41,7 @@ class Scheduled(NamedTuple):
         )
 
     def cancel(self, timer: Any) -> None:
-        """Take it off the timer, which would otherwise keep it in memory until it were due."""
+        """Take it off the timer, which would otherwise keep it in memory until it is due."""
         entry = self.item.entry
         entry.cancel()
         entry.args = ()
@@ -60,7 +60,7 @@ def scheduled(consumer: Any) -> Iterator[Scheduled]:
 
 
 def scheduled_by_strategies(buffered: Iterable[Request]) -> Iterator[Scheduled]:
-    """Yield those of the requests that a task's own strategy keeps until they are due."""
+    """Yield the requests that a task's own strategy keeps until they are due."""
     now, begins = time(), monotonic()
     for request in buffered:
         wait = request.eta.timestamp() - now if request.eta else 0.0
@@ -89,15 +89,15 @@ class ScheduledScan:
     """What a worker reports of its scheduled tasks; kept for a while, since a scan costs time."""
 
     def __init__(self, imminent: float) -> None:
-        """A task that begins within *imminent* seconds is as good as begun."""
+        """A task that begins within *imminent* seconds counts as begun."""
         self._imminent = imminent
         #: The number of tasks by queue, and bucket of their due times.
         self.due: Mapping[str, Mapping[int, int]] = {}
-        #: Those of them that were taken a short time ago.
+        #: The same for the tasks that were taken only a short time ago.
         self.recent: Mapping[str, Mapping[int, int]] = {}
-        #: The number of tasks that keep the worker: they begin soon, or must not go back.
+        #: How many tasks keep the worker from being stopped: they begin soon, or must not go back.
         self.imminent = 0
-        #: The number of the others.
+        #: The number of the other tasks.
         self.later = 0
         self._first_seen = WeakKeyDictionary[Request, float]()
         self._again = 0.0
@@ -105,7 +105,7 @@ class ScheduledScan:
     def update(
         self, consumer: Any, ahead: float, cordoned: bool, buffered: Iterable[Scheduled] = ()
     ) -> ScheduledScan:
-        """Scan again, unless that costs too much time; *buffered* are those that no timer has.
+        """Scan again, unless that costs too much time; *buffered* are tasks that no timer has.
 
         Due times are in the ledger's time, which is *ahead* of our clock (s). A cordoned worker is
         scanned each time: it may be fired next, and everything must be known.
@@ -129,6 +129,6 @@ class ScheduledScan:
                 later += 1
         self.due, self.recent = dict(due), dict(recent)
         self.imminent, self.later = imminent, later
-        # Processor time: when other processes are busy, the scan costs no more.
+        # Processor time, because the scan costs no more when other processes are busy.
         self._again = began + (thread_time() - spent) / _SCAN_SHARE
         return self

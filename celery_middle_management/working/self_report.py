@@ -1,4 +1,4 @@
-"""What a worker reports of itself: the tasks that it holds, and whether it takes more."""
+"""What a worker reports about itself: the tasks that it holds, and whether it takes more."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SelfReport:
     def __init__(
         self, app: Any, worker: Presence, giving_back: GivingBack, scan: ScheduledScan
     ) -> None:
-        """*worker* is a presence with all that never changes."""
+        """*worker* is a presence with everything that never changes."""
         self._app = app
         self._worker = worker
         self._giving_back = giving_back
@@ -43,7 +43,7 @@ class SelfReport:
         self._with_own_strategy = (
             handlers.tasks.with_own_strategy if handlers else WeakSet[Request]()
         )
-        #: The ledger's time less that of our clock (s).
+        #: The ledger's time minus that of our clock (s).
         self._ahead = 0.0
         #: A complaint about how the worker was started, if there is one.
         self.complaint = ""
@@ -54,22 +54,22 @@ class SelfReport:
         return bool(self._worker.since)
 
     def note_time(self, now: float) -> None:
-        """Note the ledger's time *now*, as it has replied."""
+        """Note the ledger's time *now*, as given in its reply."""
         self._ahead = now - time()
         if not self.has_heard:
             wrong = {self.complaint: now} if self.complaint else {}
             self._worker = replace(self._worker, since=now, wrong=wrong)
 
     def forget_requests(self) -> None:
-        """Forget what came by a lost connection, for the broker redelivers it."""
+        """Forget what came over a lost connection, because the broker redelivers it."""
         self._with_own_strategy.clear()
 
     def presence(
         self, consumer: Any, intake: Intake, cordon: Cordon, collect: Callable[[], None]
     ) -> Presence:
-        """Return what the worker reports now, when this *cordon* holds it, or an empty one.
+        """Return what the worker reports now; *cordon* is the one that holds it, empty if none.
 
-        *collect* takes in what the pool's processes have recorded: which of them run a task.
+        *collect* takes in what the pool's processes have recorded, such as whether they are busy.
         """
         # In this order: a task that moves on meanwhile is seen twice rather than never.
         stopped = intake.set_consuming(not cordon)
@@ -105,32 +105,32 @@ class SelfReport:
 class _Requests(NamedTuple):
     """The requests that a worker has, without those in its timer."""
 
-    #: Those that Celery has reserved, that wait for a rate limit, or are active.
+    #: The requests that Celery has reserved, that wait for a rate limit, or that are active.
     taken: set[Request]
-    #: Those that Celery takes to be running, ...
+    #: The requests that Celery takes to be running, ...
     active: set[Request]
-    #: ... and those of them that may run.
+    #: ... and those among them that may really be running.
     running: set[Request]
-    #: Those that a task's own strategy gathers.
+    #: The requests that a task's own strategy gathers.
     gathered: set[Request]
 
     @property
     def unfinished(self) -> int:
-        """The number of those that have not ended."""
+        """The number of requests that have not ended."""
         return len((self.taken | self.gathered) - (self.active - self.running))
 
     def by_queue(self, due: Mapping[str, Mapping[int, int]]) -> dict[str, Held]:
-        """Return what the worker holds of each queue, with its scheduled tasks, which are *due*."""
+        """Return what the worker holds of each queue, including the scheduled tasks in *due*."""
         ended = self.active - self.running
         counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for request in self.taken:
             entry = counts[queue_of_request(request)]
             entry[1 if request in self.active else 0] += request not in ended
-            # Not the request, which Celery calls acknowledged before its loop has sent that: while
-            # the loop runs the task itself (solo), the broker keeps the message.
+            # Not request.acknowledged, which Celery sets before its loop has sent that: while the
+            # loop runs the task itself (solo), the broker still has the message.
             entry[3] += not request.message.acknowledged
         for request in self.gathered:
-            # No other worker could begin it sooner: it keeps this one, and needs none besides.
+            # No other worker could begin it sooner: it needs this worker, and no other.
             counts[queue_of_request(request)][3] += 1
         for queue, buckets in due.items():
             scheduled = sum(buckets.values())

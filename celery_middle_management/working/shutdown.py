@@ -8,7 +8,7 @@ from celery.worker import state as worker_state
 
 
 def is_shutting_down() -> bool:
-    """Return whether this worker shuts down."""
+    """Return whether this worker is shutting down."""
     flags = worker_state.should_stop, worker_state.should_terminate
     return any(flag is not None and flag is not False for flag in flags)
 

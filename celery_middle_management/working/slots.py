@@ -1,4 +1,4 @@
-"""The slots of a worker's pool: how many tasks it can run at once, and what takes them."""
+"""The slots of a worker's pool: how many tasks it can run at once, and what takes the slots."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Slots:
     """The slots of one worker. Made before Celery makes its strategies: it wraps the pool."""
 
     def __init__(self, consumer: Any, at_work: Set[int], on_end: Callable[[], None]) -> None:
-        """*at_work* are the processes of a prefork pool that reported that they run something.
+        """*at_work* are the processes of a prefork pool that last reported being busy.
 
-        *on_end* is called, by any thread, when a job has ended in any other pool.
+        *on_end* is called, by any thread, when a job has ended in any other kind of pool.
         """
         self._consumer = consumer
         self._prefork = bool(consumer.pool.uses_semaphore)
@@ -30,7 +30,7 @@ class Slots:
 
     @property
     def jobs(self) -> int:
-        """The number of jobs that the pool runs or is about to, whatever submitted them."""
+        """The number of jobs that the pool runs or is about to run, whatever submitted them."""
         return len(self._jobs)
 
     @property
@@ -39,7 +39,7 @@ class Slots:
         return self._taken < self._total
 
     def running(self, active: Collection[Request]) -> set[Request]:
-        """Return those of the *active* requests that may run: Celery keeps some for ever."""
+        """Return the *active* requests that may really be running: Celery keeps some for ever."""
         return set(active) - self._jobs.over(active)
 
     @property
@@ -55,5 +55,5 @@ class Slots:
         reserved = len(worker_state.reserved_requests)
         if self._consumer.restart_count <= 0:
             return reserved
-        # With a lost connection prefork forgets what it runs, until another job begins or ends.
+        # After a lost connection, prefork forgets what it runs until another job begins or ends.
         return max(reserved, busy_children(self._consumer.pool))

@@ -20,7 +20,7 @@ class Waker:
 
     def __init__(self, consumer: Any) -> None:
         self._hub = consumer.hub
-        #: Whether the loop does not poll its broker, so that it must be woken by a free slot.
+        #: Whether the loop is not polling its broker, so that a free slot must wake it.
         self.waiting = False
         self._woken = threading.Event()
         if self._hub is not None:
@@ -47,8 +47,8 @@ class Waker:
     def stop(self) -> None:
         """Stop when the loop has ended with its connection.
 
-        Before kombu 5.7, what reads from a new connection to Redis before there is a loop again
-        (Celery's mingle) fails at any other event that the hub has, and the worker with it.
+        Celery's mingle reads from a new connection to Redis before there is a loop again. Before
+        kombu 5.7, it fails at any other event that the hub has, and the worker with it.
         """
         if self._hub is not None:
             self._hub.remove_reader(self._readable)

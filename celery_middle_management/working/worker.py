@@ -44,7 +44,7 @@ logger = logging.getLogger("celery_middle_management")
 INTERVAL = 1.0
 #: A worker that is about to leave reports again this soon (s).
 SOON = 0.2
-#: What its children recorded is collected this often (s).
+#: A worker collects what its children recorded this often (s).
 COLLECT = 0.1
 
 
@@ -65,7 +65,7 @@ class WorkerAgent:
         self._traits = replace(traits, stops=Stops.CHOSEN) if self._hire else traits
         self._reporter = reporter
         self._dry_run = settings.dry_run
-        # A fire never stops a worker of no pool, a one-off worker, or any worker in a dry run.
+        # A fire never stops a worker without a pool, a one-off worker, or any worker in a dry run.
         fired = self._pool and not self._hire and not settings.dry_run
         born = monotonic() if fired else float("-inf")
         self._orders = Orders(self.name, born, self._traits)
@@ -138,12 +138,12 @@ class WorkerAgent:
             self._loop_calls.apply_intake_soon()
 
     def presence(self) -> Presence:
-        """Return what this worker reports of itself now."""
+        """Return what this worker reports about itself now."""
         cordon = self._orders.cordon(monotonic())
         found = self._self_report.presence(
             self._consumer, self._intake, cordon, self._reporter.collect
         )
-        # Until the first report has been made, it is yet to consume.
+        # Until it has made its first report, the worker does not consume.
         return found if self._thread is not None else replace(found, full=True)
 
     def _run(self) -> None:
@@ -164,14 +164,14 @@ class WorkerAgent:
 
     def _take_note(self, reply: Reply) -> None:
         self._self_report.note_time(reply.now)
-        # Compared with the last reply to us, not the ledger's last: one report may take several.
+        # Compared with the last reply that came here: a report in parts has several replies.
         lost = self._ledger_born not in (None, reply.born)
         self._ledger_born = reply.born
         self._orders.receive(reply.cordon, monotonic(), lost=lost)
         self._loop_calls.restore_soon()
 
     def _leave_if_let_go(self, presence: Presence, leave: Cordon) -> None:
-        """Shut down if the reply to *presence* cordons it, and it has stopped and holds no task."""
+        """Shut down if the reply to *presence* cordons it, it has stopped, and it holds no task."""
         self._soon = leave.holds(self.name, self._traits) and presence.stopped != leave.at
         if let_go(presence, leave) and not is_shutting_down():
             logger.info("%s is not needed any more, holds no task, and leaves", self.name)
@@ -179,7 +179,7 @@ class WorkerAgent:
 
 
 def _presence_at_start(identity: Identity, settings: Settings) -> Presence:
-    """Return the presence of a new worker, with all that never changes."""
+    """Return the presence of a new worker, with everything that never changes."""
     pools = {pool.name for pool in settings.pools}
     return Presence(
         id=uuid.uuid4().hex,

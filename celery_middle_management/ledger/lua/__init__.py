@@ -1,8 +1,8 @@
-"""The scripts that run in Redis, each checked against the Python that calls it when it is loaded.
+"""The scripts that run in Redis. On loading, each is checked against the Python that calls it.
 
 A script names its keys in the line that unpacks ``KEYS``, and lists the fields of each message that
 it reads or returns in a table: ``-- ## <class> (<variable>)``, then a row for each field of that
-class, with a ``?`` behind the name of one that may be missing.
+class, with a ``?`` after the name if the field can be missing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ScriptMismatch(Exception):
 
 
 def load(*names: str, keys: Sequence[str], messages: Sequence[Any] = ()) -> str:
-    """Return a script, after the prelude, that takes *keys* and these *messages* (TypedDicts).
+    """Return a script, behind the prelude; check that it takes *keys* and *messages* (TypedDicts).
 
     Raises:
         ScriptMismatch: the script takes other keys or messages.
@@ -56,7 +56,7 @@ def check(script: str, text: str, keys: Sequence[str], messages: Sequence[Any]) 
     for variable, field in _USES.findall(text):
         used.setdefault(variable, set()).add(field)
     for name, (variable, rows) in tables.items():
-        # A message that extends the bounds has them in their table, not in its own.
+        # A message that extends Bounds does not repeat the fields of Bounds in its own table.
         bounds = Bounds.__optional_keys__ if name != Bounds.__name__ else frozenset[str]()
         optional = declared[name].__optional_keys__
         fields = declared[name].__required_keys__ | {f"{f}?" for f in optional - bounds}

@@ -1,5 +1,5 @@
--- Writes what a scaler did or is about to do; returns 0, having written nothing, if the lock is not
--- its own any more. ARGV[1]: its token.
+-- Writes what a scaler did or is about to do. Returns 0 and writes nothing if the scaler no longer
+-- holds the lock. ARGV[1]: the scaler's token.
 local state, due, workers, queues, actions, lock = unpack(KEYS)
 if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
@@ -7,15 +7,15 @@ local msg = cjson.decode(ARGV[2])
 -- ## CommitMessage (msg): ARGV[2], as JSON; with Bounds
 --   set          text   fields of the state
 --   unset        names  fields of the state to delete
---   add          count  fields of the state to increase, by how much
---   due          count  tasks to add to `<pool>/<bucket>`; less than 0: to take away
+--   add          count  fields of the state to increase, and by how much
+--   due          count  tasks to add to `<pool>/<bucket>`; less than 0: to remove
 --   gone         ids    workers that no longer live
 --   used_queues  names  queues seen in use
 --   idle_queues  names  queues to forget
 --   history      JSON   entries for the history
 --   seq          text   the state's `seq` as the scaler read it
 --   next?        ms     give up the lock; the next evaluation is due after this time
---   gap          ms     ... or after this one, if a report has changed `seq` meanwhile
+--   gap          ms     ... or after this time, if a report has changed `seq` meanwhile
 --   lock         ms     how long the lock lasts from now on, if it is not given up
 --   keep         count  entries that the history keeps
 --   expiry       s      after the last change
@@ -25,8 +25,8 @@ local seq, in_flight = table.remove(values, 1) or '0', cjson.decode(table.remove
 local now = clock(values, msg)
 hdel(state, msg.unset)
 
--- ## `sent` repeats each pool's `fire` and `hire`, which may still take effect at the platform, for
--- the replies to reports
+-- ## For the replies to reports, `sent` repeats each pool's `fire` and `hire`: calls that can still
+-- take effect at the platform
 local changed = false
 for _, name in ipairs(msg.unset) do
   if in_flight[name] then in_flight[name], changed = nil, true end

@@ -4,14 +4,14 @@ local function ms(x) return string.format('%.0f', x) end
 -- ## Bounds (bounds): what the caller knows of the ledger's time, by a clock of its own
 --   least?    ms     it is at least this
 --   most?     ms     it is at most this, unless the caller's machine slept
---   longest?  ms     a time in which that clock stops while the machine sleeps: if the ledger's time
---                    has advanced by more than this, the machine slept
+--   longest?  ms     given if that clock stops while the machine sleeps: if the ledger's time has
+--                    advanced by more than this, the machine slept
 
 -- ## The ledger's clock
 -- The ledger's time is that of Redis's clock plus an offset. When Redis's clock steps (a failover,
 -- NTP), the offset makes up for it, so that everything written before stays as far in the past, or in
 -- the future, as it was. The clock has stepped back if a time that has passed (a field of CLOCK, or
--- `least`) lies ahead, and forward if it is beyond `most`. The ledger's time never goes back.
+-- `least`) lies ahead, and forward if `most` lies behind. The ledger's time never goes back.
 local CLOCK = {'clock', 'told_at', 'evaluated_at', 'ticked_at', 'called_at'}
 local TOLERANCE = 1000
 -- Returns the ledger's time and the offset; `values` are those of CLOCK's fields.
@@ -24,7 +24,7 @@ local function clock(values, bounds)
   local ahead = now + offset - passed
   local back = ahead < -TOLERANCE
   local forward = most and now + offset > most and ahead < longest
-  -- One millisecond later: until the time is after `evaluated_at`, no evaluation can begin.
+  -- One millisecond later, since no evaluation can begin until the time is after `evaluated_at`.
   if back or forward then offset = passed + 1 - now end
   return math.max(now + offset, passed), offset
 end

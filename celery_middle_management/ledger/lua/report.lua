@@ -1,26 +1,26 @@
--- Adds what a process reports, and answers whether an evaluation is due and the caller's to make.
+-- Adds what a process reports, and answers whether the caller must make an evaluation now.
 -- The first parts of this script are report_state.lua, report_in_flight.lua, report_counts.lua and
 -- report_workers.lua.
 
 -- ## ReportMessage (msg): ARGV[1], as JSON; with Bounds, if the caller has read the ledger's time
 --   pools            PoolCounts of each pool
 --   queues           names   queues published to that no pool names
---   queues_left_out  bool    there were more than `most_queues` of them
---   look             bool    a task was published whose pool only a count can find out
+--   queues_left_out  bool    there were more queues than `most_queues`
+--   look             bool    a task was published, and only a count can find out its pool
 --   token            text    of the lease, if the caller gets it
 --   more             bool    another part of the same report follows: no lease yet
 --   leaving          bool    the caller's process is ending
---   gave_up          bool    it is ending while its evaluation still waits for the platform
+--   gave_up          bool    that process ends while its evaluation still waits for the platform
 --   unseen?          ms      the same field of the last reply
 --   id?              text    of the worker that reports
 --   presence?        JSON    its presence; without it, the worker says goodbye
 --   cordon?          name    the field of the state with the cordon that the worker must obey
 --   born?            text    the name of the ledger whose calls in flight the caller remembers
---   sent?            InFlight  of each of these calls, by `<pool>/fire` or `<pool>/hire`
+--   sent?            InFlight  these calls, by `<pool>/fire` or `<pool>/hire`
 --   inactive         bool    the caller runs off the platform and never evaluates
 --   counters         names   the counters in a sample, in this order
 --   fine             s       the size of a bucket of due times up to `fine_horizon`
---   coarse           s       the size of a bucket beyond
+--   coarse           s       the size of a bucket beyond that
 --   fine_horizon     s       how far ahead due times have fine buckets
 --   gap              ms      the least time between two evaluations
 --   interval         ms      the least time between two calls of the platform
@@ -39,22 +39,22 @@
 --   published        [[ms ago, tasks], ...]
 --   scheduled        [[ms ahead, tasks], ...]
 --   started          tasks
---   waits            s       that the started ones waited, in all
+--   waits            s       how long the started tasks waited, in all
 --   finished         tasks
---   runtime          s       that the finished ones ran, in all
---   runtime_squares  s²      the squares of their run times, in all
+--   runtime          s       how long the finished tasks ran, in all
+--   runtime_squares  s²      the sum of the squares of their run times
 --   longest          s       the longest of their run times
 
--- ## InFlight (told): a call that may still take effect at the platform
+-- ## InFlight (told): a call that can still take effect at the platform
 --   to               count   workers that it asks for
 --   done             bool    the platform has confirmed it
---   left             s       how long it may still take effect
+--   left             s       for how long it can still take effect
 
 -- ## ReportReply (reply)
 --   now              ms      the ledger's time, as text
 --   lease            bool    the caller got the lock, and must evaluate
 --   wait             ms      when to report again, even with nothing to add
---   held             ms      how long to hold back the counts of a pool: sooner, they change nothing
+--   held             ms      how long to hold back a pool's counts: they change nothing sooner
 --   born             text    the ledger's name for itself: it differs when the data was lost
 --   sent?            JSON    the calls in flight
 --   unseen?          ms      when the caller reported something that still waits for an evaluation
@@ -78,7 +78,7 @@ if newcomer and last_report > 0 and silence > msg.watches then extend_calls(sile
 local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
--- When the caller reported something that waits for an evaluation which might not come without it.
+-- When the caller reported something that waits for an evaluation, which the caller may have to make.
 local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
@@ -118,7 +118,7 @@ if msg.presence then
     ticked = now
     set('ticked_at', now)
   end
-  -- Workers come and go several at a time: one evaluation a little later does for all.
+  -- Workers come and go several at a time: one evaluation a little later serves them all.
   if update_worker() then evaluate_by(soon) end
 elseif msg.id and remove_worker() then
   evaluate_by(soon)
@@ -140,8 +140,8 @@ if lease and unseen == now then unseen = now - 1 end -- its evaluation reads the
 if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
--- While no worker keeps watch, one publisher of all reports again when the next evaluation is due. The
--- others stand by, in case it ends before that.
+-- While no worker keeps watch, a single publisher reports again when the next evaluation is due. The
+-- others stand by, in case that publisher ends before.
 local wait = msg.stand_by
 if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.watches then
   local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)

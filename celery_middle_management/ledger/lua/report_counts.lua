@@ -1,6 +1,6 @@
 -- Adds the counts to each pool's counters.
 
--- ## A sample of all counters, by the first report of each minute
+-- ## A sample of all counters, which the first report of each minute takes
 local function sample_counters()
   local minute = math.floor(now / 60000)
   if minute <= number('minute') then return end
@@ -28,8 +28,8 @@ local function add_published(pool, counts)
   for _, slice in ipairs(counts.published) do
     local ago, tasks = unpack(slice)
     total = total + tasks
-    -- After a step it is not known how long ago they were published, and a count may not have seen
-    -- them: they are rather reckoned twice than not at all.
+    -- After a step of the clock it is not known how long ago they were published, so a count may
+    -- have missed them: it is better to reckon with them twice than not at all.
     if not stepped and now - ago <= number(pool .. '/counted_at') then counted = counted + tasks end
   end
   add(pool .. '/published', total)
@@ -52,7 +52,7 @@ local function add_finished(pool, counts)
 end
 
 -- ## Scheduled, by buckets of due times: fine ones up to the horizon, coarse ones beyond
-local furthest -- the last bucket (s) that was added to
+local furthest -- the latest bucket (s) that got a task
 local function add_scheduled(pool, counts)
   if #counts.scheduled > 0 then set(pool .. '/scheduled_at', now) end
   for _, entry in ipairs(counts.scheduled) do
@@ -72,9 +72,9 @@ local function keep_due_times()
   if redis.call('TTL', due) < expiry - 3600 then redis.call('EXPIRE', due, expiry) end
 end
 
--- ## How long (ms) a publisher may hold back counts of a pool that could change nothing sooner
+-- ## How long (ms) a publisher can hold back a pool's counts, which could change nothing sooner
 local function hold_of(quantity, maximum)
-  -- The evaluation that follows knows of these already: more would not make it hire sooner.
+  -- The next evaluation knows of these tasks already: more would not make it hire sooner.
   if quantity == 0 then return msg.zero_hold end
   if quantity >= maximum then return msg.longest_hold end
   return math.max(called + msg.interval - now, msg.gap)

@@ -1,4 +1,4 @@
--- Calls in flight: those that may still take effect at the platform.
+-- Calls in flight: calls that can still take effect at the platform.
 local born, sent = old.born or msg.token, old.sent
 if not old.born then new.born = born end
 
@@ -11,7 +11,7 @@ end
 -- ## When the ledger has lost its data
 -- Every process remembers the calls in flight from its last reply, and reports them with the name of
 -- the ledger that they were in. A ledger with another name has lost them: it takes them over, and
--- cordons the workers that they may stop, until an evaluation knows better.
+-- cordons the workers that these calls can stop, until an evaluation knows better.
 local function cordon_above(pool, quantity)
   local field = pool .. '/cordon'
   local cordon = cjson.decode(new[field] or old[field] or '{}')
@@ -37,9 +37,9 @@ local function restore_calls()
 end
 
 -- ## When a newcomer comes after a long silence
--- The silence may have been a step of Redis's clock. So a call that was in flight stays so for as long
--- as before it, and the last call is as recent as before it. Each is moved only once: where all
--- reports come from short scripts, all are newcomers, and a call would stay in flight for ever.
+-- The silence may have been a step of Redis's clock. So a call in flight keeps the time that it had
+-- left before the silence, and the last call counts as recent as before. Each is moved only once: if
+-- all reports come from short scripts, all are newcomers, and a call would stay in flight for ever.
 local called = number('called_at')
 local function extend_calls(silence)
   local calls, extended = calls_in_flight(), false

@@ -1,8 +1,8 @@
--- What a report needs of the app's state: read in one command, and written in one at its end.
+-- The fields of the app's state that a report needs: read in one command, written in one at the end.
 local state, due, workers, queues, lock, samples = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
--- ## Fields of the state (ms, if not said otherwise)
+-- ## Fields of the state (ms, unless stated otherwise)
 local FIELDS = {
   'next_at',        -- when the next evaluation is due
   'blocked_until',  -- when the platform may be called again
@@ -12,11 +12,11 @@ local FIELDS = {
   'silent_at',      -- when `called_at` was last moved for a silence that may have been a step
   'comes_at',       -- when the publisher that waits for the next evaluation reports again
   'born',           -- the ledger's name for itself (text): if it differs, the data was lost
-  'sent',           -- calls that may still take effect at the platform (JSON), by `<pool>/fire` or
+  'sent',           -- calls that can still take effect at the platform (JSON), by `<pool>/fire` or
                     -- `<pool>/hire`: {to, until (s), done}
   'minute',         -- the last minute that has a sample
 }
--- And those of CLOCK in prelude.lua: `clock`, the offset, and the times of the last report (`told_at`),
+-- CLOCK in prelude.lua adds its own: `clock`, the offset, and the times of the last report (`told_at`),
 -- of the last evaluation (`evaluated_at`), of the last report of a worker that may evaluate
 -- (`ticked_at`) and of the last call of the platform (`called_at`).
 local POOL_FIELDS = {'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
@@ -50,8 +50,8 @@ local function add_float(name, x) set_float(name, number(name) + x) end
 -- ## The ledger's time
 -- A newcomer (a process that has not read the ledger's time yet) cannot tell a forward step of Redis's
 -- clock from a period without reports. If a worker was reporting until that period began, a step is
--- assumed, unless it were a longer one than this. Where that is wrong, the next process that has read
--- the time corrects it.
+-- assumed, unless it would be longer than this. If that is wrong, the next process that has read the
+-- time corrects it.
 local LONGEST_SILENCE = 600000
 local newcomer, last_report = not msg.most, number('told_at')
 local function bounds_of_newcomer()

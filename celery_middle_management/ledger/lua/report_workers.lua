@@ -3,7 +3,7 @@
 local refresh = now - number('kept_at') >= 3600000
 if refresh then set('kept_at', now) end
 
--- ## Queues that no pool names, the latest ones
+-- ## The latest queues that no pool names
 local function keep_most_recent(most)
   local all, list = redis.call('HGETALL', queues), {}
   for i = 1, #all, 2 do list[#list + 1] = {all[i], tonumber(all[i + 1])} end
@@ -18,7 +18,7 @@ local function add_queues()
   for _, queue in ipairs(msg.queues) do used[queue] = ms(now) end
   local more = hset(queues, used) > 0
   if more or refresh then redis.call('EXPIRE', queues, msg.expiry) end
-  -- Many at a time, since all have to be read for it.
+  -- Drops many at a time, since all have to be read for that.
   if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
     keep_most_recent(msg.most_queues)
     dropped = true
