@@ -1,4 +1,4 @@
-"""How another process of this machine can import our Celery app."""
+"""How another process on this machine can import our Celery app."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AppPath(NamedTuple):
         return f"{self.module}:{self.attribute}" if self.attribute else self.module
 
     def environment(self) -> dict[str, str]:
-        """Return environment variables with which another process finds the module as we did."""
+        """Return the environment in which another process finds the module as we did."""
         root = self._import_root()
         # ``celery`` searches the current directory, and Python the installed packages.
         if root in {None, Path.cwd()} or _is_installed(root):
@@ -43,7 +43,7 @@ class AppPath(NamedTuple):
 
 
 def named_path(name: str) -> AppPath:
-    """Parse a *name* such as ``celery -A`` takes.
+    """Parse *name*, which has the form that ``celery -A`` takes.
 
     Raises:
         LookupError: there is no such module, in the current directory or on Python's path.
@@ -60,7 +60,7 @@ def named_path(name: str) -> AppPath:
 
 
 def app_path(app: Celery) -> AppPath:
-    """Find the module and attribute that hold *app*; of several, the nearest to ``app.main``.
+    """Find the module and attribute that hold *app*; if several do, the nearest to ``app.main``.
 
     Raises:
         LookupError: no module that another process could import holds it.

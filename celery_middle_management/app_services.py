@@ -1,6 +1,6 @@
 """The services outside the process that one app uses: the ledger, the broker and the platform.
 
-Most processes that import an app neither publish nor work. So nothing of this is imported before a
+Most processes that import an app neither publish nor work. So none of this is imported before a
 process needs it.
 """
 
@@ -35,7 +35,7 @@ class AppServices:
         if not self._ledgers:
             with no_fork_meanwhile():
                 from celery_middle_management.ledger.redis import RedisLedger
-            # Threads that come at once all get the same.
+            # Threads that call this at the same time all get the same one.
             self._ledgers.setdefault(0, RedisLedger(self._settings))
         return self._ledgers[0]
 
@@ -47,11 +47,11 @@ class AppServices:
         return platform_for(self._settings)
 
     def scaler(self) -> Scaler:
-        """Make what evaluates the app's pools."""
+        """Make the scaler that evaluates the app's pools."""
         return self._scaler(self._settings, self.ledger())
 
     def dry_scaler(self, settings: Settings) -> Scaler:
-        """Make what decides and logs, and changes nothing, not even in the ledger."""
+        """Make a scaler that decides and logs but changes nothing, not even in the ledger."""
         from celery_middle_management.ledger.read_only import ReadOnlyLedger
 
         return self._scaler(settings, ReadOnlyLedger(self.ledger()))

@@ -1,7 +1,7 @@
 """Puts the apps of this process under middle management, each as soon as it is ready.
 
-Nothing here keeps an app alive: its parts are reached through it alone. Little is imported before
-an app enables the package, for every ``celery`` command and web process imports this module.
+Nothing here keeps an app alive: its parts can be reached only through it. Little is imported before
+an app enables the package, because every ``celery`` command and web process imports this module.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ logger = logging.getLogger("celery_middle_management")
 _ATTRIBUTE = "_middle_management"
 #: The attribute of an app with wrong settings that says what is wrong with them.
 _WRONG = "_middle_management_wrong"
-#: A web dyno looks in this long (s) after its start. By then the app is imported, and Heroku has
-#: killed the dynos that this one replaces.
+#: How long (s) after its start a web dyno has waiting tasks evaluated. By then the app is imported,
+#: and Heroku has killed the dynos that this one replaces.
 LOOK_IN_AFTER = 31.0
 _trouble = LogThrottle(logger)
-#: Apps that were looked at when a task was published, and need not be looked at again.
+#: Apps that were checked when a task was published, and need no second check.
 _looked_at: WeakSet[Celery] = WeakSet()
 
 #: False in a process that only reads.
@@ -53,7 +53,7 @@ _looks_in = True
 
 
 def look_only() -> None:
-    """Keep this process, a command that only reads, from looking in on a web dyno."""
+    """Keep a command that only reads from evaluating waiting tasks, should a web dyno run it."""
     global _looks_in
     _looks_in = False
 
@@ -61,7 +61,7 @@ def look_only() -> None:
 def set_up(app: Celery, *, needed: bool = True) -> None:
     """Put *app* under middle management if its settings enable the package.
 
-    Off the platform most processes neither publish nor work. There it happens only when *needed*.
+    Off the platform, most processes neither publish nor work; there, set up only if *needed*.
 
     Raises:
         ImproperlyConfigured: a setting is wrong.
@@ -82,9 +82,9 @@ def watch_apps() -> None:
     """Set up every app when it is finalized, or when it publishes.
 
     Celery finalizes an app in a worker and for its commands, but a process that only calls
-    ``send_task()`` may never do so. We never finalize an app nor read its configuration first: it
-    may not be ready, or not be meant for us. The exception is a web dyno that has been up for a
-    while.
+    ``send_task()`` may never do so. We never finalize an app or read its configuration before
+    Celery does: it may not be ready, or not meant for us. The exception is a web dyno that has been
+    up for a while.
 
     An app with wrong settings works and publishes as it would without us. While it does, an error
     is logged once a minute; our commands and Django's checks fail.
@@ -102,7 +102,7 @@ def watch_apps() -> None:
             # Importing the package must not fail where no thread can be started.
             with suppress(RuntimeError):
                 threads.start("mm-look", _look_in, LOOK_IN_AFTER)
-    # Loaded in manage.py. Other parts of Django are no sign: kombu imports them.
+    # manage.py loads this module. Other parts of Django prove nothing: kombu imports them.
     if "django.core.checks" in sys.modules:
         from celery_middle_management.django_check import register
 
@@ -119,7 +119,7 @@ def _finalized(app: Celery) -> None:
 def _look_in(after: float) -> None:
     """Have the waiting tasks evaluated once, in a web process.
 
-    The process that published them may have been killed, and no other of the app may be alive.
+    The process that published them may have been killed, and perhaps no other one is alive.
     """
     threads.sleep(after)
     for app in active_apps() if _looks_in else ():
@@ -139,7 +139,7 @@ def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
             set_up(app, needed=needed)
         except Exception as error:
             if not configured(app):
-                return  # Not ours: Celery raises it where it reads the configuration.
+                return  # Not ours: Celery raises it when it reads the configuration.
             if isinstance(error, NotNeededHere):
                 return
             if not isinstance(error, ImproperlyConfigured):
@@ -201,7 +201,7 @@ def enabled_app_of(app: Celery) -> ManagedApp:
     Raises:
         ImproperlyConfigured: the package is not enabled for it, or its settings are wrong.
     """
-    # Read first: it raises what is wrong with the settings, where managed_app_of() returns None.
+    # Read the settings first: that raises what is wrong, but managed_app_of() returns None.
     managed = managed_app_of(app) if read_settings(app) is not None else None
     if managed is None:
         off = os.environ.get("MIDDLE_MANAGEMENT_ENABLED")

@@ -1,4 +1,4 @@
-"""Checks that the workers that a platform starts can reach the tasks of an app's broker."""
+"""Checks that workers started by a platform can reach the tasks in an app's broker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ logger = logging.getLogger("celery_middle_management")
 #: Brokers (kombu's driver types) whose messages never leave the process, or the machine.
 _IN_PROCESS = ("memory",)
 _ON_DISK = ("filesystem", "sqlite")
-#: Those whose queues are known to be countable.
+#: Brokers whose queues are known to be countable.
 _SUPPORTED = ("redis", "amqp", *_ON_DISK)
 
 
 class BrokerReach:
-    """Looks at an app's broker when first asked: tests exchange it after the app is set up."""
+    """Examines an app's broker when first asked: tests replace it after the app is set up."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Every name that we use although it is not public: Celery's, kombu's, redis-py's and Python's.
 
-If a release lacks one, its function answers as if there was nothing to find. Our tests run with the
-oldest and the newest releases, and show it.
+If a release lacks a name, the function here that uses it answers as if there were nothing to find.
+Our tests run with the oldest and the newest releases, and would show it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from celery import _state
 from celery.app.base import PendingConfiguration  # type: ignore[attr-defined]
 from celery.local import Proxy
 
-#: The method of ``app.amqp`` that makes, at its first use, the function that sends.
+#: The method of ``app.amqp`` that makes the sending function when it is first needed.
 CREATE_SENDER = "_create_task_sender"
 
 
@@ -38,7 +38,7 @@ def on_finalize(callback: Callable[[Any], None]) -> None:
 
 
 def configured(app: Any) -> bool:
-    """Return whether the configuration has been read. To read it may fail, or have effects."""
+    """Return whether the configuration has been read. Reading it may fail or have effects."""
     maps: Any = getattr(vars(app).get("_conf"), "maps", ())
     return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
 
@@ -70,7 +70,7 @@ def children(pool: Any) -> set[int]:
 def busy_children(pool: Any) -> int:
     """Return how many children of a prefork pool have a job.
 
-    Before Celery 5.7, those that had one when the connection was lost are not among them.
+    Before Celery 5.7, children that had one when the connection was lost are not counted.
     """
     return len(getattr(getattr(pool, "_pool", None), "_busy_workers", ()))
 
@@ -78,7 +78,7 @@ def busy_children(pool: Any) -> int:
 def jobs(pool: Any) -> int:
     """Return how many jobs a prefork pool has.
 
-    After a lost connection Celery forgets those not yet begun; before 5.6.3, it may forget all.
+    After a lost connection, Celery forgets the jobs not yet begun; before 5.6.3, perhaps all.
     """
     return len(_jobs(pool))
 
@@ -96,7 +96,7 @@ def _jobs(pool: Any) -> dict[Any, Any]:
 
 
 def is_loop_apart(pool: Any) -> bool:
-    """Return whether a worker's loop surely runs no task itself, as that of a solo pool does."""
+    """Return whether a worker's loop certainly runs no tasks itself, unlike a solo pool's."""
     apart = pool.uses_semaphore or pool.is_green
     return bool(apart) or type(pool).__module__ == "celery.concurrency.thread"
 
@@ -105,15 +105,16 @@ def is_loop_apart(pool: Any) -> bool:
 
 
 def prefetch_can_change(consumer: Any) -> bool:
-    """Return whether a changed prefetch count reaches consumers that have begun, and helps.
+    """Return whether changing the prefetch count reaches consumers that have begun, and helps.
 
     It does where one count holds for the whole channel, which is not so for quorum queues and, with
-    kombu 5.7, RabbitMQ 4. Celery before 5.7 sends what a thread acknowledges only after another
-    message has come, which with a count of one for each slot may be never.
+    kombu 5.7, for RabbitMQ 4. With Celery before 5.7 it does not help threads, green or not: an
+    acknowledgement is sent only after another message has come, and with a count of one per slot
+    none may come.
     """
     if not (consumer.pool.uses_semaphore or hasattr(consumer, "call_soon_ack")):
         return False
-    from celery.worker.consumer.tasks import Tasks  # is imported in a worker only
+    from celery.worker.consumer.tasks import Tasks  # imported only in a worker
 
     known = getattr(consumer, "qos_global", None)
     if known is not None:
@@ -138,14 +139,14 @@ def asks(channel: Any) -> bool:
 
 
 def idle_redis(channel: Any) -> Any:
-    """Return the connection by which a channel polls Redis, if it is up and does not poll now."""
+    """Return the connection by which a channel polls Redis, if it is up and not polling now."""
     client = getattr(channel, "__dict__", {}).get("client")
     connection: Any = getattr(client, "connection", None)
     return None if asks(channel) or getattr(connection, "_sock", None) is None else connection
 
 
 def control_connection(consumer: Any) -> Any:
-    """Return the connection of a worker's remote control: green threads have one for that alone."""
+    """Return the connection of a worker's remote control; with green threads it has its own."""
     for step in consumer.steps:
         node = getattr(getattr(step, "box", None), "node", None)
         if (channel := getattr(node, "channel", None)) is not None:
@@ -178,8 +179,8 @@ def sockets(connection: Any) -> Iterator[Any]:
 def shut_down(sock: Any) -> None:
     """Shut a socket down in both directions.
 
-    Not by the method of TLS sockets, which also drops TLS: a thread that reads meanwhile would go
-    on with a socket without it.
+    It avoids the method of TLS sockets, which also drops TLS: a thread that is reading would go on
+    without it.
 
     Raises:
         OSError: it has been closed.

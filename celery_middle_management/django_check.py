@@ -1,7 +1,7 @@
-"""Django's system check of our settings: ``manage.py check`` fails where they are wrong.
+"""Django's system check of our settings: ``manage.py check`` fails if they are wrong.
 
-Django makes its checks before every other command too, and runs none of them where a check fails.
-There it is a warning.
+Django also makes its checks before every other command, and does not run the command if one fails.
+So for other commands, wrong settings are only a warning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 def _wrong(app: Any) -> str | None:
     try:
-        # In tests, for instance, nothing is published and so nothing managed.
+        # Nothing is published then, in tests for instance, and so nothing is managed.
         if app.conf.task_always_eager or str(app.conf.broker_url).startswith("memory:"):
             return None
         read_settings(app)

@@ -26,7 +26,7 @@ _PUBLISHERS_REPORT_WITHIN = 2.0
 
 
 def status(managed: ManagedApp) -> dict[str, Any]:
-    """The status of every pool now. Where the broker cannot be reached, it says so.
+    """The status of every pool now. It says so if the broker cannot be reached.
 
     Raises:
         redis.RedisError: the ledger cannot be read.
@@ -41,7 +41,7 @@ def status(managed: ManagedApp) -> dict[str, Any]:
 def _status(managed: ManagedApp) -> dict[str, Any]:
     app, settings, ledger = managed.app, managed.settings, managed.ledger()
     declared = named_queues(app)
-    # One minute more than is shown: it holds what the counters were before.
+    # One minute more than is shown, to know what the counters were before.
     past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
     broker = broker_of(app, settings, ledger.redis)
     look = look_at(broker, settings, snapshot, Queues(declared, delayed_natively(app)))

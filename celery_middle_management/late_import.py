@@ -2,7 +2,7 @@
 
 A child that is forked while another thread imports finds the module half made, and waits for ever
 for a thread that it does not have. And an import that is under way while gevent or eventlet
-exchanges Python's locks may never end, for its own lock is one of them.
+replaces Python's locks may never end, because its own lock is one of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from celery_middle_management.log_throttle import LogThrottle
 
 logger = logging.getLogger("celery_middle_management")
 
-#: The modules that exchange Python's locks.
+#: The modules that replace Python's locks.
 _PATCHERS = frozenset({"gevent.monkey", "eventlet.patcher"})
-#: Their import waits for one of ours for this long (s) at most.
+#: The longest (s) that importing them waits for an import of ours.
 _LONGEST_WAIT = 10.0
 
 #: Held while a thread imports.
@@ -52,8 +52,8 @@ class LateImport:
     def begin(self) -> None:
         """Import in a thread of its own, so that the caller does not wait.
 
-        Where a library is loaded that may patch Python's locks at any moment, import here and now.
-        Where none is, the import of one waits until ours is over.
+        If a library is loaded that may patch Python's locks at any moment, import here and now. If
+        not, importing such a library later waits until our import is over.
         """
         if self._begun:
             return
@@ -67,7 +67,7 @@ class LateImport:
             return
         try:
             threads.start("mm-import", self._finish, over)
-        except RuntimeError:  # The interpreter shuts down: what needs the modules will import them.
+        except RuntimeError:  # The interpreter is ending. What needs the modules imports them.
             _end(over)
 
     def finish(self) -> None:
@@ -79,7 +79,7 @@ class LateImport:
                     self._begun = self._done = True
 
     def after_fork(self) -> None:
-        """In a child, which lacks the thread that its parent may have started: begin anew."""
+        """Begin anew in a child, which lacks the thread that its parent may have started."""
         self._begun = self._done
 
     def _finish(self, over: threading.Event) -> None:
@@ -89,7 +89,7 @@ class LateImport:
 
 
 class _Barrier(MetaPathFinder):
-    """Holds up the import of what patches Python's locks while one of ours is under way.
+    """Delays importing what patches Python's locks while an import of ours is under way.
 
     It stays in ``sys.meta_path``: if it were removed, an import under way elsewhere could miss the
     finder behind it.
@@ -103,7 +103,7 @@ class _Barrier(MetaPathFinder):
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(fullname, path, target)
             if spec is not None:
-                # Not here: Python holds a lock that every import needs while it looks for a module.
+                # Wait later: while Python finds a module, it holds a lock that all imports need.
                 spec.loader.create_module = _wait  # type: ignore[union-attr, method-assign]
                 return spec
         return None

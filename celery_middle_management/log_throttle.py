@@ -31,7 +31,7 @@ class LogThrottle:
     def guard(self, what: str) -> Iterator[None]:
         """Log an exception, and that *what* failed, instead of raising it.
 
-        For what Celery or Python calls: our fault must not become the app's.
+        It is for code that Celery or Python calls: our fault must not become the app's.
         """
         try:
             yield

@@ -1,7 +1,7 @@
 """Shows our log where logging is not configured: in most web processes, for instance.
 
-There Python shows warnings only, and neither hires nor fires. A handler or level that the app
-configures, for our logger or the root, takes precedence.
+There, Python shows only warnings, so hires and fires would not be seen. A handler or level that
+the app configures, for our logger or the root, takes precedence.
 """
 
 from __future__ import annotations

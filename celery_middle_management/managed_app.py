@@ -1,6 +1,6 @@
 """Ties the parts together for one app in one process.
 
-Nothing here keeps an app alive: its parts are reached through it alone.
+Nothing here keeps an app alive: its parts can be reached only through it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class ManagedApp:
         self._introduced = False
         self._services = AppServices(app, settings)
         self._reach = BrokerReach(app, settings)
-        # An app that is made twice has one agent, with one connection, and in a worker one pipe.
+        # If an app is made twice, both share one agent and connection, and in a worker one pipe.
         double = next((other for other in copied(_managed_apps) if other.doubles(self)), None)
         self._tally = double._tally if double else Tally()
         self._publisher = (
@@ -88,13 +88,13 @@ class ManagedApp:
         return self._services.ledger()
 
     def reporter(self) -> Reporter:
-        """Make this process's reporter. From now on it is managed, which is logged once."""
+        """Make this process's reporter. From now on, the process is managed; log that once."""
         self._introduce(self.settings)
         self._services.late_import.begin()
         return self._reporter(self._tally)
 
     def dry_scaler(self) -> Evaluator:
-        """Make what decides and logs, and changes nothing, not even in the ledger.
+        """Make an evaluator that decides and logs, but changes nothing, not even the ledger.
 
         It needs no lock: any lease will do.
         """
@@ -112,11 +112,11 @@ class ManagedApp:
         return self._publisher.flush(timeout)
 
     def look_in(self) -> None:
-        """Have the waiting tasks evaluated, whatever process published them.
+        """Have the waiting tasks evaluated, whichever process published them.
 
-        Leaves no connection open. A worker, and a process that publishes, looks from time to time
-        in any case. On RabbitMQ, counting would leave one of Celery's own connections open, which a
-        forked child would share.
+        This leaves no connection open. Workers and publishers evaluate from time to time anyway, so
+        it does nothing in them. Nor does it on RabbitMQ, where counting would leave one of Celery's
+        own connections open, which a forked child would share.
         """
         looks = self._publisher.begun or self._tally.shared
         if looks or self.settings.inactive or self._reach.driver_type != "redis":
@@ -132,7 +132,7 @@ class ManagedApp:
             self.ledger().rest()
 
     def ensure_evaluation(self) -> None:
-        """Have the pools evaluated now, by this process if by no other."""
+        """Have the pools evaluated now, by this process if no other does it."""
         self._services.late_import.finish()
         reporter = self._reporter(self._tally)
         wait_for_last_report(threads.start("mm-by-hand", reporter.leave), reporter)

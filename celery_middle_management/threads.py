@@ -15,7 +15,7 @@ def start(name: str, target: Callable[..., object], *args: object) -> threading.
     """Run *target* in a daemon thread, in an empty context, and untraced.
 
     The caller may be the first request that publishes. If the thread inherited its context, as
-    some instrumentation and some releases of Python have it, the request's trace would never end.
+    some instrumentation and some releases of Python arrange, the request's trace would never end.
 
     Raises:
         RuntimeError: the interpreter is shutting down.
@@ -40,7 +40,7 @@ def are_greenlets() -> bool:
 
 
 def _run_untraced(target: Callable[..., object], *args: object) -> None:
-    # With OpenTelemetry, each call of the ledger would be a trace of its own.
+    # With OpenTelemetry, each call to the ledger would be a trace of its own.
     utils: Any = sys.modules.get("opentelemetry.instrumentation.utils")
     with getattr(utils, "suppress_instrumentation", nullcontext)():
         target(*args)

@@ -1,7 +1,7 @@
 """``celery mm …``: the commands that the package adds to ``celery``.
 
 Errors go to standard error; the exit status is 1 if a command failed, 2 if it was used wrongly.
-Every ``celery`` command loads this module, workers too, so rare imports are in the functions.
+Every ``celery`` command, a worker too, loads this module, so rare imports are in the functions.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ LATEST = 100
 def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
     """Show decisions, troubles and requests by hand.
 
-    The oldest entry comes first. The ledger keeps the last 1,000, until a week after the app was
-    last active.
+    The oldest entry comes first. The ledger keeps the last 1,000 entries, until a week after the
+    app was last active.
     """
     import redis
 

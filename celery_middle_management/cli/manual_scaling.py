@@ -36,7 +36,7 @@ _for_a_while = click.option("--for", "lasts", type=Duration(), default="10m", he
 @json_option
 @click.pass_context
 def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_json: bool) -> None:
-    """Hire and fire no worker of any pool.
+    """Stop hiring and firing in every pool.
 
     While fires are paused, workers that drain go back to work.
     """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
-#: It reports to the ledger at least this often (s), even if other processes do so too.
+#: The process reports to the ledger at least this often (s), even if other processes do so too.
 LOOK_INTERVAL = 5.0
 #: A dry run does not report, and evaluates this often (s).
 DRY_INTERVAL = 10.0
@@ -76,7 +76,7 @@ def _until_signal(
     ending = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ending)  # sigwait below takes them
     stop = threading.Event()
-    # A call of Redis may hang; in a thread, it cannot keep this process from ending in time.
+    # A call to Redis may hang; in a thread, it cannot keep this process from ending in time.
     thread = threads.start("mm-run", watch, stop)
     logger.info("watching %s", pools)
     signal.sigwait(ending)

@@ -290,7 +290,7 @@ def _last_hour(hour: Document) -> Iterator[Line]:
 
 
 def _halved(values: list[int]) -> list[int]:
-    """The higher value of each two minutes, so that the line fits 80 columns."""
+    """The higher value of every two minutes, so that the line fits 80 columns."""
     return [max(pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
 

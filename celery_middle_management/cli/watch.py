@@ -49,7 +49,7 @@ class Watch:
 
     def run(self) -> bool:
         """Watch, and return whether all was well at the end."""
-        # A KeyboardInterrupt could strike in the middle of a call of Redis and be lost there.
+        # A KeyboardInterrupt could strike in the middle of a call to Redis and be lost there.
         before = signal.signal(signal.SIGINT, self._stop)
         try:
             if not self._console.is_terminal:

@@ -1,4 +1,4 @@
-"""The demo's Celery app, like one of a user, except that its tasks only sleep."""
+"""The demo's Celery app, like a user's own, except that its tasks only sleep."""
 
 from __future__ import annotations
 

@@ -15,14 +15,14 @@ from celery_middle_management.demo.redis_server import (
 
 _TIMEOUT = 5.0  # s
 _LOCK = "{middle-management:local}:lock"
-#: How long no process may evaluate again, while those that were started end (s).
+#: How long all processes are kept from evaluating, while those that were started end (s).
 _QUIET = 600
-#: What an app and its workers leave behind.
+#: The keys that an app and its workers leave behind.
 _LEFT = ("{middle-management:local}:*", "celery", "celery-task-meta-*", "unacked*", "_kombu.*")
 
 
 class GivenRedis:
-    """An empty database of a Redis that runs already; emptied again with the context.
+    """An empty database of a running Redis; it is emptied at the end of the context.
 
     A database in use is refused: the demo's workers would take another app's tasks and lose them.
 

@@ -30,7 +30,7 @@ class Outcome:
 
     @property
     def bill(self) -> str:
-        """The cost, compared with the maximum always on, and the price of such a month."""
+        """The cost, compared with the maximum always on, and the price of a month like that."""
         share, month = round(self.paid / self.always_on, 2), self.maximum * DYNO
         day = 24 - NIGHT_HOURS
         return (

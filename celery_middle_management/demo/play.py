@@ -30,7 +30,7 @@ EMAILS, EMAIL_SECONDS = 105, 1.0
 VIDEOS, VIDEO_SECONDS = 2, 25.0
 #: Emails published before the videos, so that these seldom go to the two workers that stay.
 EMAILS_BEFORE = 5
-#: The demo fails if it takes longer (s) than the sum of the two, the second at normal speed.
+#: The demo fails if it takes longer than both together (s); the second is at normal speed.
 LIMIT, TASKS_TAKE = 120.0, 60.0
 
 _TICK = 0.2  # s
@@ -71,7 +71,7 @@ class Play:
         self._hired: dict[str, float] = {}
         (self._pool,) = stage.managed.settings.pools
         self._seated = [""] * self._pool.max_workers
-        # An earlier play on this stage may have left some in the history.
+        # An earlier play on this stage may have left entries in the history.
         _, actions = inspection.actions(stage.managed)
         self._last_entry = actions[0] if actions else None
         snapshot = stage.managed.ledger().snapshot()
@@ -211,7 +211,7 @@ class Play:
         )
 
     def _say_actions(self, status: Mapping[str, Any], busy: Collection[str]) -> None:
-        """Say what was done since the last call and, once a scene, why not more."""
+        """Say what was done since the last call and, once a scene, why no more was done."""
         if status["last_action"] == self._last_action:
             return
         self._last_action = status["last_action"]
@@ -219,7 +219,7 @@ class Play:
         new = [*takewhile(lambda entry: entry != self._last_entry, actions)]
         for action in reversed(new):
             self._last_entry = action
-            if "reason" in action:  # changes by others have none
+            if "reason" in action:  # a change made by others has no reason
                 self._view.say(action_line(action))
         left, needed = self._last_action["to"], status["workers"]["needed"]
         if self._last_action["action"] == "fire" and left > needed and not self._said_why:

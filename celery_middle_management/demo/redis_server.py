@@ -56,7 +56,7 @@ def no_redis_server() -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that no process listens on, below those that clients get.
+    """A TCP port of 127.0.0.1 that no process listens on, below the ports of clients.
 
     Clients get ports from 32768 up. While a server with such a port is down, a client that tries to
     connect to it could be given that very port and block it.
@@ -119,7 +119,7 @@ class RedisServer:
         self.kill()
 
     def kill(self) -> None:
-        """Kill it, with the loss of what it has not written; it may be restarted."""
+        """Kill it; what it has not written is lost. It may be restarted."""
         if self._process is not None:
             kill_group(self._process)
             self._process = None
@@ -186,7 +186,7 @@ class RedisServer:
         return False
 
     def _answers(self) -> bool:
-        """Wait until it answers; return False if it exits instead."""
+        """Wait until the server answers; return False if it exits instead."""
         process = self._running()
         give_up = time.monotonic() + _START_TIMEOUT
         once = Retry(NoBackoff(), 0)

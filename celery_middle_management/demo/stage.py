@@ -1,6 +1,6 @@
 """The demo's surroundings: a Redis server, workers, and an environment without user settings.
 
-Nothing of them outlives the demo, whenever it is interrupted.
+None of them outlives the demo, even if it is interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _USERS_PREFIXES = ("CELERY_", "MIDDLE_MANAGEMENT_")
 _USERS = {"APP", "BROKER_URL", "CONFIG_MODULE", "DJANGO_SETTINGS_MODULE", "DYNO", "LOADER"}
 _USERS |= {"RESULT_BACKEND"}
 
-#: Features of `celery worker` that make ten of them start too slowly on a small machine.
+#: Features of `celery worker` that make ten workers start too slowly on a small machine.
 _FEATURES = ("GOSSIP", "HEARTBEAT", "MINGLE")
 #: Shorter than the default of 10 s, so that the demo is short (s).
 CALL_INTERVAL = 3.0

@@ -68,7 +68,7 @@ class View(Protocol):
 def drained(cordon: Cordon, hired: Mapping[str, float]) -> set[str]:
     """The workers that *cordon* drains, of those *hired* at these times (the ledger's).
 
-    A worker hired after the cordon was set has only the name of one that was drained earlier.
+    A worker hired after the cordon was set only has the same name as one drained earlier.
     """
     return {name for name in cordon.since if cordon.at > hired.get(name, cordon.at)}
 
@@ -190,8 +190,8 @@ def rest_line(following: str | None, busy: bool, interval: float) -> str:
 
     Args:
         following: the highest-numbered worker that is left; None: workers leave one by one.
-        busy: True if that one runs a task.
-        interval: seconds between two calls of the platform.
+        busy: True if that worker runs a task.
+        interval: seconds between two calls to the platform.
     """
     if following is None:
         why = "each leaves when it is drained"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from celery_middle_management.platforms.heroku import HerokuPlatform
     from celery_middle_management.platforms.heroku_one_off import ProcessType
 
-#: A call of the platform that takes longer than this (s) has failed.
+#: A call to the platform that takes longer than this (s) has failed.
 _TIMEOUT = 15.0
 
 

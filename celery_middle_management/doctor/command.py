@@ -12,7 +12,7 @@ _WRAPPERS = re.compile(
     r"\w+=.*|exec|env|nice|time|newrelic-admin|run-program|ddtrace-run|opentelemetry-instrument"
     r"|poetry|pipenv|uv|run|python[\d.]*|-m"
 )
-#: Programs that neither are a Celery worker nor start one.
+#: Programs that are not a Celery worker and do not start one.
 _SERVERS = ("gunicorn", "uvicorn", "hypercorn", "daphne", "waitress-serve", "flower")
 #: Subcommands of `celery` that start no worker.
 _OTHERS = ("beat", "flower", "events", "control", "inspect", "status", "shell", "purge", "mm")
@@ -55,11 +55,11 @@ def worker_command(command: str) -> WorkerCommand | None:
 def starts_no_worker(command: str) -> bool:
     """Return True if *command* certainly starts no Celery worker.
 
-    Most wrapper scripts may start one: for those it returns False.
+    It returns False for wrapper scripts, since they may start one.
     """
     words = _split(command)
     if any(word.endswith(_ENDS) for word in words):
-        return False  # it starts something in addition
+        return False  # it starts something else, too
     if celerys := _celery(command):
         return celerys[0] in _OTHERS
     program = next((word for word in words if not _WRAPPERS.fullmatch(word)), "")
@@ -67,7 +67,7 @@ def starts_no_worker(command: str) -> bool:
 
 
 def _celery(command: str) -> list[str]:
-    """The words from the subcommand of the first ``celery`` in *command* on; empty without one."""
+    """The subcommand of the first ``celery`` in *command* and the words after it, if any."""
     words = _split(command)
     at = next((n for n, word in enumerate(words) if re.search(r"(^|/)celery$", word)), len(words))
     rest = list(takewhile(lambda word: word not in _ENDS, words[at + 1 :]))

@@ -26,7 +26,7 @@ from celery_middle_management.views.status import status_of
 class Installation:
     """One app, with the Redis of its ledger, its broker and its platform.
 
-    A fact that Redis or the platform refuses to give raises the error that it gave instead.
+    If Redis or the platform fails to give a fact, asking for that fact raises the error.
     """
 
     def __init__(self, app: Celery, settings: Settings, ledger: RedisLedger) -> None:

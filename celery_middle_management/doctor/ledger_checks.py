@@ -14,12 +14,12 @@ from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 from celery_middle_management.views.remedies import no_such_database
 
-#: Connections that a worker opens to a Redis broker, counted with Celery 5.7: the least, which
-#: includes ours, and those of each service that can be switched off.
+#: Connections that a worker opens to a Redis broker, counted with Celery 5.7: the minimum, which
+#: includes ours, and the additional ones of each service that can be switched off.
 _LEAST, _FOR_GOSSIP, _FOR_HEARTBEAT, _FOR_REMOTE_CONTROL = 3, 4, 2, 2
 #: How far this process's clock and Redis' may differ (s).
 _APART = 5.0
-#: The share of its memory from which on Redis is nearly full.
+#: Redis is nearly full when this share of its memory is in use.
 _NEARLY_FULL = 0.9
 
 
@@ -96,7 +96,7 @@ def redis_has_room(installation: Installation) -> Iterator[Finding]:
 
 
 def connections_suffice(installation: Installation) -> Iterator[Finding]:
-    """Check that Redis has connections for as many workers as may be hired."""
+    """Check that Redis has enough connections for all workers that may be hired."""
     most = int(installation.redis.info.get("maxclients", 0))
     used = int(installation.redis.info.get("connected_clients", 0))
     maximum = sum(pool.max_workers for pool in installation.settings.pools)
@@ -121,7 +121,7 @@ def connections_suffice(installation: Installation) -> Iterator[Finding]:
 
 
 def _connections(installation: Installation, pool: str) -> int:
-    """The connections that a worker of *pool* opens to the ledger's Redis; at most, if unsure."""
+    """How many connections a worker of *pool* opens to the ledger's Redis; if unsure, the most."""
     if not installation.in_ledgers_redis:
         return 1
     command = WorkerCommand()

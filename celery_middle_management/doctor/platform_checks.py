@@ -13,8 +13,8 @@ from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 from celery_middle_management.platforms.sizes import most_one_offs
 
-#: The most dynos of an app, and of one process type of a large size, by Heroku's article "Dyno
-#: Scaling and Process Limits".
+#: The most dynos of an app, and of one process type of a large size, according to Heroku's article
+#: "Dyno Scaling and Process Limits".
 MOST_OF_AN_APP, MOST_OF_LARGE = 100, 10
 _LARGE = ("performance", "private", "shield")
 #: This many changes by others, within this time (s), look like another autoscaler.
@@ -37,9 +37,9 @@ def heroku_answers(installation: Installation) -> Iterator[Finding]:
 
 
 def key_may_scale(installation: Installation) -> Iterator[Finding]:
-    """Check that the key may change the app; reading works with less."""
+    """Check that the key may change the app, and not only read it."""
     heroku = installation.platform.heroku
-    # The check sends an empty update, and a dry run sends none at all.
+    # The check sends an empty update, but a dry run must send no update at all.
     if heroku is None or installation.settings.dry_run or not installation.platform.process_types:
         return
     try:
@@ -75,7 +75,7 @@ def process_types_exist(installation: Installation) -> Iterator[Finding]:
 
 
 def dynos_can_be_many(installation: Installation) -> Iterator[Finding]:
-    """Check that Heroku allows max_workers dynos of their size."""
+    """Check that Heroku allows max_workers dynos of each pool's size."""
     if installation.platform.heroku is None:
         return
     found = False

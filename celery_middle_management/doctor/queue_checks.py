@@ -16,7 +16,7 @@ from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.evaluation.queues import unserved
 from celery_middle_management.views.unattended import why_no_evaluation
 
-#: Messages of each queue that are looked at.
+#: How many messages of each queue are sampled.
 _SAMPLE = 50
 #: Minutes of the history that show which processes were alive.
 _MINUTES = 10
@@ -102,7 +102,7 @@ def _queues(installation: Installation, pool: str) -> list[str]:
 
 
 def _consumed(installation: Installation, pool: str) -> set[str] | None:
-    """The queues that workers of *pool* consume, as they report it or by their command.
+    """The queues that workers of *pool* consume, according to their reports or their command.
 
     None if neither is known.
     """
@@ -117,7 +117,7 @@ def _consumed(installation: Installation, pool: str) -> set[str] | None:
 
 
 def publishers_have_the_package(installation: Installation) -> Iterator[Finding]:
-    """Check that the tasks that wait come from publishers with this package."""
+    """Check that the waiting tasks come from publishers that have this package."""
     if not isinstance(installation.broker, RedisBroker):
         return
     unstamped = []

@@ -13,7 +13,7 @@ from celery_middle_management.views.status import asleep
 
 
 def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
-    """Check that a dyno that is asked to stop finishes its tasks."""
+    """Check that a dyno finishes its tasks when it is asked to stop."""
     remapped = installation.environ.get("REMAP_SIGTERM")
     if remapped:
         yield Finding(
@@ -57,7 +57,7 @@ def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
             "app.conf.update(task_acks_late=True, worker_soft_shutdown_timeout=20)",
         )
     else:
-        yield Finding("long-tasks", OK, "no pool's tasks are known to be lost by a deploy")
+        yield Finding("long-tasks", OK, "no pool is known to lose tasks in a deploy")
 
 
 def beat_stays(installation: Installation) -> Iterator[Finding]:
@@ -72,13 +72,13 @@ def beat_stays(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "beat",
             FAILURE,
-            f"workers of {pool} embed beat (-B), and the pool may shrink to no worker: periodic "
+            f"workers of {pool} embed beat (-B), and the pool may shrink to zero: periodic "
             "tasks then stop",
-            "set min_workers of the pool to 1, or give beat a dyno of its own by a line of the "
-            f"Procfile:\nbeat: {installation.shell.celery} beat",
+            "set min_workers of the pool to 1, or give beat a dyno of its own with this line "
+            f"in the Procfile:\nbeat: {installation.shell.celery} beat",
         )
     if not gone:
-        yield Finding("beat", OK, "no pool that may be empty embeds beat")
+        yield Finding("beat", OK, "beat is embedded in no pool that may be empty")
 
 
 def pools_run_workers(installation: Installation) -> Iterator[Finding]:
@@ -191,11 +191,11 @@ def pools_are_woken(installation: Installation) -> Iterator[Finding]:
             WARNING,
             "tasks are scheduled, and no worker is up: the pool wakes in time only while a process "
             "that has published is alive",
-            "set app.conf.middle_management_min_workers = 1, or keep a process for it by a line of "
-            f"the Procfile:\nwatch: {installation.shell.celery} mm run",
+            "set app.conf.middle_management_min_workers = 1, or keep a process up for it with this "
+            f"line in the Procfile:\nwatch: {installation.shell.celery} mm run",
         )
     else:
-        yield Finding("wake", OK, "no scheduled task depends on a pool that sleeps")
+        yield Finding("wake", OK, "no scheduled task depends on a sleeping pool")
 
 
 def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
@@ -223,7 +223,7 @@ def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
 
 
 def processes_agree(installation: Installation) -> Iterator[Finding]:
-    """Check that the workers have the release and the settings of this process."""
+    """Check that the workers have the same release and settings as this process."""
     live = [
         p
         for p in installation.redis.snapshot.presences
@@ -245,13 +245,13 @@ def processes_agree(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "settings",
             FAILURE,
-            f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} other settings of "
-            "Middle Management than this process, and each decides by its own",
+            f"{', '.join(apart[:5])} {'has' if len(apart) == 1 else 'have'} different "
+            "Middle Management settings from this process, and each decides by its own",
             "give all processes the same settings, in the app or by config vars, then wait for the "
             f"deploy to finish, or restart them{installation.shell.heroku('ps:restart')}",
         )
     if not others and not apart:
-        yield Finding("settings", OK, "workers have the release and the settings of this process")
+        yield Finding("settings", OK, "workers have the same release and settings as this process")
 
 
 def workers_are_of_a_pool(installation: Installation) -> Iterator[Finding]:
@@ -267,7 +267,7 @@ def workers_are_of_a_pool(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "strangers",
             WARNING,
-            f"no pool includes {', '.join(without_pool[:5])}: such workers are never hired or "
+            f"no pool includes {', '.join(without_pool[:5])}: these workers are never hired or "
             "fired, and while they hold tasks, no worker of the same queues is fired",
             "add their process type to app.conf.middle_management_pools, or leave them alone",
         )

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: the allowed values, and their spelling in a text."""
+"""The kinds of values that settings have: what is allowed, and how to read it from text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Kind(NamedTuple):
     allowed: str
     """The allowed values, in words."""
     from_text: Callable[[str], object] = str
-    """Returns the value that a text in the environment spells, or the text if it spells none."""
+    """Returns the value that a variable's text spells, or the text itself if it spells none."""
     secret: bool = False
     """True if no message may show the value."""
 
@@ -61,7 +61,7 @@ def _matching(pattern: str) -> Callable[[object], str]:
 def _api_url(value: object) -> str:
     url = _matching("https?://[!-~]+")(value)
     parts = urlsplit(url)
-    _ = parts.port  # raises ValueError if it is no number
+    _ = parts.port  # raises ValueError if it is not a number
     if not parts.hostname or any(mark in url for mark in "@?#"):
         raise ValueError
     return url.rstrip("/")
@@ -130,7 +130,7 @@ POOLS = Kind(
     "a dict with a dict for each pool, such as {'pdf': {'queues': ['pdf'], 'max_workers': 3}}",
     _json_from,
 )
-# Heroku's pattern of a process type. A web or release dyno runs no tasks.
+# Heroku's pattern for the name of a process type. A web or release dyno runs no tasks.
 POOL_NAME = Kind(
     _matching(r"(?!(web|release)$)[-\w]{1,128}"),
     "a Heroku process type (letters, digits, - and _) other than 'web' and 'release'",

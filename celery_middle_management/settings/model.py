@@ -15,15 +15,15 @@ from celery_middle_management.version import __version__
 
 @dataclass(frozen=True)
 class Heroku:
-    """The app to scale, and the access to Heroku's Platform API."""
+    """The app to scale, and how to reach Heroku's Platform API."""
 
     app: str
-    #: Empty if it is missing, in a process that never calls the API.
+    #: Empty if it is missing and this process never calls the API.
     api_key: Secret
     api_url: str
-    #: The setting or the environment variable that named the app, ...
+    #: The name of the setting or environment variable that gave the app.
     app_from: str = field(default="middle_management_heroku_app", compare=False)
-    #: ... and that gave the key.
+    #: The name of the setting or environment variable that gave the key.
     key_from: str = field(default="middle_management_heroku_api_key", compare=False)
 
 
@@ -36,11 +36,11 @@ class Settings:
     pools: tuple[Pool, ...]
     redis_url: Secret
     redis_options: Mapping[str, Any] = field(repr=False)
-    """TLS keyword arguments of a connection; the password of a key file is a function."""
+    """TLS keyword arguments of a connection; a function returns the password of a key file."""
     call_interval: float
-    """The least time between calls of the platform (s)."""
+    """The shortest time between two calls to the platform (s)."""
     count_interval: float
-    """The greatest age of a count while tasks are outstanding (s)."""
+    """The maximum age of a count while tasks are outstanding (s)."""
     drain_timeout: float | None
     """The time that a draining worker gets (s). None: as long as it takes."""
     heroku: Heroku | None
@@ -65,14 +65,14 @@ class Settings:
     def why_inactive(self) -> str:
         """A sentence that says why this process never evaluates; empty where it does."""
         return self.inactive and (
-            f"no workers are hired or fired from this process, because {self.inactive}, but only "
-            f"from dynos of {self.heroku.app if self.heroku else None!r}. To hire and fire from "
+            f"no workers are hired or fired from this process, because {self.inactive}; only "
+            f"dynos of {self.heroku.app if self.heroku else None!r} do that. To hire and fire from "
             "here too, set middle_management_off_platform=True"
         )
 
     @property
     def summary(self) -> str:
-        """The pools and their platform, as one line of keys and values for a search of the logs."""
+        """The pools and their platform as one line of keys and values, easy to find in the logs."""
         pools = ",".join(f"{p.name}:{p.min_workers}-{p.max_workers}" for p in self.pools)
         app = f" app={self.heroku.app}" if self.heroku else ""
         dry_run = "yes" if self.dry_run else "no"

@@ -9,11 +9,11 @@ _ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def away_from(app: str | None, environ: Mapping[str, str]) -> str:
-    """Say why a process with this environment is not on a dyno of *app*, a name or an id.
+    """Say why a process with this environment is not on a dyno of *app* (a name or an id).
 
     Returns:
-        "" if it is, or if nothing says the contrary: a dyno knows its app's name and id only if the
-            app has the labs feature ``runtime-dyno-metadata``.
+        "" if it is on one, or if nothing shows otherwise: a dyno knows its app's name and id only
+            if the app has the labs feature ``runtime-dyno-metadata``.
     """
     if not environ.get("DYNO", "").strip():
         return "it does not run on a dyno (DYNO is not in its environment)"

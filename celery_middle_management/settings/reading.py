@@ -19,8 +19,8 @@ from celery_middle_management.settings.secret import Secret, bare
 from celery_middle_management.settings.source import Given, Missing, Source, checked, require, shown
 from celery_middle_management.settings.table import PREFIX, TABLE
 
-#: What `celery report` and `celery inspect conf` may show. The other settings are strings that are
-#: secret, or unknown to us, or could hold a secret by mistake.
+#: The settings that `celery report` and `celery inspect conf` may show. The others are strings that
+#: are secret, or unknown to us, or could hold a secret by mistake.
 _HARMLESS = [
     name
     for name, setting in TABLE.items()
@@ -30,16 +30,16 @@ _HARMLESS = [
 
 
 class NotNeededHere(ImproperlyConfigured):
-    """A required setting is missing in a process that would not hire or fire: no mistake."""
+    """A required setting is missing, which is no mistake in a process that never hires or fires."""
 
 
 def read_settings(app: Celery) -> Settings | None:
     """Read the settings of *app* from its Celery configuration or, if absent, the environment.
 
     Returns:
-        None if ``middle_management_enabled`` or the environment variable of that name is off, and
-            nothing else is checked; or if both are absent, and then only unknown names are refused,
-            for one may be a misspelling.
+        None if ``middle_management_enabled`` or the environment variable of that name is off; then
+            nothing else is checked. Also None if both are absent; then only unknown names are
+            refused, because one of them may be a misspelling.
 
     Raises:
         ImproperlyConfigured: a setting is unknown, missing or wrong. The message is one line that
@@ -52,12 +52,12 @@ def read_settings(app: Celery) -> Settings | None:
         return _read(source)
     except Exception as error:  # noqa: BLE001 - raised again
         failure = bare(error)
-    # The frames that were removed know the key and the password.
+    # The removed frames hold the key and the password.
     raise failure
 
 
 def _read(source: Source) -> Settings | None:
-    # When switched off, nothing else matters; when absent, it may be misspelled.
+    # If it is off, nothing else matters; if it is absent, it may be misspelled.
     if source.switched_off:
         return None
     enabled = source.get("enabled").value
@@ -94,7 +94,7 @@ def _read(source: Source) -> Settings | None:
 
 
 def hide_from_celery() -> None:
-    """Have Celery mask our settings, except harmless ones, wherever it shows an app's.
+    """Make Celery mask our settings, except harmless ones, wherever it shows an app's settings.
 
     Celery itself masks by words in a setting's name. This only extends the masking; the settings
     keep their values for the code that reads them.

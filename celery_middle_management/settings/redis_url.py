@@ -33,7 +33,7 @@ class Found(NamedTuple):
 
 
 def celerys(conf: Any) -> Found | None:
-    """Return Celery's broker or its result backend, the first that is Redis; None if none is."""
+    """Return the first Redis among Celery's broker and result backend; None if there is none."""
     candidates = [Found("broker_url", url, conf.broker_use_ssl) for url in urls(conf.broker_url)]
     candidates += [
         Found("result_backend", url, conf.redis_backend_use_ssl)
@@ -51,7 +51,7 @@ def urls(value: object) -> Iterator[str]:
 
 
 def scheme(url: object) -> str:
-    """Return the scheme of *url*, its one part that is never secret; "" if it has none."""
+    """Return the scheme of *url*, the only part that is never secret; "" if it has none."""
     found = re.match(r"([a-z][a-z0-9+.-]{0,20})://", url, re.I) if isinstance(url, str) else None
     return found[1].lower() if found else ""
 
@@ -65,7 +65,7 @@ def check(url: object) -> str:
     if not isinstance(url, str) or scheme(url) not in _SCHEMES or re.search(r"\s", url):
         raise ValueError
     parts = urlsplit(url)
-    _ = parts.port  # raises ValueError if it is no number
+    _ = parts.port  # raises ValueError if it is not a number
     socket = scheme(url) in _SOCKETS
     if not (parts.path if socket else re.fullmatch(r"/*\d*", parts.path)):
         raise ValueError
@@ -105,7 +105,7 @@ def _join(scheme: str, parts: SplitResult, query: Mapping[str, str]) -> str:
 
 
 def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
-    # An option that names an authority means that certificates are to be verified.
+    # An option that names a certificate authority means that certificates must be verified.
     verify = verify or any(key.startswith("ssl_ca_") for key in given)
     options = {"ssl_cert_reqs": "required" if verify else "none", **given}
     options["ssl_cert_reqs"] = _cert_reqs(options["ssl_cert_reqs"])
@@ -120,7 +120,7 @@ def _tls(given: Mapping[str, Any], verify: bool) -> dict[str, Any]:
 
 
 def _cert_reqs(value: object) -> str:
-    """Translate the word of Celery, Python's ``ssl`` or redis-py into redis-py's."""
+    """Translate a mode, as Celery, Python's ``ssl`` or redis-py spells it, into redis-py's word."""
     for mode in ssl.VerifyMode:
         word = mode.name.removeprefix("CERT_").lower()
         if value in (mode, mode.name, word) or (value is None and mode is ssl.CERT_NONE):

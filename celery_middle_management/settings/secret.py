@@ -1,8 +1,8 @@
 """Secrets, and the errors that could reveal them.
 
 An error carries the frames that it went through, and error trackers and Django's error page show
-the variables of each. So the function that receives a :class:`Secret` lets no error past it with
-its frames: it removes them with :func:`bare`.
+the variables of each. So a function that receives a :class:`Secret` removes the frames from every
+error that it raises, with :func:`bare`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _MASK = "***"
 _ADDRESS = re.compile(
     r"([a-z][a-z0-9+.-]*)://([^/?#]*@)?((?:[\w.,-]*|\[[\da-f:.]+\])(?::\d+)?)([/?#][^@]*)?", re.I
 )
-#: Words in the name of a value that say it is secret.
+#: Words in a name that show that its value is secret.
 _TELLING = re.compile("pass|secret|token|key", re.I)
 
 _Error = TypeVar("_Error", bound=BaseException)
 
 
 class Secret:
-    """A string that shows itself only when asked to: not in a repr, a log, a format, a pickle."""
+    """A string that is shown only on request, never in a repr, a log, a format or a pickle."""
 
     __slots__ = ("_value",)
 
@@ -74,7 +74,7 @@ def bare(error: _Error) -> _Error:
 def shown(address: str) -> str:
     """Return the public part of a URL: its scheme, host and port.
 
-    If the password may extend beyond its place, because of a ``/`` in it, only the scheme.
+    Return only the scheme if a ``/`` in the password may have moved part of it into the path.
     """
     parts = _ADDRESS.fullmatch(address)
     if parts:

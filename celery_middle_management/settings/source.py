@@ -44,11 +44,11 @@ class Source:
         self._prefix = namespace + self._styled(PREFIX)
 
     def load(self) -> None:
-        """Have Celery load the user's configuration, and raise what that raises."""
+        """Make Celery load the user's configuration, and raise any error in it."""
         self.conf.get(PREFIX + "enabled")
 
     def get(self, name: str) -> Given:
-        """Return the checked value, or the default. None is absent; so is "" in a variable."""
+        """Return the checked value, or the default. None and an empty variable count as absent."""
         setting = TABLE[name]
         label = self._prefix + self._styled(name)
         value = self.conf.get(PREFIX + name)  # finds the name with the namespace, too
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def switched_off(self) -> bool:
-        """True if the environment says so, which overrides the code: it knows where it runs."""
+        """True if the environment says so. It overrides the code, which may run in many places."""
         variable = (PREFIX + "enabled").upper()
         text = os.environ.get(variable, "")
         said = kinds.BOOLEAN.from_text(text)
@@ -79,7 +79,7 @@ class Source:
         self._refuse_without_namespace()
 
     def _refuse_without_namespace(self) -> None:
-        """Refuse names in capitals, as of Django, without the namespace: they have no effect."""
+        """Refuse names in capitals, as in Django, that lack the namespace: they have no effect."""
         names = set(self.conf)  # As written; `in self.conf` would find them by other names, too.
         for name in TABLE:
             written, meant = (PREFIX + name).upper(), self._prefix + self._styled(name)
@@ -111,7 +111,7 @@ def _masked(value: object) -> str:
 
 
 def refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse any of *names* that begins with *prefix* but continues as none of *known* does."""
+    """Refuse any of *names* that begins with *prefix* and is not *prefix* plus one of *known*."""
     known = list(known)
     for name in names:
         rest = name.removeprefix(prefix)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from celery_middle_management.settings import kinds
 from celery_middle_management.settings.kinds import Kind
 
-#: What the name of each begins with.
+#: The beginning of every setting's name.
 PREFIX = "middle_management_"
 
 
@@ -15,7 +15,7 @@ class Setting(NamedTuple):
     kind: Kind
     default: Any = None
     fallback: str = ""
-    """Another environment variable that is read."""
+    """The environment variable to read if the setting's own is not set."""
 
 
 TABLE = {
@@ -24,8 +24,8 @@ TABLE = {
     "celery_app": Setting(kinds.CELERY_APP),
     "heroku_app": Setting(kinds.APP, fallback="HEROKU_APP_NAME"),
     "heroku_api_key": Setting(kinds.API_KEY, fallback="HEROKU_API_KEY"),
-    "heroku_username": Setting(kinds.ANYTHING),  # the Ruby gem's name, unused; and the
-    "heroku_password": Setting(kinds.API_KEY),  # gem's name for the key
+    "heroku_username": Setting(kinds.ANYTHING),  # the Ruby gem's setting; unused
+    "heroku_password": Setting(kinds.API_KEY),  # the Ruby gem's name for the key
     "heroku_api_url": Setting(kinds.API_URL, "https://api.heroku.com"),
     "redis_url": Setting(kinds.REDIS_URL),
     "min_workers": Setting(kinds.WHOLE, 0),
@@ -40,5 +40,5 @@ TABLE = {
     "dry_run": Setting(kinds.BOOLEAN, False),
     "off_platform": Setting(kinds.BOOLEAN, False),
 }
-#: Those that a pool may have of its own.
+#: The settings that each pool can have for itself.
 OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")

@@ -22,7 +22,7 @@ class TroubleEntry(NamedTuple):
     what: str
     #: ISO 8601; None if that is not known.
     since: str | None
-    #: A word for programs, which stays the same as long as the trouble does.
+    #: A word for programs, which does not change while the trouble lasts.
     kind: str
 
 
@@ -43,7 +43,7 @@ class Facts:
     celery: str = "celery -A proj"
 
     def latest(self, pool: str) -> PoolState:
-        """The state of the *pool* by a count of now, or by dead reckoning if there is none."""
+        """The state of the *pool* by a fresh count, or by dead reckoning if there is none."""
         seen = self.look.pools.get(pool)
         return seen.state if seen else self.states[pool]
 

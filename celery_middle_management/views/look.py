@@ -1,4 +1,4 @@
-"""A look at the broker itself: what an evaluation would count now."""
+"""Counts what the broker itself holds now, as an evaluation would."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from celery_middle_management.settings.model import Settings
 
 
 class Seen(NamedTuple):
-    """One pool by a count of now."""
+    """One pool, by a fresh count."""
 
     state: PoolState
     #: Waiting messages that no worker has reserved.
     in_broker: int
-    #: Tasks held by workers that have stopped reporting: it is not known whether these run.
+    #: Tasks held by workers that have stopped reporting: it is not known whether they run.
     silent: int
 
 
@@ -49,7 +49,7 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
 
     Waits for the broker no longer than an evaluation does.
     """
-    # The changes that these make are thrown away.
+    # The changes that these pools record are thrown away.
     pools = [
         CountedPool(pool, settings, snapshot, Changes(), queues, one_offs=True)
         for pool in settings.pools

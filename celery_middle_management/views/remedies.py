@@ -1,4 +1,4 @@
-"""Remedies: for a worker that hangs, and for a Redis without the database."""
+"""What to do about a worker that hangs, and about a Redis that lacks the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def log_of(facts: Facts, worker: str) -> str:
 
 
 def end_of(facts: Facts, worker: str) -> str:
-    """The command, after a colon, that ends a hanging *worker*; empty if there is none."""
+    """A colon and the command that ends a hanging *worker*; empty if there is none."""
     if facts.settings.platform == "local":
         from celery_middle_management.platforms.local_files import pid_of
 

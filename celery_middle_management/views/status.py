@@ -79,9 +79,9 @@ def of_pools(document: Document, names: Iterable[str]) -> Document:
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
-    """Return True if scheduled tasks need workers later and no worker is up to hire them then.
+    """Return True if scheduled tasks will need workers and no worker is up to hire any then.
 
-    Also for tasks that have just fallen due, until they are handled or reported as trouble.
+    It is also True for tasks just due, until they are handled or reported as trouble.
     """
     pools = document["pools"]
     some_worker_lives = any(pool["workers"]["live"] for pool in pools)
@@ -161,7 +161,7 @@ def _pool(
         # True if more queues were published to lately than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
         "workers": workers_of(state, snapshot),
-        # Of all workers, since one may serve queues of several pools.
+        # Counts all workers, since one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues, look),
         "policy": {
             "name": "jobs_per_worker",
@@ -210,14 +210,14 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
     scheduled, in_hands = (
         sum(n for due, n in buckets.items() if due > state.now) for buckets in (state.buckets, held)
     )
-    # Dead reckoning has them as due from the beginning of their bucket, a count only when they are.
+    # Dead reckoning takes them as due from the start of their bucket, a count only once they are.
     imminent = sum(n for due, n in held.items() if due <= state.now) if seen else 0
     return {
         # What workers report as running is certain, even if dead reckoning is below it.
         "outstanding": waiting + work.running,
         "waiting": waiting,
         "running": work.running,
-        # Waiting tasks that only the workers that hold them can begin, or have begun.
+        # Waiting tasks that workers hold: no other worker can begin them, and some may run.
         "reserved": reserved,
         # Waiting tasks in the queues, by the broker itself.
         "in_broker": seen.in_broker if seen else None,

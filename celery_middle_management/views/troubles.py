@@ -1,4 +1,4 @@
-"""The troubles of an app: since when, and what to do. Any makes ``mm status`` exit with 1."""
+"""The troubles of an app: since when, and what to do. If any, ``mm status`` exits with 1."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def may_pass(document: Document) -> bool:
 
 
 def _recorded(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[TroubleEntry]:
-    """Yield what evaluations have recorded as wrong, and have met again in every try since."""
+    """Yield the troubles that evaluations have recorded, and met at every attempt since."""
     local = facts.settings.platform == "local"
     for kind, trouble in recorded.items():
         state = facts.states.get(trouble.pool or "")

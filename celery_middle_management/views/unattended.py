@@ -1,4 +1,4 @@
-"""Tasks that wait and that no process hires for, and evaluations that are overdue."""
+"""Waiting tasks that no process hires for, and overdue evaluations."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.views.facts import Document, Facts, TroubleEntry
 from celery_middle_management.views.words import plural, span
 
-#: An evaluation that is late by this time (s) will not be made without help, and processes that
-#: have not reported for so long make none. By then a process that died during an evaluation has
-#: been replaced, and the processes that stand by have checked.
+#: An evaluation this late (s) will not be made without help, and processes that have not reported
+#: for this long make none. By then a process that died during an evaluation has been replaced, and
+#: the processes that stand by have checked.
 OVERDUE = LOCK_SECONDS + 2 * STAND_BY
 #: The kind of trouble in which tasks wait and no process hires for them.
 UNATTENDED = "unattended"
@@ -58,11 +58,11 @@ def why_no_evaluation(snapshot: Snapshot, samples: Iterable[Sample], celery: str
     """
     next_at, told_at = snapshot.time("next_at"), snapshot.time("told_at")
     if snapshot.now - told_at > OVERDUE:
-        # No process has reported for so long that none will evaluate when the time comes.
+        # Processes have been silent for so long that none will evaluate when the time comes.
         return _DEAD.format(celery=celery)
     if next_at and snapshot.now - next_at <= OVERDUE:
         return ""
-    # A process that has been alive for so long has had the time to make it.
+    # A process that has been alive for this long has had time to make it.
     before = snapshot.now - OVERDUE
     at_work = any(
         p.since <= before and not p.inactive and not p.silent(snapshot.now)
@@ -81,7 +81,7 @@ def _needs_change(facts: Facts, pool: Document) -> bool:
 def _handled(facts: Facts, pool: Document) -> bool:
     """Return True if the pool has the workers that it needs, and one consumes its queues or boots.
 
-    If none of the hired ones ever reports, that is reported once they have had their time.
+    If the hired workers never report, another entry says so once they have had time to.
     """
     now, queues = facts.snapshot.now, {*pool["queues"]}
     hired = facts.states[pool["name"]].unheard is not None
@@ -92,7 +92,7 @@ def _handled(facts: Facts, pool: Document) -> bool:
 
 
 def _unattended_tasks(facts: Facts, pool: Document, late: str) -> TroubleEntry:
-    """Tasks that wait, and *late* says why no process hires for them."""
+    """The entry for waiting tasks; *late* says why no process hires for them."""
     snapshot, state = facts.snapshot, facts.states[pool["name"]]
     told_at, next_at = snapshot.time("told_at"), snapshot.time("next_at")
     waiting = pool["tasks"]["waiting"]
@@ -112,7 +112,7 @@ def _unattended_tasks(facts: Facts, pool: Document, late: str) -> TroubleEntry:
 
 
 def _overdue(state: PoolState) -> list[int]:
-    """When scheduled tasks fell due that no evaluation has handled since (Unix, s)."""
+    """The due times (Unix, s) of scheduled tasks that are due and not yet handled."""
     return [bucket for bucket in state.buckets if bucket <= state.now]
 
 
@@ -121,7 +121,7 @@ def _waits(tasks: int) -> str:
 
 
 def _not_hired(facts: Facts, pool: Document) -> TroubleEntry | None:
-    """Tasks that wait although evaluations are made; None if these hire for them."""
+    """The entry for tasks that evaluations hire no worker for; None if they do hire."""
     waiting, workers, snapshot = pool["tasks"]["waiting"], pool["workers"], facts.snapshot
     if not waiting or workers["current"]:
         return None

@@ -12,12 +12,12 @@ from celery_middle_management.views.words import plural
 UNSERVED = "unserved"
 #: The kind of trouble with queues that the workers of their pool do not consume.
 UNCONSUMED = "unconsumed"
-#: The most queues that are named.
+#: The most queues that an entry names.
 _MOST = 5
 
 
 def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[TroubleEntry]:
-    """Yield the trouble with queues without a pool, and with those of each pool."""
+    """Yield the trouble with queues that no pool serves, and with the queues of each pool."""
     snapshot = facts.snapshot
     consumed = {q for p in snapshot.presences if not p.silent(snapshot.now) for q in p.queues}
     waiting = {q: n for q, n in facts.look.ready.items() if n > 0 and q not in consumed}
@@ -41,7 +41,7 @@ def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[TroubleEntry]:
 
 
 def _has_lasting_worker(facts: Facts, state: PoolState) -> bool:
-    """Return True if a worker of the pool is up and stays: later ones will consume what it does."""
+    """Return True if a worker of the pool is up and stays: later ones consume the same queues."""
     now = facts.snapshot.now
     going = {*state.leave.names, *state.roster.to_replace(now, state.longest)}
     return any(

@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 
 def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
-    """The object `workers`: how many there are and are needed, and what is known of each."""
+    """The object `workers`: how many there are, how many are needed, and facts about each."""
     living = _living(state, snapshot.presences_of(state.pool.name))
     draining = _draining(state, living)
     return {
@@ -26,7 +26,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
         "draining": draining,
         "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
         "drains": [_drain(name, state, living, snapshot) for name in draining],
-        # Of an older release than the newest, or near the end of their day: to be replaced.
+        # Workers to replace: their release is not the newest, or their day is nearly over.
         "old": _sorted(state.roster.to_replace(snapshot.now, state.longest)),
         "unheard": _unheard(state, living, snapshot),
         "silent": _silent(living, snapshot),
@@ -37,7 +37,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
 
 
 def _living(state: PoolState, presences: Iterable[Presence]) -> tuple[Presence, ...]:
-    """The presences that may still have a process. Of one-off workers, all that are known."""
+    """The presences that may still have a process. For one-off workers, all are included."""
     presences = tuple(presences)
     formation = tuple(p for p in presences if not p.hire)
     fleet = Fleet(state.pool.name, state.now, formation, state.formation)
@@ -64,7 +64,7 @@ def _drain(name: str, state: PoolState, living: Iterable[Presence], snapshot: Sn
         "since": snapshot.iso(since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
-        # Everything that it must finish before it may be stopped, also a batch of tasks.
+        # Everything that it must finish before it may be stopped, including a batch of tasks.
         "busy": sum(p.busy for p in presences),
         # Scheduled tasks that it must give back to the broker before it may be stopped.
         "returning": sum(p.returning for p in presences),

@@ -50,7 +50,7 @@ def test_no_worker_with_a_batch_reports_that_it_may_be_stopped(pool: str, tmp_pa
             time.sleep(SEVERAL_REPORTS)
             assert not it.has_stopped("worker.1"), it.told()
             assert not it.running
-            assert it.presence("worker.1")["runs"] == []
+            assert "runs" not in it.presence("worker.1")
             permit()
         # Celery gives it back.
         it.wait(lambda: it.redis.llen("celery") == 1)

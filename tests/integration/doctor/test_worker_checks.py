@@ -35,7 +35,7 @@ def test_a_worker_with_other_settings(on: Stage) -> None:
         wait_for(on.presences)
         on.emulator.scale_by_hand("worker", 0)
         findings, status = doctor(on)
-    assert "worker.1 has other settings" in findings["settings"][0]["what"]
+    assert "worker.1 has different Middle Management settings" in findings["settings"][0]["what"]
     assert status == 1
 
 
