@@ -16,7 +16,7 @@ from celery_middle_management.settings.redis_url import celerys
 
 
 def broker_of(app: Celery, settings: Settings, client: redis.Redis) -> Broker:
-    """Return what reads the broker of *app*; *client* is the ledger's connection."""
+    """Return a reader for the broker of *app*; *client* is the ledger's connection."""
     if shares_ledger(app, settings):
         return RedisBroker(client, app.conf.broker_transport_options or {}, app)
     return KombuBroker(app)

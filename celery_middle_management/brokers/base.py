@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from celery_middle_management.core.demand import Backlog
 
-#: Longest wait for an answer of the broker (s).
+#: Longest wait for an answer from the broker (s).
 TIMEOUT = 3.0
 
 

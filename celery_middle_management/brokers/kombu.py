@@ -1,4 +1,4 @@
-"""Counting of any broker through kombu: RabbitMQ, and a Redis other than the ledger's."""
+"""Counts the messages of any broker through kombu: RabbitMQ, or a Redis other than the ledger's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class KombuBroker(RedactingBroker):
     def _read_redis(
         self, connection: Any, queues: Sequence[str], unacknowledged: Mapping[str, int]
     ) -> Read:
-        """Read over a new connection: one of Celery's pool may wait for ever for an answer."""
+        """Read over a new connection: one from Celery's pool could wait for ever for an answer."""
         options = dict(connection.transport_options)
         connection.transport_options.update(socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
         # kombu's own client would put a prefix before some names, ours among them.
@@ -34,7 +34,7 @@ class KombuBroker(RedactingBroker):
         return RedisBroker(client, options).read(queues, unacknowledged)
 
     def _read_by_declaring(self, queues: Sequence[str]) -> Read:
-        """Declare the queues passively over a connection of Celery's own pool."""
+        """Declare the queues passively over a connection from Celery's own pool."""
         pool: Any = self._app.pool
         with pool.acquire(block=True, timeout=TIMEOUT) as connection:
             try:

@@ -17,7 +17,7 @@ Read = dict[str, "Backlog | Exception"]
 
 
 class RedactingBroker(Broker):
-    """A broker whose errors show no password, even if those of its library do."""
+    """A broker whose errors show no password, even if its library's do."""
 
     def __init__(self, app: Celery | None) -> None:
         self._app: Any = app
@@ -33,7 +33,7 @@ class RedactingBroker(Broker):
 
     @abstractmethod
     def read(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Read:
-        """Return the backlog or the error of each queue; it may raise any error for all of them."""
+        """Return the backlog or the error of each queue; raise any error that concerns them all."""
 
     def _unread(self, queue: str, error: Exception) -> CountFailed:
         addresses = _addresses(self._app) if self._app else []
@@ -46,7 +46,7 @@ class RedactingBroker(Broker):
 
 
 def broker_trouble(app: Celery, error: BaseException) -> str:
-    """Return the text of an *error* of the broker of *app*, without passwords."""
+    """Return the text of an *error* from the broker of *app*, without passwords."""
     return told(error, _addresses(app))
 
 

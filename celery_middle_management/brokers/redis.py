@@ -1,4 +1,4 @@
-"""Counting of a Redis broker, in the way that kombu's Redis transport keeps messages."""
+"""Counts the messages of a Redis broker as kombu's Redis transport keeps them."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ class RedisBroker(RedactingBroker):
     def _unreported(self, surplus: int, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
         """Return the taken messages that no live worker reports, by queue: *surplus* in all.
 
-        Those taken just now will be in a worker's next report and still count as ready. The others
-        were held by workers that died; kombu puts them back after the visibility timeout. If there
-        are very many, only the newest and the oldest are read, and too many rather than too few
-        are taken for unreported.
+        Messages taken just now will be in a worker's next report and still count as ready. The
+        others were held by workers that died; kombu puts them back after the visibility timeout. If
+        there are very many, only the newest and the oldest are read, and the result is too many
+        rather than too few.
         """
         index = self._lists.unacked_index
         oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)
@@ -139,7 +139,7 @@ class RedisBroker(RedactingBroker):
 
 
 def _sum(lengths: Iterable[Any]) -> int | Exception:
-    """Return the sum, or the first error of a list; raise an error that is not one list's."""
+    """Return the sum, or the first error that concerns a single list; raise any other error."""
     total = 0
     for length in lengths:
         if isinstance(length, redis.ResponseError):

@@ -1,4 +1,4 @@
-"""Pure functions and values: what is known of a pool, what it needs, and what to do about it.
+"""Pure functions and values: the known state of a pool, its needs, and how to meet them.
 
-Nothing in here knows Redis, Celery, a platform or a clock.
+Nothing here knows Redis, Celery, a platform or a clock.
 """

@@ -1,4 +1,4 @@
-"""The pauses after hires that came to nothing, in which no more workers are hired."""
+"""Pauses in hiring, after hires that came to nothing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from celery_middle_management.core.fleet import BOOT_TIME
 
-#: The first pause (s); each that follows is twice as long, ...
+#: The first pause (s); each further pause is twice as long, ...
 FIRST_PAUSE = 60.0
-#: ... and none is longer than this (s).
+#: ... up to this (s).
 LONGEST_PAUSE = 1800.0
 
 
 def pause(times: int) -> float:
-    """Return how long (s) the pause is, after this many others in a row."""
+    """Return the length (s) of the pause that follows this many others in a row."""
     return float(min(FIRST_PAUSE * 2 ** min(times, 30), LONGEST_PAUSE))
 
 
 def heard_within(boot: float) -> float:
-    """Return the seconds within which a worker reports, if a boot usually takes *boot* (s)."""
+    """Return how soon (s) a worker should report, if a boot usually takes *boot* (s)."""
     return 2 * boot + BOOT_TIME
 
 
@@ -44,11 +44,11 @@ class Unheard:
         return now >= self.fails_at(boot)
 
     def again(self, now: float, boot: float) -> Unheard:
-        """Return this after another hire: it is part of the last one, if that has not failed."""
+        """Return the state after another hire: it is part of the last hire unless that failed."""
         return Unheard(now, self.times + 1) if self.failed(now, boot) else self
 
     def said(self, quantity: int, look: str) -> str:
-        """Return a message; there should be *quantity* workers, and *look* is the log to read."""
+        """Return a message: *quantity* workers are intended, and *look* is the log to read."""
         return (
             f"no worker has reported since the quantity was raised to {quantity}. If more workers "
             f"are needed, one is hired after a pause of {pause(self.times):.0f} s. Check {look}: "

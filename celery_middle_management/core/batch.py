@@ -21,15 +21,16 @@ BEGUN = 5
 ENDED = 6
 #: Published to a queue that no pool serves.
 UNSERVED = 7
-#: Publishing times are kept to this precision (s), so that a count knows which it has seen.
+#: Publishing times are kept to this precision (s), so that a count can tell which tasks it has
+#: seen.
 SLICE = 0.001
-#: The latest queues published to that a batch keeps: more than the ledger keeps, which so learns
+#: A batch keeps this many of the latest queues published to. The ledger keeps fewer, and so learns
 #: that there are more.
 MOST_QUEUES = 2000
 
 
 class Moment(NamedTuple):
-    """The present by two clocks of a process: ``monotonic()`` (s) and Unix time (s)."""
+    """The current time by two of a process's clocks: ``monotonic()`` (s) and Unix time (s)."""
 
     monotonic: float
     unix: float
@@ -38,9 +39,9 @@ class Moment(NamedTuple):
 class Record(NamedTuple):
     """One event: *at* is a reading of ``monotonic()``, which all processes of a machine share.
 
-    *value* is the due time (Unix time, s; 0 for now) of a published task, the run time (s) of a
-    finished one, and for a started one the time at which it could have started (the ledger's time,
-    Unix, s; 0 if unknown).
+    *value* depends on the task: if published, its due time (Unix time, s; 0 for now); if finished,
+    its run time (s); if started, when it could have started (the ledger's time, Unix, s; 0 if
+    unknown).
     """
 
     kind: int
@@ -72,7 +73,7 @@ class Finished:
 
 @dataclass
 class Started:
-    """Started tasks, and how long (s) they waited in all after they could have started."""
+    """Started tasks, and their total wait (s) since they could have started."""
 
     tasks: int = 0
     waits: float = 0.0
@@ -86,16 +87,15 @@ class Started:
 class Due(NamedTuple):
     """Scheduled tasks that are counted together, and when (Unix time, s) the first is due.
 
-    Our buckets may not begin exactly where the ledger's do, since its clock is another one. So the
-    due time of the first task is reported rather than the bucket: no task is reported as due too
-    late.
+    The ledger has another clock, so its buckets may not begin exactly where ours do. We therefore
+    report the due time of the first task, not the bucket: no task is reported as due too late.
     """
 
     first: float
     tasks: int
 
     def and_(self, first: float, tasks: int) -> Due:
-        """Return these with other tasks, the first of which is due at a given time."""
+        """Return these plus other tasks; *first* is when the earliest of the others is due."""
         return Due(min(self.first, first), self.tasks + tasks)
 
 
@@ -104,7 +104,7 @@ Slot = TypeVar("Slot")
 
 @dataclass
 class Batch:
-    """Records added up by pool: its size does not grow with their number.
+    """Records added up by pool. A batch does not grow with the number of records.
 
     *pool_of* names the pool of a queue; None: the queue is not counted.
     """
@@ -112,7 +112,7 @@ class Batch:
     pool_of: Callable[[str], str | None] = str
     #: By publishing time, in slices.
     published: dict[str, dict[int, int]] = field(default_factory=dict)
-    #: By the ledger's buckets of due times, as far as its clock is known here.
+    #: By the ledger's buckets of due times, given what is known here of its clock.
     scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=lambda: defaultdict(Started))
     finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
@@ -122,7 +122,7 @@ class Batch:
     ahead: float = 0.0
     #: A task was published to a queue whose pool only a count can find out.
     unplaced: bool = False
-    #: When (``monotonic()``) the first of the records that may change a quantity was made.
+    #: When (``monotonic()``) the first record that can change a quantity was made.
     since: float = 0.0
 
     def __bool__(self) -> bool:
@@ -130,7 +130,7 @@ class Batch:
         return any((*counts, self.queues, self.unplaced))
 
     def add(self, record: Record, now: Moment) -> None:
-        """Add a record, *now*."""
+        """Add a record; *now* is the current time."""
         if record.kind in (BEGUN, ENDED):
             return
         if record.kind == UNPLACED:
@@ -155,12 +155,12 @@ class Batch:
             bucket = bucket_of(record.value + self.ahead, now.unix + self.ahead)
             self._add_due(pool, bucket, record.value, 1)
         else:
-            # Rounded up: until the next count, rather reckoned twice than not at all.
+            # Rounded up: until the next count, better reckoned twice than not at all.
             self._add_published(pool, ceil(record.at / SLICE), 1)
         self._keep((record.queue,))
 
     def take(self, most: int) -> Batch:
-        """Take out a part, with *most* publishing times and as many buckets at most."""
+        """Take out a part that has at most *most* publishing times and buckets together."""
         part = Batch(self.pool_of, queues=self.queues, since=self.since)
         part.started, self.started = self.started, defaultdict(Started)
         part.finished, self.finished = self.finished, defaultdict(Finished)
@@ -178,7 +178,7 @@ class Batch:
     def give_back(self, part: Batch) -> None:
         """Add a part that could not be reported, and forget the exact publishing times.
 
-        So the batch does not grow while Redis is down.
+        This keeps the batch from growing while Redis is down.
         """
         for pool, slot, tasks in _popped(part.published):
             self._add_published(pool, slot, tasks)
@@ -198,7 +198,7 @@ class Batch:
             slots[last] = total
 
     def _wait(self, record: Record, now: Moment) -> float:
-        # The time from the start until now is by a clock that does not step.
+        # Measure the time since the start by a clock that does not step.
         started = now.unix + self.ahead - (now.monotonic - record.at)
         return max(started - record.value, 0.0) if record.value else 0.0
 
@@ -220,7 +220,7 @@ class Batch:
 
 
 def _popped(counts: dict[str, dict[int, Slot]]) -> Iterator[tuple[str, int, Slot]]:
-    """Take out one slot after another, and each pool with its last one."""
+    """Take out slots one by one, and remove each pool along with its last slot."""
     for pool in list(counts):
         slots = counts[pool]
         while slots:

@@ -1,4 +1,4 @@
-"""Choose which one-off workers to hire and which to let go: a pure function."""
+"""Choose how many one-off workers to hire and which to let go: a pure function."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def members_of(
 
 
 def tasks_cut_short(members: Iterable[Member], now: float) -> Iterator[tuple[str, str]]:
-    """Yield a worker's name and a message for each whose tasks will be cut short by its end."""
+    """Yield the name and a message for each worker whose end will cut its tasks short."""
     for member in members:
         if now - member.at > LIFETIME - LAST_CALL and member.busy(now):
             yield (
@@ -82,13 +82,13 @@ class OneOffSituation:
 
     now: float
     members: Collection[Member]
-    #: Workers needed, apart from those that are to be replaced and the tasks that they have.
+    #: Workers needed, leaving aside the workers to be replaced and their tasks.
     needed: int
-    #: The most workers that there may be.
+    #: The largest number of workers allowed.
     room: int
-    #: The workers that are cordoned, each of which leaves when it is drained.
+    #: The cordoned workers; each leaves when it is drained.
     leave: Cordon
-    #: The names of the workers that are to be replaced.
+    #: The names of the workers that must be replaced.
     replaced: frozenset[str]
     #: True if the demand was counted after this evaluation won the lock.
     fresh: bool
@@ -105,7 +105,7 @@ class Choice:
     hires: int = 0
     wants_count: bool = False
     wants_list: bool = False
-    #: A hire waits.
+    #: A hire has to wait.
     suppressed: bool = False
 
 
@@ -113,8 +113,9 @@ def choose(situation: OneOffSituation) -> Choice:
     """Call workers back, hire some, or let some go.
 
     - Idle workers go first, then those with the fewest tasks, then the oldest.
-    - Workers to be replaced are cordoned at once, for those hired take their place. Others are
-      cordoned on a fresh count only, and never in favour of a hire that is still unanswered.
+    - Workers to be replaced are cordoned at once, because new ones are hired in their place. Others
+      are cordoned only after a fresh count, and never to make way for a hire that is still
+      unanswered.
     - A worker that hangs does none of the work, but takes up room. So does one that is leaving.
     """
     now, leave = situation.now, situation.leave
@@ -146,7 +147,7 @@ def _hire(situation: OneOffSituation, choice: Choice, missing: int) -> Choice:
 
 
 def _in_order(situation: OneOffSituation, members: Collection[Member]) -> list[Member]:
-    """Return the members that have a name, and so can be let go, the first to go first."""
+    """Return the named members, which can be let go, in the order in which to let them go."""
     cordoned, now = situation.leave.names, situation.now
     named = (m for m in members if m.name)
     return sorted(named, key=lambda m: (m.name not in cordoned, m.busy(now), m.at, m.name))

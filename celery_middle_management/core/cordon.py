@@ -17,7 +17,7 @@ class Cordon:
         above: workers with a higher number are cordoned, and every worker without a number.
         names: these are cordoned as well.
         at: Redis' time (Unix, s) when the cordon was set; it tells one cordon from another.
-        since: for each cordoned worker, since when it has been cordoned without a break.
+        since: for each cordoned worker, when it was cordoned; it has been ever since.
     """
 
     above: int | None = None
@@ -56,7 +56,7 @@ class Cordon:
     ) -> Cordon:
         """Return the cordon moved to *above* and *names*.
 
-        Those of the pool's *workers* that stay cordoned keep the time since when they are.
+        *workers* are all of the pool's. Any that stay cordoned keep their ``since``.
         """
         new = Cordon(above, names, now)
         since = {n: self.since.get(n, now) for n in workers if new.holds(n, traits)}
@@ -64,9 +64,9 @@ class Cordon:
 
 
 class Orders:
-    """The cordon that one worker follows, out of those that the ledger's replies bring.
+    """The cordon that one worker follows, chosen from the ledger's replies.
 
-    Times are readings of one clock (s), whichever it is.
+    Times are readings (s) of any one clock.
     """
 
     def __init__(self, name: str, born: float, traits: Traits = DOTTED) -> None:
@@ -78,13 +78,13 @@ class Orders:
         self._keeps_until = 0.0
 
     def cordon(self, now: float) -> Cordon:
-        """Return the cordon that holds this worker, an empty one if none does."""
+        """Return the cordon that holds this worker, or an empty one."""
         if not self._has_reply and now < self._waits_until:
             return Cordon(names=frozenset({self._name}))
         return self._cordon
 
     def receive(self, cordon: Cordon, now: float, *, lost: bool) -> None:
-        """Follow the pool's *cordon*, which the ledger replied with.
+        """Follow the pool's *cordon* from the ledger's reply.
 
         If the ledger has *lost* its data, it may not know which workers the platform is about to
         stop. A cordoned worker then stays so until an evaluation has found out.

@@ -1,9 +1,9 @@
-"""Deaf workers: they are up and have room, and take none of the messages in their queues.
+"""Deaf workers: they are up and have room, but take none of the messages in their queues.
 
 A worker whose connection to the broker died without a reset receives neither tasks nor an error.
-Counts show it. A broker passes a message to the next worker that asks or has room. So a worker with
-room takes some between two counts that both find messages in its queues, however many other workers
-there are.
+Counts reveal it. A broker passes a message to the next worker that asks or has room. So if two
+counts both find messages in its queues, a healthy worker with room has taken some in between,
+however many other workers there are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MOST = 1800.0
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Counts, from the one *since* to the *last*, found messages that a worker did not take.
+    """Every count from *since* to *last* found messages that a worker did not take.
 
     Times are Redis', Unix (s).
     """
@@ -38,7 +38,7 @@ class Suspicion:
 
 
 def counts_again(suspicions: Mapping[str, Suspicion]) -> float:
-    """Return when (Unix, s) a count can show more about workers that are not known to be deaf."""
+    """Return when (Unix, s) a count can show more about suspects not yet known to be deaf."""
     return min((s.last + AFTER / 3 for s in suspicions.values() if not s.deaf), default=inf)
 
 
@@ -48,16 +48,16 @@ def suspected(
     lying: Mapping[str, int],
     at: float,
 ) -> dict[str, Suspicion]:
-    """Return the suspicions, by the workers' ids, after a count; *known* are those before it.
+    """Return the suspicions after a count, by worker id; *known* are the earlier ones.
 
-    *lying* are the messages in each queue that could be read, without those that a worker took just
-    now and has not reported.
+    *lying* is the number of messages in each queue that could be read, leaving out any that a
+    worker has just taken and not yet reported.
     """
     found = {}
     for presence in presences:
         before = known.get(presence.id)
         if before is not None and presence.seen - presence.idle > before.since:
-            before = None  # a message has come since, or it had no room for a while
+            before = None  # it has received a message since, or had no room for a while
         after = _after(before, presence, lying, at)
         if after is not None:
             found[presence.id] = after
@@ -79,7 +79,7 @@ def _after(
 def deaf_workers(
     suspicions: Mapping[str, Suspicion], presences: Iterable[Presence], now: float
 ) -> dict[str, float]:
-    """Return the names of the deaf workers that are up, each with since when (Unix, s)."""
+    """Return the name of each deaf worker that is up, and when (Unix, s) its deafness began."""
     if not suspicions:
         return {}
     return {
@@ -91,20 +91,20 @@ def deaf_workers(
 
 @dataclass
 class Renewals:
-    """Renewals of one worker's connection: after each that does not help, a longer pause follows.
+    """Renewals of one worker's connection, with a longer pause after each that does not help.
 
-    Times are readings of one clock (s), no matter which.
+    Times are readings (s) of any one clock.
     """
 
     _tried: int = 0
     _not_before: float = 0.0
 
     def connected(self, now: float) -> None:
-        """Start a pause for a new connection, as long as the first one had."""
+        """Start a pause after a new connection, as long as the first pause."""
         self._not_before = max(self._not_before, now + AFTER)
 
     def due(self, overdue: float, now: float) -> bool:
-        """Return whether to renew the connection, as messages are *overdue* by this time (s)."""
+        """Return whether to renew the connection; messages are *overdue* by this long (s)."""
         if overdue < AFTER:
             self._tried, self._not_before = 0, 0.0
             return False

@@ -10,19 +10,20 @@ from celery_middle_management.core.fleet import Fleet
 
 @dataclass(frozen=True)
 class EarlierCalls:
-    """What earlier calls of the platform may still do, and how far they let a pool grow.
+    """What earlier calls to the platform may still do, and how far they let a pool grow.
 
     Each is a number of workers, or None.
     """
 
-    #: A fire to this quantity was sent, and its outcome is unknown: it may be done, or be done yet.
+    #: A fire to this quantity was sent, and its outcome is unknown: it may have been done, or yet
+    #: be done.
     unconfirmed_fire: int | None = None
     #: A fire to this quantity was done, and the platform may still be stopping the workers.
     stopping: int | None = None
     #: A hire to this quantity was sent, and its outcome is unknown. If it lands late, it overrides
     #: a later, larger hire and stops workers that were not drained.
     unconfirmed_hire: int | None = None
-    #: No hire beyond this for now: the platform refused one, or those hired last did not report.
+    #: Hire no further than this for now: the platform refused, or the last hires did not report.
     hire_limit: int | None = None
 
 
@@ -60,7 +61,7 @@ class Decision:
     #: The platform should be asked which workers are running: it may know of some that have not
     #: reported.
     wants_running: bool = False
-    #: A change waits until it may be made.
+    #: A change has to wait until it is allowed.
     suppressed: bool = False
     #: Workers are being drained.
     draining: bool = False
@@ -70,8 +71,8 @@ def decide(situation: Situation) -> Decision:
     """Hire, fire or cordon workers of a pool, or leave it alone.
 
     - More workers are needed: uncordon first, then hire those still missing; from zero at once.
-    - Fewer are needed: on a fresh count, cordon those that the platform stops first. Then lower the
-      quantity as far as drained workers allow, and no further.
+    - Fewer are needed: after a fresh count, cordon the workers that the platform would stop first.
+      Then lower the quantity as far as drained workers allow, and no further.
     - A worker that an earlier call may still stop stays cordoned, however much there is to do.
     """
     decision = _decide_by_need(situation)
@@ -114,8 +115,8 @@ def _decide_by_need(situation: Situation) -> Decision:
 def _late_hire_bound(situation: Situation) -> int | None:
     """Return the number above which an unconfirmed hire, if it lands late, stops workers.
 
-    Only workers hired by hand in the meantime can be above it. Where the platform picks the workers
-    that it stops, any may be among them.
+    Only workers hired by hand in the meantime can be above it. Where the platform picks which
+    workers to stop, it can be any of them.
     """
     hire = situation.earlier.unconfirmed_hire
     if hire is not None and situation.fleet.unordered:
@@ -126,8 +127,7 @@ def _late_hire_bound(situation: Situation) -> int | None:
 def _wait_for_fire(situation: Situation, fire: int) -> Decision:
     """Keep every worker above *fire* cordoned: the platform may still stop it."""
     current = situation.cordon.above
-    # Workers up to *fire* that are needed again are uncordoned. Others are not cordoned without a
-    # fresh count.
+    # Uncordon workers up to *fire* that are needed again. Without a fresh count, cordon no others.
     above = fire if current is None else min(max(situation.needed, current), fire)
     return Decision(_move_cordon(situation, above, situation.cordon.names), draining=True)
 
@@ -148,8 +148,8 @@ def _hire(situation: Situation) -> Decision:
 def hire_target(situation: Situation) -> int | None:
     """Return the quantity to hire to, None if the hire has to wait.
 
-    After an unconfirmed hire only the same hire is sent again: if another were, the unconfirmed one
-    could land after it and override it.
+    After an unconfirmed hire, only the same hire is sent again: the unconfirmed one could land
+    after a different hire and override it.
 
     ========  ======  ======  ================  ==========  =======  ==============================
     quantity  needed  limits  unconfirmed hire  hire limit  hire to  because
@@ -202,10 +202,10 @@ def _fire(situation: Situation) -> Decision:
 
 
 def _fire_unordered(situation: Situation) -> Decision:
-    """Fire where the platform picks the workers that it stops: none may be busy at that moment.
+    """Fire where the platform picks which workers to stop: all must be idle at that moment.
 
-    Until none is seen to be busy and the call can be made, only the surplus is cordoned. Then all
-    are, and stay so until the call is made.
+    Cordon only the surplus until no worker is seen to be busy and the call can be made. Then cordon
+    all workers until it is made.
     """
     all_cordoned = situation.cordon.above == 0
     callable_soon = not situation.blocked and (situation.may_call or all_cordoned)
@@ -219,7 +219,7 @@ def _fire_unordered(situation: Situation) -> Decision:
 
 
 def _cordon_surplus(situation: Situation) -> Decision:
-    """Cordon as many workers as are not needed: those cordoned before, the idle, the youngest."""
+    """Cordon the surplus workers: first any cordoned before, then the idle, then the youngest."""
     living, cordoned = situation.fleet.living, situation.cordon.names
     surplus = sorted(
         {p.name: p for p in living}.values(),
@@ -237,7 +237,7 @@ def _lower_to(situation: Situation, decision: Decision, quantity: int) -> Decisi
     if not situation.fresh:
         return _count_first(situation)
     if situation.fleet.running is None:
-        # A worker may be up that has never reported.
+        # A worker that has never reported may be up.
         return replace(decision, wants_running=True)
     return replace(decision, quantity=quantity)
 
@@ -254,7 +254,7 @@ def _count_first(situation: Situation) -> Decision:
 
 
 def _may_stop(situation: Situation, name: str, cordon: Cordon) -> bool:
-    """Return whether the worker of this name is drained, or has had its drain timeout."""
+    """Return whether the worker of this name is drained, or its drain timeout has passed."""
     if situation.fleet.drained(name, cordon):
         return True
     since = cordon.since.get(name, situation.fleet.now)

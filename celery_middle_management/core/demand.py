@@ -1,4 +1,4 @@
-"""The tasks that there are: counts, and dead reckoning between them."""
+"""The tasks of a pool: counts, and dead reckoning between them."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Backlog:
 
     #: Messages that no worker holds, scheduled ones among them.
     ready: int = 0
-    #: Messages that a worker took just now and has not reported yet, and that are surely scheduled.
+    #: Messages, surely scheduled, that a worker has just taken and not reported yet.
     scheduled: int = 0
     #: Messages that a worker held when it died; the broker gives them back in *restore_in* seconds.
     orphans: int = 0
     restore_in: float = 0.0
     #: Messages of any queue that workers held at their last report, and have since returned or
-    #: acknowledged. None if the broker does not say: it may be all that they held.
+    #: acknowledged. None if the broker does not say: then it may be everything they held.
     returned: int | None = None
-    #: Of the ready ones, those that a worker took just now and has not reported yet.
+    #: The ready messages that a worker has just taken and not reported yet.
     untold: int = 0
 
 
@@ -52,7 +52,7 @@ class Count:
     running: int
     scheduled: int
     restore_at: float | None = None
-    #: Of the scheduled ones, those that lie in the queues.
+    #: The scheduled tasks that lie in the queues.
     parked: int = 0
 
     @property
@@ -72,13 +72,14 @@ def take_count(
     leaving: int = 0,
     parked: int = 0,
 ) -> Count:
-    """Put the broker's queues, what workers hold and the known due times together.
+    """Combine the broker's queues, the tasks that workers hold and the known due times.
 
-    A scheduled message looks like any other in its queue. How many there are follows from the known
-    due times that no worker reports. Where a worker consumes, a scheduled message does not stay in
-    the queue, but it may be *passing*: published just now, or returned by workers that stop, which
-    held *leaving* of them. Or it is *parked*: known to lie where no worker has reached it since.
-    Where no worker consumes, due times that promise more messages than there are, are ignored.
+    A scheduled message looks like any other in its queue, so their number is inferred from the
+    known due times that no worker reports. Where a worker consumes, a scheduled message does not
+    stay in the queue, but it may be *passing*: just published, or returned by stopping workers,
+    which held *leaving* scheduled messages. Or it is *parked*: known to lie where no worker has
+    reached it since. Where no worker consumes, due times are ignored if they promise more messages
+    than there are.
     """
     backlogs = tuple(backlogs)
     ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
@@ -102,9 +103,9 @@ def take_count(
 
 
 def besides(count: Count, due: int) -> Count:
-    """Return a count without the tasks that are *due*: they may be in it, or not be there yet.
+    """Return a count without the tasks that are *due*, which it may or may not include yet.
 
-    They are reckoned until they surely are there.
+    They are reckoned until a count surely includes them.
     """
     waiting = max(count.waiting - due, 0)
     running = max(count.outstanding - due, 0) - waiting
@@ -114,7 +115,7 @@ def besides(count: Count, due: int) -> Count:
 def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
     """Return the outstanding tasks by dead reckoning: the last count, and reports since.
 
-    *published* and *finished* are those since the count; *due* fell due since.
+    The arguments are the tasks published, finished and fallen due since the count.
     """
     counted = count.outstanding if count is not None else 0
     return max(counted + published - finished + due, 0)
@@ -130,16 +131,16 @@ def corrected(
 ) -> dict[int, int]:
     """Return what to add to each future bucket so that it agrees with what the workers hold.
 
-    What they hold surely exists, but the *recent* tasks among it will still be reported by their
-    publisher. What they do not hold is gone (revoked, purged) only if the queues are *empty*;
-    otherwise it may lie in a queue and must not be forgotten.
+    What they hold surely exists, but publishers have yet to report the *recent* tasks among it.
+    What they do not hold is gone (revoked, purged) only if the queues are *empty*; otherwise it may
+    lie in a queue and must not be forgotten.
     """
     unmatched = {due: n for due, n in buckets.items() if due > now}
     order = sorted(unmatched)
     changes = {}
     for due in sorted(held):
         missing = held[due]
-        # Publisher and worker may put one task into neighbouring buckets, or a coarse and a fine.
+        # Publisher and worker may put a task into neighbouring buckets, or a coarse and a fine one.
         begin = bisect_left(order, due - COARSE_BUCKET)
         for known in order[begin : bisect_right(order, due + FINE_BUCKET)]:
             matched = min(missing, unmatched[known])
@@ -161,7 +162,7 @@ def end_of(bucket: int) -> int:
 
 
 def bucket_of(due: float, now: float) -> int:
-    """Return the bucket of a due time: the Unix time (s) when it begins, so it is never late.
+    """Return the bucket of a due time: the Unix time (s) when it begins, so never too late.
 
     A coarse bucket is named after the second before, since a fine one begins at the same time.
     """

@@ -5,15 +5,15 @@ from __future__ import annotations
 from celery_middle_management.core.demand import end_of
 from celery_middle_management.core.pool_state import PoolState
 
-#: A broker passes on what it kept until it was due at most this long (s) after that.
+#: A broker that keeps a task until it is due passes it on within this time (s) of that.
 HANDED_ON_WITHIN = 2.0
 
 
 def falls_due_at(state: PoolState, bucket: int) -> float:
-    """Return when (Unix, s) the tasks of a bucket count as if they were published then.
+    """Return when (Unix, s) a bucket's tasks begin to count, as if published at that time.
 
-    That is when the bucket begins: by then they were in a queue, or workers held them. Where the
-    broker itself keeps them until they are due, a count does not see them before the bucket ends.
+    That is when the bucket begins: by then they are in a queue or held by workers. Where the broker
+    itself keeps them until they are due, a count does not see them before the bucket ends.
     """
     return end_of(bucket) + HANDED_ON_WITHIN if state.delayed else bucket
 
@@ -25,9 +25,9 @@ def fallen_due(state: PoolState) -> dict[int, int]:
 
 
 def wakes_at(state: PoolState) -> float | None:
-    """Return when (Unix, s) to evaluate again for what is not outstanding, or not over, yet."""
+    """Return when (Unix, s) to evaluate again: when tasks become outstanding or a request ends."""
     now, by_now = state.now, state.now + state.boot
-    # One boot time before its due time, and for what is nearer than that, then.
+    # One boot time before tasks are due, and when they are due if that is sooner than a boot.
     future = [when for when in state.buckets if when > now]
     far = [when for when in future if when > by_now]
     ahead: list[float] = [min(future)] if future else []

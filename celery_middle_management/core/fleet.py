@@ -1,7 +1,8 @@
 """The workers of a pool as they report themselves: which are drained, and which may be fired.
 
 Two processes may share a name such as ``worker.3`` for a while: during a deploy or restart the old
-one shuts down beside the new one. So a name is drained only when every process with it is.
+one shuts down beside the new one. So a name is drained only when every process that has it is
+drained.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Fleet:
     now: float
     presences: tuple[Presence, ...] = ()
     quantity: int | None = None
-    #: When (Unix, s) the platform said so.
+    #: When (Unix, s) the platform reported the quantity.
     quantity_at: float = 0.0
     #: The names that the platform says are starting or up, one for each process; None if it was not
     #: asked.
@@ -56,7 +57,7 @@ class Fleet:
     def unheard(self) -> frozenset[str]:
         """Workers that the platform says are up and that have not reported: treated as busy.
 
-        Such a worker may reach the broker but not the ledger, or have another name than expected.
+        They may reach the broker but not the ledger, or have unexpected names.
         """
         up = self.missed if self.running is None else self.running
         if not up:
@@ -101,7 +102,7 @@ class Fleet:
 
     @property
     def leaving(self) -> tuple[Presence, ...]:
-        """Workers that return the tasks they hold for later, or may have since their last report.
+        """Workers that are returning their scheduled tasks, or may have since their last report.
 
         They are shutting down or about to, the platform was told to stop them, or they died.
         """
@@ -117,11 +118,11 @@ class Fleet:
 
     @property
     def doomed(self) -> bool:
-        """True if a worker is still up that the platform has no place for, and so will stop."""
+        """True if a worker is still up that the platform will stop, having no place for it."""
         return any(p.since <= self.quantity_at and p not in self.gone for p in self._surplus)
 
     def more_than_known(self) -> bool:
-        """Return whether workers run that the known quantity has no place for.
+        """Return whether more workers run than the known quantity accounts for.
 
         They may have been hired by hand. Workers that were up before the quantity was read do not
         count.
@@ -137,7 +138,7 @@ class Fleet:
         )
 
     def names(self, quantity: int) -> tuple[str, ...]:
-        """Return the names of the workers that a quantity stands for, as far as they are known."""
+        """Return the known names of the workers that a quantity stands for."""
         if self.unordered:
             return tuple(sorted({p.name for p in self.living}))
         return tuple(self.name_of(number) for number in range(1, quantity + 1))
@@ -172,7 +173,7 @@ class Fleet:
         return all(_is_drained(p, cordon, self.now) for p in self.living)
 
     def busy(self) -> bool:
-        """Return whether any worker runs something, or may."""
+        """Return whether any worker is running something, or may be."""
         return bool(self.unheard) or any(p.busy or p.silent(self.now) for p in self.living)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 HEADER = "mm_queue"
 #: All queues, if the broker puts copies of the message into several.
 COPIES = "mm_queues"
-#: When it could be started (published, or due), by the ledger's time as known to the publisher.
+#: When the task could be started (published, or due): ledger's time as the publisher knows it.
 STARTABLE = "mm_startable"
 
 #: A task that is due within this time (s) counts as due.

@@ -13,7 +13,7 @@ MINUTE = 60.0
 class Totals(NamedTuple):
     """A pool's counters at one moment, to a tenth of a second, by their names in the ledger.
 
-    New ones go to the end, since releases read each other's samples.
+    Add new counters at the end, since releases read each other's samples.
     """
 
     #: Tasks that needed a worker: published, or fallen due.
@@ -24,7 +24,7 @@ class Totals(NamedTuple):
     waits: float = 0.0
     #: The time (s) that the finished ones ran, in all.
     runtime: float = 0.0
-    #: The number of workers that there are to be; not a counter.
+    #: The number of workers that there should be; not a counter.
     quantity: float = 0
 
 
@@ -52,9 +52,9 @@ class Activity(NamedTuple):
 def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> list[Activity]:
     """Return the activity of *pool* in each of the last *minutes*, including that of *now*.
 
-    *samples* are in any order; one of the present completes them. A minute without a sample had no
-    reports: the growth until the next sample belongs to the last minute that has one. Counters that
-    fell were lost, and began anew.
+    *samples* can be in any order, and should include one taken now. A minute without a sample had
+    no reports, so growth until the next sample belongs to the last minute that has one. Counters
+    that fell had been lost and began again at zero.
     """
     known = sorted((sample.at, sample.pools.get(pool, Totals())) for sample in samples)
     grown = {at // MINUTE: _grown(one, other) for (at, one), (_, other) in pairwise(known)}

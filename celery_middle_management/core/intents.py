@@ -1,4 +1,4 @@
-"""Requests by hand: they hold in every evaluation, until they end or are taken back."""
+"""Requests made by hand, which hold in every evaluation until they end or are withdrawn."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from celery_middle_management.core.policies import Advice
 
 @dataclass(frozen=True)
 class Pause:
-    """No pool is to hire, or to fire, workers. Times are the ledger's, Unix (s)."""
+    """A stop to hires, to fires, or to both, in all pools. Times are the ledger's, Unix (s)."""
 
     hires: bool = True
     fires: bool = True
-    #: None: until it is taken back.
+    #: None means until it is withdrawn.
     until: float | None = None
     #: The person who asked for it: user@host.
     who: str = ""
     since: float | None = None
 
     def held(self, needed: int, quantity: int) -> int:
-        """Return the number of workers to go to, where *needed* are needed and *quantity* there."""
+        """Return how many workers to aim for, if *needed* are needed and there are *quantity*."""
         if self.fires:
             needed = max(needed, quantity)
         return min(needed, quantity) if self.hires else needed
@@ -28,7 +28,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class ManualRequest:
-    """A pool is to have at *least*, or at *most*, a number of workers, *until* a time."""
+    """A pool must have at *least*, or at *most*, a number of workers *until* a time."""
 
     until: float
     least: int | None = None
@@ -40,7 +40,7 @@ class ManualRequest:
         """Return a policy's advice within the request."""
         workers, said = advice.workers, ""
         if self.least is not None and workers < self.least:
-            workers, said = self.least, f"; {self.who} wants {self.least} at least"
+            workers, said = self.least, f"; {self.who} wants at least {self.least}"
         if self.most is not None and workers > self.most:
-            workers, said = self.most, f"; {self.who} wants {self.most} at most"
+            workers, said = self.most, f"; {self.who} wants at most {self.most}"
         return Advice(workers, advice.why + said)

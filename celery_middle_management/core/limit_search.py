@@ -1,4 +1,4 @@
-"""A search for how many workers a platform would run, from what it refuses."""
+"""A search for the largest number of workers that a platform runs, guided by its refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Search:
 
     allowed: int
     refused: int
-    #: The limit that the platform named. It may count other pools too, and so allow fewer.
+    #: The limit that the platform named. It may include other pools, and so allow this one fewer.
     said: int | None = None
 
     def next(self, least: int) -> int | None:

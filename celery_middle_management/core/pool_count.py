@@ -17,10 +17,10 @@ from celery_middle_management.core.demand import (
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, Parked, PoolState
 from celery_middle_management.core.presence import Presence, due_in, held_in, recent_in
 
-#: Workers that consume have taken a scheduled task this long (s) after its publisher reported it.
+#: A consuming worker takes a scheduled task within this time (s) of its publisher's report.
 TAKEN_WITHIN = 5.0
-#: While scheduled tasks are published, tasks that no process has reported are set aside for this
-#: long (s): their publishers may be ones that never report.
+#: While scheduled tasks are being published, tasks that no process has reported are set aside, but
+#: only for this long (s): their publishers may never report.
 UNTOLD_FOR = 30.0
 
 
@@ -32,16 +32,16 @@ class Readings:
     queues: Collection[str]
     backlogs: Mapping[str, Backlog]
     living: Collection[Presence]
-    #: Workers that are leaving, of any pool: one may serve queues of several.
+    #: The leaving workers of all pools: a worker may serve queues of several.
     leaving: Collection[Presence]
 
 
 def count_pool(state: PoolState, read: Readings) -> tuple[PoolState, dict[int, int]]:
-    """Return the state with a new count, and what to add to its due times to agree with it."""
+    """Return the state with a new count, and what to add to its due times so that they agree."""
     consuming = any(p.takes(read.queues, state.now) for p in read.living)
     held, giving = (held_in(workers, read.queues) for workers in (read.living, read.leaving))
-    # Only where scheduled tasks do not stay in the queue: what waits must not be taken for
-    # scheduled for ever.
+    # Only where scheduled tasks do not stay in the queue: elsewhere, waiting tasks could be taken
+    # for scheduled ones for ever.
     published = consuming and scheduling(state)
     passing = published or giving.scheduled > 0 or state.stopping is not None
     given_back = max(_held_before(state) - held.scheduled, 0)
@@ -72,8 +72,8 @@ def with_count(state: PoolState, count: Count, *, seen: bool, blind: bool = Fals
     """Return the state with a new count, in which parked tasks were *seen*, or else assumed.
 
     In a *blind* count, where no worker consumes, tasks that no process has reported may be
-    scheduled for later. While scheduled tasks are published they are set aside, because a count is
-    always ahead of reports.
+    scheduled for later. While scheduled tasks are being published, unreported ones are set aside,
+    because a count is always ahead of reports.
     """
     reckoned = state.outstanding
     untold = min(max(count.outstanding - reckoned, 0), count.waiting) if blind else 0
@@ -95,23 +95,23 @@ def with_count(state: PoolState, count: Count, *, seen: bool, blind: bool = Fals
 
 
 def scheduling(state: PoolState) -> bool:
-    """Return whether scheduled tasks were reported so lately that they may still be on their way.
+    """Return whether scheduled tasks were reported so recently that they may be on their way.
 
-    Those reported since the last count may be parked as well: no count has looked.
+    Tasks reported since the last count may also be parked: no count has looked for them.
     """
     counted_at = state.count.at if state.count else state.now
     return state.scheduled_at > min(counted_at, state.now - TAKEN_WITHIN)
 
 
 def still_parked(state: PoolState) -> int:
-    """Return the scheduled tasks that no worker can have reached since they were seen parked."""
+    """Return how many scheduled tasks no worker can have reached since they were seen parked."""
     return state.parked.tasks if state.finished <= state.parked.until else 0
 
 
 def found_more(state: PoolState) -> bool:
-    """Return whether a count of just now found more than was reckoned, and cordoned no worker.
+    """Return whether a recent count found more than was reckoned, and no worker is cordoned.
 
-    Publishers keep their counts for a while: until they report, another count finds the same.
+    Publishers keep their counts for a while: until they report, another count would find the same.
     """
     count = state.count
     lately = count is not None and state.now - count.at < RECOUNT_INTERVAL

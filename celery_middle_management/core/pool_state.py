@@ -15,9 +15,9 @@ from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.roster import Roster
 
-#: How long (s) a hired worker takes to report, until it has been measured.
+#: How long (s) a hired worker is assumed to take to report, until that has been measured.
 BOOT_SECONDS = 10.0
-#: After a count that failed, or found other than was reckoned, count again after this time (s).
+#: If a count failed or differed from the reckoning, count again after this time (s).
 RECOUNT_INTERVAL = 5.0
 #: Weight of the newest boot in the moving average.
 BOOT_WEIGHT = 0.3
@@ -31,8 +31,8 @@ class Sent:
     until: float
     #: The platform has confirmed it, but may not have stopped the workers yet.
     done: bool = False
-    #: It is the number of one-off workers, and all are on the roster. False where the ledger had
-    #: lost its data, and a process reported the number again.
+    #: True if it is the number of one-off workers, all on the roster. False if the ledger had lost
+    #: its data and a process reported the number again.
     on_roster: bool = False
 
 
@@ -42,7 +42,7 @@ class Refusal:
 
     why: str
     at: float
-    #: It is not asked again before.
+    #: The platform is not asked again before then.
     until: float
     #: How many workers it would run; None if it would do nothing at all.
     limit: int | None = None
@@ -52,8 +52,8 @@ class Refusal:
 class Parked:
     """Scheduled tasks that stay in the queues because no worker has room for them.
 
-    Queues are worked off in order. So workers have reached these tasks once those in front of them
-    are finished: when the pool's counter of finished tasks is beyond *until*.
+    Queues are worked off in order. So workers have reached these tasks once the tasks in front of
+    them are finished: when the pool's counter of finished tasks is beyond *until*.
     """
 
     tasks: int = 0
@@ -77,7 +77,7 @@ class PoolState:
     base_published: int = 0
     base_finished: int = 0
     count: Count | None = None
-    #: Dead reckoning minus the count, when it was taken.
+    #: Dead reckoning minus the count, when the count was taken.
     drift: int = 0
     buckets: Mapping[int, int] = field(default_factory=dict)
     #: The broker itself keeps scheduled tasks until they are due: until then they are in no queue.
@@ -85,25 +85,25 @@ class PoolState:
     #: When a publisher last reported scheduled tasks.
     scheduled_at: float = 0.0
     parked: Parked = field(default_factory=Parked)
-    #: Since when counts find tasks that no process reported, while scheduled ones are published.
+    #: Since when counts have found tasks that no process reported, while scheduled ones come in.
     untold_since: float | None = None
-    #: How many of these the last count set aside.
+    #: How many of these tasks the last count set aside.
     aside: int = 0
     cordon: Cordon = field(default_factory=Cordon)
     roster: Roster = field(default_factory=Roster)
-    #: The one-off workers that are to leave.
+    #: The one-off workers that must leave.
     leave: Cordon = field(default_factory=Cordon)
     fire: Sent | None = None
     hire: Sent | None = None
-    #: When the quantity was last raised, until the boot that followed has been measured.
+    #: When the quantity was last raised; None once the boot that followed has been measured.
     raised_at: float | None = None
-    #: A hire since which no new worker has reported.
+    #: The hire after which no new worker has reported, if any.
     unheard: Unheard | None = None
     boot: float = BOOT_SECONDS
     #: The longest time (s) that a task of the pool has taken.
     longest: float = 0.0
     last_refusal: Refusal | None = None
-    #: What a person asked for, while it lasts.
+    #: A person's requests, while they last.
     pause: Pause | None = None
     wish: ManualRequest | None = None
     #: Workers that were up and had not reported when the platform was last asked, and since when.
@@ -119,20 +119,20 @@ class PoolState:
 
     @property
     def refusal(self) -> Refusal | None:
-        """The platform's last refusal, as long as it must not be asked for the same again."""
+        """The platform's last refusal, while the same must not be asked for again."""
         last = self.last_refusal
         return last if last is not None and self.now < last.until else None
 
     @property
     def denied(self) -> Refusal | None:
-        """The refusal of something that is needed: a limit that is not reached does no harm."""
+        """The refusal, unless it is a limit that allows as many workers as are needed."""
         refusal = self.refusal
         enough = refusal and refusal.limit is not None and self.needed <= refusal.limit
         return None if enough else refusal
 
     @property
     def hire_failed(self) -> bool:
-        """True if a worker should have reported by now since the last hire, and none has."""
+        """True if no worker has reported since the last hire, though one should have by now."""
         if self.unheard is None or not self.quantity:
             return False
         return self.unheard.failed(self.now, self.boot)
@@ -147,9 +147,9 @@ class PoolState:
 
     @property
     def more_at_most(self) -> int | None:
-        """How many workers may be hired now; None if as many as are needed, as from zero.
+        """How many more workers may be hired now; None if as many as needed, as from zero.
 
-        None at all in the pause after a failed hire, and then one.
+        After a failed hire it is 0 during the pause, and then 1.
         """
         if not self.hire_failed:
             return None
@@ -162,7 +162,7 @@ class PoolState:
 
     @property
     def demand(self) -> int:
-        """Tasks that need a worker now, or before one could be hired for them."""
+        """Tasks that need a worker now, or will before one could be hired for them."""
         return self._reckoned(self.now + self.boot)
 
     def _reckoned(self, until: float) -> int:
@@ -216,5 +216,5 @@ def _pending(sent: Sent | None, now: float) -> Sent | None:
 
 
 def iso(at: float) -> str:
-    """Return a Unix time (s) as people and other programs read it."""
+    """Return a Unix time (s) in ISO format, for people and other programs."""
     return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")

@@ -27,9 +27,9 @@ class PrefetchLimit(Enum):
 
 @dataclass(frozen=True)
 class AdaptivePrefetch:
-    """The limit that suits the tasks which a worker has seen.
+    """The prefetch limit that suits the tasks that a worker has run.
 
-    Tasks are taken to be long until they have shown that they are short.
+    Tasks are assumed to be long until they prove to be short.
     """
 
     limit: PrefetchLimit = PrefetchLimit.ONE_PER_SLOT
@@ -37,7 +37,7 @@ class AdaptivePrefetch:
     ended: int = 0
 
     def after(self, longest: float, ended: int) -> AdaptivePrefetch:
-        """Return what follows when the longest of the running tasks has run for *longest* seconds.
+        """Return the next state, if the longest of the running tasks has run for *longest* seconds.
 
         *ended* is the number of tasks that the worker has ended since its start.
         """

@@ -1,4 +1,4 @@
-"""The presence of a worker: what it reports of itself every second, and sums over several."""
+"""The presence of a worker, which it reports every second, and sums over several presences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Presence:
     stopped: float = 0.0
     #: It is shutting down, and takes no more tasks.
     closing: bool = False
-    #: It takes nothing now, for it could not begin it soon, or does not consume yet.
+    #: It takes no tasks now: it could not begin one soon, or does not consume yet.
     full: bool = False
     #: How long (s) it has had room for a message and received none; 0 while it has no room.
     idle: float = 0.0
@@ -59,7 +59,7 @@ class Presence:
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.
     due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    #: Those that it has held for so short a time that their publisher may not have reported them.
+    #: Due times of the tasks held so briefly that their publisher may not have reported them.
     recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     #: The tasks that it has been running the longest, the oldest first.
     runs: tuple[Run, ...] = ()
@@ -75,7 +75,7 @@ class Presence:
 
 
 class LivePresences:
-    """Presences by queue: those of all workers, of any pool, that consume it or hold its tasks."""
+    """Presences by queue: all workers, of any pool, that consume it or hold its tasks."""
 
     def __init__(self, presences: Iterable[Presence]) -> None:
         self._by_queue = defaultdict[str, list[Presence]](list)
@@ -89,7 +89,7 @@ class LivePresences:
 
 
 def longest_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Return the runs that a worker reports, so that its presence stays short."""
+    """Return the runs that a worker reports: only the longest, to keep its presence short."""
     oldest = nsmallest(MOST_RUNS, runs, key=lambda run: run.since)
     return tuple(Run(shortened(run.name), round(run.since, 3)) for run in oldest)
 
@@ -103,7 +103,7 @@ def shortened(name: str) -> str:
 
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
-    """Return what the workers hold of these queues, together."""
+    """Return the total that the workers hold of these queues' tasks."""
     held = [h for p in presences for q, h in p.held.items() if q in queues]
     return Held(*map(sum, zip(*held, strict=True)))
 
@@ -122,7 +122,7 @@ def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, 
 
 
 def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Return the due times of those that the workers have held for a short time, by bucket."""
+    """Return the due times of the tasks that the workers took recently, by bucket."""
     return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
 
 

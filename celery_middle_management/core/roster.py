@@ -19,8 +19,8 @@ from celery_middle_management.core.timing import SILENT
 
 #: The platform ends a one-off dyno at this age (s).
 LIFETIME = 24 * 3600.0
-#: It takes no more tasks for this long (s) before that, or for as long as tasks have taken if that
-#: is longer, ...
+#: Before that, it takes no more tasks for this long (s), or for as long as tasks have taken if
+#: longer, ...
 NOTICE = 3600.0
 #: ... but not for longer than this (s).
 LONGEST_NOTICE = LIFETIME / 2
@@ -31,7 +31,7 @@ ASKS_AFTER = 15.0
 #: A worker is in the platform's list this long (s) after the answer to its hire, at the latest.
 APPEARS = 10.0
 #: If a worker that reported within this time (s) has no presence any more, it has said goodbye.
-#: While there are workers, an evaluation is made every :data:`ASKS_AFTER` seconds at least.
+#: While there are workers, an evaluation is made at least every :data:`ASKS_AFTER` seconds.
 SAYS_GOODBYE = 2 * ASKS_AFTER
 #: A worker that was let go and is still there after this time (s) hangs, and is stopped.
 HANGS = 60.0
@@ -62,19 +62,20 @@ class RosterEntry:
     since: float = 0.0
     #: When it last reported.
     seen: float = 0.0
-    #: When it was found to have been let go or to have said goodbye. The platform may have it for
-    #: a while yet.
+    #: When it was found to have been let go or to have said goodbye. The platform may still list it
+    #: for a while.
     left_at: float = 0.0
 
     def doubted_at(self, now: float) -> float | None:
-        """Return from when on it may be gone or may never come, None while it reports."""
+        """Return when doubt begins whether it is there or will come; None while it reports."""
         if self.left_at:
             return self.left_at + HANGS
         if self.since:
             return self.seen + ASKS_AFTER if now - self.seen > SILENT else None
         if not self.listed:
             return self.until
-        # It is up and has not reported. After the grace it is not asked about on its own.
+        # It is up and has not reported. After the grace period, the platform is not asked because
+        # of it alone.
         return self.at + ASKS_AFTER if now - self.at < BOOT_GRACE else None
 
     def hangs(self, now: float) -> bool:
@@ -83,9 +84,9 @@ class RosterEntry:
 
     @property
     def crashed(self) -> bool:
-        """True if it had not come up well, given that it is gone and was not let go.
+        """True if it did not come up well. Ask only if it is gone and was not let go.
 
-        False if it never reported and even the answer to its hire was lost: it never was.
+        False if it never reported and the answer to its hire was lost: it counts as never hired.
         """
         return bool(self.name) and self.seen - self.since < WELL
 
@@ -99,9 +100,9 @@ class Roster:
     newest: int = 0
     #: When the platform last listed its workers, 0 if it never did.
     listed_at: float = 0.0
-    #: How many hires in a row have ended without having come up well.
+    #: How many hires in a row have ended without coming up well.
     crashes: int = 0
-    #: When the last of them was found to have.
+    #: When the last of them was found to have ended.
     crashed_at: float = 0.0
 
     # -- what is known
@@ -113,21 +114,21 @@ class Roster:
 
     @property
     def most(self) -> float:
-        """The most workers that there may be.
+        """The largest number of workers allowed.
 
-        After crashes that is one, or as many as there are, until one has come up well.
+        After crashes: one, or the present number if greater, until a worker has come up well.
         """
         return max(len(self.members), 1) if self.crashes >= CRASHES else inf
 
     @property
     def unanswered_until(self) -> float | None:
-        """Until when workers may come whose names are not known, None if there are none."""
+        """Until when workers of unknown name may still come; None if there are none."""
         return max((m.until for m in self.members.values() if not m.name), default=None)
 
     def to_replace(self, now: float, longest: float = 0.0) -> frozenset[str]:
         """Return the names of workers that have an older release or are near their end.
 
-        A task may take as long (s) as the *longest* has.
+        *longest* is how long (s) a task can take, judging by the longest so far.
         """
         old = LIFETIME - min(max(NOTICE, longest), LONGEST_NOTICE)
         return frozenset(
@@ -154,7 +155,7 @@ class Roster:
         return replace(self, members={**self.members, **new})
 
     def with_forgotten(self, count: int, now: float, until: float) -> Roster:
-        """Add *count* workers of which nothing is known, not even the ids of their hires."""
+        """Add *count* workers about which nothing is known, not even the ids of their hires."""
         new = {f"{_FORGOTTEN}{n}": RosterEntry(now, until) for n in range(count)}
         return replace(self, members={**self.members, **new})
 
@@ -168,10 +169,10 @@ class Roster:
         return replace(self, members=members)
 
     def with_reports(self, presences: Iterable[Presence], leave: Cordon, now: float) -> Roster:
-        """Record what workers report; one whose presence is gone has said goodbye.
+        """Record what workers report; a worker whose presence is gone has said goodbye.
 
-        That is not so if it had been silent before: it could not say goodbye and may be at work.
-        One that *leave* has told to go, with all its processes, counts as gone.
+        If it had been silent before, it could not say goodbye and may be at work. A worker counts
+        as gone if *leave* has let all its processes go.
         """
         reports = by_name(presences)
         members = dict(self.members)
@@ -215,7 +216,7 @@ class Roster:
         nameless = (key for key, member in members.items() if not member.name)
         unanswered = sorted(nameless, key=lambda key: members[key].at)
         for name in sorted(releases.keys() - known):
-            # A worker that was there before the hire was listed before it.
+            # A worker that was there before the hire was in an earlier list.
             key = unanswered.pop(0) if unanswered else name
             members[key] = replace(members.get(key, RosterEntry(now)), name=name)
         ended: list[RosterEntry] = []
@@ -230,7 +231,7 @@ class Roster:
         return RosterChange(replace(self, members=members, listed_at=now), ended)
 
     def with_crashes(self, crashed: Iterable[RosterEntry], now: float) -> Roster:
-        """Count workers that *crashed*; those that were hired together count as one."""
+        """Count workers that *crashed*; workers that were hired together count as one."""
         if all(member.at <= self.crashed_at for member in crashed):
             return self
         return replace(self, crashes=self.crashes + 1, crashed_at=now)
@@ -253,7 +254,7 @@ def by_name(presences: Iterable[Presence]) -> dict[str, list[Presence]]:
 
 
 def crash_pause(crashes: int) -> float:
-    """Return how long (s) none is hired after this many crashed hires in a row, 0 for a few."""
+    """Return the pause (s) in hiring after this many crashed hires in a row; 0 after only a few."""
     return pause(crashes - CRASHES) if crashes >= CRASHES else 0.0
 
 

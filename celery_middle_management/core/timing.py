@@ -7,24 +7,24 @@ from __future__ import annotations
 
 #: A scaler that died is replaced when its lock runs out (s).
 LOCK_SECONDS = 12.0
-#: The lock must be this far (s) from running out when its holder begins what cannot be undone.
+#: The lock must last at least this much longer (s) when its holder begins something irreversible.
 LOCK_MARGIN = 1.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
 EVALUATION_GAP = 2.0
 #: A publisher keeps its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
-#: And for this long while a pool is about to be hired from zero.
+#: And for at most this long (s) while a pool is about to be hired from zero.
 ZERO_HOLD = 0.5
 #: An idle publisher reports this often (s): another may have died right after publishing a task, or
 #: Redis may have lost its data. While a worker keeps watch, publishers leave evaluations to it.
 STAND_BY = 9.0
 #: A worker that reported within this time (s) keeps watch. If it dies then, publishers take over
-#: when the lock has run out: this time and STAND_BY together are no longer than that.
+#: when the lock has run out: this time and STAND_BY together do not exceed LOCK_SECONDS.
 WATCHES = 3.0
-#: A platform that failed is known to fail until it answers, or for this long (s) at most.
+#: A platform that failed is assumed to fail until it answers, or for at most this long (s).
 KNOWN_TO_FAIL = 600.0
-#: When Redis has lost its data, a cordoned worker takes no tasks for this long (s): longer than it
-#: takes until another process evaluates in place of one that died.
+#: When Redis has lost its data, a cordoned worker takes no tasks for this long (s): longer than
+#: another process needs to take over evaluations from one that died.
 KEEPS_CORDON = 20.0
 #: A worker reports every second; one that has not reported for this long (s) is silent.
 SILENT = 5.0

@@ -20,7 +20,7 @@ class Stops(Enum):
     HIGHEST = "highest"
     #: Any: we cannot know which.
     ANY = "any"
-    #: None by itself: each worker leaves when it is told to, by its name.
+    #: None: each worker leaves by itself when told to, by name.
     CHOSEN = "chosen"
 
 
@@ -51,8 +51,8 @@ class Traits:
     #: After the platform has said that it lowered the quantity, it asks the workers to end within
     #: this time (s).
     stops_within: float = 5.0
-    #: A change that got no answer is carried out within this time (s) after it was given up, or
-    #: never. Heroku ends a request after 30 s, and what is in between may be slow.
+    #: A change that got no answer is carried out within this time (s) of being given up, or never.
+    #: Heroku ends a request after 30 s, and anything in between may be slow.
     lands_within: float = 60.0
 
     @property
@@ -64,15 +64,16 @@ class Traits:
     def waits_for_ledger(self) -> float:
         """How long (s) from its start a worker takes no tasks if it cannot reach the ledger.
 
-        A call that may stop it was sent before the ledger knew of it, and takes effect by then.
+        Any call that may stop it was sent before the ledger knew of it, and has taken effect by
+        then.
         """
         return LOCK_SECONDS + self.takes_effect_within + 3.0
 
     @property
     def surely_killed(self) -> float:
-        """Seconds after its last report when a silent worker surely has no process any more.
+        """How long (s) after its last report a silent worker's process has surely ended.
 
-        That is, if it was replaced or the platform says that it is not running.
+        This holds only if it was replaced or the platform says that it is not running.
         """
         return self.kills_after + self.stops_within + 5.0
 
@@ -85,11 +86,11 @@ class Traits:
         return self.kills_after + LOCK_SECONDS + 3.0
 
     def number_of(self, name: str) -> int | None:
-        """Return a worker's number, None if it does not tell which worker the platform stops."""
+        """Return a worker's number; None if the platform does not stop workers by number."""
         return self.number(name) if self.stops is Stops.HIGHEST else None
 
 
-#: Of platforms whose workers are called ``worker.1``, ``worker.2``, ...
+#: Traits of platforms whose workers are called ``worker.1``, ``worker.2``, ...
 DOTTED = Traits()
-#: Of workers that are hired one by one and leave by themselves.
+#: Traits of workers that are hired one by one and leave by themselves.
 ONE_OFF = Traits(stops=Stops.CHOSEN)

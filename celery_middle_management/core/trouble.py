@@ -1,4 +1,4 @@
-"""Troubles, and since when they last: kept in the ledger, because other processes show them."""
+"""Troubles, and when they began: kept in the ledger, because other processes show them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class Trouble:
 
     what: str
     since: float
-    #: The pool that has it; None if every pool has.
+    #: The pool that has it; None if every pool has it.
     pool: str | None = None
 
 
 def renewed(
     known: Mapping[str, Trouble], met: Mapping[str, Trouble], tried: Collection[str]
 ) -> dict[str, Trouble]:
-    """Return what is wrong, by kind, after some things were *tried* and some troubles *met*.
+    """Return the troubles, by kind, after some things were *tried* and some troubles *met*.
 
-    The first word of a kind is what was tried. Known trouble keeps the time when it was first met.
-    It is over if it was not met in a try, and unchanged if that was not tried.
+    The first word of a kind names what was tried. A known trouble keeps the time when it was first
+    met. If that was tried and the trouble not met, the trouble is over; if that was not tried, it
+    stays.
     """
     kept = {kind: trouble for kind, trouble in known.items() if kind.split()[0] not in tried}
     return kept | {
@@ -54,17 +55,17 @@ class Told:
 def retold(
     told: Mapping[str, Told], troubles: Mapping[str, Trouble], now: float
 ) -> tuple[dict[str, Told], dict[str, Told]]:
-    """Return the up-to-date entries of the history by kind, and those of them that are new.
+    """Return the history's current entries by kind, and the new ones among them.
 
-    A trouble that comes and goes begins there at most once in :data:`TELL_AGAIN`. If it recurs
-    sooner, it gets an entry when that time has passed, unless it is over by then.
+    A trouble that comes and goes begins in the history at most once per :data:`TELL_AGAIN`. If it
+    recurs sooner, it gets an entry when that time has passed, unless it is over by then.
     """
     over = {
         kind: replace(last, over=True)
         for kind, last in told.items()
         if not last.over and kind not in troubles
     }
-    # Remember those that are over for a while, so that they do not get another entry at once.
+    # For a while, remember troubles that are over, so that none gets another entry at once.
     known = {k: t for k, t in {**told, **over}.items() if not t.over or now - t.at < TELL_AGAIN}
     new = [kind for kind in troubles if kind not in known][: max(MOST_TOLD - len(known), 0)]
     begun = {

@@ -19,7 +19,7 @@ def declared_queues(app: Celery) -> tuple[str, ...]:
 
 
 def named_queues(app: Celery) -> tuple[str, ...]:
-    """Return those, and the queues that ``task_routes`` names, but none that a function returns."""
+    """Return the declared queues and the ones in ``task_routes``, except what functions return."""
     conf: Any = app.conf
     return tuple(dict.fromkeys((*declared_queues(app), *_routed(conf.task_routes))))
 

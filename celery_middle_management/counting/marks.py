@@ -1,8 +1,8 @@
-"""Marks an app's messages, for Celery's signals do not say which app publishes.
+"""Marks an app's messages, because Celery's signals do not say which app publishes.
 
-The mark is put into the headers where the app hands the message to its ``amqp``, which ``delay()``,
-``send_task()``, a chain, a retry and beat all do. So it is right whatever other apps of the process
-publish at the same time, in the same thread or another.
+The mark is put into the headers where the app hands the message to its ``amqp``, as ``delay()``,
+``send_task()``, a chain, a retry and beat all do. So the mark is right whatever other apps in the
+process publish at the same time, in the same thread or another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MARK = "mm_app"
 
 
 class Mark(str):
-    """A mark that was put in just now. One that a retry copies is a plain string."""
+    """A mark that was put in just now. A mark copied by a retry is a plain string."""
 
     __slots__ = ()
 
@@ -31,8 +31,8 @@ _SEND = "send_task_message"
 def mark_messages(app: Any, mark: Mark) -> None:
     """Put *mark* into every message that *app* sends.
 
-    Celery makes ``app.amqp``, and its function that sends, at their first use, from the settings of
-    that moment: we must not cause them to be made any sooner.
+    Celery makes ``app.amqp``, and its sending function, at their first use, from the settings of
+    that moment: we must not trigger that any sooner.
     """
     app.amqp_cls = _Marked(app.amqp_cls, mark)
     if "amqp" in vars(app):  # made before, or by another thread meanwhile

@@ -32,7 +32,7 @@ class PublishCounter:
     ) -> None:
         """*is_ours* returns whether a pool serves a queue; *on_publish* is called for each task.
 
-        *in_reach* returns whether workers that the platform starts can get at the app's tasks.
+        *in_reach* returns whether workers that the platform starts can reach the app's tasks.
         """
         self._app = app
         self._mark = mark
@@ -61,7 +61,7 @@ class PublishCounter:
             startable = self._due(eta_of(headers, body)) or self._tally.now()
             headers[STARTABLE] = round(startable, 3)
         else:
-            self._on_publish()  # it is no pool's task, but the pools' minimum must be kept
+            self._on_publish()  # no pool serves the task, but the pools' minimum must be kept
         for queue in queues:
             if queue not in ours:
                 self._tally.add(UNSERVED, queue, 0.0)

@@ -1,18 +1,18 @@
-"""Connects Celery's signals to the counters of the app that each of them is about.
+"""Connects each of Celery's signals to the counters of the app that it is about.
 
 A worker's signals say which app that is: the sender is a task or a consumer, and knows its app. The
 signals of publishing do not, although several apps may publish in one process, even in one thread.
-So a message tells it, in one of two ways:
+So the message itself identifies the app, in one of two ways:
 
 - by *our mark*, a header that the app itself puts into every message that it sends
   (``counting.marks``). ``after_task_publish`` goes by the mark alone;
-- by its *reply address*, if it was on its way when its app was set up. That happens where nothing
-  finalizes the app, as in a script that only calls ``send_task()``: its first message was made
-  before there was a mark. Celery's default reply address is of this app and this thread alone.
-  Without this, the first task of each such process would only be found by the next count.
+- by its *reply address*, if the message was on its way when its app was set up. That happens where
+  nothing finalizes the app, as in a script that only calls ``send_task()``: its first message was
+  made before there was a mark. Celery's default reply address belongs to one app and one thread
+  alone. Without it, the first task of each such process would only be found by the next count.
 
-Our *other headers* (``core.headers``) say nothing of the app. They name the queue, so that a worker
-knows that a message was counted when it was published, and where.
+Our *other headers* (``core.headers``) say nothing about the app. They name the queue, so that a
+worker knows that a message was counted when it was published, and in which queue.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _by_mark: WeakValueDictionary[str, SignalHandlers] = WeakValueDictionary()
 
 
 class SignalHandlers:
-    """What handles the signals about one app."""
+    """The handlers of the signals about one app."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class SignalHandlers:
     def claim(self) -> bool:
         """Become the app's handlers; return False if it has some already.
 
-        Threads that publish at the same time may set it up at the same time. From here on, the
+        Threads that publish at the same time may set the app up at the same time. From here on, the
         app's messages are known.
         """
         _managed.add(self.app)
@@ -104,7 +104,7 @@ def handlers_of(app: Any) -> SignalHandlers | None:
 def watch_publishing(set_up_late: Callable[[], None]) -> None:
     """Look at every message that is published in this process, whichever app publishes it.
 
-    *set_up_late* is called at a message that bears no mark: its app may not be set up yet.
+    *set_up_late* is called for a message without a mark: its app may not be set up yet.
     """
 
     def before_task_publish(
@@ -143,7 +143,7 @@ def _by_reply_address(address: str | None) -> SignalHandlers | None:
 
 
 def _for_senders_app(count: Callable[..., None]) -> Callable[..., None]:
-    """Return a receiver that has the sender's app, if it is managed, *count* a signal."""
+    """Return a receiver that passes signals to *count*, if the sender's app is managed."""
 
     def receiver(sender: Any = None, **arguments: Any) -> None:
         handlers = handlers_of(getattr(sender, "app", None))

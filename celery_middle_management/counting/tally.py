@@ -1,12 +1,12 @@
 """The records of what happened in this process since its last report.
 
-To record costs the caller one append to a deque, which is safe under threads, signal handlers and
-garbage collection. It wakes no thread; the one that reports checks from time to time. A queue to
-wait for would not work where gevent or eventlet patches the standard library after it was made.
+Recording costs the caller one append to a deque, which is safe under threads, signal handlers and
+garbage collection. It wakes no thread; the reporting thread checks from time to time. A blocking
+queue would not work where gevent or eventlet patches the standard library after the queue was made.
 
-Children of a prefork pool have no connection of their own: they write their records into a pipe of
-their worker, each in one piece (a record is far below ``PIPE_BUF``), so that a child that is killed
-at any point loses at most the record that it had not written yet.
+Children of a prefork pool have no connection of their own: they write their records into a pipe to
+their worker, each in one piece (a record is far below ``PIPE_BUF``). So a child that is killed at
+any point loses at most the record that it had not written yet.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Tally:
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
-        #: The pool's processes that have recorded that they run something, even if they have died.
+        #: The pool's processes whose last record says that they run something, even if they have
+        #: died.
         self.at_work: set[int] = set()
-        #: The ledger's time less that of our clock (s); 0 until the first reply.
+        #: The ledger's time minus that of our clock (s); 0 until the first reply.
         self.ahead = 0.0
 
     def now(self) -> float:
@@ -64,7 +65,7 @@ class Tally:
         self._pipe = io.FileIO(read), write
 
     def after_fork(self) -> None:
-        """In a fresh child: forget what the parent had not reported, which it will."""
+        """In a fresh child: forget what the parent had not reported; the parent will report it."""
         self._records = deque()
         self._in_child = self._pipe is not None
 
@@ -86,10 +87,10 @@ class Tally:
             self._records.append(Record(kind, queue_name, at, value))
 
     def drain(self, batch: Batch) -> None:
-        """Move all records that there are by now into *batch*.
+        """Move all records that exist by now into *batch*.
 
-        Those that other threads or processes add meanwhile are left for the next time: they may
-        come without end.
+        Records that other threads or processes add meanwhile are left for the next time: they may
+        never stop coming.
         """
         now = Moment(monotonic(), time())
         for record in chain(self._own_records(), self._children_records()):

@@ -15,17 +15,17 @@ from celery_middle_management.core.headers import STARTABLE
 from celery_middle_management.counting.source_queue import SourceQueues, header
 from celery_middle_management.counting.tally import Tally
 
-#: The attribute of a request: when it began (``monotonic()``), and the queue that it came from.
+#: The attribute of a request that holds when it began (``monotonic()``) and its source queue.
 _BEGUN = "_mm_begun"
-#: Ends of tasks that only the worker's parent process sees, each with its own exception.
+#: Exceptions that end a task and that only the worker's parent process sees.
 _SEEN_BY_PARENT = (WorkerLostError, TimeLimitExceeded, Terminated)
 
 
 class TaskCounter:
     """Handles the signals of a worker and of its pool's processes, for one app.
 
-    Only messages with our headers are counted as finished: the count of what is outstanding never
-    falls below zero for a message that was published without the package, and not counted then.
+    Only messages with our headers are counted as finished: a message that was published without the
+    package was not counted then, so its end must not lower the outstanding count.
     """
 
     def __init__(self, tally: Tally, source_queues: SourceQueues) -> None:
@@ -60,7 +60,7 @@ class TaskCounter:
             return
         begun = getattr(request, _BEGUN, None)
         at, queue = begun or (monotonic(), self._source_queues.named_in_headers(request))
-        # Without a state, the child is being killed, for a time limit or a revoke.
+        # Without a state, the child is being killed because of a time limit or a revoke.
         requeued = state == states.REJECTED and getattr(retval, "requeue", False)
         if queue and state is not None and not requeued:
             self._tally.add(FINISHED, queue, monotonic() - at)

@@ -1,8 +1,8 @@
-"""The kind of dynos of a pool, when the processes of two deploys disagree.
+"""Which kind of dynos a pool has, when the processes of two deploys disagree.
 
 During a deploy, old and new processes evaluate in turn. If each followed its own setting, one would
-replace the workers that the other hires. So the process that was started last decides, for it has
-the newest settings; the others read its setting in the ledger.
+replace the workers that the other hires. So the process that was started last decides, because it
+has the newest settings; the others read its setting in the ledger.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: A process that was started less than this (s) after the one that decided leaves its setting.
+#: A process started less than this long (s) after the deciding one does not overrule it.
 _SAME = 1.0
 
 

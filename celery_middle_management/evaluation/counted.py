@@ -1,6 +1,6 @@
 """A pool as an evaluation knows it: its state, its workers, and its tasks.
 
-Every change is put into the evaluation's changes of the ledger, and written with them.
+Every change is added to the evaluation's changes to the ledger, and written with them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from celery_middle_management.ledger.pool import PoolWriter, read_pool
 from celery_middle_management.platforms.base import Refused
 from celery_middle_management.settings.model import Settings
 
-#: The platform is not asked again before this time (s) for what it has refused for a pool.
+#: What the platform has refused for a pool is not asked for again within this time (s).
 REFUSED_FOR = 60.0
 
 
@@ -75,7 +75,7 @@ class CountedPool:
 
     @property
     def fleet(self) -> Fleet:
-        """The workers of the formation, as of the quantity in the state."""
+        """The workers of the formation, with the quantity that the state has."""
         state, fleet = self.state, self._fleet
         if (fleet.quantity, fleet.quantity_at) != (state.formation, state.quantity_at):
             self._fleet = replace(fleet, quantity=state.formation, quantity_at=state.quantity_at)
@@ -88,12 +88,12 @@ class CountedPool:
 
     @property
     def leaving(self) -> list[Presence]:
-        """Workers that return the tasks they hold for later, or may have since their report."""
+        """Workers that are returning their scheduled tasks, or may have since their report."""
         return [*self.fleet.leaving, *(self.one_offs.leaving if self.one_offs else ())]
 
     @property
     def lacks_workers(self) -> bool:
-        """True if a worker should have come up that has not reported."""
+        """True if a worker that should have come up has not reported."""
         state = self.state
         heard = {p.name for p in self.fleet.living if not p.silent(state.now)}
         booting = state.raised_at is not None and state.now - state.raised_at < BOOT_GRACE
@@ -105,7 +105,7 @@ class CountedPool:
         return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
 
     def mark_deaf(self, deafness: Deafness) -> None:
-        """Take over which workers take nothing, as far as counts show."""
+        """Note in the state which workers take nothing, as counts show."""
         self.state = replace(self.state, deaf=deafness.of(self._presences))
 
     # -- the platform's answers
@@ -142,7 +142,7 @@ class CountedPool:
         self.set_refusal(Refusal(str(error), now, now + REFUSED_FOR, limit))
 
     def set_refusal(self, refusal: Refusal) -> None:
-        """Set what the platform is not to be asked for now."""
+        """Set what the platform must not be asked for now."""
         self.state = replace(self.state, last_refusal=refusal)
         self.writer.refused(refusal)
 
@@ -153,21 +153,23 @@ class CountedPool:
         """True if a count is due even if no worker is to be fired."""
         count, now = self.state.count, self.state.now
         if count is None or self._uncounted:
-            # The first ever, or Redis lost its data: no counter has what was published before.
-            # Or the broker has passed on what it kept, which may be finished and counted as such.
+            # This is the first count ever, or Redis lost its data: no counter includes earlier
+            # tasks. Or the broker passed on tasks that it kept: some may be finished, and counted
+            # as finished.
             return True
         if count.restore_at is not None and now >= count.restore_at:
-            # What a worker took with it when it died is back, or returns with the next worker.
+            # What a worker held when it died is back, or returns with the next worker.
             return True
         if self._snapshot.time("look_at") > count.at:
-            # Something was published since to a queue that only the broker knows.
+            # Since then, something was published to a queue that only the broker knows.
             return True
-        # Also at rest: a publisher may have died before it could report, or lack this package.
+        # Count even at rest: a publisher may have died before it could report, or lack this
+        # package.
         return now - count.at >= self.count_lasts
 
     @property
     def count_lasts(self) -> float:
-        """Seconds from the last count to the next, fewer if it was not as expected.
+        """Seconds from the last count to the next; fewer if the last was not as expected.
 
         A task that ends during a count may be in it twice, as running and as finished.
         """
@@ -184,7 +186,7 @@ class CountedPool:
     ) -> None:
         """Count what the broker has and what the *living* workers hold of the pool's queues.
 
-        Workers of any pool may be *leaving*: one may serve queues of several.
+        The *leaving* workers are those of all pools: a worker may serve queues of several.
         """
         read = Readings(at, self.queues, backlogs, living, leaving)
         state, corrections = count_pool(self.state, read)
@@ -194,7 +196,7 @@ class CountedPool:
 
 
 def _update(state: PoolState, presences: Collection[Presence], writer: PoolWriter) -> PoolState:
-    """Write due times that have passed, and workers that have come up; return the state then."""
+    """Write what has fallen due and which workers have come up; return the new state."""
     state = writer.fall_due(state)
     if state.unheard and any(p.since > state.unheard.since for p in presences):
         state = writer.heard(state)

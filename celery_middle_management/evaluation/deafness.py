@@ -11,7 +11,7 @@ from celery_middle_management.evaluation.ports import Warn
 from celery_middle_management.ledger.codec import pack_suspicions, unpack_suspicions
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: What people should know about a deaf worker; its name stands before it.
+#: The message about a deaf worker; the worker's name precedes it.
 DEAF = (
     "takes no tasks, though tasks wait in its queues and it has room. It does not count as "
     "capacity, and another is hired within max_workers. Check its log. If this does not pass, "
@@ -41,7 +41,7 @@ class Deafness:
     def counted(
         self, at: float, backlogs: Mapping[str, Backlog], presences: Collection[Presence]
     ) -> None:
-        """Update the suspicions: which workers could have taken what a count found?"""
+        """Update the suspicions of workers that could have taken what a count found."""
         known = self._suspicions
         lying = {queue: backlog.ready - backlog.untold for queue, backlog in backlogs.items()}
         self._suspicions = suspected(known, presences, lying, at)
@@ -56,5 +56,5 @@ class Deafness:
             self._warn(f"deaf {name}", "%s %s", name, DEAF)
 
     def of(self, presences: Collection[Presence]) -> Mapping[str, float]:
-        """Return the names of the deaf ones among them, each with since when (Unix, s)."""
+        """Return the names of the deaf *presences*, each with the time (Unix, s) it became deaf."""
         return deaf_workers(self._suspicions, presences, self._now)

@@ -1,8 +1,8 @@
-"""A pool in a dry run: decisions are made and written down, and nothing is changed.
+"""A pool in a dry run: decisions are made and written down, but nothing is changed.
 
-From the first change on it differs from a real run: the quantity stays, and every worker goes on
-taking tasks. So the same decision is made again and again. It is written down once, and compared
-with the last one, for which the workers that it would have cordoned are imagined to be.
+From the first change on, it differs from a real run: the quantity stays, and every worker goes on
+taking tasks. So the same decision is made again and again, but written down only once. To compare
+it with the last one, the workers that the last would have cordoned are imagined to be cordoned.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class DryPoolEvaluation(PoolEvaluation):
         before = self._before
         decision = decide(replace(situation, cordon=before.cordon if before else Cordon()))
         self._imagined = decision.cordon
-        # Only the calls of an earlier real run may still stop a worker. No worker drains, so there
-        # is nothing to wait for.
+        # Only calls made by an earlier real run can still stop a worker. No worker is draining, so
+        # there is nothing to wait for.
         return replace(decision, cordon=cordon_for_earlier_calls(situation), draining=False)
 
     @property
@@ -42,19 +42,19 @@ class DryPoolEvaluation(PoolEvaluation):
         super().write_decision()
         decision, quantity, before = self.decision, self.state.quantity, self._before
         if decision is None or quantity is None or decision.suppressed or decision.wants_count:
-            return  # it may not decide yet
+            return  # it cannot decide yet
         at, to = before.at if before else 0.0, self._target
         if self._is_news:
             at = self.state.now
             action = "fire" if self.call.lowers_to(to) else "hire"
             self.log.hired_or_fired(self.state, action, to, at, dry_run=True)
         elif before and to != quantity:
-            to = before.to  # it is written down later, if it is still so
+            to = before.to  # the change is written down later, if it is still wanted
         self.writer.would(Would(quantity, to, self._imagined, at))
 
     @property
     def _before(self) -> Would | None:
-        """The last decision, unless the quantity has changed since."""
+        """The last decision, or None if the quantity has changed since."""
         would = read_would(self._snapshot, self.pool)
         return would if would and would.quantity == self.state.quantity else None
 
@@ -70,7 +70,7 @@ class DryPoolEvaluation(PoolEvaluation):
 
     @property
     def _is_news(self) -> bool:
-        """True if it is another change than before, and the call interval has passed."""
+        """True if the change is not the last one again, and the call interval has passed."""
         before = self._before
         if self._target in (self.state.quantity, before and before.to):
             return False

@@ -1,7 +1,7 @@
-"""One evaluation: read the ledger, decide for every pool, call the platform, write it down.
+"""One evaluation: read the ledger, decide for every pool, call the platform, write the outcome.
 
-Only the holder of the lock evaluates. Whatever is about to be done is written before it is done, in
-one step that fails if the lock has run out, so that a successor knows of it if we die.
+Only the holder of the lock evaluates. Every action is written down before it is carried out, in one
+step that fails if the lock has run out, so that a successor knows of it if we die.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Evaluation:
             return False
         if any(each.state.quantity is None and each.state.refusal is None for each in self._pools):
             return True
-        # With workers, or at 0 when an outcome is unknown, the quantity may have changed.
+        # The quantity may have changed if there are workers, or a call's outcome is unknown.
         known = calls.read_at > 0 and not self._any_hired()
         old = self._now - calls.read_at >= READ_INTERVAL and not known
         # Trouble with the platform is over when it answers.
@@ -119,7 +119,7 @@ class Evaluation:
         )
 
     def _any_hired(self) -> bool:
-        """Return whether there are workers; those that are hired by hand report themselves."""
+        """Return whether there are workers; workers that are hired by hand report themselves."""
         return any(each.state.quantity for each in self._pools)
 
     def _learn_more(self) -> bool:
@@ -140,7 +140,7 @@ class Evaluation:
     def _count(self) -> bool:
         """Count every pool; return whether any was counted.
 
-        What cannot be counted is unknown, and no worker is fired on it.
+        What cannot be counted is unknown, so it is no reason to fire a worker.
         """
         living = [p for p in self._snapshot.presences if p.id not in self._gone]
         at = self._session.time()
@@ -174,7 +174,7 @@ class Evaluation:
             self._troubles.meet(
                 "count queues",
                 f"more than {MOST_QUEUES} queues are in use: only the latest are counted. "
-                "Have fewer, such as one for many users",
+                "Use fewer, such as one for many users",
             )
         # A queue that no pool serves is remembered as long as tasks wait in it.
         others = unserved(self._settings, self._snapshot.queues)
@@ -182,13 +182,13 @@ class Evaluation:
         try:
             backlogs = self._ports.broker.backlogs(queues, unacknowledged_in(living))
         except CountFailed as error:
-            self._troubles.meet("count", f"{error}; nothing is fired until it can be{BROKER}")
+            self._troubles.meet("count", f"{error}; nothing is fired until it can be read{BROKER}")
             return None
         for queue, backlog in backlogs.items():
             if isinstance(backlog, CountFailed) and queue not in others:
                 self._troubles.meet(
                     f"count queue {queue}",
-                    f"{backlog}; no worker of its pool is fired until it can be{BROKER}",
+                    f"{backlog}; no worker of its pool is fired until it can be read{BROKER}",
                 )
         return backlogs
 

@@ -11,7 +11,7 @@ from celery_middle_management.platforms.base import Listing, OneOff, PlatformErr
 
 
 class OneOffHires:
-    """Keeps the pool's state, and what the ledger has of pending hires, in line with its roster."""
+    """Keeps the pool's state, and the pending hires in the ledger, in line with its roster."""
 
     def __init__(self, of: CountedPool, one_offs: OneOffs) -> None:
         self._of = of
@@ -23,7 +23,7 @@ class OneOffHires:
         return self._one_offs.choice.hires
 
     def announce(self, at: float) -> list[str]:
-        """Return the ids of the workers to hire; a successor must know of them if we die."""
+        """Write down and return the ids of the workers to hire, for a successor if we die."""
         ids = self._one_offs.announce(at, self._of.state.formation or 0)
         self._write_pending()
         return ids
@@ -73,7 +73,7 @@ class OneOffHires:
             of.writer.quantity(of.state)
 
     def _write_pending(self) -> None:
-        """Write how many workers there may be: if the ledger loses its data, reports restore it."""
+        """Write how many workers may exist; if the ledger loses its data, reports restore this."""
         roster = self._one_offs.roster
         if roster.unanswered_until is None:
             self._of.writer.hire_over()

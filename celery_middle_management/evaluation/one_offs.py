@@ -28,7 +28,7 @@ from celery_middle_management.platforms.base import Listing, OneOff, PlatformErr
 
 logger = logging.getLogger("celery_middle_management")
 
-#: The reason given for letting a worker go that others take the place of.
+#: The reason given for letting a worker go so that others take its place.
 REPLACED = "it is replaced: its release is older, its day is nearly over, or it takes no tasks"
 
 
@@ -84,9 +84,9 @@ class OneOffs:
             yield f"lifetime {name}", message
 
     def learn(self, listing: Listing, elsewhere: Collection[str]) -> Refusal | None:
-        """Record the platform's list; workers with a name of *elsewhere* are another pool's.
+        """Record the platform's list; workers named in *elsewhere* are another pool's.
 
-        Returns a refusal, during which none is hired, if too many ended too soon.
+        If too many workers ended too soon, returns a refusal, which pauses hiring.
         """
         ours = {one.name: one for one in listing.workers if one.name not in elsewhere}
         awake = {p.name for p in self._presences if not p.silent(self._now)}
@@ -102,12 +102,12 @@ class OneOffs:
         why = (
             f"the workers of {self.roster.crashes} hires in a row have ended within a minute of "
             f"their start, {crashed[-1].name} most recently: see its log. No worker is hired for "
-            f"{pause:.0f} s, and then one"
+            f"{pause:.0f} s, and then only one"
         )
         return Refusal(why, self._now, self._now + pause, limit=0)
 
     def expect(self, quantity: int, until: float) -> None:
-        """Expect as many workers as *quantity*: the ledger had forgotten the hires of some."""
+        """Expect *quantity* workers: the ledger had forgotten the hires of some."""
         missing = quantity - len(self.roster.members)
         self.roster = self.roster.with_forgotten(missing, self._now, until)
 
@@ -116,7 +116,7 @@ class OneOffs:
     def decide(
         self, state: PoolState, work: int, *, fresh: bool, may_call: bool, blocked: bool
     ) -> None:
-        """Decide on what is known now; the formation's workers of the pool have *work* tasks."""
+        """Decide on what is known now; the workers of the pool's formation have *work* tasks."""
         members = members_of(self.roster, self._presences, state.deaf)
         room, self._refused_until = _room(state, self.roster)
         self._replaced, self._why = _to_replace(state, self.roster), state.advice.why
@@ -134,7 +134,7 @@ class OneOffs:
         self.choice = choose(situation)
 
     def write_choice(self) -> None:
-        """Write the roster and which workers are to leave, before anything is done."""
+        """Write the roster and which workers must leave, before anything is done."""
         before, after = ({*cordon.since} for cordon in (self._leave, self.choice.leave))
         new = after - before
         why = REPLACED if new <= self._replaced else self._why
@@ -155,14 +155,14 @@ class OneOffs:
         """Write down the hires to be sent now, and return their ids.
 
         If we die before the answer, a successor must know of them. Every choice keeps the number of
-        workers within the limit; it is asserted here, for real money depends on it.
+        workers within the limit; this is asserted here because real money depends on it.
         """
         ids = [secrets.token_hex(8) for _ in range(self.choice.hires)]
         self.roster = self.roster.with_hires(ids, at, at + LOCK_SECONDS + ONE_OFF.lands_within)
         total, most = len(self.roster.members) + formation, self._pool.max_workers
         if total > most:
             raise AssertionError(
-                f"{total} workers for pool {self._pool.name!r}, allowed are {most}"
+                f"{total} workers for pool {self._pool.name!r}, but only {most} are allowed"
             )
         self._write()
         return ids
@@ -186,21 +186,21 @@ class OneOffs:
     # -- what comes next
 
     def waits(self, callable_at: float) -> Iterator[float]:
-        """Yield seconds after which the workers are to be looked at again."""
+        """Yield seconds after which the workers must be evaluated again."""
         if self.choice.suppressed or self.choice.wants_list:
             yield max(callable_at, self._refused_until) - self._now
         asks_at = self.roster.asks_at(self._now)
         if asks_at is not None:
             yield asks_at - self._now
         if self._presences:
-            # If they hang, nothing else starts an evaluation that would find it.
+            # If they hang, nothing else starts an evaluation that would notice.
             yield ASKS_AFTER
         if self._leave and self.quantity:
             yield 1.0
 
 
 def _to_replace(state: PoolState, roster: Roster) -> frozenset[str]:
-    """Return the names of workers that others are to take the place of."""
+    """Return the names of workers that must be replaced."""
     if not state.pool.one_off:
         return roster.names
     if state.pause is not None and state.pause.fires:
@@ -211,10 +211,10 @@ def _to_replace(state: PoolState, roster: Roster) -> frozenset[str]:
 def _needed(
     state: PoolState, members: Collection[Member], replaced: Collection[str], work: int
 ) -> int:
-    """Return the workers needed, beside the formation's *work* and those that are replaced.
+    """Return the workers needed, apart from the formation's *work* and replaced workers.
 
-    What replaced and unreliable workers have, they finish themselves or it is lost with them: no
-    worker is needed for it now.
+    Replaced and unreliable workers finish their own tasks, or the tasks are lost with them: no
+    other worker is needed for them now.
     """
     if not state.pool.one_off:
         return 0
@@ -226,7 +226,7 @@ def _needed(
 
 
 def _room(state: PoolState, roster: Roster) -> tuple[int, float]:
-    """Return the most one-off workers that there may be, and when (Unix, s) that may change."""
+    """Return how many one-off workers are allowed, and when (Unix, s) that may change."""
     room = min(float(state.pool.max_workers - (state.formation or 0)), roster.most)
     until = 0.0
     if state.refusal is not None and state.refusal.limit is not None:
@@ -241,7 +241,7 @@ def _room(state: PoolState, roster: Roster) -> tuple[int, float]:
 def cordon_dropped_pools(snapshot: Snapshot, pools: Collection[str]) -> dict[str, str]:
     """Return what to write into the state so that workers of pools other than *pools* leave.
 
-    A deploy may drop a pool, and one-off dynos live through it.
+    A deploy may drop a pool, and one-off dynos survive the deploy.
     """
     dropped: dict[str, set[str]] = {}
     for presence in snapshot.presences:

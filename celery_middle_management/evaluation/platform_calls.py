@@ -1,4 +1,4 @@
-"""The calls of the platform in the course of an evaluation.
+"""The calls to the platform in the course of an evaluation.
 
 Before each call the changes so far are written and the lease is renewed, so that a stale evaluation
 cannot act on an old reading.
@@ -16,7 +16,7 @@ from celery_middle_management.platforms.base import OneOff, PlatformError, Refus
 
 
 class PlatformCalls:
-    """Calls on behalf of *pools*, at least *interval* (s) apart, none while it is blocked."""
+    """Calls on behalf of *pools*, at least *interval* (s) apart; none while blocked."""
 
     def __init__(
         self,
@@ -43,7 +43,8 @@ class PlatformCalls:
     def may_call(self) -> bool:
         """Return whether the platform may be called for anything but a hire from zero."""
         if self._called_before == 0:
-            # The first call ever, or Redis lost its data and the last one may have been just now.
+            # This is the first call ever, or Redis lost its data and the last may have been just
+            # now.
             return self._called_at == 0
         return self._session.snapshot.now - self._called_before >= self._interval
 
@@ -123,7 +124,8 @@ class PlatformCalls:
 
     def _scale_once(self, wanted: Mapping[PoolEvaluation, int]) -> dict[PoolEvaluation, int]:
         """Set quantities in one call, if possible; return what to ask for next."""
-        # Fires first: if the platform refused everything, what they free can be hired elsewhere.
+        # Fires first: if quantities are then set one by one, what fires free can be hired
+        # elsewhere.
         order = sorted(wanted, key=lambda each: not each.call.lowers_to(wanted[each]))
         for each in order:
             each.announce(wanted[each], self._session.time())
@@ -205,6 +207,6 @@ class PlatformCalls:
 
 
 def _failures(outcomes: Mapping[str, object]) -> list[PlatformError]:
-    """Return the errors that are the platform's trouble, rather than its refusal."""
+    """Return the errors that mean trouble with the platform, not a refusal by it."""
     errors = [e for e in outcomes.values() if isinstance(e, PlatformError)]
     return [e for e in errors if not isinstance(e, Refused)]

@@ -1,4 +1,4 @@
-"""An evaluation's decision on one pool, and when it must look at the pool again."""
+"""An evaluation's decision on one pool, and when the pool must be evaluated again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from celery_middle_management.evaluation.one_off_hires import OneOffHires
 from celery_middle_management.evaluation.quantity_call import QuantityCall
 from celery_middle_management.platforms.base import Refused
 
-#: While workers drain, look again after this time (s); never sooner.
+#: While workers drain, evaluate again after this time (s); never sooner.
 DRAIN_INTERVAL = 1.0
 
 
@@ -55,7 +55,7 @@ class PoolEvaluation(CountedPool):
     # -- the decision
 
     def decide(self, *, may_call: bool, blocked: bool) -> None:
-        """Decide on what is known now; nothing without a known quantity."""
+        """Decide on what is known now; decide nothing if the quantity is unknown."""
         formation = self.state.formation
         if formation is None:
             return
@@ -87,7 +87,7 @@ class PoolEvaluation(CountedPool):
             earlier=EarlierCalls(
                 unconfirmed_fire=state.unsettled,
                 stopping=state.stopping,
-                # A hire of one-off workers stops none.
+                # Hiring one-off workers stops none.
                 unconfirmed_hire=None if self.pool.one_off and not quantity else state.ceiling,
                 hire_limit=self._hire_limit,
             ),
@@ -105,7 +105,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def _share(self) -> tuple[int, int, int]:
-        """The formation's share of the workers needed, and its limits, beside one-off workers."""
+        """The formation's share of the needed workers, and its limits, given one-off workers."""
         pool, state = self.pool, self.state
         if self.one_offs is None:
             return state.needed, pool.min_workers, pool.max_workers
@@ -143,13 +143,13 @@ class PoolEvaluation(CountedPool):
     def announce(self, quantity: int, at: float) -> None:
         """Write that *quantity* is about to be sent to the platform.
 
-        Every decision keeps it within the limits; it is asserted here, for real money depends on
-        it.
+        Every decision keeps it within the limits; this is asserted here because real money depends
+        on it.
         """
         _, least, most = self._share
         if not least <= quantity <= most:
             raise AssertionError(
-                f"{quantity} workers for pool {self.pool.name!r}, allowed are {least} to {most}"
+                f"{quantity} workers for pool {self.pool.name!r}; {least} to {most} are allowed"
             )
         cordon = self.decision.cordon if self.decision else self.state.cordon
         self.call.announce(quantity, cordon, at)
@@ -171,7 +171,7 @@ class PoolEvaluation(CountedPool):
             yield kind, Trouble(what, state.now, self.pool.name)
 
     def waits(self, callable_at: float, *, blocked: bool) -> Iterator[float]:
-        """Yield the seconds after which this pool must be looked at again.
+        """Yield the seconds after which this pool must be evaluated again.
 
         The platform may be called from *callable_at* on.
         """

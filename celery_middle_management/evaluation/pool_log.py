@@ -26,7 +26,7 @@ class PoolLog:
     def hired_or_fired(
         self, state: PoolState, action: str, to: int, at: float, **more: bool
     ) -> None:
-        """Record that the quantity of *state* was changed; or with *more*, that it would be."""
+        """Record that the quantity of *state* was changed or, with *more*, would have been."""
         before, reason = state.quantity or 0, state.advice.why
         wall = iso(at - self._clock_offset)
         self._writer.action(

@@ -19,10 +19,10 @@ class Ledger(Protocol):
 
     @property
     def full(self) -> str:
-        """A message about what the ledger has run out of; empty if nothing, or it is unknown."""
+        """A message about what the ledger has run out of; empty if nothing, or if unknown."""
 
     def snapshot(self) -> Snapshot:
-        """Return everything at one moment."""
+        """Return the whole state at one moment."""
 
     def commit(
         self, lease: Lease, changes: Changes, seq: str = "", next_in: float | None = None

@@ -26,8 +26,8 @@ class QuantityCall:
     def announce(self, quantity: int, cordon: Cordon, at: float) -> None:
         """Write what is about to be sent, for a successor if we die before the answer.
 
-        *cordon* was decided, and holds once the answer is known. Until then, workers that are hired
-        by hand above *quantity* are cordoned too, for the call would stop them.
+        The decided *cordon* holds once the answer is known. Until then, workers that are hired by
+        hand above *quantity* are cordoned too, because the call would stop them.
         """
         self._cordon = cordon
         traits, fleet = self._of.fleet.traits, self._of.fleet
@@ -50,7 +50,7 @@ class QuantityCall:
         return self._next_request()
 
     def _next_request(self) -> int | None:
-        """Return what to ask for next, where the platform runs fewer workers than are needed."""
+        """Return what to ask for next, if the platform allows fewer workers than needed."""
         if self._search is None:
             return None
         refusal = self._of.state.last_refusal
@@ -74,7 +74,7 @@ class QuantityCall:
         if not isinstance(error, Refused):
             return
         of.record_refusal(error)
-        # Not after a hire of unknown outcome: if one to fewer is done last, it stops workers.
+        # Not after a hire of unknown outcome: a smaller hire, if carried out last, stops workers.
         if not fires and of.state.ceiling is None and not error.unknown:
             search = self._search or Search(of.state.formation or 0, quantity, error.limit)
             self._search = replace(search, refused=quantity)

@@ -1,4 +1,4 @@
-"""The queues that a pool counts: those in use, of all that were ever published to."""
+"""The queues that a pool counts: of all that were ever published to, the ones in use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.model import TELL_QUEUES, Snapshot
 from celery_middle_management.settings.model import Settings
 
-#: A queue that was not published to for this long (s) is forgotten once it is empty. A process that
-#: publishes to it again also reports it again.
+#: A queue that has not been published to for this long (s) is forgotten once it is empty. A process
+#: that publishes to it again also reports it again.
 FORGET_QUEUES = 300.0
 
 _EMPTY = Backlog()
@@ -28,12 +28,12 @@ def queues_of(
 
 
 def unserved(settings: Settings, known: Iterable[str]) -> tuple[str, ...]:
-    """Return those of the *known* queues that no pool serves."""
+    """Return the *known* queues that no pool serves."""
     return tuple(sorted({queue for queue in known if settings.pool_for(queue) is None}))
 
 
 def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
-    """Return whether more queues of *pool* were published to lately than it counts."""
+    """Return whether *pool* counts only some of the queues lately published to."""
     dropped = snapshot.time("queues_dropped_at")
     return pool.queues is None and dropped > 0 and snapshot.now - dropped < FORGET_QUEUES
 
@@ -44,7 +44,7 @@ def used_and_idle(
     unread: Collection[str],
     living: Collection[Presence],
 ) -> tuple[list[str], list[str]]:
-    """Return the queues published to that are still in use, and those to forget.
+    """Return which of the queues published to are still in use, and which to forget.
 
     An *unread* queue is neither. Messages that a worker holds still belong to their queue: if the
     worker dies, the broker gives them back.

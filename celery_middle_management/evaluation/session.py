@@ -31,7 +31,7 @@ class Session:
         return self.snapshot.now + self.ports.clock() - self._read
 
     def commit(self, next_in: float | None = None) -> None:
-        """Write the changes and renew the lease; with *next_in* (s), end it instead."""
+        """Write the changes and renew the lease or, with *next_in* (s), end it."""
         self._lease = self.ports.ledger.commit(
             self._lease, self.changes, self.snapshot.state.get("seq", "0"), next_in
         )

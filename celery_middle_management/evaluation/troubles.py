@@ -19,8 +19,7 @@ from celery_middle_management.ledger.codec import (
 )
 from celery_middle_management.ledger.model import Changes, Snapshot
 
-#: What people should know about a worker that is up and has not reported; "… is up, and" stands
-#: before it.
+#: The message about a worker that is up and has not reported; "… is up, and" precedes it.
 UNHEARD = (
     "has not reported: it is treated as busy and will not be fired. Can it reach the ledger's "
     "Redis, and is this package installed there?"
@@ -30,7 +29,7 @@ BROKER = ". Check that it is up, and that its user may read the queues"
 
 
 class Troubles:
-    """The troubles that the ledger knows, and those that are met now.
+    """The troubles that the ledger knows, and the ones met now.
 
     They are written with the evaluation's last commit, all or nothing.
     """
@@ -49,13 +48,13 @@ class Troubles:
         return kind in self._known
 
     def tried(self, *what: str) -> None:
-        """Record what was tried: its troubles are over unless they are met from now on."""
+        """Record what was tried: its troubles are over unless they are met again."""
         self._tried.update(what)
 
     def meet(self, kind: str, what: str, like: Trouble | None = None) -> None:
         """Record a trouble; the first word of its *kind* is what was tried.
 
-        *like* has its pool and since when it lasts.
+        *like* gives its pool and when it began.
         """
         self._warn(kind, "%s", f"pool {like.pool}: {what}" if like else what)
         self._met[kind] = replace(like, what=what) if like else Trouble(what, self._snapshot.now)
@@ -68,7 +67,7 @@ class Troubles:
             self._warn(kind, "pool %s: %s", pool, refusal.why)
 
     def write(self, pools: Iterable[PoolState]) -> None:
-        """Write what is wrong now, and what has begun or is over into the history."""
+        """Write the current troubles, and add to the history which have begun or ended."""
         troubles = renewed(self._known, self._met, self._tried)
         if troubles != self._known:
             self._put("trouble", pack_troubles(troubles) if troubles else None)

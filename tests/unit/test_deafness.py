@@ -153,7 +153,7 @@ def test_a_deaf_worker_is_no_capacity_within_the_limits() -> None:
     assert state.needed == 2
     assert replace(state, deaf=frozenset({"worker.1"})).needed == 3
     assert replace(state, deaf=frozenset({"worker.1", "worker.2"})).needed == 3
-    assert "beside 1 that takes nothing" in replace(state, deaf=frozenset({"a"})).advice.why
+    assert "plus 1 taking no tasks" in replace(state, deaf=frozenset({"a"})).advice.why
     # At rest, no other worker is paid for beside it.
     assert replace(state, published=0, deaf=frozenset({"worker.1"})).needed == 1
     assert backlog(0, 10).beside(1).workers == 0

@@ -34,11 +34,11 @@ def test_a_request_limits_the_advice_and_is_named_in_it() -> None:
     advice = Advice(2, "2 tasks")
     assert ManualRequest(NOW, least=4, who="ann").applied_to(advice) == (
         4,
-        "2 tasks; ann wants 4 at least",
+        "2 tasks; ann wants at least 4",
     )
     assert ManualRequest(NOW, most=1, who="ann").applied_to(advice) == (
         1,
-        "2 tasks; ann wants 1 at most",
+        "2 tasks; ann wants at most 1",
     )
     assert ManualRequest(NOW, least=2, most=2).applied_to(advice) == advice
 

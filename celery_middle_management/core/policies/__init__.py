@@ -1,4 +1,4 @@
-"""Policies: functions from the tasks that there are to advice on how many workers are needed."""
+"""Policies: functions that advise how many workers a number of tasks needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Advice(NamedTuple):
     why: str
 
     def beside(self, deaf: int) -> Advice:
-        """Return the advice for a pool that also has this many workers that take nothing."""
+        """Return the advice for a pool that also has *deaf* workers, which take no tasks."""
         if not self.workers or not deaf:
             return self
-        return Advice(self.workers + deaf, f"{self.why}, beside {deaf} that takes nothing")
+        return Advice(self.workers + deaf, f"{self.why}, plus {deaf} taking no tasks")
 
     def within(self, minimum: int, maximum: int) -> Advice:
         """Return the advice within a pool's limits."""
