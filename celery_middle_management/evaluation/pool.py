@@ -105,7 +105,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def _share(self) -> tuple[int, int, int]:
-        """The formation's share of the workers needed, and its limits, beside one-off workers."""
+        """The formation's share of the needed workers, and its limits, given one-off workers."""
         pool, state = self.pool, self.state
         if self.one_offs is None:
             return state.needed, pool.min_workers, pool.max_workers
