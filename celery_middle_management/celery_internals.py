@@ -146,7 +146,7 @@ def idle_redis(channel: Any) -> Any:
 
 
 def control_connection(consumer: Any) -> Any:
-    """Return the connection of a worker's remote control; with green threads it has its own."""
+    """Return the connection of a worker's remote control, which is separate under green threads."""
     for step in consumer.steps:
         node = getattr(getattr(step, "box", None), "node", None)
         if (channel := getattr(node, "channel", None)) is not None:

@@ -26,7 +26,7 @@ ASLEEP = (
 SHOWN_FOR = 3600.0
 #: The most pools that are shown in full; if there are more, each has one line.
 IN_FULL = 2
-#: The most lines for troubles, and for draining workers of a pool.
+#: The maximum number of lines for all troubles, and for the draining workers of each pool.
 MOST_TROUBLES, MOST_DRAINS = 8, 3
 #: The most characters of a list of names in a line.
 _NAMES = 50

@@ -89,8 +89,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--speed",
         type=_speed,
         default=1.0,
-        help=f"from {SLOWEST:g} to {FASTEST:g}: 0.5 is half as fast, 2 twice. How fast a worker "
-        "starts depends on your machine alone",
+        help=f"from {SLOWEST:g} to {FASTEST:g}: 0.5 is half as fast, 2 is twice as fast. "
+        "How fast a worker starts depends on your machine alone",
     )
     parser.add_argument(
         "--repeat",

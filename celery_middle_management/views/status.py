@@ -158,7 +158,7 @@ def _pool(
         "platform": settings.platform,
         "dynos": "one-off" if pool.one_off else "formation",
         "queues": list(queues),
-        # True if more queues were published to lately than are counted.
+        # True if tasks were published lately to more queues than are counted.
         "queues_left_out": leaves_out(pool, snapshot),
         "workers": workers_of(state, snapshot),
         # Counts all workers, since one may serve queues of several pools.

@@ -122,7 +122,7 @@ class Intake:
         self.waker.stop()
 
     def apply(self) -> None:
-        """Do what the reporter's thread has set.
+        """Carry out what the reporter's thread has requested.
 
         Raises:
             one of the consumer's connection or channel errors.
