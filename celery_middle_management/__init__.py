@@ -19,9 +19,9 @@ __all__ = ["__version__", "flush", "status"]
 def flush(app: Celery, timeout: float = 4.0) -> bool:
     """Hire now for the tasks that this process has published, before it is stopped.
 
-    A Python program that ends normally does this at its exit, and a worker needs no call. Call it
-    where a signal ends the process without Python's exit handlers, as uvicorn does after a graceful
-    shutdown: from a FastAPI lifespan,
+    A worker needs no such call, nor does a Python program that ends normally: it flushes at exit.
+    Call it where a signal ends the process without Python's exit handlers, as uvicorn does after a
+    graceful shutdown: from a FastAPI lifespan,
     ``await asyncio.to_thread(celery_middle_management.flush, app)``.
 
     It blocks its thread until the tasks are reported and the pools evaluated, usually for less than
@@ -42,9 +42,9 @@ def status(app: Celery) -> dict[str, Any]:
     """Return what ``celery mm status --json`` prints for *app*, for pages and programs.
 
     Reads the ledger, over this process's one connection to it, and the number of tasks waiting in
-    the broker. It blocks its thread for some milliseconds, and for 2 s more where tasks wait that
-    no process has reported. Where the broker does not answer, it blocks for some seconds and the
-    document says so. docs/status.md lists every field.
+    the broker. It blocks the calling thread for some milliseconds, and for another 2 s if tasks
+    wait that no process has reported. If the broker does not answer, it blocks for some seconds,
+    and the document says so. docs/status.md lists every field.
 
     Raises:
         ImproperlyConfigured: the package is not enabled for *app*, or its settings are wrong.

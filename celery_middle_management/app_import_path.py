@@ -17,14 +17,14 @@ class AppPath(NamedTuple):
     """Where a Celery app is defined. Its ``str()`` is what ``celery -A`` takes."""
 
     module: str
-    #: Empty if ``celery`` finds it in the module.
+    #: Empty if ``celery`` finds the app in the module without it.
     attribute: str
 
     def __str__(self) -> str:
         return f"{self.module}:{self.attribute}" if self.attribute else self.module
 
     def environment(self) -> dict[str, str]:
-        """Return the environment in which another process finds the module as we did."""
+        """Return an environment in which another process finds the same module."""
         root = self._import_root()
         # ``celery`` searches the current directory, and Python the installed packages.
         if root in {None, Path.cwd()} or _is_installed(root):
@@ -86,7 +86,7 @@ def app_path(app: Celery) -> AppPath:
 
 
 def celery_command(app: Celery, named: str | None) -> str:
-    """Return ``celery -A proj`` with the app's real name: *named*, or where it is found."""
+    """Return ``celery -A proj`` with *named* for ``proj`` or, if None, where *app* is found."""
     with suppress(LookupError):
         # Celery finds an attribute `app` by itself.
         named = named or str(app_path(app)).removesuffix(":app")

@@ -35,7 +35,7 @@ class AppServices:
         if not self._ledgers:
             with no_fork_meanwhile():
                 from celery_middle_management.ledger.redis import RedisLedger
-            # Threads that call this at the same time all get the same one.
+            # Threads that call this at the same time all get the same ledger.
             self._ledgers.setdefault(0, RedisLedger(self._settings))
         return self._ledgers[0]
 

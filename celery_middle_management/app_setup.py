@@ -1,7 +1,7 @@
 """Puts the apps of this process under middle management, each as soon as it is ready.
 
-Nothing here keeps an app alive: its parts can be reached only through it. Little is imported before
-an app enables the package, because every ``celery`` command and web process imports this module.
+Nothing here keeps an app alive: only the app refers to what is made for it. Little is imported
+until an app enables the package: every ``celery`` command and web process imports this module.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ logger = logging.getLogger("celery_middle_management")
 _ATTRIBUTE = "_middle_management"
 #: The attribute of an app with wrong settings that says what is wrong with them.
 _WRONG = "_middle_management_wrong"
-#: How long (s) after its start a web dyno has waiting tasks evaluated. By then the app is imported,
-#: and Heroku has killed the dynos that this one replaces.
+#: A web dyno has the waiting tasks evaluated this long (s) after its start. By then the app is
+#: imported, and Heroku has killed the dynos that this one replaces.
 LOOK_IN_AFTER = 31.0
 _trouble = LogThrottle(logger)
 #: Apps that were checked when a task was published, and need no second check.
@@ -53,7 +53,7 @@ _looks_in = True
 
 
 def look_only() -> None:
-    """Keep a command that only reads from evaluating waiting tasks, should a web dyno run it."""
+    """Never evaluate waiting tasks in this process: it runs a command that must only read."""
     global _looks_in
     _looks_in = False
 
@@ -61,7 +61,7 @@ def look_only() -> None:
 def set_up(app: Celery, *, needed: bool = True) -> None:
     """Put *app* under middle management if its settings enable the package.
 
-    Off the platform, most processes neither publish nor work; there, set up only if *needed*.
+    Off the platform, do so only if *needed*: most processes there neither publish nor work.
 
     Raises:
         ImproperlyConfigured: a setting is wrong.
@@ -102,7 +102,7 @@ def watch_apps() -> None:
             # Importing the package must not fail where no thread can be started.
             with suppress(RuntimeError):
                 threads.start("mm-look", _look_in, LOOK_IN_AFTER)
-    # manage.py loads this module. Other parts of Django prove nothing: kombu imports them.
+    # manage.py loads this module. Other parts of Django may be there only because of kombu.
     if "django.core.checks" in sys.modules:
         from celery_middle_management.django_check import register
 
@@ -149,7 +149,7 @@ def _try_to_set_up(app: Celery, *, needed: bool = True) -> None:
 
 
 def _set_up_late() -> None:
-    """Set up the apps that publish without being finalized; their configuration is loaded."""
+    """Set up apps that publish without being finalized, once their configuration is loaded."""
     for app in active_apps():
         if app not in _looked_at and configured(app):
             _try_to_set_up(app)
@@ -201,7 +201,7 @@ def enabled_app_of(app: Celery) -> ManagedApp:
     Raises:
         ImproperlyConfigured: the package is not enabled for it, or its settings are wrong.
     """
-    # Read the settings first: that raises what is wrong, but managed_app_of() returns None.
+    # Read the settings first: if they are wrong, this raises; managed_app_of() returns None.
     managed = managed_app_of(app) if read_settings(app) is not None else None
     if managed is None:
         off = os.environ.get("MIDDLE_MANAGEMENT_ENABLED")

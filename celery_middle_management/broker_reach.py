@@ -19,7 +19,7 @@ _SUPPORTED = ("redis", "amqp", *_ON_DISK)
 
 
 class BrokerReach:
-    """Examines an app's broker when first asked: tests replace it after the app is set up."""
+    """Examines an app's broker only when asked, since tests replace the broker after set-up."""
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app

@@ -1,7 +1,7 @@
 """Every name that we use although it is not public: Celery's, kombu's, redis-py's and Python's.
 
 If a release lacks a name, the function here that uses it answers as if there were nothing to find.
-Our tests run with the oldest and the newest releases, and would show it.
+Our tests run with the oldest and the newest releases, so they would notice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def on_finalize(callback: Callable[[Any], None]) -> None:
 
 
 def configured(app: Any) -> bool:
-    """Return whether the configuration has been read. Reading it may fail or have effects."""
+    """Return whether the configuration has been read. Reading it may fail or have side effects."""
     maps: Any = getattr(vars(app).get("_conf"), "maps", ())
     return len(maps) > 0 and not isinstance(maps[0], PendingConfiguration)
 
@@ -70,7 +70,7 @@ def children(pool: Any) -> set[int]:
 def busy_children(pool: Any) -> int:
     """Return how many children of a prefork pool have a job.
 
-    Before Celery 5.7, children that had one when the connection was lost are not counted.
+    Before Celery 5.7, children that had a job when the connection was lost are not counted.
     """
     return len(getattr(getattr(pool, "_pool", None), "_busy_workers", ()))
 
@@ -78,7 +78,7 @@ def busy_children(pool: Any) -> int:
 def jobs(pool: Any) -> int:
     """Return how many jobs a prefork pool has.
 
-    After a lost connection, Celery forgets the jobs not yet begun; before 5.6.3, perhaps all.
+    When the connection is lost, Celery forgets jobs not yet begun; before 5.6.3, perhaps all.
     """
     return len(_jobs(pool))
 
@@ -105,10 +105,10 @@ def is_loop_apart(pool: Any) -> bool:
 
 
 def prefetch_can_change(consumer: Any) -> bool:
-    """Return whether changing the prefetch count reaches consumers that have begun, and helps.
+    """Return whether changing the prefetch count affects consumers already started, and helps.
 
-    It does where one count holds for the whole channel, which is not so for quorum queues and, with
-    kombu 5.7, for RabbitMQ 4. With Celery before 5.7 it does not help threads, green or not: an
+    It affects them if one count holds for the whole channel, which is not so for quorum queues and,
+    with kombu 5.7, for RabbitMQ 4. Before Celery 5.7 it does not help threads, green or not: an
     acknowledgement is sent only after another message has come, and with a count of one per slot
     none may come.
     """
@@ -139,7 +139,7 @@ def asks(channel: Any) -> bool:
 
 
 def idle_redis(channel: Any) -> Any:
-    """Return the connection by which a channel polls Redis, if it is up and not polling now."""
+    """Return the connection over which a channel polls Redis, if it is up and not polling now."""
     client = getattr(channel, "__dict__", {}).get("client")
     connection: Any = getattr(client, "connection", None)
     return None if asks(channel) or getattr(connection, "_sock", None) is None else connection
@@ -155,18 +155,18 @@ def control_connection(consumer: Any) -> Any:
 
 
 def pooled(pool: Any, *, in_use: bool) -> list[Any]:
-    """Return the free connections of one of kombu's pools, and those *in use* if wanted."""
+    """Return the free connections of one of kombu's pools and, with *in_use*, the others, too."""
     free = list(getattr(getattr(pool, "_resource", None), "queue", ()))
     return free + ([*copied(getattr(pool, "_dirty", ()))] if in_use else [])
 
 
 def heartbeat(connection: Any) -> float:
-    """Return the interval (s) that was agreed on with RabbitMQ, 0 if there is none."""
+    """Return the heartbeat interval (s) agreed on with RabbitMQ; 0 if there is none."""
     return float(getattr(getattr(connection, "_connection", None), "heartbeat", 0) or 0)
 
 
 def sockets(connection: Any) -> Iterator[Any]:
-    """Yield every socket of a connection to RabbitMQ or Redis that is up."""
+    """Yield every open socket of a connection to RabbitMQ or Redis."""
     made = getattr(connection, "_connection", None)
     found = [getattr(getattr(made, "_transport", None), "sock", None)]
     for channel in list(getattr(made, "channels", None) or ()):
@@ -179,8 +179,8 @@ def sockets(connection: Any) -> Iterator[Any]:
 def shut_down(sock: Any) -> None:
     """Shut a socket down in both directions.
 
-    It avoids the method of TLS sockets, which also drops TLS: a thread that is reading would go on
-    without it.
+    A TLS socket's own method is avoided: it also drops TLS, and a thread that is reading would go
+    on without TLS.
 
     Raises:
         OSError: it has been closed.

@@ -1,6 +1,6 @@
 """Django's system check of our settings: ``manage.py check`` fails if they are wrong.
 
-Django also makes its checks before every other command, and does not run the command if one fails.
+Django also runs its checks before every other command, and does not run the command if one fails.
 So for other commands, wrong settings are only a warning.
 """
 
@@ -34,7 +34,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 def _wrong(app: Any) -> str | None:
     try:
-        # Nothing is published then, in tests for instance, and so nothing is managed.
+        # As in tests: no task leaves the process, so nothing is managed.
         if app.conf.task_always_eager or str(app.conf.broker_url).startswith("memory:"):
             return None
         read_settings(app)

@@ -26,7 +26,7 @@ _PUBLISHERS_REPORT_WITHIN = 2.0
 
 
 def status(managed: ManagedApp) -> dict[str, Any]:
-    """The status of every pool now. It says so if the broker cannot be reached.
+    """Return the status of every pool now. If the broker cannot be reached, it says so.
 
     Raises:
         redis.RedisError: the ledger cannot be read.
@@ -57,7 +57,7 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
 
 
 def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
-    """The time now, and what was done and requested, the latest first.
+    """Return the time now, and what was done or requested, the latest first.
 
     Raises:
         redis.RedisError: the ledger cannot be read.
@@ -71,7 +71,7 @@ def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
 
 
 def examine(managed: ManagedApp) -> Iterator[Finding]:
-    """Check the installation; yields a finding for each check."""
+    """Check the installation, and yield the findings."""
     from celery_middle_management.doctor import examine as examine_installation
     from celery_middle_management.doctor.installation import Installation
 

@@ -24,7 +24,7 @@ logger = logging.getLogger("celery_middle_management")
 
 #: The modules that replace Python's locks.
 _PATCHERS = frozenset({"gevent.monkey", "eventlet.patcher"})
-#: The longest (s) that importing them waits for an import of ours.
+#: Importing one of them waits no longer than this (s) for our imports to end.
 _LONGEST_WAIT = 10.0
 
 #: Held while a thread imports.
@@ -67,11 +67,11 @@ class LateImport:
             return
         try:
             threads.start("mm-import", self._finish, over)
-        except RuntimeError:  # The interpreter is ending. What needs the modules imports them.
+        except RuntimeError:  # The interpreter is ending. Whoever needs the modules imports them.
             _end(over)
 
     def finish(self) -> None:
-        """Import now, or wait until another thread has."""
+        """Import now, or wait until another thread has done so."""
         if not self._done:
             with no_fork_meanwhile():
                 if not self._done:
@@ -89,7 +89,7 @@ class LateImport:
 
 
 class _Barrier(MetaPathFinder):
-    """Delays importing what patches Python's locks while an import of ours is under way.
+    """Delays the import of what patches Python's locks until our own imports are over.
 
     It stays in ``sys.meta_path``: if it were removed, an import under way elsewhere could miss the
     finder behind it.
@@ -110,7 +110,7 @@ class _Barrier(MetaPathFinder):
 
 
 def _wait(spec: ModuleSpec) -> None:
-    """Wait until no import of ours is under way; returns None, for a module of the usual kind."""
+    """Wait until our imports are over. Returns None, so that Python makes the module as usual."""
     for over in tuple(_under_way):
         over.wait(_LONGEST_WAIT)
 

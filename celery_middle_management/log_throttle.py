@@ -11,7 +11,7 @@ _INTERVAL = 60.0
 
 
 class LogThrottle:
-    """Warnings and errors from one place, where they may come by the thousand."""
+    """Logs warnings and errors from a place where they may come by the thousand."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -23,13 +23,13 @@ class LogThrottle:
             self._logger.warning(message, *args)
 
     def error(self, kind: str, message: str, *args: object) -> None:
-        """Log *message* as an error, under the same condition."""
+        """Log *message* as an error, unless one of this *kind* was logged in the last minute."""
         if self._is_due(kind):
             self._logger.error(message, *args)
 
     @contextmanager
     def guard(self, what: str) -> Iterator[None]:
-        """Log an exception, and that *what* failed, instead of raising it.
+        """Log that *what* failed, with the exception, instead of raising it.
 
         It is for code that Celery or Python calls: our fault must not become the app's.
         """

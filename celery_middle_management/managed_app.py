@@ -1,6 +1,6 @@
 """Ties the parts together for one app in one process.
 
-Nothing here keeps an app alive: its parts can be reached only through it.
+Nothing here keeps an app alive: only the app refers to what is made for it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ManagedApp:
         self.handlers.connect()
 
     def doubles(self, other: ManagedApp) -> bool:
-        """True if both write the same ledger about the same broker."""
+        """True if both apps use the same ledger and the same broker."""
         mine, theirs = self.app.conf, other.app.conf
         return self.settings == other.settings and (
             (mine.broker_read_url, mine.broker_write_url)
@@ -115,8 +115,8 @@ class ManagedApp:
         """Have the waiting tasks evaluated, whichever process published them.
 
         This leaves no connection open. Workers and publishers evaluate from time to time anyway, so
-        it does nothing in them. Nor does it on RabbitMQ, where counting would leave one of Celery's
-        own connections open, which a forked child would share.
+        it does nothing in them. It does nothing on RabbitMQ either: counting there would leave one
+        of Celery's own connections open, and a forked child would share it.
         """
         looks = self._publisher.begun or self._tally.shared
         if looks or self.settings.inactive or self._reach.driver_type != "redis":
@@ -148,7 +148,7 @@ class ManagedApp:
         return Reporter(self.settings, tally, self._services.ledger, self._services.scaler)
 
     def _introduce(self, settings: Settings) -> None:
-        """Log once what this process manages, or that it manages nothing.
+        """Log once what this process manages, or why it manages nothing.
 
         A child does not repeat it, nor is it logged at set-up: most processes that import the app
         neither publish nor work.

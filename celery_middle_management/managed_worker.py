@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ManagedWorker:
-    """The worker of one app in this process, if the process is one."""
+    """One app's worker in this process, if the process is a worker."""
 
     def __init__(  # noqa: PLR0917
         self,
@@ -41,7 +41,7 @@ class ManagedWorker:
         self._agent: WorkerAgent | None = None
 
     def step(self) -> type[WorkerStep]:
-        """Make the bootstep of a worker's consumer that starts the agent."""
+        """Make the bootstep by which a worker's consumer starts the agent."""
         settings = self._settings
         attributes = {
             "make_agent": self.make_agent,

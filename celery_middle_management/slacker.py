@@ -25,7 +25,8 @@ def slack(app: Celery, count: int, seconds: float) -> list[AsyncResult[float]]:
     """Publish *count* tasks that take *seconds* each.
 
     Raises:
-        ValueError: *count* is negative, or *seconds* as in :func:`slack_for`; nothing is published.
+        ValueError: *count* is negative, or *seconds* is refused by :func:`slack_for`. Then nothing
+            is published.
     """
     if count < 0:
         raise ValueError(f"how many tasks? A number from 0 up, not {count!r}")

@@ -26,7 +26,7 @@ def start(name: str, target: Callable[..., object], *args: object) -> threading.
 
 
 def sleep(seconds: float) -> None:
-    """Sleep. In a greenlet of gevent's, ``gevent.wait()`` does not wait for this sleep to end."""
+    """Sleep. In a gevent greenlet, ``gevent.wait()`` does not wait for this sleep to end."""
     if are_greenlets():
         sys.modules["gevent"].sleep(seconds, ref=False)
     else:
@@ -34,7 +34,7 @@ def sleep(seconds: float) -> None:
 
 
 def are_greenlets() -> bool:
-    """True if threads that are started now are greenlets of gevent's."""
+    """True if new threads are gevent greenlets."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 

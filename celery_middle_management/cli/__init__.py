@@ -1,7 +1,7 @@
 """``celery mm …``: the commands that the package adds to ``celery``.
 
 Errors go to standard error; the exit status is 1 if a command failed, 2 if it was used wrongly.
-Every ``celery`` command, a worker too, loads this module, so rare imports are in the functions.
+Every ``celery`` command, even a worker, loads this module, so functions import what few need.
 """
 
 from __future__ import annotations

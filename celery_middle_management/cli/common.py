@@ -62,7 +62,7 @@ def show(screen: RenderableType, console: Console) -> None:
 
 
 def redis_failed(done: str, error: Exception, managed: ManagedApp) -> CouldNot:
-    """The error to raise if the ledger's Redis could not be read or written, as *done* says."""
+    """The error to raise if the ledger's Redis could not be *done*: "read" or "written"."""
     from celery_middle_management.views.remedies import no_such_database
 
     where, why = shown(managed.settings.redis_url.reveal()), one_line(error).rstrip(".")

@@ -16,7 +16,7 @@ _SIGNS = {OK: ("ok", "green"), WARNING: ("WARNING", "yellow"), FAILURE: ("FAILUR
 
 
 def doctor_screen(findings: Collection[Finding]) -> RenderableType:
-    """A row for each finding with its remedy beneath, and the number of each level at the end."""
+    """A row for each finding, with its remedy beneath; at the end, how many have each level."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(min_width=7)
     table.add_column()

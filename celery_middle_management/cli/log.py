@@ -17,7 +17,7 @@ from celery_middle_management.cli.common import managed_app_of_context, redis_fa
 from celery_middle_management.cli.duration import Duration
 from celery_middle_management.views.words import span
 
-#: The most entries that are shown without ``--since``.
+#: The maximum number of entries shown without ``--since``.
 LATEST = 100
 
 
@@ -47,7 +47,7 @@ def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
     except (redis.RedisError, OSError) as error:
         raise redis_failed("read", error, managed) from None
     shown = entries[:LATEST] if since is None else _since(entries, now - timedelta(seconds=since))
-    # A pipe gets one line for each entry, a terminal wraps at its width.
+    # In a pipe, each entry is one line; on a terminal, it is wrapped to the width.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for entry in reversed(shown):
         click.echo(json.dumps(entry) if as_json else log_line(entry, width))
@@ -76,7 +76,7 @@ def log_line(entry: Mapping[str, Any], width: int | None = None) -> str:
     if "by" in entry:
         parts.append(f"by {entry['by']}")
     if "reason" in entry:
-        # The end of a trouble repeats only its first sentence; its beginning has the whole text.
+        # The entry that ends a trouble shows its first sentence; the one that began it shows all.
         parts.append(entry["reason"].partition(". ")[0] if "lasted" in entry else entry["reason"])
     text = "  ".join([at, *parts])
     if width is None:

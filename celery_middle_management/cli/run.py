@@ -38,7 +38,7 @@ DRY_INTERVAL = 10.0
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only log decisions, and change nothing. Other processes of the app go on.",
+    help="Only log decisions, and change nothing. Other processes of the app go on as usual.",
 )
 @click.pass_context
 def run(ctx: click.Context, dry_run: bool) -> None:
@@ -103,7 +103,7 @@ def _watch(reporter: Reporter, ledger: RedisLedger, stop: threading.Event) -> No
         try:
             reply = reporter.report()
             if reply is not None:
-                # With a lease, the reply's wait is only how long the lock lasts.
+                # With a lease, the reply's wait only tells how long the lock lasts.
                 wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
             _log_news(ledger)
         except Exception:

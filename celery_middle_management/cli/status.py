@@ -1,4 +1,4 @@
-"""``celery mm status``: shown once, refreshed until a condition, or as JSON."""
+"""``celery mm status``: shown once, refreshed until a condition is met, or as JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def status(
 ) -> None:
     """Show workers, tasks and decisions, and what is wrong.
 
-    If the app has more than two pools, each has one line; a POOL that is named is shown in full.
+    If the app has more than two pools, each has one line, unless you name it as POOL.
     Exit status 1 means that something is wrong.
     """
     from celery_middle_management.app_setup import look_only

@@ -1,6 +1,6 @@
 """The document of ``celery mm status`` as a screen for people.
 
-Every colour is also said in words.
+Whatever a colour says, words say too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHOWN_FOR = 3600.0
 IN_FULL = 2
 #: The maximum number of lines for all troubles, and for the draining workers of each pool.
 MOST_TROUBLES, MOST_DRAINS = 8, 3
-#: The most characters of a list of names in a line.
+#: The maximum length of a list of names in a line.
 _NAMES = 50
 
 Document = Mapping[str, Any]

@@ -28,7 +28,7 @@ from celery_middle_management.platforms.base import PlatformError
 INTRODUCTION = """\
 Middle Management for Celery: real tasks and real workers, on this machine.
 One worker for each task that waits or runs, up to {max_workers}. Their number changes
-every {call_interval:.3g} s at most (the default is 10 s).
+at most every {call_interval:.3g} s (the default is 10 s).
 """
 SLOWEST, FASTEST = 0.1, 5.0
 
@@ -107,7 +107,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--one-off",
         action="store_true",
-        help="hire workers one by one that leave by themselves, as one-off dynos do",
+        help="hire workers singly; each leaves by itself, as one-off dynos do",
     )
     options = parser.parse_args(arguments)
     if options.step and not (sys.stdin and sys.stdin.isatty()):

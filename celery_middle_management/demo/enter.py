@@ -34,7 +34,7 @@ class Enter:
         termios.tcflush(self._file, termios.TCIFLUSH)
 
     def pressed(self) -> bool:
-        """Return True if Enter was pressed since then; Ctrl-D or a closed terminal counts, too."""
+        """Return True if Enter was pressed after forget(). Ctrl-D or a closed terminal counts."""
         ready, _, _ = select.select([self._file], [], [], 0)
         if not ready:
             return False

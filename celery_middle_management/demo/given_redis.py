@@ -15,7 +15,7 @@ from celery_middle_management.demo.redis_server import (
 
 _TIMEOUT = 5.0  # s
 _LOCK = "{middle-management:local}:lock"
-#: How long all processes are kept from evaluating, while those that were started end (s).
+#: How long all processes are kept from evaluating, while the started ones end (s).
 _QUIET = 600
 #: The keys that an app and its workers leave behind.
 _LEFT = ("{middle-management:local}:*", "celery", "celery-task-meta-*", "unacked*", "_kombu.*")

@@ -28,9 +28,9 @@ from celery_middle_management.views.status import status_of
 IMAGES, IMAGE_SECONDS = 3, 6.0
 EMAILS, EMAIL_SECONDS = 105, 1.0
 VIDEOS, VIDEO_SECONDS = 2, 25.0
-#: Emails published before the videos, so that these seldom go to the two workers that stay.
+#: Emails published before the videos, so that videos seldom go to the two workers that stay.
 EMAILS_BEFORE = 5
-#: The demo fails if it takes longer than both together (s); the second is at normal speed.
+#: The demo fails if it takes longer than their sum (s). The second is for normal speed.
 LIMIT, TASKS_TAKE = 120.0, 60.0
 
 _TICK = 0.2  # s

@@ -40,7 +40,7 @@ class Stage:
     """The demo's Redis server and workers.
 
     Args:
-        one_off: hire workers one by one that leave by themselves.
+        one_off: hire workers singly; each leaves by itself.
         speed: how much faster than normal the demo is played.
 
     Raises:

@@ -29,7 +29,7 @@ STYLES = {
 }
 
 
-#: Columns of the text before a bar, and of a box.
+#: The width, in columns, of the text before a bar and of a box.
 _LABELS, _BOX = 16, 14
 _MOST_SECONDS = 200
 
@@ -66,9 +66,9 @@ class View(Protocol):
 
 
 def drained(cordon: Cordon, hired: Mapping[str, float]) -> set[str]:
-    """The workers that *cordon* drains, of those *hired* at these times (the ledger's).
+    """The workers that *cordon* drains; *hired* tells when each was hired (the ledger's time).
 
-    A worker hired after the cordon was set only has the same name as one drained earlier.
+    A worker hired after the cordon was set merely has the same name as one drained earlier.
     """
     return {name for name in cordon.since if cordon.at > hired.get(name, cordon.at)}
 

@@ -20,7 +20,7 @@ _TIMEOUT = 15.0
 
 
 class CheckedPlatform:
-    """The platform of one app, until its first failure."""
+    """The platform of one app, which is not called again after its first failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

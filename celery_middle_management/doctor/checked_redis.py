@@ -13,7 +13,7 @@ from celery_middle_management.ledger.redis import RedisLedger
 
 
 class CheckedRedis:
-    """The ledger, and what its Redis says of itself, until the first failure."""
+    """The ledger and facts about its Redis, which is not called again after its first failure."""
 
     def __init__(self, ledger: RedisLedger) -> None:
         self._ledger = ledger

@@ -70,7 +70,7 @@ def redis_evicts_nothing(installation: Installation) -> Iterator[Finding]:
             FAILURE,
             f"when its memory is full, Redis evicts keys (maxmemory-policy {policy}): the "
             "ledger's, and tasks if it is the broker",
-            "set the policy to noeviction, by your provider's command or Redis' own:"
+            "set the policy to noeviction, with your provider's command or Redis' own:"
             f"{installation.shell.heroku('redis:maxmemory --policy noeviction')}\n"
             'redis-cli -u "$REDIS_URL" CONFIG SET maxmemory-policy noeviction',
         )
@@ -105,7 +105,9 @@ def connections_suffice(installation: Installation) -> Iterator[Finding]:
         * _connections(installation, pool["name"])
         for pool in installation.status["pools"]
     )
-    what = f"{used} of {most} connections are in use; with {maximum} workers, about {needed}"
+    what = (
+        f"{used} of {most} connections are in use; with {maximum} workers, about {needed} would be"
+    )
     if most and needed > most:
         yield Finding(
             "connections",
@@ -121,7 +123,7 @@ def connections_suffice(installation: Installation) -> Iterator[Finding]:
 
 
 def _connections(installation: Installation, pool: str) -> int:
-    """How many connections a worker of *pool* opens to the ledger's Redis; if unsure, the most."""
+    """How many connections a worker of *pool* opens to the ledger's Redis (an upper bound)."""
     if not installation.in_ledgers_redis:
         return 1
     command = WorkerCommand()

@@ -13,8 +13,8 @@ from celery_middle_management.doctor.installation import Installation
 from celery_middle_management.platforms import PlatformError
 from celery_middle_management.platforms.sizes import most_one_offs
 
-#: The most dynos of an app, and of one process type of a large size, according to Heroku's article
-#: "Dyno Scaling and Process Limits".
+#: How many dynos an app, and one process type of a large size, can have at most, according to
+#: Heroku's article "Dyno Scaling and Process Limits".
 MOST_OF_AN_APP, MOST_OF_LARGE = 100, 10
 _LARGE = ("performance", "private", "shield")
 #: This many changes by others, within this time (s), look like another autoscaler.
@@ -94,7 +94,7 @@ def dynos_can_be_many(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "dynos",
             WARNING,
-            f"max_workers of all pools add up to {total}; an app may have {MOST_OF_AN_APP} dynos",
+            f"max_workers of all pools add up to {total}; an app can have {MOST_OF_AN_APP} dynos",
             f"lower middle_management_max_workers so that they add up to {MOST_OF_AN_APP}, or ask "
             "Heroku for a higher limit: https://help.heroku.com",
         )
@@ -157,7 +157,7 @@ def we_alone_scale(installation: Installation) -> Iterator[Finding]:
 
 
 def changed_by_others(history: Iterable[Mapping[str, Any]], now: float) -> dict[str, int]:
-    """Count recent changes by others for each pool that has many of them."""
+    """Count the recent changes by others, for each pool that has had many."""
     times = Counter(
         str(entry["pool"])
         for entry in history

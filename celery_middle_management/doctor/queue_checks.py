@@ -1,4 +1,4 @@
-"""Checks of the broker's queues, and of what publishes to and consumes from them."""
+"""Checks of the broker's queues, their publishers and their consumers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from celery_middle_management.views.unattended import why_no_evaluation
 
 #: How many messages of each queue are sampled.
 _SAMPLE = 50
-#: Minutes of the history that show which processes were alive.
+#: How many minutes of history are searched for processes that are alive.
 _MINUTES = 10
 _BROKER = "check that the broker is up and that its user may read the queue"
 
@@ -29,11 +29,13 @@ def queues_can_be_counted(installation: Installation) -> Iterator[Finding]:
     try:
         counted = installation.broker.backlogs(queues, {})
     except CountFailed as error:
-        yield Finding("count", FAILURE, f"{error}; no worker is fired until it answers", _BROKER)
+        yield Finding(
+            "count", FAILURE, f"{error}; no worker is fired until the broker answers", _BROKER
+        )
         return
     failed = {q: found for q, found in counted.items() if isinstance(found, CountFailed)}
     for why in failed.values():
-        what = f"{why}; no worker of its pool is fired until then"
+        what = f"{why}; no worker of its pool is fired until it can be counted"
         yield Finding("count", FAILURE, what, _BROKER)
     if not failed:
         yield Finding("count", OK, "every queue can be counted")
@@ -85,7 +87,7 @@ def workers_consume_their_queues(installation: Installation) -> Iterator[Finding
                 "consumers",
                 WARNING,
                 f"workers of {pool.name} consume {_list(foreign)}, but the pool does not serve "
-                "these: their tasks hire no worker of it",
+                "these: it hires no worker for their tasks",
                 "add them to the pool in app.conf.middle_management_pools, or remove them from the "
                 f"workers' command:\n-Q {','.join(queues)}",
             )

@@ -90,7 +90,7 @@ def nothing_goes_wrong(installation: Installation) -> Iterator[Finding]:
             "trouble",
             FAILURE,
             f"{whose}{trouble['what']}{since}",
-            "`mm status` shows it until it is over; to see how it went on:\n"
+            "`mm status` shows it until it is over; to see its history:\n"
             f"{installation.shell.celery} mm log",
         )
     if not troubles:

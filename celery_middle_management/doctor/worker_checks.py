@@ -21,7 +21,7 @@ def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
             WARNING,
             f"REMAP_SIGTERM={remapped}: a deploy or restart kills running tasks at once",
             "unset it; with app.conf.worker_soft_shutdown_timeout, workers give tasks back within "
-            "the 30 s:\n"
+            "Heroku's 30 s:\n"
             f"heroku config:unset REMAP_SIGTERM{installation.shell.heroku_app}",
         )
     else:
@@ -31,7 +31,7 @@ def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
 def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
     """Check that tasks too long for the platform's grace period are given back.
 
-    One-off dynos live through a deploy.
+    One-off dynos are not checked: they live through a deploy.
     """
     safe = installation.conf.task_acks_late or installation.conf.get("worker_soft_shutdown_timeout")
     long, kills_after = {}, installation.platform.traits.kills_after
@@ -78,7 +78,7 @@ def beat_stays(installation: Installation) -> Iterator[Finding]:
             f"in the Procfile:\nbeat: {installation.shell.celery} beat",
         )
     if not gone:
-        yield Finding("beat", OK, "beat is embedded in no pool that may be empty")
+        yield Finding("beat", OK, "no pool that may be empty embeds beat")
 
 
 def pools_run_workers(installation: Installation) -> Iterator[Finding]:

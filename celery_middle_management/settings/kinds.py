@@ -21,9 +21,9 @@ class Kind(NamedTuple):
     allowed: str
     """The allowed values, in words."""
     from_text: Callable[[str], object] = str
-    """Returns the value that a variable's text spells, or the text itself if it spells none."""
+    """Returns the value that an environment variable's text spells; if none, the text itself."""
     secret: bool = False
-    """True if no message may show the value."""
+    """True if the value must not be shown in any message."""
 
 
 def _boolean(value: object) -> bool:

@@ -36,7 +36,7 @@ class Settings:
     pools: tuple[Pool, ...]
     redis_url: Secret
     redis_options: Mapping[str, Any] = field(repr=False)
-    """TLS keyword arguments of a connection; a function returns the password of a key file."""
+    """TLS keyword arguments of a connection. A key file's password is given as a function."""
     call_interval: float
     """The shortest time between two calls to the platform (s)."""
     count_interval: float
@@ -50,7 +50,7 @@ class Settings:
     dry_run: bool = False
     """Decide and record, and change nothing."""
     inactive: str = ""
-    """Why this process counts and reports but never evaluates; empty where it evaluates."""
+    """Why this process counts and reports but never evaluates; empty if it does evaluate."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def why_inactive(self) -> str:
-        """A sentence that says why this process never evaluates; empty where it does."""
+        """A sentence that says why this process never evaluates; empty if it does evaluate."""
         return self.inactive and (
             f"no workers are hired or fired from this process, because {self.inactive}; only "
             f"dynos of {self.heroku.app if self.heroku else None!r} do that. To hire and fire from "

@@ -12,7 +12,7 @@ def away_from(app: str | None, environ: Mapping[str, str]) -> str:
     """Say why a process with this environment is not on a dyno of *app* (a name or an id).
 
     Returns:
-        "" if it is on one, or if nothing shows otherwise: a dyno knows its app's name and id only
+        "" if it is on one, or if that cannot be ruled out: a dyno knows its app's name and id only
             if the app has the labs feature ``runtime-dyno-metadata``.
     """
     if not environ.get("DYNO", "").strip():

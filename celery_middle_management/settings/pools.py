@@ -15,7 +15,7 @@ from celery_middle_management.settings.table import OF_A_POOL, TABLE
 
 
 def read_pools(all_given: Mapping[str, Given]) -> tuple[Pool, ...]:
-    """Read the pools from all the settings; each queue belongs to at most one."""
+    """Read the pools from all the settings; each queue belongs to at most one pool."""
     label, given = all_given["pools"]
     _refuse_crossed(all_given["min_workers"], all_given["max_workers"])
     pools = tuple(_pool(all_given, label, name, pool) for name, pool in given.items())
@@ -26,7 +26,7 @@ def read_pools(all_given: Mapping[str, Given]) -> tuple[Pool, ...]:
                 what = "every other queue" if queue is None else f"the queue {queue!r}"
                 raise ImproperlyConfigured(
                     f"{label} gives {what} to {pool_of[queue]!r} and to {pool.name!r}; "
-                    "allowed: each queue in one pool, at most one pool without queues"
+                    "allowed: each queue in one pool, and at most one pool without queues"
                 )
             pool_of[queue] = pool.name
     return pools

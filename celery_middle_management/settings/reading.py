@@ -57,7 +57,7 @@ def read_settings(app: Celery) -> Settings | None:
 
 
 def _read(source: Source) -> Settings | None:
-    # If it is off, nothing else matters; if it is absent, it may be misspelled.
+    # If the package is off, nothing else matters; if `enabled` is absent, it may be misspelled.
     if source.switched_off:
         return None
     enabled = source.get("enabled").value
@@ -65,7 +65,7 @@ def _read(source: Source) -> Settings | None:
         source.refuse_unknown()
     if not enabled:
         return None
-    # Each is looked up and checked once.
+    # Each setting is looked up and checked once.
     given = {name: source.get(name) for name in TABLE}
     value = {name: one.value for name, one in given.items()}
     on_heroku = value["platform"] == "heroku"

@@ -1,4 +1,4 @@
-"""The server and database that the address of a Redis names."""
+"""The server and database that a Redis address names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Place(NamedTuple):
     """A database of a Redis server."""
 
     path: str | None
-    """The server's socket; without one, it is at *host* and *port*."""
+    """The path of the server's socket; None if the server is at *host* and *port*."""
     host: str
     port: int
     db: int

@@ -80,10 +80,11 @@ def for_redis_py(url: str, use_ssl: object, *, verify: bool) -> tuple[str, dict[
     Args:
         url: an address that :func:`check` accepts.
         use_ssl: as ``Found.ssl``. With a dict, Celery speaks TLS to a ``redis://`` address too.
-        verify: verify the server's certificate if no option decides it.
+        verify: whether to verify the server's certificate if no option says so.
 
     Raises:
-        ValueError: ``ssl_cert_reqs`` is not one of ``CERT_REQS``. Its argument is that value.
+        ValueError: ``ssl_cert_reqs`` is not one of ``CERT_REQS``. The error's argument is that
+            value.
     """
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))

@@ -15,7 +15,7 @@ from celery_middle_management.settings import kinds, redis_url
 from celery_middle_management.settings.kinds import Kind
 from celery_middle_management.settings.table import PREFIX, TABLE
 
-#: A key or a password in the wrong place. Heroku's older keys are UUIDs.
+#: Matches what may be a key or a password in the wrong place. Heroku's older keys are UUIDs.
 _LOOKS_SECRET = re.compile(
     "HRKU-|://.*@|[?&][^=]*(pass|secret|token|key)[^=]*=|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
     re.I,
@@ -63,7 +63,7 @@ class Source:
 
     @property
     def switched_off(self) -> bool:
-        """True if the environment says so. It overrides the code, which may run in many places."""
+        """True if the environment disables the package, which overrides the code's settings."""
         variable = (PREFIX + "enabled").upper()
         text = os.environ.get(variable, "")
         said = kinds.BOOLEAN.from_text(text)
@@ -92,7 +92,7 @@ def checked(kind: Kind, given: Given) -> Given:
         return Given(given.label, kind.check(given.value))
     except (ValueError, OverflowError):
         value = _masked(given.value) if kind.secret else shown(given.value)
-        # A string that spells an allowed value would not look wrong.
+        # Without this, a string that spells an allowed value would not look wrong.
         if isinstance(given.value, str) and kind.from_text(given.value) != given.value:
             value += ", a string"
     raise ImproperlyConfigured(f"{given.label} is {value}; allowed: {kind.allowed}")

@@ -40,5 +40,5 @@ TABLE = {
     "dry_run": Setting(kinds.BOOLEAN, False),
     "off_platform": Setting(kinds.BOOLEAN, False),
 }
-#: The settings that each pool can have for itself.
+#: The settings that a pool can override.
 OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")

@@ -28,16 +28,16 @@ class TroubleEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that is known of one app at one time."""
+    """Everything that is known about one app at one time."""
 
     settings: Settings
     snapshot: Snapshot
     #: Each pool according to the ledger.
     states: Mapping[str, PoolState]
-    #: The same according to the broker.
+    #: Each pool according to the broker.
     look: Look
     samples: Sequence[Sample]
-    #: What the ledger's Redis has run out of, in a sentence; or empty.
+    #: A sentence that says what the ledger's Redis has run out of; empty if nothing.
     full: str
     #: The ``celery`` command of the app.
     celery: str = "celery -A proj"

@@ -40,7 +40,7 @@ class Look:
     pools: Mapping[str, Seen] = field(default_factory=dict)
     #: Messages in each queue, of a pool or not, that no worker has reserved.
     ready: Mapping[str, int] = field(default_factory=dict)
-    #: What could not be counted, by the kind of trouble that an evaluation would record.
+    #: The counts that failed, by the kind of trouble that an evaluation would record.
     failed: Mapping[str, CountFailed] = field(default_factory=dict)
 
 

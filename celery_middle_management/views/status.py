@@ -46,7 +46,7 @@ def status_of(
         app_queues: the queues that the app declares.
         samples: the ledger's history, of the last hour at least.
         look: what the broker has answered, if it was asked.
-        full: what the ledger's Redis has run out of, in a sentence; or empty.
+        full: a sentence that says what the ledger's Redis has run out of; empty if nothing.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
     now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
@@ -79,7 +79,7 @@ def of_pools(document: Document, names: Iterable[str]) -> Document:
 
 
 def asleep(document: Mapping[str, Any]) -> bool:
-    """Return True if scheduled tasks will need workers and no worker is up to hire any then.
+    """Return True if scheduled tasks will need workers, and no worker is up to hire them then.
 
     It is also True for tasks just due, until they are handled or reported as trouble.
     """
@@ -158,7 +158,7 @@ def _pool(
         "platform": settings.platform,
         "dynos": "one-off" if pool.one_off else "formation",
         "queues": list(queues),
-        # True if tasks were published lately to more queues than are counted.
+        # True if tasks were lately published to queues that the pool does not count.
         "queues_left_out": leaves_out(pool, snapshot),
         "workers": workers_of(state, snapshot),
         # Counts all workers, since one may serve queues of several pools.
@@ -187,7 +187,7 @@ def _pool(
 
 
 def _refused(state: PoolState, snapshot: Snapshot) -> Document | None:
-    """The platform's refusal of what the pool needs, until it is asked again."""
+    """The platform's refusal of what the pool needs, until the platform is asked again."""
     refusal = state.denied
     if refusal is None:
         return None
@@ -210,18 +210,18 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
     scheduled, in_hands = (
         sum(n for due, n in buckets.items() if due > state.now) for buckets in (state.buckets, held)
     )
-    # Dead reckoning takes them as due from the start of their bucket, a count only once they are.
+    # For dead reckoning, a task is due from the start of its bucket; for a count, only when due.
     imminent = sum(n for due, n in held.items() if due <= state.now) if seen else 0
     return {
-        # What workers report as running is certain, even if dead reckoning is below it.
+        # What workers report as running is certain, even if dead reckoning is lower.
         "outstanding": waiting + work.running,
         "waiting": waiting,
         "running": work.running,
-        # Waiting tasks that workers hold: no other worker can begin them, and some may run.
+        # Waiting tasks that workers hold: no other worker can begin them, and some may be running.
         "reserved": reserved,
-        # Waiting tasks in the queues, by the broker itself.
+        # Waiting tasks in the queues, according to the broker itself.
         "in_broker": seen.in_broker if seen else None,
-        # By the ledger alone: decisions rest on this until the next count.
+        # Outstanding according to the ledger alone: decisions rest on this until the next count.
         "reckoned": reckoned,
         "scheduled": max(scheduled, in_hands) + imminent,
         "counted_at": snapshot.iso(state.count.at if state.count else None),
@@ -229,7 +229,7 @@ def _tasks(state: PoolState, snapshot: Snapshot, queues: tuple[str, ...], look: 
 
 
 def _next_call_at(settings: Settings, state: PoolState, snapshot: Snapshot) -> str | None:
-    """When the pool may be changed again; None: now. From zero, there is no call interval."""
+    """When the pool may be changed again; None: now. An empty pool waits for no call interval."""
     called = snapshot.time("called_at")
     free = called + settings.call_interval if called and state.quantity != 0 else 0.0
     at = max(free, snapshot.time("blocked_until"))

@@ -1,4 +1,7 @@
-"""The troubles of an app: since when, and what to do. If any, ``mm status`` exits with 1."""
+"""What is wrong with an app, since when, and what to do.
+
+If anything is wrong, ``mm status`` exits with 1.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def _recorded(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[Trouble
 
 
 def _hire_failed(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[TroubleEntry]:
-    """Yield pools whose workers have not reported since they were hired, recorded or not."""
+    """Yield an entry for each pool whose hired workers have not reported, recorded or not."""
     for name, state in facts.states.items():
         local = facts.settings.platform == "local"
         if state.unheard is None or not state.hire_failed:

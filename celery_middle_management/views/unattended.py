@@ -11,9 +11,9 @@ from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.views.facts import Document, Facts, TroubleEntry
 from celery_middle_management.views.words import plural, span
 
-#: An evaluation this late (s) will not be made without help, and processes that have not reported
-#: for this long make none. By then a process that died during an evaluation has been replaced, and
-#: the processes that stand by have checked.
+#: An evaluation this late (s) will not be made without help, and a process that has not reported
+#: for this long will not make one. By then a process that died during an evaluation has been
+#: replaced, and the processes that stand by have checked.
 OVERDUE = LOCK_SECONDS + 2 * STAND_BY
 #: The kind of trouble in which tasks wait and no process hires for them.
 UNATTENDED = "unattended"
@@ -62,7 +62,7 @@ def why_no_evaluation(snapshot: Snapshot, samples: Iterable[Sample], celery: str
         return _DEAD.format(celery=celery)
     if next_at and snapshot.now - next_at <= OVERDUE:
         return ""
-    # A process that has been alive for this long has had time to make it.
+    # A process that has been alive for this long has had time for the evaluation.
     before = snapshot.now - OVERDUE
     at_work = any(
         p.since <= before and not p.inactive and not p.silent(snapshot.now)
@@ -79,7 +79,7 @@ def _needs_change(facts: Facts, pool: Document) -> bool:
 
 
 def _handled(facts: Facts, pool: Document) -> bool:
-    """Return True if the pool has the workers that it needs, and one consumes its queues or boots.
+    """Return True if the pool has the workers that it needs, and one serves its queues or boots.
 
     If the hired workers never report, another entry says so once they have had time to.
     """
@@ -121,7 +121,7 @@ def _waits(tasks: int) -> str:
 
 
 def _not_hired(facts: Facts, pool: Document) -> TroubleEntry | None:
-    """The entry for tasks that evaluations hire no worker for; None if they do hire."""
+    """The entry for tasks for which evaluations hire no worker; None if they do hire."""
     waiting, workers, snapshot = pool["tasks"]["waiting"], pool["workers"], facts.snapshot
     if not waiting or workers["current"]:
         return None
@@ -148,7 +148,7 @@ def _not_hired(facts: Facts, pool: Document) -> TroubleEntry | None:
     else:
         return None
     what = f"{_waits(waiting)}, and {why}"
-    # How long tasks that were not scheduled have waited is not known.
+    # It is not known how long tasks that were not scheduled have waited.
     since = snapshot.iso(min(_overdue(state), default=None))
     return TroubleEntry(pool["name"], what, since, "not-hired")
 

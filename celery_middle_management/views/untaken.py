@@ -17,7 +17,7 @@ _MOST = 5
 
 
 def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[TroubleEntry]:
-    """Yield the trouble with queues that no pool serves, and with the queues of each pool."""
+    """Yield an entry for queues that no pool serves, and for each pool's unconsumed queues."""
     snapshot = facts.snapshot
     consumed = {q for p in snapshot.presences if not p.silent(snapshot.now) for q in p.queues}
     waiting = {q: n for q, n in facts.look.ready.items() if n > 0 and q not in consumed}
@@ -41,11 +41,11 @@ def untaken(facts: Facts, pools: Iterable[Document]) -> Iterator[TroubleEntry]:
 
 
 def _has_lasting_worker(facts: Facts, state: PoolState) -> bool:
-    """Return True if a worker of the pool is up and stays: later ones consume the same queues."""
+    """Return True if a worker of the pool is up and stays. Later ones consume the same queues."""
     now = facts.snapshot.now
     going = {*state.leave.names, *state.roster.to_replace(now, state.longest)}
     return any(
-        # A worker that names its release reports its queues; none are left after cancel_consumer.
+        # A worker that names its release reports its queues, and none after cancel_consumer.
         (p.queues or p.release)
         and not (p.closing or p.stopped or p.silent(now))
         and not (p.name in going if p.hire else state.cordon.holds(p.name))

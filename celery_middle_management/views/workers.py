@@ -37,7 +37,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
 
 
 def _living(state: PoolState, presences: Iterable[Presence]) -> tuple[Presence, ...]:
-    """The presences that may still have a process. For one-off workers, all are included."""
+    """The presences that may still have a process, including all those of one-off workers."""
     presences = tuple(presences)
     formation = tuple(p for p in presences if not p.hire)
     fleet = Fleet(state.pool.name, state.now, formation, state.formation)
@@ -64,9 +64,9 @@ def _drain(name: str, state: PoolState, living: Iterable[Presence], snapshot: Sn
         "since": snapshot.iso(since.get(name)),
         "running": sum(h.running for h in held),
         "waiting": sum(h.waiting for h in held),
-        # Everything that it must finish before it may be stopped, including a batch of tasks.
+        # Everything that it must finish before it can be stopped, including a batch of tasks.
         "busy": sum(p.busy for p in presences),
-        # Scheduled tasks that it must give back to the broker before it may be stopped.
+        # Scheduled tasks that it must give back to the broker before it can be stopped.
         "returning": sum(p.returning for p in presences),
         "tasks": [_run(run, snapshot) for run in runs],
     }
@@ -107,7 +107,7 @@ def _unheard(state: PoolState, living: Iterable[Presence], snapshot: Snapshot) -
 
 
 def _wrong(living: Iterable[Presence], snapshot: Snapshot) -> list[Document]:
-    """Troubles that workers report of themselves."""
+    """Troubles that workers report about themselves."""
     return [
         {"name": p.name, "what": what, "since": snapshot.iso(since)}
         for p in sorted(living, key=lambda p: (dotted_number(p.name) or 0, p.name))

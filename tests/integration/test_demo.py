@@ -135,7 +135,7 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
     assert not [told for told in waiting if re.search("stopping|drained|finishing", told)]
     # Each play starts from zero.
     assert all("3 waiting, 0 running, 0 done" in play for play in output.split("3 images")[1:])
-    assert "every 0.6 s at most" in output
+    assert "at most every 0.6 s" in output
 
 
 @pytest.mark.parametrize(
