@@ -13,7 +13,7 @@ LONGEST_PAUSE = 1800.0
 
 
 def pause(times: int) -> float:
-    """Return the length (s) of the pause that follows this many others in a row."""
+    """Return the length (s) of a pause that follows this many earlier pauses in a row."""
     return float(min(FIRST_PAUSE * 2 ** min(times, 30), LONGEST_PAUSE))
 
 
@@ -32,7 +32,7 @@ class Unheard:
     times: int = 0
 
     def fails_at(self, boot: float) -> float:
-        """Return when the hire has failed, if a boot takes *boot* (s)."""
+        """Return when the hire counts as failed, if a boot takes *boot* (s)."""
         return self.since + heard_within(boot)
 
     def resumes_at(self, boot: float) -> float:

@@ -16,7 +16,7 @@ FINISHED = 2
 #: Published to a queue that only the broker knows.
 UNPLACED = 3
 STARTED = 4
-#: A child of a pool begins, or ends, something that is not counted.
+#: A child of a worker's process pool began, or ended, something that is not counted.
 BEGUN = 5
 ENDED = 6
 #: Published to a queue that no pool serves.
@@ -24,8 +24,8 @@ UNSERVED = 7
 #: Publishing times are kept to this precision (s), so that a count can tell which tasks it has
 #: seen.
 SLICE = 0.001
-#: A batch keeps this many of the latest queues published to. The ledger keeps fewer, and so learns
-#: that there are more.
+#: A batch keeps the names of this many queues, those last published to. The ledger keeps fewer, and
+#: so learns that there are more.
 MOST_QUEUES = 2000
 
 
@@ -106,13 +106,13 @@ Slot = TypeVar("Slot")
 class Batch:
     """Records added up by pool. A batch does not grow with the number of records.
 
-    *pool_of* names the pool of a queue; None: the queue is not counted.
+    *pool_of* returns the pool of a queue, or None if the queue is not counted.
     """
 
     pool_of: Callable[[str], str | None] = str
-    #: By publishing time, in slices.
+    #: Published tasks, by pool and by publishing time, in slices.
     published: dict[str, dict[int, int]] = field(default_factory=dict)
-    #: By the ledger's buckets of due times, given what is known here of its clock.
+    #: Scheduled tasks, by pool and by the ledger's bucket (its clock is estimated here).
     scheduled: dict[str, dict[int, Due]] = field(default_factory=dict)
     started: dict[str, Started] = field(default_factory=lambda: defaultdict(Started))
     finished: dict[str, Finished] = field(default_factory=lambda: defaultdict(Finished))
@@ -120,7 +120,7 @@ class Batch:
     queues: OrderedDict[str, None] = field(default_factory=OrderedDict)
     #: The ledger's time minus Unix time by our clock (s).
     ahead: float = 0.0
-    #: A task was published to a queue whose pool only a count can find out.
+    #: A task was published to a queue whose pool only a count can reveal.
     unplaced: bool = False
     #: When (``monotonic()``) the first record that can change a quantity was made.
     since: float = 0.0
@@ -144,7 +144,7 @@ class Batch:
         if pool is None:
             return
         if record.kind == STARTED:
-            # No evaluation depends on it, so it is reported with the rest.
+            # No evaluation depends on it, so it can wait until other records are reported.
             self.started[pool].add(1, self._wait(record, now))
             return
         self.since = self.since or record.at
@@ -155,12 +155,12 @@ class Batch:
             bucket = bucket_of(record.value + self.ahead, now.unix + self.ahead)
             self._add_due(pool, bucket, record.value, 1)
         else:
-            # Rounded up: until the next count, better reckoned twice than not at all.
+            # Rounded up: until the next count, a task is better reckoned twice than not at all.
             self._add_published(pool, ceil(record.at / SLICE), 1)
         self._keep((record.queue,))
 
     def take(self, most: int) -> Batch:
-        """Take out a part that has at most *most* publishing times and buckets together."""
+        """Take out a part that has at most *most* publishing times and buckets in total."""
         part = Batch(self.pool_of, queues=self.queues, since=self.since)
         part.started, self.started = self.started, defaultdict(Started)
         part.finished, self.finished = self.finished, defaultdict(Finished)
@@ -198,7 +198,7 @@ class Batch:
             slots[last] = total
 
     def _wait(self, record: Record, now: Moment) -> float:
-        # Measure the time since the start by a clock that does not step.
+        # Measure the time since the start by a clock that never jumps.
         started = now.unix + self.ahead - (now.monotonic - record.at)
         return max(started - record.value, 0.0) if record.value else 0.0
 

@@ -35,11 +35,11 @@ class Member:
 
     @property
     def tasks(self) -> int:
-        """The tasks that it is known to have."""
+        """The number of tasks that it is known to have."""
         return sum(p.busy for p in self.presences)
 
     def busy(self, now: float) -> int:
-        """Return the tasks that it may have: a worker that does not report may have one."""
+        """Return how many tasks it might have: a worker that does not report might have one."""
         if not self.presences:
             return int(now - self.at >= BOOT_GRACE)
         return sum(p.busy or p.silent(now) for p in self.presences)
@@ -78,11 +78,11 @@ def tasks_cut_short(members: Iterable[Member], now: float) -> Iterator[tuple[str
 
 @dataclass(frozen=True)
 class OneOffSituation:
-    """Everything that a choice rests on. Times are those of Redis (Unix, s)."""
+    """Everything that a choice depends on. Times are those of Redis (Unix, s)."""
 
     now: float
     members: Collection[Member]
-    #: Workers needed, leaving aside the workers to be replaced and their tasks.
+    #: The number of workers needed, not counting workers to be replaced or their tasks.
     needed: int
     #: The largest number of workers allowed.
     room: int
@@ -92,7 +92,7 @@ class OneOffSituation:
     replaced: frozenset[str]
     #: True if the demand was counted after this evaluation won the lock.
     fresh: bool
-    #: True if the platform has listed its workers since then.
+    #: True if the platform has listed its workers since this evaluation won the lock.
     listed: bool
     may_hire: bool
 
@@ -116,7 +116,7 @@ def choose(situation: OneOffSituation) -> Choice:
     - Workers to be replaced are cordoned at once, because new ones are hired in their place. Others
       are cordoned only after a fresh count, and never to make way for a hire that is still
       unanswered.
-    - A worker that hangs does none of the work, but takes up room. So does one that is leaving.
+    - A worker that hangs or is leaving does none of the work, but still takes up room.
     """
     now, leave = situation.now, situation.leave
     staying = [m for m in situation.members if not m.leaves]
@@ -147,7 +147,7 @@ def _hire(situation: OneOffSituation, choice: Choice, missing: int) -> Choice:
 
 
 def _in_order(situation: OneOffSituation, members: Collection[Member]) -> list[Member]:
-    """Return the named members, which can be let go, in the order in which to let them go."""
+    """Return the named members in the order in which to let them go; no others can be let go."""
     cordoned, now = situation.leave.names, situation.now
     named = (m for m in members if m.name)
     return sorted(named, key=lambda m: (m.name not in cordoned, m.busy(now), m.at, m.name))

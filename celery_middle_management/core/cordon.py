@@ -14,10 +14,10 @@ class Cordon:
     """Which workers of a pool take no more tasks.
 
     Attributes:
-        above: workers with a higher number are cordoned, and every worker without a number.
+        above: workers with a higher number, or without a number, are cordoned.
         names: these are cordoned as well.
-        at: Redis' time (Unix, s) when the cordon was set; it tells one cordon from another.
-        since: for each cordoned worker, when it was cordoned; it has been ever since.
+        at: Redis' time (Unix, s) when the cordon was set; this tells one cordon from another.
+        since: for each cordoned worker, since when it has been cordoned without a break.
     """
 
     above: int | None = None
@@ -56,7 +56,7 @@ class Cordon:
     ) -> Cordon:
         """Return the cordon moved to *above* and *names*.
 
-        *workers* are all of the pool's. Any that stay cordoned keep their ``since``.
+        *workers* are all workers of the pool. Any that stay cordoned keep their ``since``.
         """
         new = Cordon(above, names, now)
         since = {n: self.since.get(n, now) for n in workers if new.holds(n, traits)}
@@ -87,7 +87,7 @@ class Orders:
         """Follow the pool's *cordon* from the ledger's reply.
 
         If the ledger has *lost* its data, it may not know which workers the platform is about to
-        stop. A cordoned worker then stays so until an evaluation has found out.
+        stop. A cordoned worker then stays cordoned until an evaluation has found out.
         """
         self._has_reply = True
         if lost:

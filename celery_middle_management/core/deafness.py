@@ -2,7 +2,7 @@
 
 A worker whose connection to the broker died without a reset receives neither tasks nor an error.
 Counts reveal it. A broker passes a message to the next worker that asks or has room. So if two
-counts both find messages in its queues, a healthy worker with room has taken some in between,
+counts both find messages in the queues of a healthy worker with room, it has taken some in between,
 however many other workers there are.
 """
 
@@ -15,7 +15,7 @@ from math import inf
 from celery_middle_management.core.presence import Presence
 
 #: A worker that took nothing for this long (s), while messages waited in its queues, renews its
-#: connection to the broker; after twice as long it does not count as capacity.
+#: connection to the broker; after twice as long it no longer counts as capacity.
 AFTER = 60.0
 #: The longest time (s) between two renewals that did not help.
 _MOST = 1800.0
@@ -50,8 +50,8 @@ def suspected(
 ) -> dict[str, Suspicion]:
     """Return the suspicions after a count, by worker id; *known* are the earlier ones.
 
-    *lying* is the number of messages in each queue that could be read, leaving out any that a
-    worker has just taken and not yet reported.
+    *lying* holds, for each queue that could be read, the number of messages in it, without any that
+    a worker has just taken and not yet reported.
     """
     found = {}
     for presence in presences:
@@ -100,11 +100,11 @@ class Renewals:
     _not_before: float = 0.0
 
     def connected(self, now: float) -> None:
-        """Start a pause after a new connection, as long as the first pause."""
+        """After a new connection, start a pause that is as long as the first one."""
         self._not_before = max(self._not_before, now + AFTER)
 
     def due(self, overdue: float, now: float) -> bool:
-        """Return whether to renew the connection; messages are *overdue* by this long (s)."""
+        """Return whether to renew the connection, if messages are *overdue* by this long (s)."""
         if overdue < AFTER:
             self._tried, self._not_before = 0, 0.0
             return False

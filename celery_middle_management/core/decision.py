@@ -15,26 +15,26 @@ class EarlierCalls:
     Each is a number of workers, or None.
     """
 
-    #: A fire to this quantity was sent, and its outcome is unknown: it may have been done, or yet
-    #: be done.
+    #: A fire to this quantity was sent, and its outcome is unknown: it may have been carried
+    #: out, or may still be.
     unconfirmed_fire: int | None = None
-    #: A fire to this quantity was done, and the platform may still be stopping the workers.
+    #: A fire to this quantity was carried out, and the platform may still be stopping the workers.
     stopping: int | None = None
     #: A hire to this quantity was sent, and its outcome is unknown. If it lands late, it overrides
     #: a later, larger hire and stops workers that were not drained.
     unconfirmed_hire: int | None = None
-    #: Hire no further than this for now: the platform refused, or the last hires did not report.
+    #: Hire no more than this for now: the platform refused, or workers just hired did not report.
     hire_limit: int | None = None
 
 
 @dataclass(frozen=True)
 class Situation:
-    """Everything that a decision rests on. Times are those of Redis (Unix, s)."""
+    """Everything that a decision depends on. Times are those of Redis (Unix, s)."""
 
     minimum: int
     maximum: int
     quantity: int
-    #: Workers needed, within the limits.
+    #: The number of workers needed, within the limits.
     needed: int
     fleet: Fleet
     cordon: Cordon
@@ -42,7 +42,7 @@ class Situation:
     fresh: bool
     #: True if the call interval has passed.
     may_call: bool
-    #: True if the platform must not be called at all for now: it asked for that, or it failed.
+    #: True if the platform must not be called at all for now, because it failed or asked us not to.
     blocked: bool = False
     earlier: EarlierCalls = EarlierCalls()
     #: A worker that has been cordoned for this long (s) is fired even if it is busy.
@@ -70,10 +70,10 @@ class Decision:
 def decide(situation: Situation) -> Decision:
     """Hire, fire or cordon workers of a pool, or leave it alone.
 
-    - More workers are needed: uncordon first, then hire those still missing; from zero at once.
-    - Fewer are needed: after a fresh count, cordon the workers that the platform would stop first.
-      Then lower the quantity as far as drained workers allow, and no further.
-    - A worker that an earlier call may still stop stays cordoned, however much there is to do.
+    - If more workers are needed, uncordon first, then hire those still missing; from zero at once.
+    - If fewer are needed, after a fresh count, cordon the workers that the platform would stop
+      first. Then lower the quantity as far as drained workers allow, and no further.
+    - A worker that an earlier call may still stop stays cordoned, even if it is needed.
     """
     decision = _decide_by_need(situation)
     doomed_above = situation.quantity if situation.fleet.doomed else None
@@ -93,7 +93,7 @@ def cordon_for_earlier_calls(situation: Situation) -> Cordon:
 
 
 def may_hire_now(quantity: int | None, *, may_call: bool, blocked: bool) -> bool:
-    """Return whether a pool of *quantity* workers may hire now: from zero at once.
+    """Return whether a pool of *quantity* workers may hire now.
 
     A pool with workers waits for the call interval; one without does not. Neither hires while the
     platform is *blocked*.
@@ -116,7 +116,7 @@ def _late_hire_bound(situation: Situation) -> int | None:
     """Return the number above which an unconfirmed hire, if it lands late, stops workers.
 
     Only workers hired by hand in the meantime can be above it. Where the platform picks which
-    workers to stop, it can be any of them.
+    workers to stop, it may stop any of them, so the number is 0.
     """
     hire = situation.earlier.unconfirmed_hire
     if hire is not None and situation.fleet.unordered:
@@ -127,7 +127,7 @@ def _late_hire_bound(situation: Situation) -> int | None:
 def _wait_for_fire(situation: Situation, fire: int) -> Decision:
     """Keep every worker above *fire* cordoned: the platform may still stop it."""
     current = situation.cordon.above
-    # Uncordon workers up to *fire* that are needed again. Without a fresh count, cordon no others.
+    # Up to *fire*, uncordon workers that are needed again. Without a fresh count, cordon no more.
     above = fire if current is None else min(max(situation.needed, current), fire)
     return Decision(_move_cordon(situation, above, situation.cordon.names), draining=True)
 
@@ -164,7 +164,7 @@ def hire_target(situation: Situation) -> int | None:
     2         5       0-9     7                 -           7        the same again, though too many
     2         5       0-9     3                 3           3        the limit allows it
     2         5       0-9     7                 5           -        the limit forbids the same
-    2         5       0-9     2                 -           -        the same again is no hire
+    2         5       0-9     2                 -           -        the same again hires nobody
     2         5       0-9     1                 -           -        it would be a fire
     2         5       4-9     3                 -           -        the minimum was raised since
     2         5       0-6     7                 -           -        the maximum was lowered since
@@ -231,7 +231,7 @@ def _cordon_surplus(situation: Situation) -> Decision:
 
 
 def _lower_to(situation: Situation, decision: Decision, quantity: int) -> Decision:
-    """Lower the quantity, or do first what that requires."""
+    """Lower the quantity, or first do what that requires."""
     if not situation.may_call or situation.blocked:
         return replace(decision, suppressed=True)
     if not situation.fresh:
@@ -243,7 +243,7 @@ def _lower_to(situation: Situation, decision: Decision, quantity: int) -> Decisi
 
 
 def _require_fresh_count(situation: Situation, decision: Decision) -> Decision:
-    """Return *decision* if it keeps the cordon or rests on a fresh count, else count first."""
+    """Return *decision* if it keeps the cordon or rests on a fresh count; otherwise count first."""
     if situation.fresh or decision.cordon.same_as(situation.cordon):
         return decision
     return _count_first(situation)

@@ -21,7 +21,7 @@ class Held(NamedTuple):
     waiting: int = 0
     running: int = 0
     scheduled: int = 0
-    #: Delivered but not acknowledged: what the broker keeps in case the worker dies.
+    #: Delivered but not acknowledged: the broker keeps them in case the worker dies.
     unacknowledged: int = 0
 
 
@@ -31,15 +31,15 @@ class Backlog:
 
     #: Messages that no worker holds, scheduled ones among them.
     ready: int = 0
-    #: Messages, surely scheduled, that a worker has just taken and not reported yet.
+    #: Messages that a worker has just taken and not reported yet, and that are surely scheduled.
     scheduled: int = 0
     #: Messages that a worker held when it died; the broker gives them back in *restore_in* seconds.
     orphans: int = 0
     restore_in: float = 0.0
     #: Messages of any queue that workers held at their last report, and have since returned or
-    #: acknowledged. None if the broker does not say: then it may be everything they held.
+    #: acknowledged. None if the broker does not say: then they may be everything that was held.
     returned: int | None = None
-    #: The ready messages that a worker has just taken and not reported yet.
+    #: How many of the ready messages a worker has just taken and not reported yet.
     untold: int = 0
 
 
@@ -74,12 +74,12 @@ def take_count(
 ) -> Count:
     """Combine the broker's queues, the tasks that workers hold and the known due times.
 
-    A scheduled message looks like any other in its queue, so their number is inferred from the
-    known due times that no worker reports. Where a worker consumes, a scheduled message does not
-    stay in the queue, but it may be *passing*: just published, or returned by stopping workers,
-    which held *leaving* scheduled messages. Or it is *parked*: known to lie where no worker has
-    reached it since. Where no worker consumes, due times are ignored if they promise more messages
-    than there are.
+    A scheduled message looks like any other in its queue, so the number of them is inferred from
+    the known due times that no worker reports. Where a worker consumes, no scheduled message stays
+    in the queue, but one may be *passing*: just published, or returned by stopping workers,
+    which held *leaving* scheduled messages. Or it is *parked*: seen in a queue, at a place that no
+    worker has reached since. Where no worker consumes, due times are ignored if they promise more
+    messages than there are.
     """
     backlogs = tuple(backlogs)
     ready, orphans = sum(b.ready for b in backlogs), sum(b.orphans for b in backlogs)
@@ -115,7 +115,7 @@ def besides(count: Count, due: int) -> Count:
 def reckon(count: Count | None, published: int, finished: int, due: int) -> int:
     """Return the outstanding tasks by dead reckoning: the last count, and reports since.
 
-    The arguments are the tasks published, finished and fallen due since the count.
+    The other arguments are the tasks published, finished and fallen due since the count.
     """
     counted = count.outstanding if count is not None else 0
     return max(counted + published - finished + due, 0)
@@ -131,16 +131,16 @@ def corrected(
 ) -> dict[int, int]:
     """Return what to add to each future bucket so that it agrees with what the workers hold.
 
-    What they hold surely exists, but publishers have yet to report the *recent* tasks among it.
-    What they do not hold is gone (revoked, purged) only if the queues are *empty*; otherwise it may
-    lie in a queue and must not be forgotten.
+    The tasks that they hold surely exist, but publishers may have yet to report the *recent* ones.
+    Other tasks are gone (revoked, purged) only if the queues are *empty*; otherwise they may lie in
+    a queue and must not be forgotten.
     """
     unmatched = {due: n for due, n in buckets.items() if due > now}
     order = sorted(unmatched)
     changes = {}
     for due in sorted(held):
         missing = held[due]
-        # Publisher and worker may put a task into neighbouring buckets, or a coarse and a fine one.
+        # Publisher and worker may use neighbouring buckets for a task, or a coarse and a fine one.
         begin = bisect_left(order, due - COARSE_BUCKET)
         for known in order[begin : bisect_right(order, due + FINE_BUCKET)]:
             matched = min(missing, unmatched[known])
@@ -162,9 +162,9 @@ def end_of(bucket: int) -> int:
 
 
 def bucket_of(due: float, now: float) -> int:
-    """Return the bucket of a due time: the Unix time (s) when it begins, so never too late.
+    """Return the bucket of a due time: the Unix time (s) when the bucket begins.
 
-    A coarse bucket is named after the second before, since a fine one begins at the same time.
+    A coarse bucket is named after the second before it begins: a fine one begins with it.
     """
     if due - now <= FINE_HORIZON:
         return int(due // FINE_BUCKET) * FINE_BUCKET

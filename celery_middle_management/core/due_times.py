@@ -1,11 +1,11 @@
-"""When a pool's scheduled tasks fall due, and when it must be evaluated again for them."""
+"""When a pool's scheduled tasks fall due, and when to evaluate the pool again because of them."""
 
 from __future__ import annotations
 
 from celery_middle_management.core.demand import end_of
 from celery_middle_management.core.pool_state import PoolState
 
-#: A broker that keeps a task until it is due passes it on within this time (s) of that.
+#: A broker that keeps a task until it is due passes it on at most this long (s) afterwards.
 HANDED_ON_WITHIN = 2.0
 
 
@@ -27,7 +27,7 @@ def fallen_due(state: PoolState) -> dict[int, int]:
 def wakes_at(state: PoolState) -> float | None:
     """Return when (Unix, s) to evaluate again: when tasks become outstanding or a request ends."""
     now, by_now = state.now, state.now + state.boot
-    # One boot time before tasks are due, and when they are due if that is sooner than a boot.
+    # Wake one boot time before tasks are due, or when they are due if a boot takes longer.
     future = [when for when in state.buckets if when > now]
     far = [when for when in future if when > by_now]
     ahead: list[float] = [min(future)] if future else []

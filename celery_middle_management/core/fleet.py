@@ -21,7 +21,7 @@ from celery_middle_management.core.traits import DOTTED, Stops, Traits
 OUTLIVED = 600.0
 #: A worker that has not reported within this time (s) is most likely still booting.
 BOOT_TIME = 15.0
-#: A worker that is up and has not reported for this long (s) is not booting any more.
+#: A worker that is up and has not reported for this long (s) is no longer booting.
 BOOT_GRACE = 60.0
 #: Ask the platform at most once in this time (s) whether a worker that did not report is still up.
 ASKS_AGAIN = 60.0
@@ -37,8 +37,8 @@ class Fleet:
     quantity: int | None = None
     #: When (Unix, s) the platform reported the quantity.
     quantity_at: float = 0.0
-    #: The names that the platform says are starting or up, one for each process; None if it was not
-    #: asked.
+    #: The names of workers that the platform says are starting or up, one for each process; None if
+    #: it was not asked.
     running: Collection[str] | None = None
     #: The workers that were up and had not reported when the platform was last asked, if that was
     #: recent.
@@ -55,7 +55,7 @@ class Fleet:
 
     @cached_property
     def unheard(self) -> frozenset[str]:
-        """Workers that the platform says are up and that have not reported: treated as busy.
+        """Workers that the platform says are up but that have not reported: they count as busy.
 
         They may reach the broker but not the ledger, or have unexpected names.
         """
@@ -102,7 +102,7 @@ class Fleet:
 
     @property
     def leaving(self) -> tuple[Presence, ...]:
-        """Workers that are returning their scheduled tasks, or may have since their last report.
+        """Workers that are returning scheduled tasks, or may have done so since they reported.
 
         They are shutting down or about to, the platform was told to stop them, or they died.
         """
@@ -118,7 +118,7 @@ class Fleet:
 
     @property
     def doomed(self) -> bool:
-        """True if a worker is still up that the platform will stop, having no place for it."""
+        """True if a worker is still up though the platform has no place for it and will stop it."""
         return any(p.since <= self.quantity_at and p not in self.gone for p in self._surplus)
 
     def more_than_known(self) -> bool:
@@ -138,7 +138,7 @@ class Fleet:
         )
 
     def names(self, quantity: int) -> tuple[str, ...]:
-        """Return the known names of the workers that a quantity stands for."""
+        """Return the known names of the workers that make up a quantity."""
         if self.unordered:
             return tuple(sorted({p.name for p in self.living}))
         return tuple(self.name_of(number) for number in range(1, quantity + 1))

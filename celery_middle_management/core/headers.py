@@ -9,7 +9,7 @@ from typing import Any
 HEADER = "mm_queue"
 #: All queues, if the broker puts copies of the message into several.
 COPIES = "mm_queues"
-#: When the task could be started (published, or due): ledger's time as the publisher knows it.
+#: When the task could first start (when published, or due): the ledger's time, as then known.
 STARTABLE = "mm_startable"
 
 #: A task that is due within this time (s) counts as due.
@@ -23,7 +23,7 @@ def eta_of(headers: Mapping[str, Any], body: Any) -> Any:
 
 
 def taken_early(headers: Mapping[str, Any], at: float) -> bool:
-    """Return whether a message that was taken from its queue at a time (Unix, s) has an ETA.
+    """Return whether a message that was taken from its queue *at* a time (Unix, s) has an ETA.
 
     With protocol 1, the headers say only when it can be started.
     """

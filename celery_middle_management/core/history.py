@@ -13,16 +13,16 @@ MINUTE = 60.0
 class Totals(NamedTuple):
     """A pool's counters at one moment, to a tenth of a second, by their names in the ledger.
 
-    Add new counters at the end, since releases read each other's samples.
+    Add new counters at the end, since different releases read each other's samples.
     """
 
     #: Tasks that needed a worker: published, or fallen due.
     published: float = 0
     started: float = 0
     finished: float = 0
-    #: The time (s) that the started ones waited, in all.
+    #: The total time (s) that the started tasks waited.
     waits: float = 0.0
-    #: The time (s) that the finished ones ran, in all.
+    #: The total time (s) that the finished tasks ran.
     runtime: float = 0.0
     #: The number of workers that there should be; not a counter.
     quantity: float = 0
@@ -30,7 +30,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """The counters of every pool when a minute began, *at* by the ledger's time (Unix, s)."""
+    """The counters of every pool when a minute began; *at* is the ledger's time (Unix, s)."""
 
     at: float
     pools: Mapping[str, Totals]
@@ -42,9 +42,9 @@ class Activity(NamedTuple):
     arrivals: int = 0
     starts: int = 0
     finishes: int = 0
-    #: The time (s) that started tasks waited, in all.
+    #: The total time (s) that the started tasks waited.
     waits: float = 0.0
-    #: The time (s) that finished tasks ran, in all.
+    #: The total time (s) that the finished tasks ran.
     runtime: float = 0.0
     workers: int = 0
 

@@ -13,7 +13,7 @@ class Pause:
 
     hires: bool = True
     fires: bool = True
-    #: None means until it is withdrawn.
+    #: When it ends; None if it lasts until it is withdrawn.
     until: float | None = None
     #: The person who asked for it: user@host.
     who: str = ""
@@ -37,7 +37,7 @@ class ManualRequest:
     who: str = ""
 
     def applied_to(self, advice: Advice) -> Advice:
-        """Return a policy's advice within the request."""
+        """Return a policy's advice, adjusted to the request."""
         workers, said = advice.workers, ""
         if self.least is not None and workers < self.least:
             workers, said = self.least, f"; {self.who} wants at least {self.least}"

@@ -1,4 +1,4 @@
-"""A search for the largest number of workers that a platform runs, guided by its refusals."""
+"""A search for the largest number of workers that a platform will run, guided by its refusals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Search:
     said: int | None = None
 
     def next(self, least: int) -> int | None:
-        """Return what to ask for next, *least* or more; None if there is nothing left to try."""
+        """Return the quantity to ask for next, *least* or more; None if nothing is left to try."""
         lowest = max(self.allowed + 1, least)
         if lowest >= self.refused or self.allowed == self.said:
             return None

@@ -37,11 +37,11 @@ class Readings:
 
 
 def count_pool(state: PoolState, read: Readings) -> tuple[PoolState, dict[int, int]]:
-    """Return the state with a new count, and what to add to its due times so that they agree."""
+    """Return the state with a new count, and what to add to its due times to make them agree."""
     consuming = any(p.takes(read.queues, state.now) for p in read.living)
     held, giving = (held_in(workers, read.queues) for workers in (read.living, read.leaving))
-    # Only where scheduled tasks do not stay in the queue: elsewhere, waiting tasks could be taken
-    # for scheduled ones for ever.
+    # Only where scheduled tasks do not stay in the queue: elsewhere, waiting tasks could for
+    # ever be mistaken for scheduled ones.
     published = consuming and scheduling(state)
     passing = published or giving.scheduled > 0 or state.stopping is not None
     given_back = max(_held_before(state) - held.scheduled, 0)
@@ -69,7 +69,7 @@ def count_pool(state: PoolState, read: Readings) -> tuple[PoolState, dict[int, i
 
 
 def with_count(state: PoolState, count: Count, *, seen: bool, blind: bool = False) -> PoolState:
-    """Return the state with a new count, in which parked tasks were *seen*, or else assumed.
+    """Return the state with a new count, which has *seen* the parked tasks or only assumes them.
 
     In a *blind* count, where no worker consumes, tasks that no process has reported may be
     scheduled for later. While scheduled tasks are being published, unreported ones are set aside,
@@ -97,7 +97,7 @@ def with_count(state: PoolState, count: Count, *, seen: bool, blind: bool = Fals
 def scheduling(state: PoolState) -> bool:
     """Return whether scheduled tasks were reported so recently that they may be on their way.
 
-    Tasks reported since the last count may also be parked: no count has looked for them.
+    Tasks reported since the last count may also be parked: no count has looked for them yet.
     """
     counted_at = state.count.at if state.count else state.now
     return state.scheduled_at > min(counted_at, state.now - TAKEN_WITHIN)
@@ -111,7 +111,7 @@ def still_parked(state: PoolState) -> int:
 def found_more(state: PoolState) -> bool:
     """Return whether a recent count found more than was reckoned, and no worker is cordoned.
 
-    Publishers keep their counts for a while: until they report, another count would find the same.
+    Publishers hold back reports for a while: until they report, another count finds the same.
     """
     count = state.count
     lately = count is not None and state.now - count.at < RECOUNT_INTERVAL

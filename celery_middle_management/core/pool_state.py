@@ -42,7 +42,7 @@ class Refusal:
 
     why: str
     at: float
-    #: The platform is not asked again before then.
+    #: The platform is not asked again before this time.
     until: float
     #: How many workers it would run; None if it would do nothing at all.
     limit: int | None = None
@@ -85,7 +85,7 @@ class PoolState:
     #: When a publisher last reported scheduled tasks.
     scheduled_at: float = 0.0
     parked: Parked = field(default_factory=Parked)
-    #: Since when counts have found tasks that no process reported, while scheduled ones come in.
+    #: When counts began to find tasks that no process has reported, while scheduled ones come in.
     untold_since: float | None = None
     #: How many of these tasks the last count set aside.
     aside: int = 0
@@ -106,10 +106,11 @@ class PoolState:
     #: A person's requests, while they last.
     pause: Pause | None = None
     wish: ManualRequest | None = None
-    #: Workers that were up and had not reported when the platform was last asked, and since when.
+    #: Workers that were up but had not reported when the platform was last asked, and when each
+    #: was first found so.
     missed: Mapping[str, float] = field(default_factory=dict)
     missed_at: float = 0.0
-    #: The workers that are up and take nothing, though they should, and since when.
+    #: The workers that are up but take nothing, though they should, and when that began.
     deaf: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -119,7 +120,7 @@ class PoolState:
 
     @property
     def refusal(self) -> Refusal | None:
-        """The platform's last refusal, while the same must not be asked for again."""
+        """The platform's last refusal, while the request must not be repeated."""
         last = self.last_refusal
         return last if last is not None and self.now < last.until else None
 
@@ -139,7 +140,7 @@ class PoolState:
 
     @property
     def hires_resume_at(self) -> float | None:
-        """When (Unix, s) the pause after a failed hire ends; None outside of such a pause."""
+        """When (Unix, s) the pause after a failed hire ends; None outside such a pause."""
         if self.unheard is None or not self.hire_failed:
             return None
         at = self.unheard.resumes_at(self.boot)
@@ -147,7 +148,7 @@ class PoolState:
 
     @property
     def more_at_most(self) -> int | None:
-        """How many more workers may be hired now; None if as many as needed, as from zero.
+        """How many more workers may be hired now; None if as many as are needed, as from zero.
 
         After a failed hire it is 0 during the pause, and then 1.
         """
@@ -188,7 +189,7 @@ class PoolState:
 
     @property
     def needed(self) -> int:
-        """Workers needed, within the limits."""
+        """The number of workers needed, within the limits."""
         return self.advice.workers
 
     @property

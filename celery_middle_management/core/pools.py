@@ -11,11 +11,11 @@ class Pool:
 
     name: str
     queues: tuple[str, ...] | None
-    """None means every queue that no other pool names. At most one pool has that."""
+    """None means every queue that no other pool names. At most one pool can have None."""
     min_workers: int
     max_workers: int
     jobs_per_worker: int
     one_off: bool = False
     """True if its workers are one-off dynos, which are hired one by one."""
     dyno_size: str | None = None
-    """The size of its one-off dynos; None means that of the process type."""
+    """The size of its one-off dynos; None means the size of the process type's dynos."""

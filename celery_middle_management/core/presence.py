@@ -1,4 +1,4 @@
-"""The presence of a worker, which it reports every second, and sums over several presences."""
+"""Presences, which workers report every second, and sums over them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST_NAME = 80
 
 
 class Run(NamedTuple):
-    """A task that a worker runs, and since when (the ledger's time, Unix, s)."""
+    """A task that a worker is running, and when it began (the ledger's time, Unix, s)."""
 
     name: str
     since: float
@@ -33,7 +33,7 @@ class Presence:
     pool: str | None
     since: float
     seen: float
-    #: The ``at`` of the cordon for which it has stopped consuming; 0 while it consumes.
+    #: The ``at`` of the cordon that made it stop consuming; 0 while it consumes.
     stopped: float = 0.0
     #: It is shutting down, and takes no more tasks.
     closing: bool = False
@@ -49,7 +49,7 @@ class Presence:
     release: str = ""
     #: A fingerprint of its settings: all processes should have the same.
     settings: str = ""
-    #: Its troubles, each in words, and since when.
+    #: The text of each of its troubles, and when that trouble began.
     wrong: Mapping[str, float] = field(default_factory=dict)
     #: The id of the hire that started it, if it is a one-off dyno.
     hire: str = ""
@@ -59,7 +59,7 @@ class Presence:
     held: Mapping[str, Held] = field(default_factory=dict)
     #: Due times of the scheduled tasks that it holds, by queue and bucket.
     due: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    #: Due times of the tasks held so briefly that their publisher may not have reported them.
+    #: Due times of tasks held so briefly that their publishers may not have reported them yet.
     recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     #: The tasks that it has been running the longest, the oldest first.
     runs: tuple[Run, ...] = ()
@@ -70,12 +70,12 @@ class Presence:
         return at_work and any(q in queues for q in self.queues)
 
     def silent(self, now: float) -> bool:
-        """Return whether it has not reported lately. It may be working all the same."""
+        """Return whether it has not reported lately. It might still be working."""
         return now - self.seen > SILENT
 
 
 class LivePresences:
-    """Presences by queue: all workers, of any pool, that consume it or hold its tasks."""
+    """Presences by queue: all workers, of any pool, that consume the queue or hold its tasks."""
 
     def __init__(self, presences: Iterable[Presence]) -> None:
         self._by_queue = defaultdict[str, list[Presence]](list)
@@ -103,7 +103,7 @@ def shortened(name: str) -> str:
 
 
 def held_in(presences: Iterable[Presence], queues: Collection[str]) -> Held:
-    """Return the total that the workers hold of these queues' tasks."""
+    """Return how many tasks of these queues the workers hold in total."""
     held = [h for p in presences for q, h in p.held.items() if q in queues]
     return Held(*map(sum, zip(*held, strict=True)))
 
@@ -117,12 +117,12 @@ def unacknowledged_in(presences: Iterable[Presence]) -> dict[str, int]:
 
 
 def due_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Return the due times of the tasks that the workers hold of these queues, by bucket."""
+    """Return the due times of these queues' tasks that the workers hold, by bucket."""
     return _sum(d for p in presences for q, d in p.due.items() if q in queues)
 
 
 def recent_in(presences: Iterable[Presence], queues: Collection[str]) -> dict[int, int]:
-    """Return the due times of the tasks that the workers took recently, by bucket."""
+    """Return the due times of these queues' tasks that the workers took recently, by bucket."""
     return _sum(d for p in presences for q, d in p.recent.items() if q in queues)
 
 

@@ -1,7 +1,7 @@
 """The roster of a pool's one-off workers: those that were hired, are there, or have just left.
 
 A hire may be carried out late, twice or never, and its answer may be lost. So a hired worker stays
-on the roster until it is surely not there: it does not report and is not in the platform's list.
+on the roster until it surely does not exist: it does not report and is not in the platform's list.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from celery_middle_management.core.timing import SILENT
 
 #: The platform ends a one-off dyno at this age (s).
 LIFETIME = 24 * 3600.0
-#: Before that, it takes no more tasks for this long (s), or for as long as tasks have taken if
-#: longer, ...
+#: It stops taking tasks this long (s) before that, or as long before as the longest task has taken,
+#: if that is longer, ...
 NOTICE = 3600.0
-#: ... but not for longer than this (s).
+#: ... but no longer before than this (s).
 LONGEST_NOTICE = LIFETIME / 2
-#: A worker that has a task this shortly (s) before its end will most likely not finish it.
+#: A worker that still has a task this long (s) before its end will most likely not finish it.
 LAST_CALL = 300.0
-#: While a worker does not report, the platform is asked this often (s) whether it is there.
+#: While a worker does not report, the platform is asked at this interval (s) whether it exists.
 ASKS_AFTER = 15.0
 #: A worker is in the platform's list this long (s) after the answer to its hire, at the latest.
 APPEARS = 10.0
-#: If a worker that reported within this time (s) has no presence any more, it has said goodbye.
+#: If a worker that reported within this time (s) no longer has a presence, it has said goodbye.
 #: While there are workers, an evaluation is made at least every :data:`ASKS_AFTER` seconds.
 SAYS_GOODBYE = 2 * ASKS_AFTER
 #: A worker that was let go and is still there after this time (s) hangs, and is stopped.
 HANGS = 60.0
 #: A worker that has reported for this long (s) has come up well.
 WELL = 60.0
-#: After this many hires in a row that have not come up well, there is a pause.
+#: After this many hires in a row whose workers did not come up well, hiring pauses.
 CRASHES = 3
 
 #: The keys of workers whose hires the ledger has forgotten begin with this.
@@ -50,11 +50,11 @@ class RosterEntry:
 
     #: When it was hired, or first seen.
     at: float
-    #: If it has not been seen by then, it will not come.
+    #: If it has not been seen by this time, it will not come.
     until: float = 0.0
     #: The platform's name for it, empty if the answer to its hire was lost.
     name: str = ""
-    #: The app's release that it was started with, 0 if that is not known.
+    #: The release of the app that it was started with, 0 if unknown.
     release: int = 0
     #: It was in the platform's list.
     listed: bool = False
@@ -67,7 +67,7 @@ class RosterEntry:
     left_at: float = 0.0
 
     def doubted_at(self, now: float) -> float | None:
-        """Return when doubt begins whether it is there or will come; None while it reports."""
+        """Return when to begin to doubt that it exists or will come; None while it reports."""
         if self.left_at:
             return self.left_at + HANGS
         if self.since:
@@ -84,7 +84,7 @@ class RosterEntry:
 
     @property
     def crashed(self) -> bool:
-        """True if it did not come up well. Ask only if it is gone and was not let go.
+        """True if it did not come up well. Valid only if it is gone and was not let go.
 
         False if it never reported and the answer to its hire was lost: it counts as never hired.
         """
@@ -93,23 +93,23 @@ class RosterEntry:
 
 @dataclass(frozen=True)
 class Roster:
-    """The one-off workers of a pool, by the id of the hire, or by name if that is not known."""
+    """The one-off workers of a pool, by the id of the hire, or by name if the id is unknown."""
 
     members: Mapping[str, RosterEntry] = field(default_factory=dict)
     #: The newest known release of the app.
     newest: int = 0
     #: When the platform last listed its workers, 0 if it never did.
     listed_at: float = 0.0
-    #: How many hires in a row have ended without coming up well.
+    #: How many hires in a row have ended before their workers came up well.
     crashes: int = 0
-    #: When the last of them was found to have ended.
+    #: When the last of these hires was found to have ended.
     crashed_at: float = 0.0
 
     # -- what is known
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of the workers, as far as they are known."""
+        """The known names of the workers."""
         return frozenset(m.name for m in self.members.values() if m.name)
 
     @property
@@ -122,7 +122,7 @@ class Roster:
 
     @property
     def unanswered_until(self) -> float | None:
-        """Until when workers of unknown name may still come; None if there are none."""
+        """When workers of unknown name can no longer come; None if there are none."""
         return max((m.until for m in self.members.values() if not m.name), default=None)
 
     def to_replace(self, now: float, longest: float = 0.0) -> frozenset[str]:
@@ -150,7 +150,7 @@ class Roster:
     # -- what changes it
 
     def with_hires(self, ids: Iterable[str], now: float, until: float) -> Roster:
-        """Add hires that are about to be sent, and may be carried out *until* then."""
+        """Add hires that are about to be sent, and that can be carried out *until* a time."""
         new = {one: RosterEntry(now, until) for one in ids}
         return replace(self, members={**self.members, **new})
 
@@ -171,8 +171,8 @@ class Roster:
     def with_reports(self, presences: Iterable[Presence], leave: Cordon, now: float) -> Roster:
         """Record what workers report; a worker whose presence is gone has said goodbye.
 
-        If it had been silent before, it could not say goodbye and may be at work. A worker counts
-        as gone if *leave* has let all its processes go.
+        If it had long been silent, it may still be at work. A worker counts as having left
+        once *leave* has let all its processes go.
         """
         reports = by_name(presences)
         members = dict(self.members)
@@ -207,16 +207,16 @@ class Roster:
     def with_listing(
         self, releases: Mapping[str, int], awake: Collection[str], now: float
     ) -> RosterChange:
-        """Record the platform's list: names, and the releases that they were started with.
+        """Record the platform's list: workers' names, and the releases they were started with.
 
-        A worker that is *awake* has just reported, so it is there even if it is not listed.
+        A worker that is *awake* has just reported, so it exists even if it is not listed.
         """
         members = dict(self.members)
         known = {member.name for member in members.values()}
         nameless = (key for key, member in members.items() if not member.name)
         unanswered = sorted(nameless, key=lambda key: members[key].at)
         for name in sorted(releases.keys() - known):
-            # A worker that was there before the hire was in an earlier list.
+            # It comes from the hire: an older worker would have been in an earlier list.
             key = unanswered.pop(0) if unanswered else name
             members[key] = replace(members.get(key, RosterEntry(now)), name=name)
         ended: list[RosterEntry] = []
@@ -241,7 +241,7 @@ class RosterChange(NamedTuple):
     """A roster after the platform's list."""
 
     roster: Roster
-    #: The workers that are not there any more.
+    #: The workers that no longer exist.
     ended: list[RosterEntry]
 
 

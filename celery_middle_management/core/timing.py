@@ -11,9 +11,9 @@ LOCK_SECONDS = 12.0
 LOCK_MARGIN = 1.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
 EVALUATION_GAP = 2.0
-#: A publisher keeps its counts for at most this long (s) while they can change nothing.
+#: A publisher holds back its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
-#: And for at most this long (s) while a pool is about to be hired from zero.
+#: And for at most this long (s) while a pool without workers is about to hire.
 ZERO_HOLD = 0.5
 #: An idle publisher reports this often (s): another may have died right after publishing a task, or
 #: Redis may have lost its data. While a worker keeps watch, publishers leave evaluations to it.

@@ -1,4 +1,4 @@
-"""Traits of a platform: what the core may assume of it, without knowing which one it is."""
+"""Traits of a platform: what the core can assume about it, whichever platform it is."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ class Traits:
     #: this time (s).
     stops_within: float = 5.0
     #: A change that got no answer is carried out within this time (s) of being given up, or never.
-    #: Heroku ends a request after 30 s, and anything in between may be slow.
+    #: Heroku ends a request after 30 s, and anything between us and it may be slow.
     lands_within: float = 60.0
 
     @property
     def takes_effect_within(self) -> float:
-        """Seconds after which a change that was given up cannot stop a worker any more."""
+        """Seconds after which a change that was given up can no longer stop a worker."""
         return self.lands_within + self.stops_within
 
     @property
     def waits_for_ledger(self) -> float:
         """How long (s) from its start a worker takes no tasks if it cannot reach the ledger.
 
-        Any call that may stop it was sent before the ledger knew of it, and has taken effect by
-        then.
+        Any call that can stop the worker was sent before the ledger knew of the worker, and has
+        taken effect by then.
         """
         return LOCK_SECONDS + self.takes_effect_within + 3.0
 

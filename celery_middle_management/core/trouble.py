@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 #: A trouble that recurs gets another entry in the history no sooner than this (s) after its last.
 TELL_AGAIN = 600.0
-#: The history has open entries of at most this many troubles.
+#: The history has open entries for at most this many troubles.
 MOST_TOLD = 20
 #: The history has at most this many characters of a trouble's text.
 _LONGEST = 500
@@ -29,8 +29,8 @@ def renewed(
     """Return the troubles, by kind, after some things were *tried* and some troubles *met*.
 
     The first word of a kind names what was tried. A known trouble keeps the time when it was first
-    met. If that was tried and the trouble not met, the trouble is over; if that was not tried, it
-    stays.
+    met. It is over if the thing was tried and the trouble not met; it stays if the thing was not
+    tried.
     """
     kept = {kind: trouble for kind, trouble in known.items() if kind.split()[0] not in tried}
     return kept | {
@@ -46,9 +46,9 @@ class Told:
     what: str
     since: float
     pool: str | None = None
-    #: When its beginning was written.
+    #: When the entry for its beginning was written.
     at: float = 0.0
-    #: Its end was written, too.
+    #: True if its end was written, too.
     over: bool = False
 
 

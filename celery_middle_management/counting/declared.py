@@ -19,13 +19,13 @@ def declared_queues(app: Celery) -> tuple[str, ...]:
 
 
 def named_queues(app: Celery) -> tuple[str, ...]:
-    """Return the declared queues and the ones in ``task_routes``, except what functions return."""
+    """Return the declared queues and those in ``task_routes``, except any that functions return."""
     conf: Any = app.conf
     return tuple(dict.fromkeys((*declared_queues(app), *_routed(conf.task_routes))))
 
 
 def _routed(routes: Any) -> Iterator[str]:
-    """Yield the queues of routes, in all forms that Celery takes: dicts, pairs, lists of both."""
+    """Yield the queues of routes, in all forms that Celery accepts: dicts, pairs, lists of both."""
     if isinstance(routes, Mapping):
         yield from _names(routes.values())
     elif isinstance(routes, (list, tuple)):

@@ -28,7 +28,7 @@ def without_delay(routing_key: str) -> str:
 
 
 def key_when_due(exchange: str, routing_key: str) -> str | None:
-    """Return the routing key that a delayed message had before; None if it is not delayed."""
+    """Return a delayed message's routing key without the delay; None if it is not delayed."""
     delayed = _EXCHANGE.fullmatch(exchange) and _DELAY.match(routing_key)
     return without_delay(routing_key) if delayed else None
 

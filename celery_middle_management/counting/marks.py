@@ -52,7 +52,7 @@ class _Marked:
         return amqp
 
     def __reduce__(self) -> tuple[Callable[[Any], Any], tuple[Any]]:
-        # Celery pickles an app with its classes. The copy gets the original: it is set up anew.
+        # Celery pickles an app with its classes. The copy gets the original, and is set up anew.
         return _identity, (self._made,)
 
 
@@ -71,7 +71,7 @@ def _mark_messages(amqp: Any, mark: Mark) -> None:
 def _marking(send: Callable[..., Any], mark: Mark) -> Callable[..., Any]:
     @wraps(send)
     def send_task_message(*args: Any, headers: Any = None, **options: Any) -> Any:
-        # Ours last: a retry may have copied the mark of an earlier message.
+        # Our mark comes last: a retry may have copied the mark of an earlier message.
         return send(*args, headers={**dict(headers or ()), MARK: mark}, **options)
 
     return send_task_message

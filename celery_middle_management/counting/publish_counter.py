@@ -17,7 +17,7 @@ from celery_middle_management.counting.tally import Tally
 
 
 class PublishCounter:
-    """Handles the signals of publishing for one app. Runs in the thread that publishes."""
+    """Handles Celery's publishing signals for one app, in the thread that publishes."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class PublishCounter:
         try:
             when = maybe_iso8601(eta)
         except (TypeError, ValueError, AttributeError):
-            when = None  # the worker will refuse it; until then it waits
+            when = None  # the worker will refuse the task; until then it waits
         due = maybe_make_aware(when, self._app.timezone).timestamp() if when else 0.0
         return due if due > time() + SOON else 0.0
 
 
 def remove_our_headers(headers: dict[str, Any]) -> None:
-    """Remove what a retry or a chain has copied from an earlier message."""
+    """Remove any of our headers that a retry or a chain has copied from an earlier message."""
     for name in (HEADER, COPIES, STARTABLE, MARK):
         headers.pop(name, None)

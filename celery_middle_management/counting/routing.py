@@ -1,4 +1,4 @@
-"""Finds the queues that the broker routes a message to, as far as the app declares them."""
+"""Finds which of the app's declared queues the broker routes a message to."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Routes:
     def __init__(
         self, declared: Callable[[], Mapping[str, Any]], *, fanout_waits: Callable[[], bool]
     ) -> None:
-        """*declared* returns the app's queues now: Celery adds to them when it meets new names.
+        """*declared* returns the app's current queues: Celery adds any new name that it meets.
 
         *fanout_waits* returns whether a message to a fanout exchange waits in queues: with Redis,
         only consumers that are connected get it.
@@ -95,7 +95,7 @@ def _pattern(binding_key: str) -> re.Pattern[str]:
 
 
 def topic_matches(binding_key: str, routing_key: str) -> bool:
-    """Return whether a topic binding matches a key: ``*`` is any word, ``#`` any number."""
+    """Return whether a topic binding matches a key: ``*`` is one word, ``#`` any number of them."""
     return _pattern(binding_key).fullmatch(routing_key + ".") is not None
 
 

@@ -1,4 +1,4 @@
-"""Connects each of Celery's signals to the counters of the app that it is about.
+"""Connects each of Celery's signals to the counters of the app that the signal concerns.
 
 A worker's signals say which app that is: the sender is a task or a consumer, and knows its app. The
 signals of publishing do not, although several apps may publish in one process, even in one thread.
@@ -32,7 +32,7 @@ from celery_middle_management.counting.source_queue import SourceQueues
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.counting.task_counter import TaskCounter
 
-#: The signals of a worker, whose sender is a task or a consumer.
+#: A worker's signals; their sender is a task or a consumer.
 _OF_WORKERS = (
     (signals.task_received, TaskCounter.task_received),
     (signals.task_prerun, TaskCounter.task_prerun),
@@ -82,8 +82,8 @@ class SignalHandlers:
     def claim(self) -> bool:
         """Become the app's handlers; return False if it has some already.
 
-        Threads that publish at the same time may set the app up at the same time. From here on, the
-        app's messages are known.
+        Threads that publish at the same time may each try to set the app up. From here on, the
+        app's messages are recognized.
         """
         _managed.add(self.app)
         return vars(self.app).setdefault(_ATTRIBUTE, self) is self
@@ -102,7 +102,7 @@ def handlers_of(app: Any) -> SignalHandlers | None:
 
 
 def watch_publishing(set_up_late: Callable[[], None]) -> None:
-    """Look at every message that is published in this process, whichever app publishes it.
+    """Watch every message that is published in this process, whichever app publishes it.
 
     *set_up_late* is called for a message without a mark: its app may not be set up yet.
     """

@@ -45,7 +45,7 @@ class SourceQueues:
 
 
 def header(request: Any, name: str) -> Any:
-    """Return a header of a message, which Celery gives as an attribute or as a dictionary's key."""
+    """Return a header of a message; Celery gives headers as attributes or as a dictionary."""
     if isinstance(request, dict):
         return request.get(name)
     return getattr(request, name, None)

@@ -43,14 +43,14 @@ class Tally:
         self._pipe: tuple[io.FileIO, int] | None = None
         self._rest = b""
         self._in_child = False
-        #: The pool's processes whose last record says that they run something, even if they have
-        #: died.
+        #: The pool's processes whose last record says that they run something; they may have died
+        #: since.
         self.at_work: set[int] = set()
         #: The ledger's time minus that of our clock (s); 0 until the first reply.
         self.ahead = 0.0
 
     def now(self) -> float:
-        """Return the ledger's time, Unix (s), as far as it is known in this process."""
+        """Return the ledger's time, Unix (s), as this process knows it."""
         return time() + self.ahead
 
     def share_with_children(self) -> None:
@@ -65,13 +65,13 @@ class Tally:
         self._pipe = io.FileIO(read), write
 
     def after_fork(self) -> None:
-        """In a fresh child: forget what the parent had not reported; the parent will report it."""
+        """In a fresh child, forget the parent's unreported records: the parent will report them."""
         self._records = deque()
         self._in_child = self._pipe is not None
 
     @property
     def shared(self) -> bool:
-        """Whether this process is a worker or its child: the worker's agent reports for both."""
+        """True if this process is a worker or its child: the worker's agent reports for both."""
         return self._pipe is not None
 
     def add(self, kind: int, queue_name: str, value: float) -> None:
@@ -106,7 +106,7 @@ class Tally:
     def _children_records(self) -> Iterator[Record]:
         if self._pipe is None or self._in_child:
             return
-        # All that a pipe can hold. Not os.read(): eventlet's would wait until there is something.
+        # Read all that a pipe can hold, but not with os.read(): eventlet's would wait for data.
         data = self._rest + (self._pipe[0].read(_PIPE_SIZE) or b"")
         start = 0
         while len(data) - start >= _HEAD.size:

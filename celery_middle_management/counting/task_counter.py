@@ -32,7 +32,7 @@ class TaskCounter:
         self._tally = tally
         self._source_queues = source_queues
         self._received: WeakValueDictionary[str, Any] = WeakValueDictionary()
-        #: Requests of tasks with a strategy of their own, for as long as anything holds them.
+        #: Requests of tasks with a strategy of their own, for as long as anything refers to them.
         self.with_own_strategy: WeakSet[Any] = WeakSet()
         self._ended: deque[tuple[str, int]] = deque(maxlen=1000)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Advice(NamedTuple):
-    """How many workers a pool needs, and a sentence for people that says why."""
+    """How many workers a pool needs, and a sentence that tells people why."""
 
     workers: int
     why: str
