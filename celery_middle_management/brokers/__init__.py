@@ -1,4 +1,4 @@
-"""Brokers: how many messages wait in each queue, all priorities together."""
+"""Brokers, which tell how many messages of any priority wait in each queue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shares_ledger(app: Celery, settings: Settings) -> bool:
                     _database(connection.virtual_host),
                 )
             )
-    except Exception:  # noqa: BLE001 - an unusable address: the count will fail with it
+    except Exception:  # noqa: BLE001 - the address is unusable: the count will fail too
         return False
 
 

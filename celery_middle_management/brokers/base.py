@@ -25,8 +25,8 @@ class Broker(ABC):
     def backlogs(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Backlogs:
         """Return the backlog of each queue, or the error if only that queue could not be read.
 
-        *unacknowledged* is how many messages of each queue live workers hold and have not yet
-        acknowledged; any beyond those were held by workers that died.
+        *unacknowledged* has, by queue, how many unacknowledged messages live workers hold. Any
+        others were held by workers that died.
 
         Raises:
             CountFailed: the broker failed, hung or gave an answer that makes no sense.

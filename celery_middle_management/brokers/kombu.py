@@ -43,7 +43,7 @@ class KombuBroker(RedactingBroker):
                 lengths = _lengths(connection, queues).items()
                 return {q: n if isinstance(n, Exception) else Backlog(n) for q, n in lengths}
             except Exception:
-                # Drop the connection: the rest of an answer would be read as the next one.
+                # Drop the connection: the rest of this answer would be taken for the next one.
                 connection.collect(socket_timeout=TIMEOUT)
                 raise
 
@@ -59,7 +59,7 @@ def _lengths(connection: Any, queues: Iterable[str]) -> dict[str, int | Exceptio
                     declared = channel.queue_declare(queue, passive=True)
                     lengths[queue] = int(declared.message_count)
             except connection.channel_errors as error:
-                # The broker has closed the channel. With 404 there is no such queue.
+                # The broker has closed the channel. 404 means that there is no such queue.
                 lengths[queue] = 0 if getattr(error, "reply_code", None) == 404 else error
     return lengths
 

@@ -26,7 +26,7 @@ class RedactingBroker(Broker):
         try:
             read = self.read(queues, unacknowledged)
             return {q: b if isinstance(b, Backlog) else self._unread(q, b) for q, b in read.items()}
-        except Exception as error:  # noqa: BLE001 - a transport may raise errors of its library
+        except Exception as error:  # noqa: BLE001 - a transport may raise its own library's errors
             trouble = self._trouble(error)
         # Raised outside the handler: the frames of the first error hold the password.
         raise CountFailed(trouble)

@@ -19,7 +19,7 @@ from celery_middle_management.core.headers import HEADER, taken_early
 
 #: How many of the oldest and of the newest unacknowledged messages are read.
 _SAMPLE = 100
-#: A worker reports a message at most this long (s) after it has taken it.
+#: A worker reports a message within this time (s) of taking it.
 _REPORTED_WITHIN = 5.0
 
 _COUNT = (files(__package__) / "count.lua").read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ class RedisBroker(RedactingBroker):
         return self._lists.visibility_timeout
 
     def sample(self, queue: str, most: int) -> Iterator[str]:
-        """Yield the newest waiting messages of *queue*, up to *most* of each of its lists."""
+        """Yield the newest waiting messages of *queue*, up to *most* from each of its lists."""
         for name in self._lists.names(queue):
             if self._client.type(name) == "list":
                 yield from self._client.lrange(name, 0, most - 1)  # type: ignore[misc]
@@ -97,8 +97,8 @@ class RedisBroker(RedactingBroker):
 
         Messages taken just now will be in a worker's next report and still count as ready. The
         others were held by workers that died; kombu puts them back after the visibility timeout. If
-        there are very many, only the newest and the oldest are read, and the result is too many
-        rather than too few.
+        there are very many, only the newest and the oldest are read, and the result may be too
+        high, but not too low.
         """
         index = self._lists.unacked_index
         oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)
@@ -125,7 +125,7 @@ class RedisBroker(RedactingBroker):
     def _by_queue(self, index: Mapping[str, float]) -> dict[str, list[tuple[float, bool]]]:
         """Return for each queue when each message was taken, and whether it has an ETA.
 
-        *index* has the delivery tags of the messages, and when each was taken (Unix, s).
+        *index* maps each message's delivery tag to the time when it was taken (Unix, s).
         """
         taken: dict[str, list[tuple[float, bool]]] = {}
         entries: Any = self._client.hmget(self._lists.unacked, list(index)) if index else []

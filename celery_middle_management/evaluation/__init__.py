@@ -1,1 +1,1 @@
-"""One evaluation, through ports: no Redis, no Celery, and no clock of its own."""
+"""One evaluation, which reaches Redis, Celery and the clock only through ports."""

@@ -1,4 +1,4 @@
-"""Which kind of dynos a pool has, when the processes of two deploys disagree.
+"""Settles which kind of dynos a pool has when the processes of two deploys disagree.
 
 During a deploy, old and new processes evaluate in turn. If each followed its own setting, one would
 replace the workers that the other hires. So the process that was started last decides, because it

@@ -25,7 +25,7 @@ from celery_middle_management.ledger.pool import PoolWriter, read_pool
 from celery_middle_management.platforms.base import Refused
 from celery_middle_management.settings.model import Settings
 
-#: What the platform has refused for a pool is not asked for again within this time (s).
+#: How long (s) the platform is not asked again for what it refused to a pool.
 REFUSED_FOR = 60.0
 
 
@@ -56,7 +56,7 @@ class CountedPool:
         #: True if the last attempt to count the demand failed.
         self.count_failed = False
         self.state = _update(state, self._presences, self.writer)
-        #: True if the broker has passed on tasks since the last count: some may be finished.
+        #: True if tasks that the broker kept have just fallen due: some may already be finished.
         self._uncounted = state.delayed and self.state.published > state.published
         formation = tuple(p for p in self._presences if not p.hire)
         self._fleet = _fleet(self.state, formation, traits)
@@ -75,7 +75,7 @@ class CountedPool:
 
     @property
     def fleet(self) -> Fleet:
-        """The workers of the formation, with the quantity that the state has."""
+        """The workers of the formation, with the quantity taken from the state."""
         state, fleet = self.state, self._fleet
         if (fleet.quantity, fleet.quantity_at) != (state.formation, state.quantity_at):
             self._fleet = replace(fleet, quantity=state.formation, quantity_at=state.quantity_at)
@@ -83,12 +83,12 @@ class CountedPool:
 
     @property
     def gone(self) -> list[Presence]:
-        """Presences whose process surely does not exist any more."""
+        """Presences of workers whose process certainly no longer exists."""
         return [*self.fleet.gone, *(self.one_offs.gone if self.one_offs else ())]
 
     @property
     def leaving(self) -> list[Presence]:
-        """Workers that are returning their scheduled tasks, or may have since their report."""
+        """Workers that are returning scheduled tasks, or may have since they reported."""
         return [*self.fleet.leaving, *(self.one_offs.leaving if self.one_offs else ())]
 
     @property
@@ -105,13 +105,13 @@ class CountedPool:
         return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
 
     def mark_deaf(self, deafness: Deafness) -> None:
-        """Note in the state which workers take nothing, as counts show."""
+        """Note in the state which workers take no tasks, according to the counts."""
         self.state = replace(self.state, deaf=deafness.of(self._presences))
 
     # -- the platform's answers
 
     def record_running(self, running: Collection[str]) -> Collection[str]:
-        """Record which workers are starting or up; return those that should report and do not."""
+        """Record which workers are starting or up; return those whose report is overdue."""
         state = self.state
         self._fleet = replace(self.fleet, running=running)
         since = {name: state.missed.get(name, state.now) for name in sorted(self.fleet.unheard)}
@@ -120,7 +120,7 @@ class CountedPool:
         return [name for name, at in since.items() if state.now - at >= BOOT_GRACE]
 
     def record_quantity(self, answer: int | Refused) -> None:
-        """Record the quantity that the platform reports, or that it knows no such pool."""
+        """Record the quantity that the platform reports, or that it does not know the pool."""
         if isinstance(answer, Refused):
             self.record_refusal(answer)
             self.state = replace(self.state, formation=None)
@@ -137,7 +137,7 @@ class CountedPool:
         self.writer.quantity(self.state)
 
     def record_refusal(self, error: Refused, limit: int | None = None) -> None:
-        """Record that the platform does nothing for this pool, or nothing beyond a *limit*."""
+        """Record that the platform refuses to change this pool, or to go beyond a *limit*."""
         now = self.state.now
         self.set_refusal(Refusal(str(error), now, now + REFUSED_FOR, limit))
 
@@ -153,25 +153,25 @@ class CountedPool:
         """True if a count is due even if no worker is to be fired."""
         count, now = self.state.count, self.state.now
         if count is None or self._uncounted:
-            # This is the first count ever, or Redis lost its data: no counter includes earlier
-            # tasks. Or the broker passed on tasks that it kept: some may be finished, and counted
-            # as finished.
+            # Before the first count, or after Redis lost its data, no counter includes earlier
+            # tasks. If the broker passed on tasks that it kept, some may already be counted as
+            # finished.
             return True
         if count.restore_at is not None and now >= count.restore_at:
-            # What a worker held when it died is back, or returns with the next worker.
+            # What a dead worker held is back in its queue, or goes back once another worker runs.
             return True
         if self._snapshot.time("look_at") > count.at:
-            # Since then, something was published to a queue that only the broker knows.
+            # Since the last count, a task was published whose pool only a count can find out.
             return True
-        # Count even at rest: a publisher may have died before it could report, or lack this
-        # package.
+        # Count even if nothing is reported: a publisher may have died before it could report, or
+        # may lack this package.
         return now - count.at >= self.count_lasts
 
     @property
     def count_lasts(self) -> float:
         """Seconds from the last count to the next; fewer if the last was not as expected.
 
-        A task that ends during a count may be in it twice, as running and as finished.
+        A task that ends during a count may be counted twice, as running and as finished.
         """
         lasts = self._settings.count_interval
         again = self.state.drift or self.state.untold_since
@@ -186,7 +186,7 @@ class CountedPool:
     ) -> None:
         """Count what the broker has and what the *living* workers hold of the pool's queues.
 
-        The *leaving* workers are those of all pools: a worker may serve queues of several.
+        The *leaving* workers are those of all pools, as a worker may serve queues of several pools.
         """
         read = Readings(at, self.queues, backlogs, living, leaving)
         state, corrections = count_pool(self.state, read)
@@ -196,7 +196,7 @@ class CountedPool:
 
 
 def _update(state: PoolState, presences: Collection[Presence], writer: PoolWriter) -> PoolState:
-    """Write what has fallen due and which workers have come up; return the new state."""
+    """Write which tasks have fallen due and whether workers have come up; return the new state."""
     state = writer.fall_due(state)
     if state.unheard and any(p.since > state.unheard.since for p in presences):
         state = writer.heard(state)

@@ -1,4 +1,4 @@
-"""The search for deaf workers in the course of an evaluation."""
+"""Finds deaf workers during an evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEAF = (
 
 
 class Deafness:
-    """The suspicions of the ledger, brought up to date by counts."""
+    """The ledger's suspicions, updated by each count."""
 
     def __init__(self, snapshot: Snapshot, changes: Changes, warn: Warn) -> None:
         self._now = snapshot.now
@@ -35,13 +35,13 @@ class Deafness:
 
     @property
     def stale(self) -> bool:
-        """True if that time has come."""
+        """True if a count can show more now."""
         return self.wait <= 0
 
     def counted(
         self, at: float, backlogs: Mapping[str, Backlog], presences: Collection[Presence]
     ) -> None:
-        """Update the suspicions of workers that could have taken what a count found."""
+        """Update the suspicions against workers that could have taken the tasks counted."""
         known = self._suspicions
         lying = {queue: backlog.ready - backlog.untold for queue, backlog in backlogs.items()}
         self._suspicions = suspected(known, presences, lying, at)

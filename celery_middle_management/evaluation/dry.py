@@ -1,8 +1,8 @@
 """A pool in a dry run: decisions are made and written down, but nothing is changed.
 
 From the first change on, it differs from a real run: the quantity stays, and every worker goes on
-taking tasks. So the same decision is made again and again, but written down only once. To compare
-it with the last one, the workers that the last would have cordoned are imagined to be cordoned.
+taking tasks. So the same decision is made again and again, but written down only once. To compare a
+decision with the last one, workers that the last one would have cordoned are treated as cordoned.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DryPoolEvaluation(PoolEvaluation):
 
     @property
     def change(self) -> int | None:
-        """None if the decision is not written down: then the platform need not be asked."""
+        """The quantity to set; None if it is not news, so that the platform need not be asked."""
         return super().change if self._is_news else None
 
     def write_decision(self) -> None:
@@ -70,7 +70,7 @@ class DryPoolEvaluation(PoolEvaluation):
 
     @property
     def _is_news(self) -> bool:
-        """True if the change is not the last one again, and the call interval has passed."""
+        """True if the change differs from the last one, and the call interval has passed."""
         before = self._before
         if self._target in (self.state.quantity, before and before.to):
             return False

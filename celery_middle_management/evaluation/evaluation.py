@@ -1,7 +1,7 @@
 """One evaluation: read the ledger, decide for every pool, call the platform, write the outcome.
 
-Only the holder of the lock evaluates. Every action is written down before it is carried out, in one
-step that fails if the lock has run out, so that a successor knows of it if we die.
+Only the holder of the lock evaluates. Before an action is carried out, it is written down, so that
+a successor knows of it if we die. This write fails if the lock has run out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from celery_middle_management.settings.model import Settings
 
 #: The quantities are read again after this time (s): they may have been changed by hand.
 READ_INTERVAL = 60.0
-#: A worker without a pool of ours is forgotten when it has been silent for this long (s).
+#: A worker that is in none of our pools is forgotten after this long (s) without a report.
 FORGET_STRANGERS = 60.0
 
 
@@ -88,7 +88,7 @@ class Evaluation:
             self._changes.set["read_at"] = "0"
 
     def _forget_gone(self) -> None:
-        """Drop presences whose process surely does not exist any more."""
+        """Drop presences of workers whose process certainly no longer exists."""
         gone = [p.id for each in self._pools for p in each.gone]
         ours = {each.pool.name for each in self._pools}
         if not self._settings.dry_run:
@@ -102,7 +102,7 @@ class Evaluation:
         self._changes.gone += gone
 
     def _reading_due(self) -> bool:
-        """Return whether the quantities are not known, or may be out of date."""
+        """Return whether the quantities are unknown or may be out of date."""
         calls = self._calls
         if calls.blocked():
             return False
@@ -111,7 +111,7 @@ class Evaluation:
         # The quantity may have changed if there are workers, or a call's outcome is unknown.
         known = calls.read_at > 0 and not self._any_hired()
         old = self._now - calls.read_at >= READ_INTERVAL and not known
-        # Trouble with the platform is over when it answers.
+        # After trouble with the platform, an answer shows that the trouble is over.
         return calls.may_call() and (
             old
             or "platform" in self._troubles
@@ -119,11 +119,11 @@ class Evaluation:
         )
 
     def _any_hired(self) -> bool:
-        """Return whether there are workers; workers that are hired by hand report themselves."""
+        """Return whether we know of workers; those hired by hand make themselves known."""
         return any(each.state.quantity for each in self._pools)
 
     def _learn_more(self) -> bool:
-        """Find out what the decisions ask for; return whether anything was learned."""
+        """Get the information that the decisions want; return whether anything was learned."""
         if any(each.worth_counting for each in self._pools):
             return self._count()
         wants_running = any(each.decision.wants_running for each in self._pools if each.decision)
@@ -168,13 +168,13 @@ class Evaluation:
     def _read_backlogs(
         self, living: Iterable[Presence]
     ) -> Mapping[str, Backlog | CountFailed] | None:
-        """Ask the broker for every queue; return None if it does not answer at all."""
+        """Ask the broker about every queue; return None if it does not answer at all."""
         self._troubles.tried("count")
         if any(leaves_out(each.pool, self._snapshot) for each in self._pools):
             self._troubles.meet(
                 "count queues",
                 f"more than {MOST_QUEUES} queues are in use: only the latest are counted. "
-                "Use fewer, such as one for many users",
+                "Use fewer, such as one queue that many users share",
             )
         # A queue that no pool serves is remembered as long as tasks wait in it.
         others = unserved(self._settings, self._snapshot.queues)
@@ -182,7 +182,9 @@ class Evaluation:
         try:
             backlogs = self._ports.broker.backlogs(queues, unacknowledged_in(living))
         except CountFailed as error:
-            self._troubles.meet("count", f"{error}; nothing is fired until it can be read{BROKER}")
+            self._troubles.meet(
+                "count", f"{error}; no worker is fired until it can be read{BROKER}"
+            )
             return None
         for queue, backlog in backlogs.items():
             if isinstance(backlog, CountFailed) and queue not in others:

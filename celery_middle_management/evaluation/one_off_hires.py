@@ -23,7 +23,7 @@ class OneOffHires:
         return self._one_offs.choice.hires
 
     def announce(self, at: float) -> list[str]:
-        """Write down and return the ids of the workers to hire, for a successor if we die."""
+        """Write down the hires, so that a successor knows of them if we die; return their ids."""
         ids = self._one_offs.announce(at, self._of.state.formation or 0)
         self._write_pending()
         return ids
@@ -43,7 +43,7 @@ class OneOffHires:
         self.write_quantity()
 
     def record_listing(self, listing: Listing, elsewhere: Collection[str]) -> None:
-        """Record which workers the platform lists; those named in *elsewhere* are other pools'."""
+        """Record which workers the platform lists; those named in *elsewhere* are not ours."""
         of, one_offs = self._of, self._one_offs
         pause = one_offs.learn(listing, elsewhere)
         hire = of.state.hire
@@ -56,7 +56,7 @@ class OneOffHires:
         self.write_quantity()
 
     def write_fires(self) -> None:
-        """Record that workers were let go since the state was read, if any were."""
+        """If workers were let go since the state was read, record that."""
         state, quantity = self._of.state, self._one_offs.quantity
         if quantity < state.one_offs:
             after = (state.quantity or 0) - state.one_offs + quantity

@@ -44,7 +44,7 @@ class OneOffs:
         self._writer = writer
         self._written = state.roster, state.leave
         self._leave = state.leave
-        #: The platform's id of each listed worker, by name; None until it has listed them.
+        #: The platform's ids of the workers, by name; None until the platform has listed them.
         self._ids: Mapping[str, str] | None = None
         self._refused_until = 0.0
         self._replaced = frozenset[str]()
@@ -66,7 +66,7 @@ class OneOffs:
 
     @property
     def gone(self) -> list[Presence]:
-        """Presences of workers that surely have no process any more."""
+        """Presences of workers whose process certainly no longer exists."""
         if self._ids is None:
             return []
         names = self.roster.names
@@ -74,7 +74,7 @@ class OneOffs:
 
     @property
     def leaving(self) -> list[Presence]:
-        """Presences of workers that may have given back what they held since they reported it."""
+        """Presences of workers that may have given back tasks since they reported them."""
         return [p for p in self._presences if p.closing or p.returning or p.silent(self._now)]
 
     @property
@@ -84,7 +84,7 @@ class OneOffs:
             yield f"lifetime {name}", message
 
     def learn(self, listing: Listing, elsewhere: Collection[str]) -> Refusal | None:
-        """Record the platform's list; workers named in *elsewhere* are another pool's.
+        """Record the platform's list; workers named in *elsewhere* are not ours.
 
         If too many workers ended too soon, returns a refusal, which pauses hiring.
         """
@@ -116,7 +116,7 @@ class OneOffs:
     def decide(
         self, state: PoolState, work: int, *, fresh: bool, may_call: bool, blocked: bool
     ) -> None:
-        """Decide on what is known now; the workers of the pool's formation have *work* tasks."""
+        """Decide from what is known now; the workers of the pool's formation have *work* tasks."""
         members = members_of(self.roster, self._presences, state.deaf)
         room, self._refused_until = _room(state, self.roster)
         self._replaced, self._why = _to_replace(state, self.roster), state.advice.why
@@ -211,10 +211,10 @@ def _to_replace(state: PoolState, roster: Roster) -> frozenset[str]:
 def _needed(
     state: PoolState, members: Collection[Member], replaced: Collection[str], work: int
 ) -> int:
-    """Return the workers needed, apart from the formation's *work* and replaced workers.
+    """Return how many workers are needed besides the formation, which has *work* tasks.
 
-    Replaced and unreliable workers finish their own tasks, or the tasks are lost with them: no
-    other worker is needed for them now.
+    Replaced and unreliable workers do not count. They finish their own tasks or lose them: either
+    way, these tasks need no other worker now.
     """
     if not state.pool.one_off:
         return 0
@@ -239,9 +239,9 @@ def _room(state: PoolState, roster: Roster) -> tuple[int, float]:
 
 
 def cordon_dropped_pools(snapshot: Snapshot, pools: Collection[str]) -> dict[str, str]:
-    """Return what to write into the state so that workers of pools other than *pools* leave.
+    """Return the changes to the state that make workers of pools other than *pools* leave.
 
-    A deploy may drop a pool, and one-off dynos survive the deploy.
+    A deploy may drop a pool, but the pool's one-off dynos survive the deploy.
     """
     dropped: dict[str, set[str]] = {}
     for presence in snapshot.presences:

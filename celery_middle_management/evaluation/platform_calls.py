@@ -1,4 +1,4 @@
-"""The calls to the platform in the course of an evaluation.
+"""The calls to the platform during an evaluation.
 
 Before each call the changes so far are written and the lease is renewed, so that a stale evaluation
 cannot act on an old reading.
@@ -43,13 +43,13 @@ class PlatformCalls:
     def may_call(self) -> bool:
         """Return whether the platform may be called for anything but a hire from zero."""
         if self._called_before == 0:
-            # This is the first call ever, or Redis lost its data and the last may have been just
-            # now.
+            # This is the first call ever, or Redis lost its data and the last call may have been
+            # made just now.
             return self._called_at == 0
         return self._session.snapshot.now - self._called_before >= self._interval
 
     def blocked(self) -> bool:
-        """Return whether the platform must not be called: it asked for that, or it failed."""
+        """Return whether the platform must not be called: it asked us to wait, or it failed."""
         return self._session.snapshot.now < self._blocked_until
 
     @property
@@ -60,7 +60,7 @@ class PlatformCalls:
     # -- questions
 
     def read_quantities(self) -> None:
-        """Read the pools' quantities, and which one-off workers there are."""
+        """Read the pools' quantities and the lists of their one-off workers."""
         self._begin()
         names = [each.pool.name for each in self._pools]
         try:
@@ -77,7 +77,7 @@ class PlatformCalls:
         self._session.changes.set["read_at"] = str(millis(self.read_at))
 
     def _read_listings(self) -> bool:
-        """Read which one-off workers there are; return whether that is known now."""
+        """Read the lists of one-off workers; return whether they are known now."""
         hires = {each: each.hires for each in self._pools if each.hires is not None}
         if self._platform.one_offs is None or not hires:
             return True
@@ -88,7 +88,7 @@ class PlatformCalls:
             self._record_failure(error)
             return False
         for each, its in hires.items():
-            # Process types may have the same command, and so be listed alike.
+            # The platform cannot tell apart process types that have the same command.
             name, presences = each.pool.name, self._session.snapshot.presences
             others = {p.name for p in presences if p.pool != name}
             for other in hires:
@@ -118,13 +118,13 @@ class PlatformCalls:
     # -- changes
 
     def scale(self, wanted: Mapping[PoolEvaluation, int]) -> None:
-        """Set quantities, and smaller ones where the platform turns out to have a limit."""
+        """Set the quantities, or smaller ones where the platform turns out to have a limit."""
         while wanted:
             wanted = self._scale_once(wanted)
 
     def _scale_once(self, wanted: Mapping[PoolEvaluation, int]) -> dict[PoolEvaluation, int]:
         """Set quantities in one call, if possible; return what to ask for next."""
-        # Fires first: if quantities are then set one by one, what fires free can be hired
+        # Fires come first: if the quantities are set one by one, what a fire frees can be hired
         # elsewhere.
         order = sorted(wanted, key=lambda each: not each.call.lowers_to(wanted[each]))
         for each in order:

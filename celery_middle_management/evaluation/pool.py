@@ -15,7 +15,7 @@ from celery_middle_management.evaluation.one_off_hires import OneOffHires
 from celery_middle_management.evaluation.quantity_call import QuantityCall
 from celery_middle_management.platforms.base import Refused
 
-#: While workers drain, evaluate again after this time (s); never sooner.
+#: The time (s) between evaluations while workers drain; they are never closer together.
 DRAIN_INTERVAL = 1.0
 
 
@@ -37,7 +37,7 @@ class PoolEvaluation(CountedPool):
     def forget_settled_calls(self) -> bool:
         """Forget calls that cannot take effect any more.
 
-        Returns whether the outcome of one is unknown: then the quantity must be read again.
+        Returns True if the outcome of a call is unknown: the quantity must be read again.
         """
         state = self.state
         if state.hire is not None and state.ceiling is None:
@@ -55,7 +55,7 @@ class PoolEvaluation(CountedPool):
     # -- the decision
 
     def decide(self, *, may_call: bool, blocked: bool) -> None:
-        """Decide on what is known now; decide nothing if the quantity is unknown."""
+        """Decide from what is known now; decide nothing if the quantity is unknown."""
         formation = self.state.formation
         if formation is None:
             return
@@ -87,7 +87,7 @@ class PoolEvaluation(CountedPool):
             earlier=EarlierCalls(
                 unconfirmed_fire=state.unsettled,
                 stopping=state.stopping,
-                # Hiring one-off workers stops none.
+                # Hiring one-off workers never stops a worker.
                 unconfirmed_hire=None if self.pool.one_off and not quantity else state.ceiling,
                 hire_limit=self._hire_limit,
             ),
@@ -96,7 +96,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def _hire_limit(self) -> int | None:
-        """The quantity beyond which the formation must not be raised now; None without a limit."""
+        """The quantity beyond which the formation must not be raised now, if there is one."""
         refusal, state = self.state.refusal, self.state
         limits = [refusal.limit if refusal else None]
         if state.more_at_most is not None:
@@ -105,7 +105,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def _share(self) -> tuple[int, int, int]:
-        """The formation's share of the needed workers, and its limits, given one-off workers."""
+        """How many workers the formation needs, and its limits, given the one-off workers."""
         pool, state = self.pool, self.state
         if self.one_offs is None:
             return state.needed, pool.min_workers, pool.max_workers
@@ -158,7 +158,7 @@ class PoolEvaluation(CountedPool):
 
     @property
     def trouble(self) -> Iterator[tuple[str, Trouble]]:
-        """Trouble with the pool's workers, by its kind."""
+        """The kind and the details of each trouble with the pool's workers."""
         state = self.state
         if state.unheard and state.hire_failed:
             look = "its log"

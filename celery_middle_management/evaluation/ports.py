@@ -52,7 +52,7 @@ class Ports:
     broker: Broker
     platform: Platform
     queues: Queues
-    #: A monotonic clock (s), the one by which leases end.
+    #: The monotonic clock (s) by which leases end.
     clock: Callable[[], float]
     #: When this process was started, by that clock.
     born: float

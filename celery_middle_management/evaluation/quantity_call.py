@@ -24,7 +24,7 @@ class QuantityCall:
         return quantity < (self._of.state.formation or 0)
 
     def announce(self, quantity: int, cordon: Cordon, at: float) -> None:
-        """Write what is about to be sent, for a successor if we die before the answer.
+        """Write what is about to be sent: if we die before the answer, a successor must know.
 
         The decided *cordon* holds once the answer is known. Until then, workers that are hired by
         hand above *quantity* are cordoned too, because the call would stop them.
@@ -38,7 +38,7 @@ class QuantityCall:
             self._of.writer.cordon(moved, self._of.state.advice.why)
 
     def record_answer(self, quantity: int, outcome: int | PlatformError, at: float) -> int | None:
-        """Record the outcome of *quantity*, and return what to ask for next, if anything."""
+        """Record the outcome of asking for *quantity*; return what to ask for next, if anything."""
         if isinstance(outcome, PlatformError) and not outcome.settled:
             self._write_pending(quantity, at + self._of.fleet.traits.takes_effect_within)
             return None
@@ -74,7 +74,7 @@ class QuantityCall:
         if not isinstance(error, Refused):
             return
         of.record_refusal(error)
-        # Not after a hire of unknown outcome: a smaller hire, if carried out last, stops workers.
+        # Not if an earlier outcome is unknown: a smaller hire, carried out last, stops workers.
         if not fires and of.state.ceiling is None and not error.unknown:
             search = self._search or Search(of.state.formation or 0, quantity, error.limit)
             self._search = replace(search, refused=quantity)

@@ -1,4 +1,4 @@
-"""The queues that a pool counts: of all that were ever published to, the ones in use."""
+"""The queues that a pool counts: those that it names, or those in use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def unserved(settings: Settings, known: Iterable[str]) -> tuple[str, ...]:
 
 
 def leaves_out(pool: Pool, snapshot: Snapshot) -> bool:
-    """Return whether *pool* counts only some of the queues lately published to."""
+    """Return whether *pool* counts only some of its queues, because too many are in use."""
     dropped = snapshot.time("queues_dropped_at")
     return pool.queues is None and dropped > 0 and snapshot.now - dropped < FORGET_QUEUES
 

@@ -67,7 +67,7 @@ class Troubles:
             self._warn(kind, "pool %s: %s", pool, refusal.why)
 
     def write(self, pools: Iterable[PoolState]) -> None:
-        """Write the current troubles, and add to the history which have begun or ended."""
+        """Write the current troubles, and add to the history those that began or ended."""
         troubles = renewed(self._known, self._met, self._tried)
         if troubles != self._known:
             self._put("trouble", pack_troubles(troubles) if troubles else None)

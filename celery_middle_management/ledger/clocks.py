@@ -14,7 +14,7 @@ from celery_middle_management.ledger.model import millis
 #: If a report seems to take longer than this (s) to arrive, the ledger's clock has stepped.
 LONGEST_WAY = 5.0
 #: Where the uptime stops while the machine sleeps, a forward jump of the ledger's time counts as a
-#: step only up to this length (s): after a longer one, the machine slept.
+#: step only up to this length (s): a longer one means that the machine slept.
 LONGEST_STEP = 600.0
 _CLOCK_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 

@@ -28,7 +28,7 @@ _json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def filled(kind: type[T], document: Document) -> T:
-    """Return a dataclass filled from *document*, without the fields that the class lacks."""
+    """Return a dataclass filled from *document*, ignoring fields that the class lacks."""
     known = _names(kind)  # type: ignore[arg-type]
     return kind(**{name: value for name, value in document.items() if name in known})
 
@@ -46,7 +46,7 @@ def pack_cordon(cordon: Cordon) -> str:
 # A worker receives the same document every second.
 @lru_cache(maxsize=100)
 def unpack_cordon(document: str | None) -> Cordon:
-    """Return the cordon in a document; an empty one without a document."""
+    """Return the cordon in a document, or an empty one if there is no document."""
     told = json.loads(document) if document else {}
     return filled(Cordon, {**told, "names": frozenset(told.get("names", ()))})
 
@@ -58,7 +58,7 @@ def pack_roster(roster: Roster) -> str:
 
 
 def unpack_roster(told: Document) -> Roster:
-    """Return the roster in a document; an empty one for an empty document."""
+    """Return the roster in a document, or an empty one if the document is empty."""
     if not told:
         return Roster()
     members = told.get("members", {})
@@ -70,8 +70,8 @@ def unpack_roster(told: Document) -> Roster:
 
 
 def cordon_field(presence: Presence) -> str:
-    """Return the name of the state's field with the cordon that a worker must obey."""
-    # One-off dynos have a cordon of their own: a worker that it holds leaves.
+    """Return the name of the field that holds the cordon that a worker must obey."""
+    # One-off dynos have a separate cordon: workers that it names must leave.
     return f"{presence.pool or ''}/{'leave' if presence.hire else 'cordon'}"
 
 
@@ -104,7 +104,7 @@ _PLAIN = Presence("", "", None, 0.0, 0.0)
 
 
 def pack_presence(presence: Presence) -> str:
-    """A presence as a JSON document, without its id and the time when it was received."""
+    """Return a presence as a JSON document, without its id and its time of receipt."""
     told = {
         name: value
         for name, value in vars(presence).items()
@@ -114,7 +114,7 @@ def pack_presence(presence: Presence) -> str:
 
 
 def unpack_presences(told: Mapping[str, str]) -> tuple[Presence, ...]:
-    """The presences, packed by id: each text has the time (ms) of receipt, then the document."""
+    """Return the presences in *told*: by id, the time (ms) of receipt and the document."""
     # Decoding thousands of documents in one go takes half the time.
     split = [text.partition(" ") for text in told.values()]
     documents = json.loads(f"[{','.join([document for _, _, document in split])}]")
@@ -127,9 +127,9 @@ def unpack_presences(told: Mapping[str, str]) -> tuple[Presence, ...]:
 
 
 def unpack_presence(told: dict[str, Any], id: str, seen: float) -> Presence:
-    """The presence that a document describes; the document becomes part of it."""
-    # The document itself holds the presence's attributes, and what it omits is the class's default:
-    # this takes half the time of the frozen class's own __init__.
+    """Return the presence that a document describes; the document becomes part of it."""
+    # The document becomes the presence's __dict__, and the class supplies the defaults: this takes
+    # half the time of the frozen class's own __init__.
     for name, value in _ABSENT.items():
         told.setdefault(name, value)
     told["id"], told["seen"] = id, seen
@@ -165,7 +165,7 @@ def pack_troubles(troubles: Mapping[str, Trouble]) -> str:
 
 
 def unpack_troubles(document: str | None) -> dict[str, Trouble]:
-    """Return the troubles in a document; none without a document."""
+    """Return the troubles in a document, or none if there is no document."""
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Trouble, missing | trouble) for kind, trouble in told.items()}
@@ -177,7 +177,7 @@ def pack_told(told: Mapping[str, Told]) -> str:
 
 
 def unpack_told(document: str | None) -> dict[str, Told]:
-    """Return the troubles that the history mentions; none without a document."""
+    """Return the troubles that the history mentions, or none if there is no document."""
     told = json.loads(document) if document else {}
     missing = {"what": "", "since": 0.0}
     return {kind: filled(Told, missing | one) for kind, one in told.items()}
@@ -189,7 +189,7 @@ def pack_suspicions(suspicions: Mapping[str, Suspicion]) -> str:
 
 
 def unpack_suspicions(document: str | None) -> dict[str, Suspicion]:
-    """Return the suspicions in a document; none without a document."""
+    """Return the suspicions in a document, or none if there is no document."""
     told = json.loads(document) if document else {}
     return {identity: filled(Suspicion, suspicion) for identity, suspicion in told.items()}
 

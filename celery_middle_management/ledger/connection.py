@@ -1,11 +1,11 @@
-"""A client for the ledger's Redis, which follows a failover and never shows the password.
+"""A client for the ledger's Redis that follows a failover and never shows the password.
 
 A server that is no longer the primary may keep its connections open. So a connection is closed as
 soon as an answer says that the server is not the primary: the next connection goes wherever the
 address leads by then.
 
 The password is not among the client's arguments, which some releases of redis-py print. It is
-looked up only when a connection is made, and errors there do not show it either.
+looked up only when a connection is made, and errors of that step do not show it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _Script(Script):
 
 
 class _Credentials(redis.CredentialProvider):
-    """Takes user and password out of an address only when they are sent."""
+    """Reads the user and password from an address only when they are sent."""
 
     def __init__(self, url: Secret) -> None:
         self._url = url

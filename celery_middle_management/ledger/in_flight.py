@@ -30,7 +30,7 @@ class CallsInFlight:
         self._born, self.calls = answer["born"], json.loads(sent) if sent else {}
 
     def before_commit(self, changes: Changes) -> None:
-        """Remember the calls that the platform confirmed: that holds even if the commit fails."""
+        """Remember the calls that the platform confirmed: they stay so if the commit fails."""
         self._update(changes, only_done=True)
 
     def after_commit(self, changes: Changes) -> None:

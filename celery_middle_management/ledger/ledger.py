@@ -84,7 +84,7 @@ class Ledger(ABC):
 
     @property
     def full(self) -> str:
-        """A message if its server is known to lack memory or connections; otherwise empty."""
+        """A message if the ledger's server is known to lack memory or connections, or empty."""
         return ""
 
     # -- what processes do with it
@@ -103,8 +103,8 @@ class Ledger(ABC):
         """Add counts and the presence of a worker; the reply says whether to evaluate.
 
         With an *identity* and no *presence*, the worker says goodbye. No lease is given while there
-        is *more* of the same report to come. *unseen* is the value from the last reply. For a
-        process that is *leaving*, an evaluation is made at once if it needs one. *gave_up* says
+        is *more* of the same report to come. *unseen* is the value from the last reply. If
+        the process is *leaving* and waits for an evaluation, one is due at once. *gave_up* says
         that the process ends while its own evaluation still waits for the platform.
         """
         won, uptime = self._clocks.monotonic(), self._clocks.uptime()
@@ -145,8 +145,8 @@ class Ledger(ABC):
     ) -> Lease:
         """Write *changes* if the lock is still ours, and return the lease renewed.
 
-        With *next_in* the lock is given up instead, and the next evaluation is due that much later
-        (s), or soon if something was reported since *seq*.
+        With *next_in* (s), the lock is given up instead, and the next evaluation is due after that
+        time, or soon if something was reported since *seq*.
 
         Raises:
             LeaseLost: the lock ran out; nothing was written.
@@ -162,7 +162,7 @@ class Ledger(ABC):
         return replace(lease, won=won)
 
     def intend(self, fields: Mapping[str, str | None], entry: str) -> None:
-        """Write the *fields* of a person's request (None: delete it), and *entry* to the history.
+        """Write the *fields* of a person's request (None deletes one), and *entry* to the history.
 
         An evaluation is due at once.
         """

@@ -1,4 +1,4 @@
-"""Requests that a person makes by hand: the ledger keeps them as an input of every evaluation."""
+"""Requests made by hand, which the ledger keeps as an input to every evaluation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class NotDone(Exception):
 def pause(
     ledger: Ledger, who: str, *, hires: bool, fires: bool, lasts: float | None
 ) -> dict[str, Any]:
-    """Stop hiring, firing, or both in all pools for *lasts* seconds; None: until :func:`resume`.
+    """Stop hiring, firing, or both in all pools for *lasts* seconds, or until :func:`resume`.
 
-    Returns the entry of the history.
+    Returns the history entry.
     """
     snapshot = ledger.snapshot()
     until = None if lasts is None else snapshot.now + lasts
@@ -36,7 +36,7 @@ def pause(
 
 
 def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
-    """End every pause and every request by hand. Returns the entry of the history."""
+    """End every pause and every request by hand. Returns the history entry."""
     requests = dict.fromkeys(f"{pool.name}/wish" for pool in settings.pools)
     entry = _entry(ledger.snapshot(), "resume", who)
     ledger.intend({"pause": None, **requests}, json.dumps(entry))
@@ -46,7 +46,7 @@ def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
 def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> dict[str, Any]:
     """Ask for this many *more* workers than now (< 0: fewer), for *lasts* seconds.
 
-    Returns the entry of the history.
+    Returns the history entry.
 
     Raises:
         NotDone: the pool's limit is reached, or its number of workers is not known.

@@ -1,6 +1,6 @@
 """A ledger in memory: it does what the scripts in ``lua/`` do, step by step, without Redis.
 
-It is for tests and simulations, which have a time of their own. A contract test checks that it does
+It is for tests and simulations, which bring their own clock. A contract test checks that it does
 the same as the scripts, except for two things: its clock does not step, and nothing expires.
 """
 

@@ -84,7 +84,7 @@ class Report:
         self.next_at = min(self.next_at, time)
 
     def _add_counts(self, work: bool) -> dict[str, float]:
-        """Add the counts, and return by pool how long (ms) its next counts can be held back."""
+        """Add the counts; return how long (ms) each pool's next counts can be held back."""
         message, store, now = self.message, self.store, self.now
         hire_from_zero, held = False, {}
         calls = json.loads(store.state.get("sent", "{}"))

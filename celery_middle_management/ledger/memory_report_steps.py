@@ -40,7 +40,7 @@ def _cordon_above(store: Store, pool: str, quantity: int, now: float) -> None:
 
 
 def extend_calls(store: Store, called: float, silence: float, now: float) -> float:
-    """Allow for a *silence* (ms) that may have been a step; return when the last call was made."""
+    """Allow for a *silence* (ms) that may be a clock step; return the time of the last call."""
     calls = json.loads(store.state.get("sent", "{}"))
     for name, call in calls.items():
         if not call.get("again"):
@@ -60,7 +60,7 @@ def extend_calls(store: Store, called: float, silence: float, now: float) -> flo
 
 
 def sample_counters(store: Store, message: ReportMessage, now: int) -> None:
-    """Keep the counters, if this is the first report of a minute."""
+    """Keep a sample of the counters, if this is the first report of a minute."""
     minute = now // 60_000
     if minute <= store.number("minute"):
         return

@@ -11,7 +11,7 @@ from celery_middle_management.core.presence import Presence
 
 @dataclass
 class Store:
-    """The data of one app, shared by all its ledgers. *clock* tells Unix time (s), never steps."""
+    """The data of one app, shared by its ledgers. *clock* gives Unix time (s) and never steps."""
 
     clock: Callable[[], float]
     state: dict[str, str] = field(default_factory=dict)

@@ -166,7 +166,7 @@ class IntendMessage(_Intend, Bounds):
 
 
 def constants(settings: Settings) -> Constants:
-    """Return the constants of every report of a process."""
+    """Return the fields that are the same in every report of a process."""
     return {
         "inactive": bool(settings.inactive),
         "counters": Totals._fields,
@@ -238,7 +238,7 @@ def _counts(batch: Batch, pool: str, maximum: int, now: Moment) -> PoolCounts:
 
 
 def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitMessage:
-    """Return the message of a commit; *next_in* (s) is only given for an evaluation's last one."""
+    """Return the message of a commit; only an evaluation's last one has *next_in* (s)."""
     message: CommitMessage = {
         "set": changes.set,
         "unset": [*changes.unset],

@@ -14,7 +14,7 @@ from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 
-#: How many queues in use are kept, the latest ones: a count asks the broker about each.
+#: How many of the latest queues are kept: a count asks the broker about each.
 MOST_QUEUES = 1000
 #: A process reports a queue in use again after this time (s).
 TELL_QUEUES = 60.0
@@ -47,7 +47,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a report. Times in seconds; Unix times are the ledger's."""
+    """The answer to a report. Times are in seconds; Unix times are the ledger's."""
 
     now: float
     lease: Lease | None
@@ -57,15 +57,15 @@ class Reply:
     held: Mapping[str, float]
     #: The ledger's name for itself: if it differs from the last one, Redis has lost its data.
     born: str
-    #: The cordon of the worker's pool.
+    #: The cordon that the worker must obey.
     cordon: Cordon
     #: Not None if something reported may still wait for an evaluation; pass it to the next report.
     unseen: int | None
-    #: Whether a worker will surely evaluate; only in the reply to a process that is leaving.
+    #: Whether a worker is sure to evaluate; only in the reply to a process that is leaving.
     watched: bool
     #: The platform has not answered since it failed, or since a process gave up waiting for it.
     failing: bool
-    #: How long counts have found messages that the worker did not take.
+    #: For how long counts have found messages that the worker did not take.
     untaken: float = 0.0
     #: When the last count of the worker's pool began (Unix); 0 before the first.
     counted_at: float = 0.0
@@ -81,7 +81,7 @@ class Snapshot:
     state: Mapping[str, str]
     due: Mapping[str, Mapping[int, int]]
     presences: tuple[Presence, ...]
-    #: Queues published to, and when last.
+    #: By queue, when (Unix, s) it was last reported or found in use.
     queues: Mapping[str, float]
     #: The ledger's time minus that of Redis's clock (s): how far that clock has stepped back.
     offset: float = 0.0

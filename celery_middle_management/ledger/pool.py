@@ -110,7 +110,7 @@ def read_would(snapshot: Snapshot, pool: Pool) -> Would | None:
 
 
 class PoolWriter:
-    """Writes what happened to a pool into changes of the ledger, with a method for each event."""
+    """Adds what happens to a pool to the changes, with a method for each kind of event."""
 
     def __init__(self, state: PoolState, changes: Changes) -> None:
         self._its = PoolChanges(state.pool.name, changes)
@@ -143,7 +143,7 @@ class PoolWriter:
         """Measure a boot: *first_since* (Unix, s) is when the first worker since a hire came up."""
         if state.raised_at is None:
             return state
-        # Limited, since after a crash loop the difference is how long the loop lasted.
+        # Capped: after a crash loop, the difference is how long the loop lasted.
         took = min(first_since - state.raised_at, heard_within(state.boot))
         boot = state.boot + BOOT_WEIGHT * (took - state.boot)
         self._its.set("boot", f"{boot:.3f}")
@@ -226,7 +226,7 @@ class PoolWriter:
         self._its.unset("fire")
 
     def hire_settled(self, state: PoolState) -> None:
-        """Write that the last hire took effect or cannot; an earlier one may still do so."""
+        """Write that the last hire took effect or no longer can; an earlier one still may."""
         if state.hire is not None and state.ceiling is not None:
             self.hiring(state.hire.to, state.hire.until, on_roster=state.hire.on_roster)
         else:
@@ -242,7 +242,7 @@ class PoolWriter:
         self._its.set_time("refused_until", refusal.until)
 
     def missed(self, since: Mapping[str, float], at: float) -> None:
-        """Write since when workers that the platform lists as up have not reported."""
+        """Write which workers are up but have not reported, and since when."""
         if since:
             self._its.set_document("missed", {"since": since, "at": at})
         else:

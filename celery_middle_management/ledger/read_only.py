@@ -20,7 +20,7 @@ class ReadOnlyLedger:
 
     @property
     def full(self) -> str:
-        """A lack of memory or connections at the ledger's server, in words."""
+        """A message if the ledger's server is known to lack memory or connections, or empty."""
         return self._ledger.full
 
     def snapshot(self) -> Snapshot:
@@ -33,7 +33,7 @@ class ReadOnlyLedger:
     def commit(
         self, lease: Lease, changes: Changes, seq: str = "", next_in: float | None = None
     ) -> Lease:
-        """Write nothing."""
+        """Write nothing, but remember what the dry run decided."""
         for name in (*changes.set, *changes.unset):
             if name.endswith("/would"):
                 self._decided.pop(name, None)

@@ -5,17 +5,17 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``state`` (hash): fields of the app, and of each pool under ``<pool>/<field>``
 - ``due`` (hash): scheduled tasks by ``<pool>/<bucket>``
 - ``workers`` (hash): the presence of each live worker
-- ``queues`` (hash): queues that were published to, and when they last were
+- ``queues`` (hash): when each queue was last reported or found in use
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
 - ``samples`` (stream): the counters when each minute began, capped
 - ``lock`` (string): the token of the one scaler
 
-None is a list, since other products (Judoscale) take every list for a Celery queue. The releases
+No key is a list, since other products (Judoscale) take every list for a Celery queue. The releases
 until November 2026 had two lists, ``history`` and ``minutes``, which are read until they expire.
 
 Every process writes what it reports (counters, due times, queues, its presence), in ``report.lua``.
-Everything else but a person's requests (``intend.lua``) is written only by the holder of the lock,
-in ``commit.lua``, which refuses a process that no longer holds it. Each step is one script, so if a
+Everything else, except requests by hand (``intend.lua``), is written only by the holder of the
+lock, in ``commit.lua``, which refuses any other process. Each step is one script, so if a
 process dies, the step is done either completely or not at all. Times are in milliseconds within the
 scripts and in seconds outside. They are the ledger's: Redis's clock, corrected so that the ledger's
 time goes on evenly when that clock steps (``prelude.lua``).
@@ -107,13 +107,13 @@ class RedisLedger(Ledger):
     def full(self) -> str:
         try:
             info: Any = self.redis.info("memory") | self.redis.info("clients")
-        except redis.RedisError:  # such as one for a user who is not allowed to ask
+        except redis.RedisError:  # such as for a user who may not ask
             return ""
         memory, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
         if 0 < most <= memory and info.get("maxmemory_policy") == "noeviction":
             return (
                 f"the ledger's Redis has no memory left: {memory} of {most} bytes are in use. See "
-                'what takes it (`redis-cli -u "$REDIS_URL" --bigkeys`) and delete that, or take a '
+                'what uses it (`redis-cli -u "$REDIS_URL" --bigkeys`) and delete that, or take a '
                 "larger plan"
             )
         connected, limit = int(info["connected_clients"]), int(info.get("maxclients", 0))
@@ -169,7 +169,7 @@ class RedisLedger(Ledger):
         return [entry for entry in new if entry not in self._own_entries]
 
     def _latest(self, name: str, most: int, former: str, at: Callable[[Any], Any]) -> list[str]:
-        """Return the last entries of a stream and of the *former* list, the latest first."""
+        """Return the last entries of a stream and of the list before it, the latest first."""
         untyped: Any = self.redis
         latest = [fields["entry"] for _, fields in untyped.xrevrange(self.keys[name], count=most)]
         old = untyped.lrange(f"{self._prefix}:{former}", 0, most - 1)

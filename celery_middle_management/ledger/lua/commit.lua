@@ -18,15 +18,15 @@ local msg = cjson.decode(ARGV[2])
 --   gap          ms     ... or after this time, if a report has changed `seq` meanwhile
 --   lock         ms     how long the lock lasts from now on, if it is not given up
 --   keep         count  entries that the history keeps
---   expiry       s      after the last change
+--   expiry       s      how long the keys are kept after the last change
 
 local values = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
 local seq, in_flight = table.remove(values, 1) or '0', cjson.decode(table.remove(values, 1) or '{}')
 local now = clock(values, msg)
 hdel(state, msg.unset)
 
--- ## For the replies to reports, `sent` repeats each pool's `fire` and `hire`: calls that can still
--- take effect at the platform
+-- ## `sent`, for replies to reports: a copy of each pool's `fire` and `hire`, the calls that can
+-- still take effect at the platform
 local changed = false
 for _, name in ipairs(msg.unset) do
   if in_flight[name] then in_flight[name], changed = nil, true end

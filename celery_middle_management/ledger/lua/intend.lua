@@ -7,7 +7,7 @@ local msg = cjson.decode(ARGV[1])
 --   unset     names  fields of the state to delete
 --   entry     JSON   for the history
 --   keep      count  entries that the history keeps
---   expiry    s      after the last change
+--   expiry    s      how long the keys are kept after the last change
 
 local now = clock(redis.call('HMGET', state, unpack(CLOCK)), msg)
 hdel(state, msg.unset)

@@ -1,7 +1,7 @@
 -- Shared by all scripts. Times are the ledger's, in milliseconds.
 local function ms(x) return string.format('%.0f', x) end
 
--- ## Bounds (bounds): what the caller knows of the ledger's time, by a clock of its own
+-- ## Bounds (bounds): what the caller knows about the ledger's time from its own clock
 --   least?    ms     it is at least this
 --   most?     ms     it is at most this, unless the caller's machine slept
 --   longest?  ms     given if that clock stops while the machine sleeps: if the ledger's time has
@@ -24,7 +24,7 @@ local function clock(values, bounds)
   local ahead = now + offset - passed
   local back = ahead < -TOLERANCE
   local forward = most and now + offset > most and ahead < longest
-  -- One millisecond later, since no evaluation can begin until the time is after `evaluated_at`.
+  -- Add one millisecond, since no evaluation can begin until the time is after `evaluated_at`.
   if back or forward then offset = passed + 1 - now end
   return math.max(now + offset, passed), offset
 end

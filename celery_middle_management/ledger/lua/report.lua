@@ -4,19 +4,19 @@
 
 -- ## ReportMessage (msg): ARGV[1], as JSON; with Bounds, if the caller has read the ledger's time
 --   pools            PoolCounts of each pool
---   queues           names   queues published to that no pool names
+--   queues           names   queues that were published to and that no pool names
 --   queues_left_out  bool    there were more queues than `most_queues`
---   look             bool    a task was published, and only a count can find out its pool
+--   look             bool    a task was published whose pool only a count can find out
 --   token            text    of the lease, if the caller gets it
 --   more             bool    another part of the same report follows: no lease yet
 --   leaving          bool    the caller's process is ending
 --   gave_up          bool    that process ends while its evaluation still waits for the platform
---   unseen?          ms      the same field of the last reply
+--   unseen?          ms      the value of `unseen` in the last reply
 --   id?              text    of the worker that reports
 --   presence?        JSON    its presence; without it, the worker says goodbye
 --   cordon?          name    the field of the state with the cordon that the worker must obey
 --   born?            text    the name of the ledger whose calls in flight the caller remembers
---   sent?            InFlight  these calls, by `<pool>/fire` or `<pool>/hire`
+--   sent?            InFlight  each of these calls, by `<pool>/fire` or `<pool>/hire`
 --   inactive         bool    the caller runs off the platform and never evaluates
 --   counters         names   the counters in a sample, in this order
 --   fine             s       the size of a bucket of due times up to `fine_horizon`
@@ -30,12 +30,12 @@
 --   watches          ms      a worker that reported within this time is relied on to evaluate
 --   lock             ms      how long the lock lasts
 --   known_to_fail    ms      how long a platform that failed is assumed to go on failing
---   most_queues      count   queues that are kept
---   most_minutes     count   samples that are kept
+--   most_queues      count   how many queues are kept
+--   most_minutes     count   how many samples are kept
 --   expiry           s       how long every key is kept after the last report
 
 -- ## PoolCounts (counts): what happened since the caller's last report
---   maximum          count   workers that the pool may have
+--   maximum          count   the pool's `max_workers`
 --   published        [[ms ago, tasks], ...]
 --   scheduled        [[ms ahead, tasks], ...]
 --   started          tasks
@@ -54,13 +54,13 @@
 --   now              ms      the ledger's time, as text
 --   lease            bool    the caller got the lock, and must evaluate
 --   wait             ms      when to report again, even with nothing to add
---   held             ms      how long to hold back a pool's counts: they change nothing sooner
+--   held             ms      how long to hold back each pool's counts: they change nothing sooner
 --   born             text    the ledger's name for itself: it differs when the data was lost
 --   sent?            JSON    the calls in flight
 --   unseen?          ms      when the caller reported something that still waits for an evaluation
 --   watched          bool    a worker will evaluate (only to a caller that is leaving)
---   failing          bool    the platform failed, or was given up, and has not answered since
---   untaken?         s       how long counts have found messages that the worker did not take
+--   failing          bool    the platform failed or a process gave up on it: no answer since
+--   untaken?         s       for how long counts have found messages that the worker did not take
 --   counted_at?      ms      when the last count of the worker's pool began
 --   cordon?          JSON    the cordon that the worker must obey
 --   why?             text    the reason for that cordon
@@ -141,7 +141,7 @@ if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
 -- While no worker keeps watch, a single publisher reports again when the next evaluation is due. The
--- others stand by, in case that publisher ends before.
+-- others stand by, in case that publisher ends first.
 local wait = msg.stand_by
 if not (msg.id or lease or msg.leaving or msg.inactive) and now - ticked >= msg.watches then
   local due_in = math.max(next_at - now, redis.call('PTTL', lock), 0)

@@ -29,7 +29,7 @@ local function add_published(pool, counts)
     local ago, tasks = unpack(slice)
     total = total + tasks
     -- After a step of the clock it is not known how long ago they were published, so a count may
-    -- have missed them: it is better to reckon with them twice than not at all.
+    -- have missed them: it is better to count them twice than not at all.
     if not stepped and now - ago <= number(pool .. '/counted_at') then counted = counted + tasks end
   end
   add(pool .. '/published', total)
@@ -72,7 +72,7 @@ local function keep_due_times()
   if redis.call('TTL', due) < expiry - 3600 then redis.call('EXPIRE', due, expiry) end
 end
 
--- ## How long (ms) a publisher can hold back a pool's counts, which could change nothing sooner
+-- ## How long (ms) a publisher can hold back a pool's counts: they could change nothing sooner
 local function hold_of(quantity, maximum)
   -- The next evaluation knows of these tasks already: more would not make it hire sooner.
   if quantity == 0 then return msg.zero_hold end

@@ -1,4 +1,4 @@
--- The fields of the app's state that a report needs: read in one command, written in one at the end.
+-- The fields of the app's state that a report needs. One command reads them, and one writes them.
 local state, due, workers, queues, lock, samples = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
@@ -36,7 +36,7 @@ if msg.cordon then need(msg.cordon) need(cordon_why) need(counted_at) end
 if msg.presence then need('deaf') end
 for name in pairs(msg.sent or {}) do need(pool_of(name) .. '/cordon') end
 
--- ## Its values: `old` as read, `new` as they will be written
+-- ## The fields' values: `old` as read, `new` as they will be written
 local old, new = {}, {}
 local values = redis.call('HMGET', state, unpack(names))
 for i = 1, #names do old[names[i]] = values[i] end

@@ -18,7 +18,7 @@ local function add_queues()
   for _, queue in ipairs(msg.queues) do used[queue] = ms(now) end
   local more = hset(queues, used) > 0
   if more or refresh then redis.call('EXPIRE', queues, msg.expiry) end
-  -- Drops many at a time, since all have to be read for that.
+  -- Drop many at a time, since all must be read to find the oldest.
   if more and redis.call('HLEN', queues) > msg.most_queues * 1.25 then
     keep_most_recent(msg.most_queues)
     dropped = true
