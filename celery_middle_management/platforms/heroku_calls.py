@@ -1,4 +1,4 @@
-"""Calls of Heroku's API: a request is tried again as long as it surely was not carried out."""
+"""Calls of Heroku's API: a request is tried again only if it surely was not carried out."""
 
 from __future__ import annotations
 

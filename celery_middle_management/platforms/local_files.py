@@ -41,7 +41,7 @@ class LocalProcess(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """True if the process lives, and not merely another process with the same pid."""
+        """True if this very process lives, not another one that got its pid."""
         return local_dyno.started_at(self.pid) == self.started_at
 
     def stop(self) -> None:

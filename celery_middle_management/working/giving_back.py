@@ -24,7 +24,7 @@ ALLOWED = 2.0
 ASSUMED = 0.05
 #: A cordon must last this long (s) before anything is given back.
 PATIENCE = 3.0
-#: Where cordons come and go, giving back takes at most this part of the time.
+#: If cordons come and go, giving back takes at most this part of the time.
 SHARE = 0.2
 #: The main thread gives tasks back for this long (s) at a time, and does its other work in between.
 PORTION = 0.1

@@ -17,7 +17,7 @@ PAUSE = 0.01
 
 
 class LoopCalls:
-    """The calls for one worker. If one fails, that is logged, and it is tried again."""
+    """The calls for one worker. A call that fails is logged and tried again."""
 
     def __init__(self, app: Any, giving_back: GivingBack, trouble: LogThrottle) -> None:
         self._app = app

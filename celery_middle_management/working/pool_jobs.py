@@ -1,6 +1,6 @@
-"""The jobs that a pool has not ended yet, whatever submitted them.
+"""The jobs of a pool that have not ended yet, whatever submitted them.
 
-Celery's own sets of requests do not tell. They lack the jobs of a task with a strategy of its own.
+Celery's own sets of requests cannot tell. They lack the jobs of a task with its own strategy.
 With threads and green threads, they keep for ever a task that ended by an exception such as
 ``SystemExit``, which Celery's callback for results cannot unpack, and one that was revoked with
 ``terminate`` while it waited for a thread. After a lost connection they lack what still runs, or,

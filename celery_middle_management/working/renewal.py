@@ -42,7 +42,7 @@ class Renewal:
         self._timer: Any = None
         #: When the loop last turned, and when that was last checked.
         self._turned = self._checked_at = monotonic()
-        #: Since when the worker must stop, but the broker has not answered its last request.
+        #: Since when the worker has had to stop, but the broker has not answered its last request.
         self._unstopped_since = monotonic()
         #: When the sockets were shut down, until there are new ones.
         self._shut_at = inf

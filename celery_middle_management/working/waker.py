@@ -1,7 +1,7 @@
 """Wakes a worker's loop when a slot is free again.
 
 A prefork pool wakes the loop itself, by the pipe from its children. A thread or a green thread does
-not: without this, the loop would sleep until its next timer.
+not: without this module, the loop would sleep until its next timer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Waker:
 
     def __init__(self, consumer: Any) -> None:
         self._hub = consumer.hub
-        #: Whether the loop is not polling its broker, so that a free slot must wake it.
+        #: Whether the loop has stopped polling its broker, so that a free slot must wake it.
         self.waiting = False
         self._woken = threading.Event()
         if self._hub is not None:
