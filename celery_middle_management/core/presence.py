@@ -89,7 +89,7 @@ class LivePresences:
 
 
 def longest_runs(runs: Iterable[Run]) -> tuple[Run, ...]:
-    """Return the runs that a worker reports: only the longest, to keep its presence short."""
+    """Return the runs that a worker reports: only the longest, to keep its presence small."""
     oldest = nsmallest(MOST_RUNS, runs, key=lambda run: run.since)
     return tuple(Run(shortened(run.name), round(run.since, 3)) for run in oldest)
 

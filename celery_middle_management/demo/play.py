@@ -62,7 +62,7 @@ class Play:
         self._interrupted = interrupted
         self._enter = enter
         self._began = self._ticked = time.monotonic()
-        # Ids, since an AsyncResult would still try to reach the Redis server after it has gone.
+        # Ids, since an AsyncResult would still try to reach the Redis server after that has gone.
         self._ids: list[str] = []
         self._paid = self._night = self._waited = 0.0
         self._hour: int | None = None

@@ -34,7 +34,7 @@ class CallsInFlight:
         self._update(changes, only_done=True)
 
     def after_commit(self, changes: Changes) -> None:
-        """Remember the calls that were announced, too: they are sent only after the commit."""
+        """Remember the announced calls as well: they are sent only after the commit."""
         self._update(changes, only_done=False)
 
     def _update(self, changes: Changes, *, only_done: bool) -> None:

@@ -137,7 +137,8 @@ class PublisherAgent:
             self._reporter.leave()
 
     def _serve_flushes(self) -> None:
-        # Not the flushes that come meanwhile: they may be about tasks published meanwhile.
+        # Flushes that are requested from here on wait for the next report: they may be about tasks
+        # that this one does not have.
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         self._reporter.leave()
         self._ask_at = monotonic()

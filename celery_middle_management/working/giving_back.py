@@ -24,7 +24,7 @@ ALLOWED = 2.0
 ASSUMED = 0.05
 #: A cordon must last this long (s) before anything is given back.
 PATIENCE = 3.0
-#: If cordons come and go, giving back takes at most this part of the time.
+#: If cordons come and go, giving tasks back takes up at most this fraction of the time.
 SHARE = 0.2
 #: The main thread gives tasks back for this long (s) at a time, and does its other work in between.
 PORTION = 0.1
@@ -69,7 +69,7 @@ class GivingBack:
         return monotonic() >= max(self._cordoned_at + PATIENCE, self._not_before)
 
     def give_back_portion(self, consumer: Any) -> bool:
-        """Give tasks back for a moment; return whether more remain. For the main thread alone.
+        """Spend :data:`PORTION` giving tasks back; return whether more remain. Main thread only.
 
         Raises:
             one of the consumer's connection or channel errors; the worker still holds the rest.
