@@ -1,7 +1,7 @@
 """Every name that we use although it is not public: Celery's, kombu's, redis-py's and Python's.
 
-If a release lacks a name, the function here that uses it answers as if there were nothing to find.
-Our tests run with the oldest and the newest releases, so they would notice.
+If a release lacks an attribute that is read with a default, its function answers as if there were
+nothing to find. Our tests run with the oldest and the newest releases, so they would notice.
 """
 
 from __future__ import annotations

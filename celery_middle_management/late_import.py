@@ -40,6 +40,11 @@ def no_fork_meanwhile() -> Iterator[None]:
         yield
 
 
+def locks_may_be_patched() -> bool:
+    """Return whether a library is loaded that may replace Python's locks at any moment."""
+    return not _PATCHERS.isdisjoint(sys.modules)
+
+
 class LateImport:
     """Modules that a process imports when it turns out to need them, at most once."""
 
@@ -52,8 +57,8 @@ class LateImport:
     def begin(self) -> None:
         """Import in a thread of its own, so that the caller does not wait.
 
-        If a library is loaded that may patch Python's locks at any moment, import here and now. If
-        not, importing such a library later waits until our import is over.
+        If Python's locks may be patched at any moment, import here and now. If not, importing a
+        library that patches them waits until our import is over.
         """
         if self._begun:
             return
@@ -62,7 +67,7 @@ class LateImport:
         _under_way.add(over)
         if _barrier not in sys.meta_path:
             sys.meta_path.insert(0, _barrier)
-        if not _PATCHERS.isdisjoint(sys.modules):
+        if locks_may_be_patched():
             self._finish(over)
             return
         try:

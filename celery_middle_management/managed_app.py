@@ -20,7 +20,7 @@ from celery_middle_management.celery_internals import copied
 from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.counting.signals import SignalHandlers
 from celery_middle_management.counting.tally import Tally
-from celery_middle_management.late_import import no_fork_meanwhile
+from celery_middle_management.late_import import locks_may_be_patched, no_fork_meanwhile
 from celery_middle_management.log_to_stderr import show_log
 from celery_middle_management.managed_worker import ManagedWorker
 from celery_middle_management.reporting.publisher import PublisherAgent
@@ -67,6 +67,9 @@ class ManagedApp:
         show_log()
         _managed_apps.add(self)
         self.app.steps["consumer"].add(self.worker.step())
+        if locks_may_be_patched():
+            # The imports cannot have a thread of their own. Publishing must not wait for them.
+            self._services.late_import.begin()
         # Last: other threads may be publishing already.
         self.handlers.connect()
 

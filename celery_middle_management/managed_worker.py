@@ -70,12 +70,13 @@ class ManagedWorker:
 
     def init(self) -> None:
         """Prepare this process, a worker that is about to fork its children."""
+        # If an import fails, the children's records must still have a pipe to go to.
+        self._tally.share_with_children()
         # The worker has no thread yet that a fork or a patch could interrupt.
         with no_fork_meanwhile():
             import celery_middle_management.working.intake
             import celery_middle_management.working.worker  # noqa: F401
         self._services.late_import.finish()
-        self._tally.share_with_children()
 
     def shutdown(self) -> None:
         """Close the agent of a worker that has finished."""

@@ -7,6 +7,7 @@ a successor knows of it if we die. This write fails if the lock has run out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from weakref import proxy
 
 from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
@@ -44,8 +45,10 @@ class Evaluation:
         self._troubles = Troubles(session.snapshot, session.changes, ports.warn)
         self._deafness = Deafness(session.snapshot, session.changes, ports.warn)
         self._pools = [self._pool(pool) for pool in settings.pools]
+        weak: Evaluation = proxy(self)  # A cycle would keep the snapshot until it is collected.
         self._calls = PlatformCalls(
-            session, self._pools, self._troubles, settings.call_interval, self._forget_gone
+            *(session, self._pools, self._troubles, settings.call_interval),
+            forget_gone=lambda: weak.forget_gone(),  # noqa: PLW0108 - a bound method is not weak
         )
 
     def _pool(self, pool: Pool) -> PoolEvaluation:
@@ -61,7 +64,7 @@ class Evaluation:
     def run(self) -> None:
         """Evaluate."""
         self._forget_settled_calls()
-        self._forget_gone()
+        self.forget_gone()
         if self._reading_due():
             self._calls.read_quantities()
             if any(each.lacks_workers for each in self._pools):
@@ -87,7 +90,7 @@ class Evaluation:
             self._calls.read_at = 0.0
             self._changes.set["read_at"] = "0"
 
-    def _forget_gone(self) -> None:
+    def forget_gone(self) -> None:
         """Drop presences of workers whose process certainly no longer exists."""
         gone = [p.id for each in self._pools for p in each.gone]
         ours = {each.pool.name for each in self._pools}

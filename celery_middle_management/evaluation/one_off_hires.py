@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from weakref import proxy
 
 from celery_middle_management.evaluation.counted import CountedPool
 from celery_middle_management.evaluation.one_offs import OneOffs
@@ -14,7 +15,8 @@ class OneOffHires:
     """Keeps the pool's state, and the pending hires in the ledger, in line with its roster."""
 
     def __init__(self, of: CountedPool, one_offs: OneOffs) -> None:
-        self._of = of
+        #: Weak, since the pool keeps this: a cycle would keep the snapshot until it is collected.
+        self._of: CountedPool = proxy(of)
         self._one_offs = one_offs
 
     @property

@@ -16,7 +16,10 @@ from celery_middle_management.platforms.base import OneOff, PlatformError, Refus
 
 
 class PlatformCalls:
-    """Calls on behalf of *pools*, at least *interval* (s) apart; none while blocked."""
+    """Calls on behalf of *pools*. The evaluation asks `may_call` and `blocked` before it makes one.
+
+    One evaluation may make several in a row; evaluations that make any are *interval* (s) apart.
+    """
 
     def __init__(
         self,

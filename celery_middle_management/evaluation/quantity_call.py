@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from weakref import proxy
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.limit_search import Search
@@ -15,7 +16,8 @@ class QuantityCall:
     """The calls that set the quantity of one pool, until it is set or refused for good."""
 
     def __init__(self, of: CountedPool) -> None:
-        self._of = of
+        #: Weak, since the pool keeps this: a cycle would keep the snapshot until it is collected.
+        self._of: CountedPool = proxy(of)
         self._cordon = of.state.cordon
         self._search: Search | None = None
 

@@ -101,6 +101,7 @@ _ABSENT: dict[str, Any] = {
 #: these, and need all the others.
 _LEFT_OUT = {"idle", "release", "settings", "wrong", "hire", "inactive", "runs"}
 _PLAIN = Presence("", "", None, 0.0, 0.0)
+_FIELDS = frozenset(vars(_PLAIN))
 
 
 def pack_presence(presence: Presence) -> str:
@@ -130,6 +131,8 @@ def unpack_presence(told: dict[str, Any], id: str, seen: float) -> Presence:
     """Return the presence that a document describes; the document becomes part of it."""
     # The document becomes the presence's __dict__, and the class supplies the defaults: this takes
     # half the time of the frozen class's own __init__.
+    if not _FIELDS.issuperset(told):  # a later release knows more
+        told = {name: value for name, value in told.items() if name in _FIELDS}
     for name, value in _ABSENT.items():
         told.setdefault(name, value)
     told["id"], told["seen"] = id, seen

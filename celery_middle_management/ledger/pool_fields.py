@@ -71,7 +71,7 @@ class PoolChanges:
         self._changes.unset[name] = None
 
     def add(self, entry: str, number: int) -> None:
-        """Add to a whole number."""
+        """Increase a whole number; once an evaluation at most for each field."""
         self._changes.add[f"{self._pool}/{entry}"] = number
 
     def add_due(self, when: int, tasks: int) -> None:

@@ -43,7 +43,7 @@ class IntakeRule(Protocol):
 
 
 class PolledDelivery:
-    """For Redis: kombu polls the broker for each message, if ``qos.can_consume`` allows it."""
+    """kombu polls the broker, such as Redis, for each message if ``qos.can_consume`` allows it."""
 
     consuming = True
     #: Whether the worker can be kept from taking more than it has slots for.
@@ -101,7 +101,10 @@ class PolledDelivery:
 
 
 class PushedDelivery:
-    """For RabbitMQ: the broker sends messages unasked, as many as the prefetch count allows."""
+    """The broker (RabbitMQ) sends messages unasked, as many as the prefetch count allows.
+
+    It also serves Redis with a fanout queue, whose polling cannot be held back.
+    """
 
     def __init__(self, consumer: Any, rule: IntakeRule, waker: Waker) -> None:
         self._consumer = consumer
@@ -123,7 +126,7 @@ class PushedDelivery:
             self._consume(*args, **kwargs)
 
     def can_consume(self) -> bool:
-        """Return True: there is no polling to hold back."""
+        """Return True: no polling is held back."""
         return True
 
     def prefetch_has_room(self, unacknowledged: int) -> bool:

@@ -22,7 +22,7 @@ class DrainLog:
         self._drained = False
 
     def update(self, cordon: Cordon, presence: Presence, why: str = "") -> None:
-        """Log what has changed since the last *presence* that the worker reported.
+        """Log what has changed, given the *presence* that the worker has just reported.
 
         *cordon* is the one that holds it now, empty if none does; *why* is the reason, in words.
         """

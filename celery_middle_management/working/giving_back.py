@@ -42,7 +42,7 @@ class GivingBack:
     def __init__(self, imminent: float) -> None:
         """A task that begins within *imminent* seconds is not given back."""
         self._imminent = imminent
-        #: The number of tasks that the worker must give back before it may be stopped.
+        #: How many tasks that are due later keep the worker from being stopped.
         self.rest = 0
         self._cordoned_at: float | None = None
         self._not_before = 0.0
@@ -69,7 +69,7 @@ class GivingBack:
         return monotonic() >= max(self._cordoned_at + PATIENCE, self._not_before)
 
     def give_back_portion(self, consumer: Any) -> bool:
-        """Spend :data:`PORTION` giving tasks back; return whether more remain. Main thread only.
+        """Spend a short while giving tasks back; return whether more remain. Main thread only.
 
         Raises:
             one of the consumer's connection or channel errors; the worker still holds the rest.

@@ -4,7 +4,7 @@ A cordoned worker takes nothing. Any other takes as much as Celery would, or, wh
 one task for each slot; see :mod:`celery_middle_management.core.prefetch`.
 
 The reporter's thread sets whether to consume, and observes the tasks that run. The thread of the
-worker's loop does all the rest.
+worker's loop makes every change to the consumer.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from celery_middle_management.core.headers import HEADER
 from celery_middle_management.core.timing import RECENT
 from celery_middle_management.counting.signals import handlers_of
 
-#: The scan of scheduled tasks takes up at most this fraction of the time.
+#: Without a cordon, scans of scheduled tasks take up at most this fraction of the time.
 _SCAN_SHARE = 0.05
 #: By default, RabbitMQ 4 drops a message of a quorum queue that came back more often than this.
 _RETURNS = 20

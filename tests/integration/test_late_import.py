@@ -114,3 +114,23 @@ import gevent.monkey
 print(time.monotonic() - began < 5)
 """
     assert run(code, tmp_path) == ["True"]
+
+
+@pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
+def test_publishing_waits_for_no_import_where_the_locks_may_be_patched(library: str) -> None:
+    pytest.importorskip(library.partition(".")[0])
+    code = f"""
+import sys, {library}
+from celery import Celery
+import celery_middle_management
+app = Celery("it", broker="redis://localhost:1")
+app.conf.update(
+    middle_management_enabled=True, middle_management_platform="local",
+    middle_management_max_workers=2, middle_management_redis_url="redis://localhost:1",
+)
+app.finalize()
+print("celery_middle_management.evaluation.pool" in sys.modules)
+"""
+    run = [sys.executable, "-W", "ignore", "-c", code]
+    told = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert told.stdout.split() == ["True"]

@@ -20,6 +20,7 @@ from kombu.transport.memory import Transport
 
 from celery_middle_management.app_setup import managed_app_of
 from celery_middle_management.core.batch import Batch
+from celery_middle_management.late_import import LateImport
 from celery_middle_management.reporting import publisher
 
 ENABLED: dict[str, Any] = {
@@ -311,6 +312,21 @@ def test_tasks_routed_by_exchange_and_routing_key_count(
     found._tally.drain(batch)
     assert batch.unplaced
     assert not batch.published
+
+
+def test_a_worker_whose_imports_fail_still_takes_its_childrens_records(
+    make: Callable[..., Celery], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = managed_app_of(make())
+    assert found is not None
+
+    def fail() -> None:
+        raise ImportError("no heroku3")
+
+    monkeypatch.setattr(found._services, "late_import", LateImport(fail))
+    with pytest.raises(ImportError):
+        found.worker.init()
+    assert found._tally.shared
 
 
 class Elsewhere(Transport):

@@ -60,7 +60,8 @@ def test_fields_that_the_release_after_adds_are_ignored() -> None:
     more = {"added": [1]}
     later = json.loads(OLD_PRESENCE) | more
     later["held"] = {"celery": [1, 1, 2, 4, 9]}
-    assert unpack_presence(later, "a", 20.0) == PRESENCE
+    assert unpack_presence(dict(later), "a", 20.0) == PRESENCE
+    assert not unpack_presence(later | {"silent": True}, "a", 20.0).silent(now=20.0)
     runs = unpack_presence(later | {"runs": [["app.encode", 12.5, "more"]]}, "a", 20.0).runs
     assert runs == (Run("app.encode", 12.5),)
     assert unpack_cordon(json.dumps(json.loads(OLD_CORDON) | more)) == CORDON

@@ -5,6 +5,8 @@ And when all goes well again, all tasks are done, and no idle worker is paid for
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 from random import Random
 
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from celery_middle_management.core.traits import DOTTED, Stops, Traits
+from celery_middle_management.evaluation.evaluation import Evaluation
+from celery_middle_management.ledger.model import Snapshot
 
 from .days import LATEST, STOPS_LATE, Days, assert_it_recovers
 from .world import BOOT, COUNT_INTERVAL, FROM_ZERO, MAXIMUM, WELL, Behaviour, World
@@ -276,7 +280,7 @@ def busy_pool(size: int, at_work: int) -> World:
 
 
 def live(world: World, seconds: int, behaviour: Behaviour = WELL, tasks: int = 0) -> None:
-    """Time passes; each second so many tasks are published, and everybody takes what it can."""
+    """Time passes; each second *tasks* are published, and every worker takes what it can."""
     for _ in range(seconds):
         world.publish(tasks)
         world.work(length=1000)
@@ -369,3 +373,23 @@ def test_fewer_are_not_asked_for_while_a_hire_to_more_is_under_way(
     live(world, 90)
     assert world.target == MAXIMUM
     assert not world.wronged
+
+
+def test_what_an_evaluation_has_read_is_freed_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when Python's collector runs: an app may have disabled that."""
+    snapshots: list[weakref.ref[Snapshot]] = []
+
+    class Watched(Evaluation):
+        def run(self) -> None:
+            snapshots.append(weakref.ref(self._snapshot))
+            super().run()
+
+    monkeypatch.setattr("tests.unit.properties.world.Evaluation", Watched)
+    gc.disable()
+    try:
+        world = busy_pool(3, at_work=1)
+        live(world, 30)
+        assert len(snapshots) > 5
+        assert [ref for ref in snapshots if ref() is not None] == []
+    finally:
+        gc.enable()
