@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 from celery_middle_management import threads
 from celery_middle_management.log_throttle import LogThrottle
@@ -72,7 +73,7 @@ class LateImport:
             return
         try:
             threads.start("mm-import", self._finish, over)
-        except RuntimeError:  # The interpreter is ending. Whoever needs the modules imports them.
+        except RuntimeError:  # The interpreter is ending. The code that needs them imports them.
             _end(over)
 
     def finish(self) -> None:
@@ -106,7 +107,8 @@ class _Barrier(MetaPathFinder):
         if fullname not in _PATCHERS or not _under_way:
             return None
         for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            find: Any = None if finder is self else getattr(finder, "find_spec", None)
+            spec: ModuleSpec | None = find and find(fullname, path, target)
             if spec is not None:
                 # Wait later: while Python finds a module, it holds a lock that all imports need.
                 spec.loader.create_module = _wait  # type: ignore[union-attr, method-assign]
@@ -116,7 +118,8 @@ class _Barrier(MetaPathFinder):
 
 def _wait(spec: ModuleSpec) -> None:
     """Wait until our imports are over. Returns None, so that Python makes the module as usual."""
-    for over in tuple(_under_way):
+    # A loader may serve other modules as well, such as ours in the same zip file.
+    for over in tuple(_under_way) if spec.name in _PATCHERS else ():
         over.wait(_LONGEST_WAIT)
 
 

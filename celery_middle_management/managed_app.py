@@ -124,6 +124,7 @@ class ManagedApp:
         looks = self._publisher.begun or self._tally.shared
         if looks or self.settings.inactive or self._reach.driver_type != "redis":
             return
+        self._services.late_import.begin()
         tally = Tally()
         tally.add(UNPLACED, "", 0.0)
         reporter = self._reporter(tally)

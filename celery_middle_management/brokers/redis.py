@@ -97,8 +97,7 @@ class RedisBroker(RedactingBroker):
 
         Messages taken just now will be in a worker's next report and still count as ready. The
         others were held by workers that died; kombu puts them back after the visibility timeout. If
-        there are very many, only the newest and the oldest are read, and the result may be too
-        high, but not too low.
+        there are very many, only the newest and the oldest are read.
         """
         index = self._lists.unacked_index
         oldest: Any = self._client.zrange(index, 0, _SAMPLE - 1, withscores=True)

@@ -137,8 +137,8 @@ class Platform(ABC):
         """Set the quantities of several pools, in one call if the platform refuses none of them.
 
         They are sent in the order given. Returns for each pool its new quantity, or the error that
-        concerns this pool alone. Once this has returned or raised, no more changes are sent, but
-        the platform may still carry out one that was sent before.
+        concerns this pool alone. Once this has returned or raised, no change can be delivered to
+        the platform any more, but it may still carry out one that was delivered before.
         """
 
     @abstractmethod

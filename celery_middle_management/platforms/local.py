@@ -132,12 +132,15 @@ class LocalPlatform(Platform):
         python = [sys.executable, "-I", "-S", local_dyno.__file__]
         files = ["--pid-file", str(pid_file), "--log", str(self.files.log(worker))]
         times = ["--kill-after", str(self.kill_after)]
-        trouble = _run(
-            [*python, *files, *times, *options, "--", *self.command(pool, worker)],
-            {**self._environment(), "DYNO": worker, **env},
-            lock,
-            time_left,
-        )
+        try:
+            trouble = _run(
+                [*python, *files, *times, *options, "--", *self.command(pool, worker)],
+                {**self._environment(), "DYNO": worker, **env},
+                lock,
+                time_left,
+            )
+        except OSError as error:  # such as a working directory that is gone
+            trouble = f"could not be started: {error}"
         if trouble:
             raise PlatformError(f"{worker} {trouble}")
 

@@ -205,7 +205,8 @@ class Reporter:
     def _evaluate(self, lease: Lease) -> None:
         # In a thread of its own: a platform that does not answer must not stop the reports.
         def evaluate() -> None:
-            self._evaluator().evaluate(lease)
+            with self._trouble.guard("an evaluation"):
+                self._evaluator().evaluate(lease)
 
         try:
             self._evaluation = threads.start("mm-evaluation", evaluate)
