@@ -164,7 +164,7 @@ def hire_target(situation: Situation) -> int | None:
     2         5       0-9     7                 -           7        the same again, though too many
     2         5       0-9     3                 3           3        the limit allows it
     2         5       0-9     7                 5           -        the limit forbids the same
-    2         5       0-9     2                 -           -        the same again hires nobody
+    2         5       0-9     2                 -           -        the same again is no hire
     2         5       0-9     1                 -           -        it would be a fire
     2         5       4-9     3                 -           -        the minimum was raised since
     2         5       0-6     7                 -           -        the maximum was lowered since
