@@ -82,7 +82,7 @@ class OneOffSituation:
 
     now: float
     members: Collection[Member]
-    #: The number of workers needed, not counting workers to be replaced or their tasks.
+    #: The number of workers needed, leaving out workers to be replaced and the tasks they hold.
     needed: int
     #: The largest number of workers allowed.
     room: int

@@ -22,7 +22,7 @@ LIFETIME = 24 * 3600.0
 #: It stops taking tasks this long (s) before that, or as long before as the longest task has taken,
 #: if that is longer, ...
 NOTICE = 3600.0
-#: ... but no longer before than this (s).
+#: ... but never more than this long (s) before.
 LONGEST_NOTICE = LIFETIME / 2
 #: A worker that still has a task this long (s) before its end will most likely not finish it.
 LAST_CALL = 300.0

@@ -15,7 +15,7 @@ from celery_middle_management.evaluation.one_off_hires import OneOffHires
 from celery_middle_management.evaluation.quantity_call import QuantityCall
 from celery_middle_management.platforms.base import Refused
 
-#: The time (s) between evaluations while workers drain; they are never closer together.
+#: The time (s) between evaluations while workers drain. No two evaluations are closer together.
 DRAIN_INTERVAL = 1.0
 
 

@@ -68,7 +68,7 @@ def _recorded(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[Trouble
 
 
 def _hire_failed(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[TroubleEntry]:
-    """Yield an entry for each pool whose hired workers have not reported, recorded or not."""
+    """Yield an entry for each pool whose hired workers do not report, if none is recorded."""
     for name, state in facts.states.items():
         local = facts.settings.platform == "local"
         if state.unheard is None or not state.hire_failed:

@@ -12,8 +12,8 @@ PURGE_IGNORED = (
     "remove --purge from its command (Procfile)"
 )
 PURGES = (
-    "was started with --purge, which deletes the tasks that wait: outside of a dry run it would "
-    "ignore that; remove --purge from its command (Procfile)"
+    "was started with --purge, which deletes the tasks that wait. The option is ignored except in "
+    "a dry run, as now; remove it from the worker's command (Procfile)"
 )
 
 

@@ -1,8 +1,8 @@
 """The scripts that run in Redis. On loading, each is checked against the Python that calls it.
 
-A script names its keys in the line that unpacks ``KEYS``, and lists the fields of each message that
-it reads or returns in a table: ``-- ## <class> (<variable>)``, then a row for each field of that
-class, with a ``?`` after the name if the field can be missing.
+A script names its keys in the line that unpacks ``KEYS``. For each message that it reads or
+returns, it has a table: ``-- ## <class> (<variable>)``, then a row for each field of that class,
+with a ``?`` after the name if the field can be missing.
 """
 
 from __future__ import annotations
