@@ -216,10 +216,11 @@ def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
 @pytest.mark.slow
 def test_a_scheduled_task_that_is_overdue_with_nothing_alive(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
-        on.script("work.apply_async(countdown=20)")
+        # So far ahead that the script has surely ended before a worker is hired for it.
+        on.script("work.apply_async(countdown=45)")
         shown = mm_status(on)
         assert (shown.returncode, "1 scheduled" in shown.stdout) == (0, True)
-        wait_for(lambda: trouble(on), 120)
+        wait_for(lambda: trouble(on), 110)
         [told] = trouble(on)
         assert told["kind"] == "unattended"
         assert (
