@@ -67,6 +67,17 @@ def _api_url(value: object) -> str:
     return url.rstrip("/")
 
 
+def _webhook(value: object) -> str | None:
+    if value is None:
+        return None
+    url = _matching("https?://[!-~]+")(value)
+    parts = urlsplit(url)
+    _ = parts.port  # raises ValueError if it is not a number
+    if not parts.hostname or "@" in parts.netloc or parts.fragment:
+        raise ValueError
+    return url
+
+
 def _pools(value: object) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict) or not value:
         raise ValueError
@@ -124,6 +135,9 @@ CELERY_APP = Kind(
 )
 API_KEY = Kind(_matching("[!-~]+"), "a Heroku API key, without spaces or line breaks", secret=True)
 API_URL = Kind(_api_url, "an http:// or https:// address without user, password, query or fragment")
+WEBHOOK = Kind(
+    _webhook, "an http:// or https:// address without user, password or fragment", secret=True
+)
 REDIS_URL = Kind(redis_url.check, redis_url.ALLOWED, secret=True)
 POOLS = Kind(
     _pools,

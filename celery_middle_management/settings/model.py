@@ -49,6 +49,10 @@ class Settings:
     """The ``-A`` argument for local workers. None: it is found automatically."""
     dry_run: bool = False
     """Decide and record, and change nothing."""
+    web_actions: bool = False
+    """The page's buttons do something."""
+    webhook: Secret | None = None
+    """Where decisions and troubles are sent. The address itself is the secret."""
     inactive: str = ""
     """Why this process counts and reports but never evaluates; empty if it does evaluate."""
 

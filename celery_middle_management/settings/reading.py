@@ -25,7 +25,7 @@ _HARMLESS = [
     name
     for name, setting in TABLE.items()
     if setting.kind
-    not in (kinds.API_KEY, kinds.API_URL, kinds.APP, kinds.ANYTHING, kinds.REDIS_URL)
+    not in (kinds.API_KEY, kinds.API_URL, kinds.APP, kinds.ANYTHING, kinds.REDIS_URL, kinds.WEBHOOK)
 ]
 
 
@@ -86,6 +86,8 @@ def _read(source: Source) -> Settings | None:
             heroku=_heroku(given, calls=not inactive) if on_heroku else None,
             celery_app=value["celery_app"],
             dry_run=value["dry_run"],
+            web_actions=value["web_actions"],
+            webhook=Secret(value["webhook"]) if value["webhook"] else None,
             inactive=inactive,
         )
     except Missing as error:

@@ -39,6 +39,8 @@ TABLE = {
     "drain_timeout": Setting(kinds.SECONDS_OR_NONE),
     "dry_run": Setting(kinds.BOOLEAN, False),
     "off_platform": Setting(kinds.BOOLEAN, False),
+    "web_actions": Setting(kinds.BOOLEAN, False),
+    "webhook": Setting(kinds.WEBHOOK),
 }
 #: The settings that a pool can override.
 OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")

@@ -1,0 +1,1 @@
+"""The live page: a WSGI callable to mount in any web app, and the server of ``mm web``."""
