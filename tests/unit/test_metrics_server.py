@@ -15,7 +15,7 @@ import pytest
 
 from celery_middle_management.web import prometheus
 from celery_middle_management.web.latest_status import LatestStatus
-from celery_middle_management.web.metrics_server import MOST_CLIENTS, MetricsServer
+from celery_middle_management.web.metrics_server import MOST_CLIENTS, SILENCE, MetricsServer
 from tests.servers import wait_for
 from tests.unit.test_status_page import everything
 
@@ -156,7 +156,9 @@ def test_clients_that_say_nothing_cannot_use_up_its_threads(server: MetricsServe
 def test_a_client_that_says_nothing_is_not_waited_for(
     server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.RequestHandlerClass, "timeout", 0.05)
+    request: Any = server.RequestHandlerClass
+    assert request.timeout == SILENCE
+    monkeypatch.setattr(request, "timeout", 0.05)
     address: Any = server.server_address
     with socket.create_connection(address, timeout=30) as client:
         assert client.recv(1) == b""
