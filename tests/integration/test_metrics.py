@@ -21,9 +21,12 @@ from typing import Any
 import pytest
 from prometheus_client import parser
 
+from celery_middle_management.app_setup import enabled_app_of
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.web.latest_status import FRESH
+from celery_middle_management.web.prometheus import exposition
 from tests.integration.test_cli import APP, KEY, command, environment, heroku, mm
+from tests.integration.test_status_for_programs import app_with
 from tests.servers import ROOT, wait_for
 from tests.unit.test_grafana import GRAFANA, QUERIES, Query, of_the_dashboard
 
@@ -78,6 +81,12 @@ def run(env: Mapping[str, str], log: Path, *options: str) -> Iterator[Run]:
         process.wait()
 
 
+def test_without_redis_it_is_not_up() -> None:
+    managed = enabled_app_of(app_with(f"redis://127.0.0.1:{free_port()}"))
+    assert b"\ncelery_mm_up 0.0\n" in exposition(managed)[0]
+
+
+@pytest.mark.slow
 def test_it_is_up_until_redis_is_down_and_then_again(tmp_path: Path) -> None:
     with RedisServer(appendonly=True) as server:
         # Its user needs no password, and any is right.
