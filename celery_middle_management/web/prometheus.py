@@ -29,6 +29,7 @@ _FAMILIES: dict[str, Any] = {
     "summary": SummaryMetricFamily,
 }
 
+_OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 _latest: WeakKeyDictionary[ManagedApp, LatestStatus] = WeakKeyDictionary()
 # A reading that is under way in the parent never ends in a child.
 os.register_at_fork(after_in_child=_latest.clear)
@@ -45,7 +46,8 @@ def exposition(managed: ManagedApp, accept: str = "") -> tuple[bytes, str]:
         accept: the request's ``Accept`` header, which chooses between OpenMetrics and the older
             text format.
     """
-    encode, content_type = choose_encoder(accept)
+    # Some releases of prometheus_client raise because of the rest of the header, or repeat it.
+    encode, content_type = choose_encoder(_OPENMETRICS if "openmetrics-text" in accept else "")
     metrics: Any = _Metrics(managed)
     return encode(metrics), content_type
 

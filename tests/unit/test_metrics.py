@@ -57,7 +57,13 @@ def parsed(document: dict[str, Any] | None, accept: str = "") -> dict[tuple[str,
     return found
 
 
-@pytest.mark.parametrize("accept", ["", OPENMETRICS, "*/*", "nonsense;;,"])
+@pytest.mark.parametrize(
+    "accept",
+    [
+        *("", OPENMETRICS, "*/*", "nonsense;;,", "text/plain;version=x"),
+        *("application/openmetrics-text;version=x", "application/openmetrics-text;version=99.0"),
+    ],
+)
 def test_what_the_document_says(accept: str) -> None:
     document = everything()
     [pool] = document["pools"]
@@ -177,6 +183,20 @@ def test_hostile_names_are_values_of_labels_and_nothing_else(accept: str) -> Non
     assert found["celery_mm_worker_up", f"hostname={shown} pool=worker"] == 1
     assert found["celery_mm_trouble", f"kind=other pool={shown}"] == 1
     assert len(exposed(hostile, accept)[0]) < 20_000
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "",
+        "text/plain;version=1.0.0.x\r\n X: y",
+        "application/openmetrics-text;version=1.0.0.x\r\n X: y",
+    ],
+)
+def test_nothing_of_the_request_is_in_the_content_type(accept: str) -> None:
+    _, content_type = exposed(everything(), accept)
+    assert content_type.startswith(("text/plain; version=0.0.4", "application/openmetrics-text;"))
+    assert "X: y" not in content_type
 
 
 def test_the_units_are_told_in_openmetrics() -> None:
