@@ -101,8 +101,8 @@ def _metrics_server(
     host = host or "127.0.0.1"
     try:
         return MetricsServer(managed, host, port)
-    except OSError as error:
-        why = error.strerror or one_line(error)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
+        why = getattr(error, "strerror", None) or one_line(error)
         raise CouldNot(f"metrics cannot be served at port {port} of {host}: {why}") from None
 
 

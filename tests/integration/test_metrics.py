@@ -124,6 +124,11 @@ def test_what_is_wrong_with_its_options(redis_url: str) -> None:
     assert told.stderr.endswith(
         f"metrics cannot be served at port {port} of 127.0.0.1: Address already in use\n"
     )
+    for host, why in (("192.0.2.1", "assign requested address"), ("x" * 99, "too long")):
+        told = mm(env, "run", "--metrics-port", "0", "--metrics-host", host)
+        assert told.returncode == 1
+        assert f"metrics cannot be served at port 0 of {host}: " in told.stderr
+        assert why in told.stderr
     told = mm(env, "run", "--metrics-host", "0.0.0.0")
     assert told.returncode == 2
     assert "--metrics-host needs --metrics-port" in told.stderr
