@@ -12,7 +12,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from celery_middle_management.cli.common import CouldNot, UsedWrongly
+from celery_middle_management.cli.run import _metrics_server, run
 from celery_middle_management.web import prometheus
 from celery_middle_management.web.latest_status import LatestStatus
 from celery_middle_management.web.metrics_server import MOST_CLIENTS, SILENCE, MetricsServer
@@ -109,10 +112,15 @@ def read() -> Callable[[object], dict[str, Any]]:
 def server(read: Callable[[object], dict[str, Any]]) -> Iterator[MetricsServer]:
     app: Any = App()
     prometheus._latest[app] = LatestStatus(read, fresh=0.0)
-    with MetricsServer(app, "127.0.0.1", 0) as listening:
-        listening.start()
-        yield listening
+    listening = MetricsServer(app, "127.0.0.1", 0)
+    listening.start()
+    yield listening
+
+    def close() -> None:
         listening.shutdown()
+        listening.server_close()
+
+    threading.Thread(target=close).start()  # it takes half a second
 
 
 def get(url: str, **headers: str) -> tuple[str, str]:
@@ -138,18 +146,21 @@ def test_it_serves_nothing_else(server: MetricsServer) -> None:
 
 
 def test_clients_that_say_nothing_cannot_use_up_its_threads(server: MetricsServer) -> None:
-    before = threading.active_count()
+    def scrapes() -> int:
+        return [thread.name for thread in threading.enumerate()].count("mm-scrape")
+
+    wait_for(lambda: scrapes() == 0)
     address: Any = server.server_address
     with ExitStack() as silent:
         clients = [
             silent.enter_context(socket.create_connection(address)) for _ in range(MOST_CLIENTS)
         ]
-        wait_for(lambda: threading.active_count() == before + MOST_CLIENTS)
+        wait_for(lambda: scrapes() == MOST_CLIENTS)
         with socket.create_connection(address) as one_more:
             assert one_more.recv(1) == b"", "it is closed"
-        assert threading.active_count() == before + MOST_CLIENTS
+        assert scrapes() == MOST_CLIENTS
         clients[0].close()
-        wait_for(lambda: threading.active_count() < before + MOST_CLIENTS)
+        wait_for(lambda: scrapes() < MOST_CLIENTS)
         assert "celery_mm_up 1.0" in get(server.url)[0]
 
 
@@ -179,6 +190,29 @@ def test_a_taken_port(server: MetricsServer) -> None:
     app: Any = App()
     with pytest.raises(OSError, match="in use"):
         MetricsServer(app, "127.0.0.1", server.server_address[1])
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("192.0.2.1", "Cannot assign requested address"), ("x" * 99, "label")],
+)
+def test_a_host_that_is_not_this_machine(host: str, why: str) -> None:
+    app: Any = App()
+    with pytest.raises(CouldNot, match=f"metrics cannot be served at port 0 of {host}: .*{why}"):
+        _metrics_server(app, host, 0)
+
+
+def test_a_host_without_a_port() -> None:
+    app: Any = App()
+    assert _metrics_server(app, None, None) is None
+    with pytest.raises(UsedWrongly, match="--metrics-host needs --metrics-port"):
+        _metrics_server(app, "0.0.0.0", None)
+
+
+def test_its_port_is_one_that_there_can_be() -> None:
+    told = CliRunner().invoke(run, ["--metrics-port", "65536"])
+    assert told.exit_code == 2
+    assert "65536 is not in the range 0<=x<=65535" in told.output
 
 
 def test_ipv6() -> None:
