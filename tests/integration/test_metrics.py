@@ -103,6 +103,7 @@ def test_it_is_up_until_redis_is_down_and_then_again(tmp_path: Path) -> None:
             assert KEY not in on.log
 
 
+@pytest.mark.slow
 def test_scrapers_that_hang_keep_it_neither_from_its_work_nor_from_ending(
     redis_url: str, heroku: Any, tmp_path: Path
 ) -> None:
