@@ -8,7 +8,7 @@ from typing import TypedDict, cast
 
 from celery_middle_management.core.batch import SLICE, Batch, Finished, Moment, Started
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
-from celery_middle_management.core.history import Totals
+from celery_middle_management.core.history import COUNTERS
 from celery_middle_management.core.timing import (
     EVALUATION_GAP,
     KNOWN_TO_FAIL,
@@ -169,7 +169,7 @@ def constants(settings: Settings) -> Constants:
     """Return the fields that are the same in every report of a process."""
     return {
         "inactive": bool(settings.inactive),
-        "counters": Totals._fields,
+        "counters": COUNTERS,
         "fine": FINE_BUCKET,
         "coarse": COARSE_BUCKET,
         "fine_horizon": FINE_HORIZON,
