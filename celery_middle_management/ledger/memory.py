@@ -27,6 +27,7 @@ from celery_middle_management.ledger.messages import (
 )
 from celery_middle_management.ledger.model import MOST_MINUTES, Snapshot
 from celery_middle_management.ledger.page import MINUTES, Page
+from celery_middle_management.ledger.sampling import sampling_of
 from celery_middle_management.settings.model import Settings
 
 
@@ -36,9 +37,10 @@ class MemoryLedger(Ledger):
     def __init__(self, settings: Settings, store: Store) -> None:
         super().__init__(settings, Clocks(store.clock, store.clock, store.clock))
         self.store = store
+        self._sampling = sampling_of(settings)
 
     def _report(self, message: ReportMessage, presence: Presence | None) -> ReportReply:
-        return Report(self.store, message, presence).reply()
+        return Report(self.store, message, presence, self._sampling).reply()
 
     def _read(self, bounds: Bounds) -> Snapshot:
         store = self.store

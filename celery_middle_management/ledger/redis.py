@@ -53,23 +53,27 @@ from celery_middle_management.ledger.messages import (
 )
 from celery_middle_management.ledger.model import HISTORY, MOST_MINUTES, Snapshot
 from celery_middle_management.ledger.page import Page, PageMessage, page_message
+from celery_middle_management.ledger.sampling import Sampling, sampling_of
 from celery_middle_management.settings.model import Settings
 
 #: The keys of each script, in the order in which it takes them.
 KEYS = {
-    "report": ("state", "due", "workers", "queues", "lock", "samples"),
+    "report": ("state", "due", "workers", "queues", "lock", "samples", "tens"),
     "snapshot": ("state", "due", "workers", "queues"),
     "page": ("state", "due", "workers", "queues", "samples", "tens", "actions"),
     "commit": ("state", "due", "workers", "queues", "actions", "lock"),
     "intend": ("state", "actions"),
     "probe": ("state", "due", "workers", "queues", "actions", "samples", "tens"),
 }
-_REPORT = ("report_state", "report_in_flight", "report_counts", "report_workers", "report")
+_REPORT = (
+    *("report_state", "report_in_flight", "report_samples", "report_counts", "report_workers"),
+    "report",
+)
 _SCRIPTS = {
     "report": load(
         *_REPORT,
         keys=KEYS["report"],
-        messages=(ReportMessage, PoolCounts, InFlight, ReportReply),
+        messages=(ReportMessage, PoolCounts, InFlight, Sampling, ReportReply),
     ),
     "snapshot": load("whole", "snapshot", keys=KEYS["snapshot"]),
     "page": load("whole", "page", keys=KEYS["page"], messages=(PageMessage,)),
@@ -84,6 +88,7 @@ class RedisLedger(Ledger):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._sampling = json.dumps(sampling_of(settings))
         tag = settings.heroku.app if settings.heroku else settings.platform
         names = ("state", "due", "workers", "queues", "actions", "samples", "tens", "lock")
         self._prefix = f"{{middle-management:{tag}}}"
@@ -125,7 +130,7 @@ class RedisLedger(Ledger):
     def _report(self, message: ReportMessage, presence: Presence | None) -> ReportReply:
         if presence is not None:
             message["presence"] = pack_presence(presence)
-        answer: ReportReply = json.loads(self._run("report", json.dumps(message)))
+        answer: ReportReply = json.loads(self._run("report", json.dumps(message), self._sampling))
         return answer
 
     def _read(self, bounds: Bounds) -> Snapshot:
