@@ -78,7 +78,7 @@ def _sum_up(store: Store, sampling: Sampling, minute: int, pools: Mapping[str, N
     store.set("summed", minute)
     most: defaultdict[tuple[str, int], Numbers] = defaultdict(list)
     for at, its in map(json.loads, store.samples[:11]):
-        if at > last and (at - 1) // 10 == last // 10:
+        if (at - 1) // 10 == last // 10:
             for pool, told in its.items():
                 for n in (_QUANTITY, *_TASKS):
                     most[pool, n] += told[n : n + 1]
