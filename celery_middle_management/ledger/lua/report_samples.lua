@@ -66,7 +66,7 @@ local function sum_up(minute, pools, last, most_tens)
   local most = tables()
   for _, entry in ipairs(redis.call('XREVRANGE', samples, '+', '-', 'COUNT', 11)) do
     local at, its = unpack(cjson.decode(entry[2][2]))
-    if true then
+    if math.floor((at - 1) / 10) == math.floor(last / 10) then
       for pool, told in pairs(its) do
         for _, n in ipairs(MOST) do
           -- Older releases tell fewer numbers.
