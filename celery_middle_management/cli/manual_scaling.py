@@ -128,17 +128,13 @@ def _request(
     import redis
 
     from celery_middle_management.cli.log import log_line
-    from celery_middle_management.ledger.manual_scaling import NotDone, OutcomeUnknown, outlook
-    from celery_middle_management.settings.secret import shown
+    from celery_middle_management.ledger.manual_scaling import NotDone, outlook
 
     managed = managed_app_of_context(ctx)
     try:
         entry = ask(managed)
     except NotDone as error:
         raise CouldNot(one_line(error)) from None
-    except OutcomeUnknown as error:
-        where = shown(managed.settings.redis_url.reveal())
-        raise CouldNot(f"Redis did not answer ({where}): {one_line(error)}") from None
     except (redis.RedisError, OSError) as error:
         raise redis_failed("written", error, managed) from None
     click.echo(json.dumps(entry, indent=2) if as_json else log_line(entry))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.clocks import SYSTEM, ClockReading, Clocks
-from celery_middle_management.ledger.codec import cordon_field, unpack_sample
+from celery_middle_management.ledger.codec import cordon_field
 from celery_middle_management.ledger.in_flight import CallsInFlight
 from celery_middle_management.ledger.messages import (
     Bounds,
@@ -41,6 +41,7 @@ from celery_middle_management.ledger.model import (
     Reply,
     Snapshot,
 )
+from celery_middle_management.ledger.page import Page
 from celery_middle_management.ledger.recent_queues import RecentQueues
 from celery_middle_management.settings.model import Settings
 
@@ -69,8 +70,12 @@ class Ledger(ABC):
         """Read everything at one moment."""
 
     @abstractmethod
-    def _minutes(self, most: int) -> Iterable[str]:
-        """Return the last *most* samples, packed, the latest first."""
+    def page(self) -> Page:
+        """Read everything that the page shows, at one moment and in one call."""
+
+    @abstractmethod
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        """Return samples of the last *most* minutes in which a process reported, latest first."""
 
     @abstractmethod
     def _commit(self, token: str, message: CommitMessage) -> bool:
@@ -133,10 +138,6 @@ class Ledger(ABC):
         bounds: Bounds = {}
         self._add_bounds(bounds, self._clocks.uptime())
         return self._read(bounds)
-
-    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
-        """Return samples of the last *most* minutes in which a process reported, latest first."""
-        return tuple(map(unpack_sample, self._minutes(most)))
 
     def commit(
         self,
