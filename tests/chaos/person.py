@@ -28,6 +28,7 @@ from celery_middle_management.ledger.manual_scaling import (
 )
 
 from .app import app, directory, journal
+from .stage import GHOST
 
 PEOPLE = directory / "people"
 #: Seconds between two acts of one person.
@@ -71,7 +72,7 @@ class Person:
             self._resume()
         else:
             acts = [self._pause, self._resume, self._hire, self._fire]
-            self._random.choices(acts, [3, 1, 4, 4])[0]()
+            self._random.choices(acts, [3, 1, 8, 8])[0]()
 
     def _rest(self, seconds: float) -> None:
         over = time.monotonic() + seconds
@@ -80,9 +81,9 @@ class Person:
 
     def _pause(self) -> None:
         hires, fires = self._random.choice([(True, True), (True, False), (False, True)])
-        lasts = self._random.choice([None, self._seconds(), self._seconds()])
+        lasts = self._random.choice([None, self._seconds(), self._seconds(LONG)])
         if lasts is None:
-            self._resumes_by = time.monotonic() + self._random.uniform(15.0, PATIENCE)
+            self._resumes_by = time.monotonic() + self._random.uniform(20.0, PATIENCE)
         options = ["--hires"] * hires + ["--fires"] * fires
         self._ask(
             "pause",
@@ -105,7 +106,8 @@ class Person:
         self._change("fire", -1)
 
     def _change(self, action: str, sign: int) -> None:
-        pool = self._random.choice(self._managed.settings.pools)
+        pools = self._managed.settings.pools
+        pool = self._random.choices(pools, [1 if p.name == GHOST else 5 for p in pools])[0]
         number, lasts = self._random.randint(1, 4), self._seconds()
         self._ask(
             action,
@@ -116,8 +118,8 @@ class Person:
             lasts=lasts,
         )
 
-    def _seconds(self) -> float:
-        return float(round(self._random.uniform(*self._random.choice([SHORT, LONG]))))
+    def _seconds(self, *kinds: tuple[float, float]) -> float:
+        return float(round(self._random.uniform(*self._random.choice(kinds or (SHORT, LONG)))))
 
     def _for(self, lasts: float | None) -> list[str]:
         return [] if lasts is None else ["--for", f"{lasts:.0f}s"]

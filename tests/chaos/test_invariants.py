@@ -88,6 +88,12 @@ def fault(at: float, until: float, what: str) -> Event:
     return event("fault", at, until=until, what=what)
 
 
+def raised_in(*files: str) -> Event:
+    trace = "\n".join(f'File "/lib/{file}", line 1, in f' for file in files)
+    return event("raised", 2, until=4, plain=False, error="builtins.AttributeError: no",
+                 traceback=trace)  # fmt: skip
+
+
 def person(
     at: float, action: str = "hire", outcome: str = "done", lasts: float | None = 30.0, **facts: Any
 ) -> Event:
@@ -155,6 +161,7 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         fault(0, 50, "ledger"), published(1, "a", took=0.9), published(2, "b"),
         published(3, "c", plain=True, pid=2), published(4, "d", plain=True, pid=2),
     ]),
+    (invariants.nothing_raised, [fault(1, 4, "broker"), raised_in("celery/x.py", "kombu/x.py")]),
     (invariants.requests_recorded, [person(1), entry(1.5)]),
     (invariants.requests_recorded, [person(1), lost(2)]),
     (invariants.requests_recorded, [person(1, outcome="unknown"), entry(9)]),
@@ -213,6 +220,11 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.others_apart, [probe("foreign", 5, second=2)]),
     (invariants.nothing_raised, [
         event("raised", 2, until=4, plain=False, error="redis.exceptions.ConnectionError: no"),
+    ]),
+    (invariants.nothing_raised, [raised_in("kombu/x.py")]),
+    (invariants.nothing_raised, [fault(1, 4, "broker"), raised_in("celery/x.py")]),
+    (invariants.nothing_raised, [
+        fault(1, 4, "broker"), raised_in("celery_middle_management/x.py", "kombu/x.py"),
     ]),
     (invariants.nothing_failed, [
         event("failure", 99, where="worker.1", message="an evaluation failed", error="E: e"),
