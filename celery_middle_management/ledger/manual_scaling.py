@@ -160,19 +160,22 @@ def _aim(state: PoolState, more: int) -> tuple[int, int, list[str]]:
         )
     before = expected(state.wish, quantity)
     before = before if before == quantity else _within(pool, before)
-    to = _within(pool, before + more)
+    wanted = before + more
+    to = _within(pool, wanted)
     there = f"{quantity} worker{'' if quantity == 1 else 's'}"
     reasons = []
     if state.wish is not None and before != quantity:
         reasons.append(f"there are {quantity}, and {state.wish.who} has asked for {before}")
         there = f"{there}, {state.wish.who} has asked for {before}"
     limit = (
-        f"max_workers is {pool.max_workers}" if more > 0 else f"min_workers is {pool.min_workers}"
+        f"max_workers is {pool.max_workers}"
+        if wanted > pool.max_workers
+        else f"min_workers is {pool.min_workers}"
     )
     if (to - before) * more <= 0:
         raise NotDone(f"{pool.name} has {there}, and its {limit}")
-    if to != before + more:
-        reasons.append(f"not {before + more}: {limit}")
+    if to != wanted:
+        reasons.append(f"not {wanted}: {limit}")
     return before, to, reasons
 
 

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -151,6 +152,21 @@ def test_the_limits_hold_for_all_together(ours: Ours) -> None:
     with pytest.raises(NotDone, match="has 1 worker, bob has asked for 30, and its max_workers"):
         ours.hire(1, "eve")
     assert len(ours.log()) == 2
+
+
+def test_a_number_that_a_deploy_has_put_outside_the_limits(ours: Ours) -> None:
+    ours.has(33)
+    fired = ours.hire(-1, "ann")
+    assert (fired["to"], fired["reason"]) == (30, "not 32: max_workers is 30")
+    resume(ours.settings, ours.ledger, "ann")
+    with pytest.raises(NotDone, match="has 33 workers, and its max_workers is 30"):
+        ours.hire(1, "ann")
+    ours.pool = replace(ours.pool, min_workers=3)
+    ours.has(1)
+    hired = ours.hire(1, "ann")
+    assert (hired["to"], hired["reason"]) == (3, "not 2: min_workers is 3")
+    with pytest.raises(NotDone, match="has 1 worker, ann has asked for 3, and its min_workers"):
+        ours.hire(-1, "bob")
 
 
 def test_a_hire_while_hires_are_paused_says_so(ours: Ours) -> None:
