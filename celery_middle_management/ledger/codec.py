@@ -7,8 +7,8 @@ default for each missing field: a field can be added, but must never change its 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from celery_middle_management.core.trouble import Told, Trouble
 
 Document = Mapping[str, Any]
 T = TypeVar("T")
+Intent = TypeVar("Intent", Pause, ManualRequest)
 _HELD, _RUN = len(Held._fields), len(Run._fields)
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -204,21 +205,31 @@ def unpack_suspicions(document: str | None) -> dict[str, Suspicion]:
 
 
 def unpack_pause(document: str | None, now: float) -> Pause | None:
-    """Return the pause in a document, unless it has ended by *now*."""
-    pause = filled(Pause, json.loads(document)) if document else None
-    over = pause is not None and pause.until is not None and pause.until <= now
-    return None if over else pause
+    """Return the pause in a document, or what is left of it *now*."""
+    pause = _chain(Pause, json.loads(document)) if document else None
+    while pause is not None and pause.ends <= now:
+        pause = pause.then
+    return pause
 
 
 def unpack_request(document: str | None, now: float) -> ManualRequest | None:
-    """Return the request in a document, unless it has ended by *now*."""
-    request = filled(ManualRequest, {"until": 0.0} | json.loads(document)) if document else None
-    return request if request is not None and request.until > now else None
+    """Return the request in a document, or what is left of it *now*."""
+    request = _chain(ManualRequest, json.loads(document)) if document else None
+    while request is not None and request.until <= now:
+        request = request.then
+    return request
 
 
 def pack_intent(intent: Pause | ManualRequest) -> str:
     """Return a pause or a request as a JSON document."""
-    return _json(vars(intent))
+    return _json(asdict(intent))
+
+
+def _chain(kind: Callable[..., Intent], told: Document) -> Intent:
+    """Return a pause or a request, and what holds when it ends."""
+    missing = {"until": 0.0} if kind is ManualRequest else {}
+    then = told.get("then")
+    return filled(kind, {**missing, **told, "then": _chain(kind, then) if then else None})  # type: ignore[arg-type]
 
 
 def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:

@@ -7,10 +7,12 @@ data.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.history import Sample
@@ -80,8 +82,8 @@ class Ledger(ABC):
         """Do what ``lua/commit.lua`` says; return False if the scaler no longer holds the lock."""
 
     @abstractmethod
-    def _intend(self, message: IntendMessage) -> None:
-        """Do what ``lua/intend.lua`` says."""
+    def _intend(self, message: IntendMessage) -> bool:
+        """Do what ``lua/intend.lua`` says; return False if what the request rests on changed."""
 
     @abstractmethod
     def actions(self) -> tuple[str, ...]:
@@ -162,14 +164,21 @@ class Ledger(ABC):
         self._in_flight.after_commit(changes)
         return replace(lease, won=won)
 
-    def intend(self, fields: Mapping[str, str | None], entry: str) -> None:
+    def intend(
+        self,
+        read: Mapping[str, str | None],
+        fields: Mapping[str, str | None],
+        entry: Mapping[str, Any],
+    ) -> bool:
         """Write the *fields* of a person's request (None deletes one), and *entry* to the history.
 
-        An evaluation is due at once.
+        An evaluation is due at once. Returns False, and writes nothing, if a field of *read*, which
+        the request rests on, no longer has the value given there (None: it is absent). If a request
+        with the *entry*'s ``id`` was written already, it is not written again.
         """
-        message = intend_message(fields, entry)
+        message = intend_message(read, fields, entry["id"], json.dumps(entry))
         self._add_bounds(message, self._clocks.uptime())
-        self._intend(message)
+        return self._intend(message)
 
     # -- what it remembers
 

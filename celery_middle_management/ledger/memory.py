@@ -93,8 +93,12 @@ class MemoryLedger(Ledger):
         store.lock = None if "next" in message else (token, now + message["lock"])
         return True
 
-    def _intend(self, message: IntendMessage) -> None:
+    def _intend(self, message: IntendMessage) -> bool:
         store = self.store
+        if any(message["id"] in entry for entry in store.actions[:100]):
+            return True
+        if any(store.state.get(name, "") != value for name, value in message["read"].items()):
+            return False
         for name in message["unset"]:
             store.state.pop(name, None)
         store.state |= message["set"]
@@ -102,6 +106,7 @@ class MemoryLedger(Ledger):
         store.add({"seq": 1})
         store.actions.insert(0, message["entry"])
         del store.actions[message["keep"] :]
+        return True
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self.store.actions)

@@ -150,8 +150,10 @@ class CommitMessage(_Commit, Bounds, total=False):
 
 
 class _Intend(TypedDict):
+    read: dict[str, str]
     set: dict[str, str]
     unset: list[str]
+    id: str
     entry: str
     keep: int
     expiry: int
@@ -253,11 +255,15 @@ def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitM
     return message
 
 
-def intend_message(fields: Mapping[str, str | None], entry: str) -> IntendMessage:
+def intend_message(
+    read: Mapping[str, str | None], fields: Mapping[str, str | None], id: str, entry: str
+) -> IntendMessage:
     """Return the message of a request: fields of the state to write, or to delete if None."""
     return {
+        "read": {name: value or "" for name, value in read.items()},
         "set": {name: value for name, value in fields.items() if value is not None},
         "unset": [name for name, value in fields.items() if value is None],
+        "id": id,
         "entry": entry,
         "keep": HISTORY,
         "expiry": EXPIRY,

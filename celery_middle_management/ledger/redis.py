@@ -160,8 +160,8 @@ class RedisLedger(Ledger):
     def _commit(self, token: str, message: CommitMessage) -> bool:
         return bool(self._run("commit", token, json.dumps(message)))
 
-    def _intend(self, message: IntendMessage) -> None:
-        self._run("intend", json.dumps(message))
+    def _intend(self, message: IntendMessage) -> bool:
+        return bool(self._run("intend", json.dumps(message)))
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -168,12 +168,18 @@ class Both(RuleBasedStateMachine):
             self.leases.append((process, kept[0], kept[1]))
         self.compare()
 
-    @rule(pause=st.sampled_from(['{"hires":true}', None]))
-    def person_asks(self, pause: str | None) -> None:
-        before = self.now()
+    @rule(
+        pause=st.sampled_from(['{"hires":true}', None]),
+        read=st.sampled_from([{}, {"pause": None}, {"pause": '{"hires":true}'}]),
+        id=st.sampled_from("abc"),
+    )
+    def person_asks(self, pause: str | None, read: Mapping[str, str | None], id: str) -> None:
+        before, written = self.now(), []
         for ledgers in (self.in_redis, self.in_memory):
             self.clock.now = before
-            ledgers[0].intend({"pause": pause}, '{"action":"pause"}')
+            entry = {"action": "pause", "id": f"request-{id}"}
+            written.append(ledgers[0].intend(read, {"pause": pause}, entry))
+        assert written[0] == written[1]
         if self.now() - before > SLACK / 2:
             self.overlook_a_stall()
         self.compare()
