@@ -1,15 +1,21 @@
-"""A FastAPI app that publishes tasks: `uvicorn web:web`."""
+"""A FastAPI app that publishes tasks and has the live page of its workers: `uvicorn web:web`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import tasks
-from fastapi import FastAPI
+from a2wsgi import WSGIMiddleware
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.security import HTTPBasic
 
 import celery_middle_management
+from celery_middle_management.web import Page, Visitor
 
 
 @asynccontextmanager
@@ -27,3 +33,27 @@ web = FastAPI(lifespan=lifespan)
 def resize(image: str) -> str:
     tasks.resize.delay(image)
     return "it will be resized"
+
+
+@web.middleware("http")
+async def log_in(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Let in those who know the password; in your app, its own login decides."""
+    if not request.scope["path"].startswith("/workers"):
+        return await go_on(request)
+    try:
+        login = await HTTPBasic(realm="workers")(request)
+    except HTTPException as error:
+        return Response("Log in.\n", error.status_code, error.headers)
+    known = os.environ.get("PAGE_PASSWORD", "")
+    if login and known and secrets.compare_digest(login.password.encode(), known.encode()):
+        request.state.visitor = Visitor(login.username, may_act=True)
+    return await go_on(request)
+
+
+def visitor(environ: dict[str, Any]) -> Visitor | None:
+    """Return what the middleware has found out; the WSGI environment holds the ASGI scope."""
+    found: Visitor | None = environ["asgi.scope"].get("state", {}).get("visitor")
+    return found
+
+
+web.mount("/workers", WSGIMiddleware(Page(tasks.app, visitor)))
