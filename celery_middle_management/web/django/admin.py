@@ -21,7 +21,10 @@ from celery_middle_management.web.django.panel import panel
 
 @admin.register(Workers)
 class WorkersAdmin(admin.ModelAdmin):  # type: ignore[misc]
-    """Shows the workers to staff that may view them; the live page's buttons, to those who may change them."""
+    """Shows the workers to staff who may view them.
+
+    Staff who may change them can use the buttons of the live page.
+    """
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Workers are hired, not added."""

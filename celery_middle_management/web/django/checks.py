@@ -1,4 +1,4 @@
-"""System checks of what the page in the admin needs; ``django_check`` has the one of our settings."""
+"""System checks of what the admin's page needs; ``django_check`` has the one of our settings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_actions(**_: Any) -> list[checks.CheckMessage]:
         return []
     what = (
         "The page's buttons hire and fire workers (CELERY_MIDDLE_MANAGEMENT_WEB_ACTIONS), and "
-        "SESSION_COOKIE_SECURE is not True: what reads the session's cookie on its way can use them."
+        "SESSION_COOKIE_SECURE is not True: they work for any reader of the cookie on its way."
     )
     hint = "Set SESSION_COOKIE_SECURE = True, or CELERY_MIDDLE_MANAGEMENT_WEB_ACTIONS = False."
     return [checks.Warning(what, hint=hint, id="celery_middle_management.W004")]

@@ -25,7 +25,7 @@ def celery_app() -> Celery:
     Raises:
         ImproperlyConfigured: there is none, or there are several, or its settings are wrong.
     """
-    enabled = [app for app in active_apps() if read_settings(app) is not None]
+    enabled: list[Celery] = [app for app in active_apps() if read_settings(app) is not None]
     if len(enabled) > 1:
         # Celery makes an app "default" for code that runs before the project's is imported.
         enabled = [app for app in enabled if app.main != "default"]

@@ -1,4 +1,4 @@
-"""The model that gives the admin something to list, and Django's permissions something to be about."""
+"""The model behind the admin's section and the two permissions."""
 
 from __future__ import annotations
 
