@@ -24,8 +24,19 @@ class Totals(NamedTuple):
     waits: float = 0.0
     #: The total time (s) that the finished tasks ran.
     runtime: float = 0.0
-    #: The number of workers that there should be; not a counter.
+    #: The number of workers that there should be; not a counter, like all that follow.
     quantity: float = 0
+    #: How many tasks there are; None if the release that took the sample did not tell. In a sample
+    #: that sums up ten minutes, these are the most that there were at the end of a minute.
+    waiting: float | None = None
+    running: float | None = None
+    scheduled: float | None = None
+    #: The highest *quantity* of the ten minutes that a sample sums up.
+    peak: float | None = None
+
+
+#: The fields of :class:`Totals` that the ledger's state has under the same names.
+COUNTERS = Totals._fields[:6]
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     that fell had been lost and began again at zero.
     """
     known = sorted((sample.at, sample.pools.get(pool, Totals())) for sample in samples)
-    grown = {at // MINUTE: _grown(one, other) for (at, one), (_, other) in pairwise(known)}
+    grown = {at // MINUTE: growth(one, other) for (at, one), (_, other) in pairwise(known)}
     last = int(now // MINUTE)
     found: list[Activity] = []
     workers = next(
@@ -70,8 +81,12 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     return found
 
 
-def _grown(before: Totals, after: Totals) -> Activity:
-    if after.published < before.published or after.finished < before.finished:
+def growth(before: Totals, after: Totals) -> Activity:
+    """Return what happened between two samples of a pool, and its workers at the end.
+
+    If any counter fell, all had been lost and began again at zero.
+    """
+    if any(was > now for was, now in zip(before[:5], after[:5], strict=True)):
         before = Totals()
     return Activity(
         arrivals=round(after.published - before.published),

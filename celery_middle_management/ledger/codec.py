@@ -7,7 +7,7 @@ default for each missing field: a field can be added, but must never change its 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache, lru_cache
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
-from celery_middle_management.core.history import Sample, Totals
+from celery_middle_management.core.history import MINUTE, Sample, Totals
 from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.roster import Roster, RosterEntry
@@ -151,14 +151,20 @@ def unpack_presence(told: dict[str, Any], id: str, seen: float) -> Presence:
     return presence
 
 
-def unpack_sample(text: str) -> Sample:
-    """Return a sample of the counters as ``report_counts.lua`` packs it."""
-    minute, pools = json.loads(text)
+def unpack_samples(texts: Iterable[str]) -> tuple[Sample, ...]:
+    """Return samples of the counters as ``report_samples.lua`` packs them."""
+    # Decoding a thousand documents in one go takes half the time.
+    told = json.loads(f"[{','.join(texts)}]")
     known = len(Totals._fields)
-    return Sample(
-        at=minute * 60.0,
-        # Lua packs an empty table as a list.
-        pools={pool: Totals(*told[:known]) for pool, told in dict(pools).items()},
+    return tuple(
+        [
+            Sample(
+                minute * MINUTE,
+                # Lua packs an empty table as a list.
+                {pool: Totals(*totals[:known]) for pool, totals in dict(pools).items()},
+            )
+            for minute, pools in told
+        ]
     )
 
 

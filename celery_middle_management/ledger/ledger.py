@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.clocks import SYSTEM, ClockReading, Clocks
-from celery_middle_management.ledger.codec import cordon_field, unpack_sample
+from celery_middle_management.ledger.codec import cordon_field
 from celery_middle_management.ledger.in_flight import CallsInFlight
 from celery_middle_management.ledger.messages import (
     Bounds,
@@ -39,6 +39,7 @@ from celery_middle_management.ledger.model import (
     Reply,
     Snapshot,
 )
+from celery_middle_management.ledger.page import Page
 from celery_middle_management.ledger.recent_queues import RecentQueues
 from celery_middle_management.settings.model import Settings
 
@@ -67,8 +68,12 @@ class Ledger(ABC):
         """Read everything at one moment."""
 
     @abstractmethod
-    def _minutes(self, most: int) -> Iterable[str]:
-        """Return the last *most* samples, packed, the latest first."""
+    def page(self) -> Page:
+        """Read everything that the page shows, at one moment and in one call."""
+
+    @abstractmethod
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        """Return samples of the last *most* minutes in which a process reported, latest first."""
 
     @abstractmethod
     def _commit(self, token: str, message: CommitMessage) -> bool:
@@ -131,10 +136,6 @@ class Ledger(ABC):
         bounds: Bounds = {}
         self._add_bounds(bounds, self._clocks.uptime())
         return self._read(bounds)
-
-    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
-        """Return samples of the last *most* minutes in which a process reported, latest first."""
-        return tuple(map(unpack_sample, self._minutes(most)))
 
     def commit(
         self,
