@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core import checks
 from django.urls import NoReverseMatch, reverse
 
+from celery_middle_management.django_check import level
 from celery_middle_management.settings.reading import read_settings
 from celery_middle_management.web.django.managed import celery_app
 
@@ -46,7 +47,8 @@ def check_actions(**_: Any) -> list[checks.CheckMessage]:
 def _extra() -> Iterator[checks.CheckMessage]:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        yield checks.Error(
+        yield checks.CheckMessage(
+            level(),
             f"{_APP} is in INSTALLED_APPS, and its page needs {' and '.join(missing)}.",
             hint="pip install 'celery-middle-management[web]'",
             id="celery_middle_management.E002",
@@ -55,7 +57,8 @@ def _extra() -> Iterator[checks.CheckMessage]:
 
 def _admin() -> Iterator[checks.CheckMessage]:
     if not apps.is_installed("django.contrib.admin"):
-        yield checks.Error(
+        yield checks.CheckMessage(
+            level(),
             f"{_APP} is in INSTALLED_APPS, and django.contrib.admin is not. The page is part of "
             "the admin, whose login protects it.",
             hint="Add django.contrib.admin to INSTALLED_APPS, or remove this package there and "
