@@ -62,7 +62,7 @@ class Site:
 
     def actions(self) -> list[str]:
         """The entries of the history, the latest first."""
-        entries: Any = self.redis.xrevrange("{middle-management:shop}:actions")
+        entries: Any = self.redis.xrevrange("{middle-management:local}:actions")
         return [next(iter(fields.values())) for _, fields in entries]
 
     @property
