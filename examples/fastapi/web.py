@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import tasks
 from a2wsgi import WSGIMiddleware
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.security import HTTPBasic
+from starlette.types import Receive, Scope, Send
 
 import celery_middle_management
 from celery_middle_management.web import Page, Visitor
@@ -35,25 +35,18 @@ def resize(image: str) -> str:
     return "it will be resized"
 
 
-@web.middleware("http")
-async def log_in(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Let in those who know the password; in your app, its own login decides."""
-    if not request.scope["path"].startswith("/workers"):
-        return await go_on(request)
-    try:
-        login = await HTTPBasic(realm="workers")(request)
-    except HTTPException as error:
-        return Response("Log in.\n", error.status_code, error.headers)
+page = WSGIMiddleware(Page(tasks.app, lambda environ: environ["asgi.scope"]["visitor"]))
+
+
+async def workers(scope: Scope, receive: Receive, send: Send) -> None:
+    """Show the page to those who know the password; in your app, its own login decides."""
+    login = await HTTPBasic(auto_error=False)(Request(scope))
     known = os.environ.get("PAGE_PASSWORD", "")
     if login and known and secrets.compare_digest(login.password.encode(), known.encode()):
-        request.state.visitor = Visitor(login.username, may_act=True)
-    return await go_on(request)
+        await page({**scope, "visitor": Visitor(login.username, may_act=True)}, receive, send)
+    else:
+        ask = {"WWW-Authenticate": 'Basic realm="workers"'}
+        await Response("Log in.\n", 401, ask)(scope, receive, send)
 
 
-def visitor(environ: dict[str, Any]) -> Visitor | None:
-    """Return what the middleware has found out; the WSGI environment holds the ASGI scope."""
-    found: Visitor | None = environ["asgi.scope"].get("state", {}).get("visitor")
-    return found
-
-
-web.mount("/workers", WSGIMiddleware(Page(tasks.app, visitor)))
+web.mount("/workers", workers)
