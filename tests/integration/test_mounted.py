@@ -7,7 +7,9 @@ import http.cookiejar
 import json
 import os
 import re
+import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,11 +21,11 @@ from typing import Any, NamedTuple
 import pytest
 import redis
 
-from celery_middle_management.demo.redis_server import free_port
+from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.platforms.local_dyno import kill_group, start_on_leash
 from tests.servers import ROOT, wait_for
 
-for module in ("django", "flask", "fastapi", "a2wsgi", "gunicorn", "uvicorn"):
+for module in ("bokeh", "django", "flask", "fastapi", "a2wsgi", "gunicorn", "uvicorn"):
     pytest.importorskip(module)
 
 PANEL = "/admin/middle_management/workers/"
@@ -55,8 +57,8 @@ class Browser:
     def __init__(self, base: str, **headers: str) -> None:
         self.base = base
         self.headers = headers
-        jar = http.cookiejar.CookieJar()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+        self.jar = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
 
     def ask(self, path: str, data: bytes | None = None, **headers: str) -> Answer:
         request = urllib.request.Request(self.base + path, data, {**self.headers, **headers})
@@ -76,11 +78,11 @@ class Browser:
         self.ask("/admin/login/?next=/admin/jsi18n/", urllib.parse.urlencode(said).encode())
         return self
 
-    def post(self, path: str, document: object, **headers: str) -> Answer:
+    def post(self, path: str, document: object) -> Answer:
         """As the page's script does."""
-        return self.ask(
-            path, json.dumps(document).encode(), **{"Content-Type": "application/json", **headers}
-        )
+        tokens = {cookie.name: cookie.value or "" for cookie in self.jar}
+        headers = {"Content-Type": "application/json", "X-MM-Token": tokens.get("mm-page", "")}
+        return self.ask(path, json.dumps(document).encode(), **headers)
 
 
 def basic(name: str, password: str) -> str:
@@ -124,3 +126,195 @@ def serving(
         yield f"http://127.0.0.1:{port}"
     finally:
         kill_group(process)
+
+
+def django(arguments: list[str], directory: Path, redis_url: str) -> None:
+    """Run ``manage.py`` in the example."""
+    env = {"REDIS_URL": redis_url, "DATABASE": str(directory / "db.sqlite3")}
+    subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT / "examples" / "django",
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        check=True,
+        timeout=60,
+    )
+
+
+GUNICORN = ("gunicorn", "proj.wsgi", "--bind", "127.0.0.1:PORT", "--threads", "3")
+UVICORN = ("uvicorn", "proj.asgi:application", "--port", "PORT")
+
+
+@pytest.fixture(scope="module", params=[GUNICORN, UVICORN], ids=["gunicorn", "uvicorn"])
+def admin(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    redis_server: RedisServer,
+) -> Iterator[str]:
+    """The Django example; its address."""
+    directory = tmp_path_factory.mktemp("django")
+    django(["migrate", "--verbosity", "0"], directory, redis_server.url)
+    django(["shell", "--command", PEOPLE], directory, redis_server.url)
+    with serving("django", redis_server.url, directory, *request.param) as address:
+        yield address
+
+
+def by(redis_url: str) -> list[tuple[str, str]]:
+    """What people have asked for, and who they were, the latest first."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        entries: Any = client.xrevrange("{middle-management:local}:actions")
+    told = [json.loads(fields["entry"]) for _, fields in entries]
+    return [(entry["action"], entry["by"]) for entry in told if "by" in entry]
+
+
+@pytest.mark.usefixtures("redis_url")
+class TestDjango:
+    def test_without_a_login_there_is_only_the_form_for_it(self, admin: str) -> None:
+        stranger = Browser(admin)
+        for path in (PANEL, LIVE):
+            answer = stranger.ask(path)
+            assert "/admin/login/" in answer.url
+            assert "Scheduled" not in answer.text
+        for path in ("data", "metrics", "static/x/page.js", "anything"):
+            assert stranger.ask(LIVE + path).status == 403
+
+    @pytest.mark.parametrize("name", ["other", "former"])
+    def test_a_login_without_the_permission_is_not_enough(
+        self, admin: str, name: str, redis_url: str
+    ) -> None:
+        """Staff with no permission on workers; a person with it who is staff no more."""
+        browser = Browser(admin).log_in(name)
+        assert "Scheduled" not in browser.ask(PANEL).text
+        assert browser.ask(LIVE + "data").status == 403
+        assert browser.post(LIVE + "pause", {}).status == 403
+        assert by(redis_url) == []
+
+    def test_staff_who_may_view_cannot_act(self, admin: str, redis_url: str) -> None:
+        browser = Browser(admin).log_in("view")
+        assert "Scheduled" in browser.ask(PANEL).text
+        page = browser.ask(LIVE)
+        assert page.status == 200
+        document = json.loads(browser.ask(LIVE + "data").text)
+        assert (document["visitor"], document["may_act"]) == ("view", False)
+        assert browser.post(LIVE + "pause", {}).status == 403
+        assert by(redis_url) == []
+
+    @pytest.mark.parametrize("name", ["change", "jo"])
+    def test_staff_who_may_change_act_under_their_name(
+        self, admin: str, name: str, redis_url: str
+    ) -> None:
+        browser = Browser(admin).log_in(name)
+        browser.ask(LIVE)
+        answer = browser.post(LIVE + "pause", {"hires": True, "fires": True, "for": 60})
+        assert answer.status == 200, answer.text
+        assert by(redis_url) == [("pause", name)]
+        assert f"Paused: no hires and no fires, by {name}." in browser.ask(PANEL).text
+
+    def test_a_request_without_the_pages_token_changes_nothing(
+        self, admin: str, redis_url: str
+    ) -> None:
+        """Although Django's own protection of forms does not apply to it."""
+        browser = Browser(admin).log_in("jo")
+        assert browser.post(LIVE + "pause", {}).status == 403
+        assert by(redis_url) == []
+
+    def test_the_index_leads_to_the_panel_and_that_to_the_page(self, admin: str) -> None:
+        browser = Browser(admin).log_in("jo")
+        index = browser.ask("/admin/").text
+        assert "Middle Management" in index
+        assert f'href="{PANEL}"' in index
+        assert 'href="live/"' in browser.ask(PANEL).text
+        assert browser.ask(LIVE.rstrip("/")).url == admin + LIVE
+
+    def test_headers_of_the_page_stay_beside_those_of_djangos_middleware(self, admin: str) -> None:
+        browser = Browser(admin).log_in("jo")
+        headers = browser.ask(LIVE).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers.get_all("Referrer-Policy") == ["no-referrer"]
+        [cookie] = [c for c in headers.get_all("Set-Cookie") if c.startswith("mm-page=")]
+        assert "HttpOnly" in cookie
+        assert "SameSite=Strict" in cookie
+        assert f"Path={LIVE.rstrip('/')}" in cookie
+
+    def test_what_the_page_shows_is_text_in_the_panel(self, admin: str, redis_url: str) -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            client.hset(
+                "{middle-management:local}:state",
+                "trouble",
+                json.dumps({"platform": {"what": "<b>bold</b>", "since": time.time()}}),
+            )
+            client.expire("{middle-management:local}:state", 60)
+        text = Browser(admin).log_in("jo").ask(PANEL).text
+        assert "&lt;b&gt;bold" in text
+        assert "<b>bold" not in text
+
+
+def test_django_with_a_ledger_that_cannot_be_read(tmp_path: Path) -> None:
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
+    django(["migrate", "--verbosity", "0"], tmp_path, url)
+    django(["shell", "--command", PEOPLE], tmp_path, url)
+    with serving("django", url, tmp_path, *GUNICORN) as address:
+        answer = Browser(address).log_in("jo").ask(PANEL)
+        assert answer.status == 200
+        assert "could not be read" in answer.text
+        assert "secret" not in answer.text
+
+
+def test_django_where_nothing_is_managed(tmp_path: Path, redis_url: str) -> None:
+    django(["migrate", "--verbosity", "0"], tmp_path, redis_url)
+    django(["shell", "--command", PEOPLE], tmp_path, redis_url)
+    off = {"MIDDLE_MANAGEMENT_ENABLED": "false"}
+    with serving("django", redis_url, tmp_path, *GUNICORN, **off) as address:
+        browser = Browser(address).log_in("jo")
+        for path in (PANEL, LIVE, LIVE + "data"):
+            assert "not enabled" in browser.ask(path).text
+
+
+FLASK = ("gunicorn", "web:create_app()", "--bind", "127.0.0.1:PORT", "--threads", "3")
+FASTAPI = ("uvicorn", "web:web", "--port", "PORT")
+
+
+@pytest.mark.parametrize(
+    ("example", "command", "env", "prefix", "public"),
+    [
+        ("flask", FLASK, {}, "", ""),
+        # gunicorn's prefix is part of the path; uvicorn's is what a proxy has taken off it.
+        ("flask", FLASK, {"SCRIPT_NAME": "/shop"}, "/shop", "/shop"),
+        ("fastapi", FASTAPI, {}, "", ""),
+        ("fastapi", (*FASTAPI, "--root-path", "/shop"), {}, "", "/shop"),
+    ],
+    ids=["flask", "flask-prefix", "fastapi", "fastapi-prefix"],
+)
+def test_the_hosts_login_decides(
+    example: str,
+    command: tuple[str, ...],
+    env: dict[str, str],
+    prefix: str,
+    public: str,
+    redis_url: str,
+    tmp_path: Path,
+) -> None:
+    live = f"{prefix}/workers/"
+    with serving(example, redis_url, tmp_path, *command, **env) as address:
+        for stranger in (Browser(address), Browser(address, Authorization=basic("jo", "wrong"))):
+            for path in ("", "data", "metrics"):
+                answer = stranger.ask(live + path)
+                assert answer.status == 401
+                assert answer.text == "Log in.\n"
+            assert stranger.post(live + "pause", {}).status == 401
+        jo = Browser(address, Authorization=basic("jo", "try-it"))
+        page = jo.ask(live)
+        assert page.status == 200
+        [cookie] = page.headers.get_all("Set-Cookie")
+        assert f"Path={public}/workers;" in cookie
+        document = json.loads(jo.ask(live + "data").text)
+        assert (document["visitor"], document["may_act"]) == ("jo", True)
+        assert jo.ask(live + "pause", b"{}", **{"Content-Type": "application/json"}).status == 403
+        assert by(redis_url) == []
+        # The cookie is for the public path, which a proxy would send.
+        [token] = [each.value or "" for each in jo.jar]
+        headers = {"X-MM-Token": token, "Cookie": f"mm-page={token}"}
+        body = json.dumps({"hires": True, "fires": True, "for": 60}).encode()
+        answer = jo.ask(live + "pause", body, **{"Content-Type": "application/json"}, **headers)
+        assert answer.status == 200, answer.text
+        assert by(redis_url) == [("pause", "jo")]
