@@ -24,7 +24,9 @@ from celery_middle_management.cli.common import (
 
 if TYPE_CHECKING:
     from celery_middle_management.ledger.redis import RedisLedger
+    from celery_middle_management.managed_app import ManagedApp
     from celery_middle_management.reporting.reporter import Evaluator, Reporter
+    from celery_middle_management.web.metrics_server import MetricsServer
 
 logger = logging.getLogger("celery_middle_management")
 
@@ -40,8 +42,19 @@ DRY_INTERVAL = 10.0
     is_flag=True,
     help="Only log decisions, and change nothing. Other processes of the app go on as usual.",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Serve metrics for Prometheus at /metrics on this port; 0: on any that is free.",
+)
+@click.option(
+    "--metrics-host",
+    help="The address to serve them on, such as 0.0.0.0 for other machines. Default: 127.0.0.1",
+)
 @click.pass_context
-def run(ctx: click.Context, dry_run: bool) -> None:
+def run(
+    ctx: click.Context, dry_run: bool, metrics_port: int | None, metrics_host: str | None
+) -> None:
     """Hire and fire until SIGTERM or Ctrl-C.
 
     Needed only if scheduled tasks must wake a pool of 0 workers while no other process of the app
@@ -52,23 +65,52 @@ def run(ctx: click.Context, dry_run: bool) -> None:
     managed = managed_app_of_context(ctx)
     if managed.settings.why_inactive:
         raise UsedWrongly(managed.settings.why_inactive)
+    server = _metrics_server(managed, metrics_host, metrics_port)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     logger.setLevel(logging.INFO)
     pools = ", ".join(pool.name for pool in managed.settings.pools)
     try:
         if dry_run:
             scaler = managed.dry_scaler()
-            _until_signal(lambda stop: _watch_dry(scaler, stop), f"{pools}, in a dry run")
+            _until_signal(lambda stop: _watch_dry(scaler, stop), f"{pools}, in a dry run", server)
             return
         reporter, ledger = managed.reporter(), managed.ledger()
         reporter.prepare()
     except PlatformError as error:
         raise CouldNot(one_line(error)) from None
-    _until_signal(lambda stop: _watch(reporter, ledger, stop), pools, reporter)
+    _until_signal(lambda stop: _watch(reporter, ledger, stop), pools, server, reporter)
+
+
+def _metrics_server(
+    managed: ManagedApp, host: str | None, port: int | None
+) -> MetricsServer | None:
+    """Return a server that listens at *port*; None without one."""
+    if port is None:
+        if host is not None:
+            raise UsedWrongly("--metrics-host needs --metrics-port")
+        return None
+    try:
+        from celery_middle_management.web.metrics_server import MetricsServer
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        raise CouldNot(
+            "--metrics-port needs prometheus_client: "
+            "pip install 'celery-middle-management[metrics]'"
+        ) from None
+    host = host or "127.0.0.1"
+    try:
+        return MetricsServer(managed, host, port)
+    except OSError as error:
+        why = error.strerror or one_line(error)
+        raise CouldNot(f"metrics cannot be served at port {port} of {host}: {why}") from None
 
 
 def _until_signal(
-    watch: Callable[[threading.Event], None], pools: str, reporter: Reporter | None = None
+    watch: Callable[[threading.Event], None],
+    pools: str,
+    server: MetricsServer | None,
+    reporter: Reporter | None = None,
 ) -> None:
     """Run *watch* in a thread until SIGTERM or SIGINT; then let its *reporter* leave."""
     from celery_middle_management.reporting.reporter import wait_for_last_report
@@ -79,6 +121,9 @@ def _until_signal(
     # A call to Redis may hang; in a thread, it cannot keep this process from ending in time.
     thread = threads.start("mm-run", watch, stop)
     logger.info("watching %s", pools)
+    if server is not None:
+        server.start()
+        logger.info("metrics at %s", server.url)
     signal.sigwait(ending)
     stop.set()
     if reporter is not None:

@@ -253,8 +253,11 @@ class PoolWriter:
         self._its.unset("quantity")
 
     def action(self, entry: Mapping[str, Any]) -> None:
-        """Write that we changed the quantity."""
+        """Write that we changed the quantity, or would have in a dry run."""
         self._its.set_document("last_action", entry)
+        if not entry.get("dry_run"):
+            counter = {"hire": "hired", "fire": "fired"}[entry["action"]]
+            self._its.add(counter, abs(entry["to"] - entry["from"]))
         self._its.add_history(entry)
 
     def by_hand(self, entry: Mapping[str, Any]) -> None:

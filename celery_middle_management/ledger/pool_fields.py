@@ -71,8 +71,9 @@ class PoolChanges:
         self._changes.unset[name] = None
 
     def add(self, entry: str, number: int) -> None:
-        """Increase a whole number; once an evaluation at most for each field."""
-        self._changes.add[f"{self._pool}/{entry}"] = number
+        """Increase a whole number."""
+        name = f"{self._pool}/{entry}"
+        self._changes.add[name] = self._changes.add.get(name, 0) + number
 
     def add_due(self, when: int, tasks: int) -> None:
         """Add scheduled tasks to a bucket (Unix, s), or take them away (< 0)."""

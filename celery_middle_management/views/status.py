@@ -26,6 +26,9 @@ Document = dict[str, Any]
 
 #: Minutes of history in the document.
 MINUTES = 60
+#: A pool's counters, by their names in the ledger: tasks, then workers; and totals of seconds.
+_COUNTERS = ("published", "started", "finished", "hired", "fired")
+_SECONDS = ("waits", "runtime")
 
 
 def status_of(
@@ -52,20 +55,19 @@ def status_of(
     states = {pool.name: read_pool(snapshot, pool) for pool in settings.pools}
     pools = [
         _pool(settings, snapshot, states[pool.name], declared, look)
-        | {"last_hour": _last_hour(pool.name, snapshot.now, (*samples, now))}
+        | _counted(pool.name, snapshot, (*samples, now))
         for pool in settings.pools
     ]
     facts = Facts(settings, snapshot, states, look, samples, full, celery)
-    pause = _pause(snapshot)
     return {
         "at": snapshot.iso(snapshot.now),
-        "paused": pause is not None,
-        "pause": pause,
+        **_pause(snapshot),
         "dry_run": settings.dry_run,
         # Why the process that asks for the document evaluates nothing. Others may.
         "inactive": settings.inactive or None,
         "trouble": [trouble._asdict() for trouble in troubles_of(facts, pools)],
-        "next_evaluation_at": _next_evaluation_at(snapshot),
+        **_evaluations(snapshot),
+        "queues": _queues(settings, look),
         "pools": pools,
     }
 
@@ -109,17 +111,18 @@ def idle(document: Mapping[str, Any]) -> bool:
     )
 
 
-def _pause(snapshot: Snapshot) -> Document | None:
+def _pause(snapshot: Snapshot) -> Document:
     pause = unpack_pause(snapshot.state.get("pause"), snapshot.now)
     if pause is None:
-        return None
-    return {
+        return {"paused": False, "pause": None}
+    told = {
         "hires": pause.hires,
         "fires": pause.fires,
         "since": snapshot.iso(pause.since),
         "until": snapshot.iso(pause.until),
         "by": pause.who,
     }
+    return {"paused": True, "pause": told}
 
 
 def sample_of(document: Document, snapshot: Snapshot) -> Sample:
@@ -135,6 +138,14 @@ def _counters(pool: str, snapshot: Snapshot) -> Totals:
     return Totals(*(snapshot.number(f"{pool}/{name}") for name in COUNTERS))
 
 
+def _counted(pool: str, snapshot: Snapshot, samples: Iterable[Sample]) -> Document:
+    """What the pool's counters tell."""
+    return {
+        "last_hour": _last_hour(pool, snapshot.now, samples),
+        "totals": _sums(pool, snapshot),
+    }
+
+
 def _last_hour(pool: str, now: float, samples: Iterable[Sample]) -> Document:
     """The pool's activity in each of the last :data:`MINUTES`, the current one last."""
     minutes = activity(samples, pool, now, MINUTES)
@@ -147,13 +158,30 @@ def _last_hour(pool: str, now: float, samples: Iterable[Sample]) -> Document:
     }
 
 
+def _sums(pool: str, snapshot: Snapshot) -> Document:
+    """The pool's counters, which only grow, until the ledger loses its data."""
+    tasks = {name: round(snapshot.number(f"{pool}/{name}")) for name in _COUNTERS}
+    return tasks | {name: round(snapshot.number(f"{pool}/{name}"), 3) for name in _SECONDS}
+
+
+def _queues(settings: Settings, look: Look) -> list[Document]:
+    """The queues that were counted, with the messages that no worker has reserved."""
+    return [
+        {"name": queue, "pool": settings.pool_name(queue), "ready": look.ready[queue]}
+        for queue in sorted(look.ready)
+    ]
+
+
 def _mean(seconds: float, tasks: int) -> float | None:
     return round(seconds / tasks, 3) if tasks else None
 
 
-def _next_evaluation_at(snapshot: Snapshot) -> str | None:
-    """When the next evaluation is due, unless something happens earlier."""
-    return snapshot.iso(snapshot.time("next_at") or None)
+def _evaluations(snapshot: Snapshot) -> Document:
+    """When the last evaluation was, and when the next is due unless something happens earlier."""
+    return {
+        "evaluated_at": snapshot.iso(snapshot.time("evaluated_at") or None),
+        "next_evaluation_at": snapshot.iso(snapshot.time("next_at") or None),
+    }
 
 
 def _pool(

@@ -253,6 +253,16 @@ def test_an_action_is_the_last_one_and_history() -> None:
     assert [json.loads(entry)["pool"] for entry in changes.history] == ["worker"]
 
 
+def test_hired_and_fired_workers_add_up_but_not_those_of_a_dry_run() -> None:
+    changes = Changes()
+    writer = PoolWriter(pool_state(), changes)
+    writer.action({"action": "hire", "from": 0, "to": 2})
+    writer.action({"action": "hire", "from": 2, "to": 5})
+    writer.action({"action": "fire", "from": 5, "to": 1})
+    writer.action({"action": "hire", "from": 1, "to": 9, "dry_run": True})
+    assert changes.add == {"worker/hired": 5, "worker/fired": 4}
+
+
 def test_a_hire_of_unknown_outcome_outlasts_a_later_one() -> None:
     before = snapshot({"worker/hire": json.dumps({"to": 3, "until": NOW + 30})})
     told = read_pool(before, POOL)

@@ -16,7 +16,17 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.views.status import asleep, status_of
-from tests.unit.snapshots import NOW, PDF, WORKER, presence, settings, shown, snapshot
+from tests.unit.snapshots import (
+    NOW,
+    PDF,
+    WORKER,
+    Holds,
+    looked,
+    presence,
+    settings,
+    shown,
+    snapshot,
+)
 
 
 def only_pool(snapshot: Snapshot) -> dict[str, Any]:
@@ -52,6 +62,10 @@ def untouched(name: str, queues: list[str], least: int, most: int, jobs: int) ->
             **{"mean_wait": None, "mean_runtime": None},
         },
         "drift": 0,
+        "totals": {
+            **dict.fromkeys(("published", "started", "finished", "hired", "fired"), 0),
+            **{"waits": 0.0, "runtime": 0.0},
+        },
         **dict.fromkeys(("wish", "by_hand", "refused", "last_action", "next_call_at")),
     }
 
@@ -64,7 +78,9 @@ def test_nothing_is_known_yet() -> None:
         "dry_run": False,
         "inactive": None,
         "trouble": [],
+        "evaluated_at": None,
         "next_evaluation_at": None,
+        "queues": [],
         "pools": [
             untouched("worker", ["celery"], 0, 10, 10),
             untouched("pdf", ["pdf", "urgent"], 1, 3, 1),
@@ -108,6 +124,23 @@ def test_tasks_are_the_count_and_what_was_reported_since() -> None:
     assert pool["drift"] == -2
     assert pool["workers"]["current"] == 3
     assert pool["workers"]["needed"] == 2
+
+
+def test_totals_are_the_ledgers_counters() -> None:
+    counters = {"published": 9, "started": 8, "finished": 7, "hired": 3, "fired": 2}
+    totals = only_pool(snapshot(**counters, waits="1.25", runtime="70.0004"))["totals"]
+    assert totals == {**counters, "waits": 1.25, "runtime": 70.0}
+
+
+def test_queues_are_those_that_were_counted() -> None:
+    queues = looked(Holds(celery=3), snapshot(), WORKER, PDF)["queues"]
+    assert queues == [
+        {"name": "celery", "pool": "worker", "ready": 3},
+        {"name": "mail", "pool": "worker", "ready": 0},
+        {"name": "pdf", "pool": "pdf", "ready": 0},
+        {"name": "urgent", "pool": "pdf", "ready": 0},
+    ]
+    assert looked(Holds("broker"), snapshot())["queues"] == []
 
 
 def test_running_tasks_are_certain_even_below_dead_reckoning() -> None:

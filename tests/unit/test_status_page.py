@@ -42,6 +42,7 @@ def everything() -> dict[str, Any]:
         app_pause=json.dumps({"since": NOW - 9, "until": NOW + 60, "who": who}),
         app_called_at=NOW * 1000,
         app_next_at=(NOW + 5) * 1000,
+        app_evaluated_at=(NOW - 3) * 1000,
     )
     return looked(Holds(celery=20), ledger, WORKER)
 

@@ -1,0 +1,72 @@
+"""The metrics of an app in Prometheus' formats, for whatever serves ``/metrics``.
+
+This is the only module that needs prometheus_client. The metrics are in none of its registries:
+what the app itself exports is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+
+from celery_middle_management.managed_app import ManagedApp
+from celery_middle_management.views.metrics import Measured, Timed, measured
+from celery_middle_management.web.latest_status import LatestStatus
+
+_FAMILIES: dict[str, Any] = {
+    "gauge": GaugeMetricFamily,
+    "counter": CounterMetricFamily,
+    "summary": SummaryMetricFamily,
+}
+
+_latest: WeakKeyDictionary[ManagedApp, LatestStatus] = WeakKeyDictionary()
+# A reading that is under way in the parent never ends in a child.
+os.register_at_fork(after_in_child=_latest.clear)
+
+
+def exposition(managed: ManagedApp, accept: str = "") -> tuple[bytes, str]:
+    """Return the metrics of an app, and their content type.
+
+    It raises nothing because of Redis or the broker: without the ledger, ``celery_mm_up`` is 0. It
+    waits for them some seconds at most, and reads nothing if it did so a moment ago.
+
+    Args:
+        managed: the app.
+        accept: the request's ``Accept`` header, which chooses between OpenMetrics and the older
+            text format.
+    """
+    encode, content_type = choose_encoder(accept)
+    metrics: Any = _Metrics(managed)
+    return encode(metrics), content_type
+
+
+class _Metrics:
+    """The metrics of one app, in place of the registry that prometheus_client encodes."""
+
+    def __init__(self, managed: ManagedApp) -> None:
+        latest = _latest.setdefault(managed, LatestStatus())
+        self._measured = measured(latest.of(managed))
+
+    def collect(self) -> Iterator[Metric]:
+        return map(_metric, self._measured)
+
+
+def _metric(each: Measured) -> Metric:
+    """Return a metric as prometheus_client's own families are."""
+    name, kind, text, labels, _ = each.family
+    unit = "seconds" if name.endswith("_seconds") else ""
+    metric: Any = _FAMILIES[kind](name, text, labels=labels, unit=unit)
+    for of, value in each.readings:
+        metric.add_metric(of, *(value if isinstance(value, Timed) else (value,)))
+    found: Metric = metric
+    return found
