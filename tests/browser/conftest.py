@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import redis
+
+from celery_middle_management.demo.redis_server import RedisServer
 
 pytest.importorskip("selenium", reason="pip install -e '.[browser]'")
 
@@ -23,6 +26,14 @@ def chromium() -> Iterator[Window]:
         pytest.skip(why)
     with open_window() as window:
         yield window
+
+
+@pytest.fixture(scope="module")
+def redis_url_of_module(redis_server: RedisServer) -> str:
+    """A database that is empty before the first test of a module."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
 
 
 @pytest.fixture

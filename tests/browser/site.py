@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,8 @@ class Site:
     redis: redis.Redis[str]
     env: dict[str, str]
     app: str
+    #: What the command has printed so far.
+    log: Callable[[], str]
 
     @property
     def url(self) -> str:
@@ -88,7 +90,7 @@ def serve(redis_url: str, directory: Path, app: str = APP, **settings: str) -> I
     try:
         wait_for(entrance, 60.0, log.read_text)
         client = redis.Redis.from_url(redis_url, decode_responses=True)
-        yield Site(entrance(), client, env, app)
+        yield Site(entrance(), client, env, app, log.read_text)
     finally:
         kill_group(process)
         for left in directory.glob("celery-middle-management-*/*"):
