@@ -26,10 +26,7 @@ def call_wsgi(app: Any, request: HttpRequest, path: str, visitor: object) -> Htt
         code, _, response.reason_phrase = status.partition(" ")
         response.status_code = int(code)
         for name, value in headers:
-            if name.lower() == "set-cookie":  # of which there may be several
-                response.cookies.load(value)
-            else:
-                response.headers[name] = value
+            response.headers[name] = value
         return response.write  # type: ignore[no-any-return]
 
     body = app(_environ(request, path, visitor), start_response)
