@@ -25,7 +25,15 @@ from tests.browser.site import Site, serve
 from tests.browser.window import Window, open_window
 
 PICTURE = Path(__file__).with_name("page.png")
-MOST_BYTES = 200_000
+MOST_BYTES, MOST_HEIGHT = 200_000, 1500
+#: The others: a name, the width, what of the history is shown, and whether it is dark.
+OTHERS = (
+    ("hour", 1200, "hour", False),
+    ("week", 1200, "week", False),
+    ("dark", 1200, "day", True),
+    ("week-360", 360, "week", False),
+    ("dark-360", 360, "hour", True),
+)
 APP = "tests.benchmarks.week_app"
 
 
@@ -42,3 +50,56 @@ def a_week(*, trouble: bool, seed: int = 7, **settings: str) -> Iterator[Site]:
         made.write(ledger)
         with reporting(ledger, made), serve(server.url, Path(directory), APP, **settings) as site:
             yield site
+
+
+def shot(
+    window: Window,
+    site: Site,
+    path: Path,
+    *,
+    width: int,
+    span: str,
+    dark: bool,
+    most: int = MOST_HEIGHT,
+) -> None:
+    """Take one picture of the whole page."""
+    window.forget()
+    window.media(prefers_color_scheme="dark" if dark else "light", prefers_reduced_motion="reduce")
+    window.size(width, 900)
+    window.open(site.entrance)
+    window.drawn()
+    window.run(f"document.querySelector('input[name=span][value={span}]').click()")
+    # Above 1500 px of height the README's reader would have to scroll through it.
+    height = min(int(window.run("return document.documentElement.scrollHeight")), most)
+    window.size(width, height)
+    time.sleep(1.5)  # the plots take the new size, and the list of decisions scrolls to its place
+    taken = window.command("Page.captureScreenshot", format="png")["data"]
+    save(Image.open(io.BytesIO(base64.b64decode(taken))), path)
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Save it with as many colours as its size allows."""
+    for colours in (256, 128, 64, 32):
+        few = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
+            return
+    raise SystemExit(f"{path} is larger than {MOST_BYTES} bytes")
+
+
+def main(directory: Path | None) -> None:
+    """Make the README's picture; all of them if there is a *directory* for them."""
+    with open_window() as window:
+        with a_week(trouble=False, web_actions="true") as site:
+            shot(window, site, PICTURE, width=1200, span="day", dark=False, most=900)
+            for name, width, span, dark in OTHERS if directory else ():
+                shot(window, site, directory / f"{name}.png", width=width, span=span, dark=dark)
+        if directory:
+            with a_week(trouble=True, web_actions="true") as site:
+                for name, width in (("trouble", 1200), ("trouble-360", 360)):
+                    path = directory / f"{name}.png"
+                    shot(window, site, path, width=width, span="hour", dark=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

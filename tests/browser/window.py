@@ -34,6 +34,16 @@ def find(programs: tuple[str, ...]) -> str | None:
     return next(filter(None, map(shutil.which, programs)), None)
 
 
+#: How many plots have a canvas, in BokehJS's shadow trees, whose points are not all alike.
+PAINTED = """
+  const canvases = (root) => [...root.querySelectorAll("*")].flatMap((each) => [
+    ...(each.localName === "canvas" ? [each] : []), ...(each.shadowRoot ? canvases(each.shadowRoot) : [])]);
+  const painted = (canvas) => canvas.width && canvas.height && new Set(new Uint32Array(
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size > 2;
+  return [...document.querySelectorAll("#plots figure")].filter((f) => canvases(f).some(painted)).length;
+"""
+
+
 class Window:
     """One window. Its logs are emptied by each look at them."""
 
@@ -98,6 +108,14 @@ class Window:
             return all(word in text for word in words)
 
         wait_for(said, within, lambda: f"not all of {words} in:\n{self.text()}\n{self.console()}")
+
+    def drawn(self, plots: int = 3) -> None:
+        """Wait until so many plots have something on their canvas."""
+
+        def are() -> bool:
+            return bool(self.run(PAINTED) == plots)
+
+        wait_for(are, 30.0, lambda: f"{self.run(PAINTED)} plots:\n{self.text()}\n{self.console()}")
 
     def press(self, *keys: str) -> None:
         """Press and release keys, one after the other."""

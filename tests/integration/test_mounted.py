@@ -177,7 +177,7 @@ def see_nothing(browser: Browser, redis_url: str) -> None:
     for path in (PANEL, LIVE):
         text = browser.ask(path).text
         assert "Scheduled" not in text
-        assert "data-token" not in text
+        assert "mm-token" not in text
     assert browser.ask(LIVE + "data").status == 403
     assert browser.post(LIVE + "pause", {}).status == 403
     assert by(redis_url) == []
