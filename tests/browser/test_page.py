@@ -134,7 +134,7 @@ def test_nothing_is_wider_than_a_telephone(page: Window, span: str) -> None:
 
 
 def luminance(page: Window) -> float:
-    colour = page.run("return getComputedStyle(document.body).backgroundColor")
+    colour = page.run("return getComputedStyle(document.documentElement).backgroundColor")
     channels = [int(part) for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
     return sum(channels) / 3
 
