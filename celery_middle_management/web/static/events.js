@@ -43,9 +43,10 @@ export function chosen(events, pool, since) {
 }
 
 /** Lists the entries, the latest first. */
-export function list(entries, now, what) {
+export function list(entries, now, what, oldest) {
   const shown = entries.slice(0, most);
-  say($("decisions-note"), `${plural(entries.length, "entry", "entries")} in the last ${what}.`);
+  say($("decisions-note"), `${plural(entries.length, "entry", "entries")} in the last ${what}.`
+    + (oldest ? ` Those before ${when(oldest, now)} are no longer kept.` : ""));
   fill($("decisions"), [shown, new Date(now).toDateString()], () =>
     shown.map((entry) => item(entry, now)));
   show($("more"), entries.length > most);
@@ -70,7 +71,12 @@ export function keyOf(entry) {
 }
 
 /** Points out an entry in the list, after a tap on its mark. */
-export function pointOut(key) {
+export function pointOut(key, entries, redraw) {
+  const place = entries.findIndex((entry) => keyOf(entry) === key);
+  if (place >= most) {
+    most = place + STEP;
+    redraw();
+  }
   const line = [...$("decisions").children].find((each) => each.dataset.key === key);
   for (const each of $("decisions").children) each.classList.toggle("pointed", each === line);
   line?.scrollIntoView({ block: "nearest" });

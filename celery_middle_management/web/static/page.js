@@ -13,7 +13,12 @@ const SEEN = 2000, UNSEEN = 30000;
 /** How often (ms) a screen reader is told how things are, if they are different. */
 const SPOKEN = 30000;
 
+/** How many entries the ledger keeps. */
+const KEPT = 1000;
+
 let doc = null;
+/** The entries that the list of decisions can show. */
+let listed = [];
 let got = 0;
 let lost = 0;
 let refusal = "";
@@ -128,9 +133,12 @@ function history() {
   if (!doc) return;
   const name = document.querySelector('input[name="span"]:checked').value;
   const pool = $("which").value || null;
-  const entries = events.chosen(doc.events, pool, Date.parse(doc.history[name].start));
-  plots.draw(doc, name, pool, entries);
-  events.list(entries, doc.status.at, name);
+  const start = Date.parse(doc.history[name].start), oldest = doc.events.at(-1)?.at;
+  listed = events.chosen(doc.events, pool, start);
+  plots.draw(doc, name, pool, listed);
+  // The ledger keeps a number of entries, whatever their age.
+  const cut = doc.events.length >= KEPT && Date.parse(oldest) > start;
+  events.list(listed, doc.status.at, name, cut ? oldest : null);
 }
 
 function speak(status) {
@@ -155,4 +163,4 @@ document.addEventListener("visibilitychange", () => {
 });
 setInterval(connection, 1000);
 poll();
-plots.load(events.pointOut);
+plots.load((key) => events.pointOut(key, listed, history));

@@ -9,7 +9,7 @@ import { count, short, wait, when } from "./words.js";
 const PLOTS = [
   { name: "tasks", title: "Tasks", lines: [
     ["waiting", "--waiting", "solid", 2], ["running", "--running", "solid", 1.5], ["scheduled", "--scheduled", "dashed", 1.5]] },
-  { name: "wait", title: "Mean wait", lines: [["mean_wait", "--waiting", "solid", 2]] },
+  { name: "wait", title: "Mean wait, seconds", lines: [["mean_wait", "--waiting", "solid", 2]] },
   { name: "workers", title: "Workers", lines: [["workers", "--workers", "solid", 2]] },
 ];
 const WORDS = { mean_wait: "mean wait" };
@@ -87,9 +87,12 @@ function buildOne(plan) {
   });
   style(figure);
   const spans = shade(figure);
-  const source = new Bokeh.ColumnDataSource({ data: { x: [] } });
+  const source = new Bokeh.ColumnDataSource({
+    data: Object.fromEntries(["x", "when", ...plan.lines.flatMap(([row]) => [row, `${row}_said`])].map((name) => [name, []])),
+  });
   const renderers = plan.lines.map(([row, name, dash, width]) => lineOf(figure, plan, source, row, name, dash, width));
-  figure.add_tools(new Bokeh.HoverTool({
+  // Beside the marks' own, a second one would be in the way.
+  if (plan.name !== "workers") figure.add_tools(new Bokeh.HoverTool({
     renderers: renderers.slice(0, 1), mode: "vline", attachment: "horizontal",
     tooltips: [["time", "@when"], ...plan.lines.map(([row]) => [WORDS[row] ?? row, `@${row}_said`])],
   }));
@@ -166,7 +169,7 @@ const empty = () => ({ x: [], y: [], size: [], what: [], pool: [], when: [], why
 
 /** Says what each line is, beside its dash; what it is now is said there too. */
 function legend(text, plan, marks) {
-  text.append(make("span", "title", plan.title));
+  text.append(make("span", "", make("span", "title", plan.title), " ", make("span", "whose")));
   for (const [row] of plan.lines) {
     const its = make("span", `key ${row}`, WORDS[row] ?? row, " ", make("b", ""));
     its.dataset.row = row;
@@ -213,7 +216,9 @@ function drawLines(plot, rows, x, now, span, pool) {
   }
   plot.source.data = data;
   plot.y.end = top * 1.12;
-  const whose = pool ? `of ${short(pool, 60)}` : "of all pools";
+  const all = plot.plan.name === "wait" ? "the longest of any pool" : "of all pools";
+  const whose = pool ? `of ${short(pool, 60)}` : all;
+  say(plot.text.querySelector(".whose"), whose);
   plot.place.setAttribute("aria-label", `${plot.plan.title} ${whose}. ${said.join("; ")}.`);
 }
 

@@ -48,7 +48,7 @@ function update(parts, pool, status, wrong, doc) {
   const [state, word] = stateOf(pool, wrong);
   parts.badge.dataset.state = state;
   say(parts.badge, word);
-  say(parts.workers, `${count(workers.current)} of ${count(workers.needed)} needed`);
+  say(parts.workers, `${plural(workers.current, "worker", "workers")}, ${count(workers.needed)} needed`);
   say(parts.waiting, `${count(tasks.waiting)} waiting`);
   const facts = [...factsOf(pool, status)];
   fill(parts.facts, facts, () => facts.flatMap(([label, text, kind]) =>
