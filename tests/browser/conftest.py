@@ -12,7 +12,7 @@ from celery_middle_management.demo.redis_server import RedisServer
 
 pytest.importorskip("selenium", reason="pip install -e '.[browser]'")
 
-from tests.browser.window import CHROMIUM, DRIVER, Window, find, open_window  # noqa: E402
+from tests.browser.window import CHROMIUM, DRIVER, Window, find, open_window
 
 
 @pytest.fixture(scope="session")

@@ -67,6 +67,11 @@ class Site:
         entries: Any = self.redis.xrevrange("{middle-management:local}:actions")
         return [next(iter(fields.values())) for _, fields in entries]
 
+    def state(self, name: str) -> str | None:
+        """A scalar of the ledger."""
+        value: Any = self.redis.hget("{middle-management:local}:state", name)
+        return None if value is None else str(value)
+
     @property
     def _process(self) -> dict[str, Any]:
         where = {"cwd": ROOT, "env": {**os.environ, **self.env}}

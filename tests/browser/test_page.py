@@ -247,6 +247,8 @@ def test_all_that_it_loads_is_small(page: Window) -> None:
     page.drawn()
     entries = [json.loads(e["message"])["message"] for e in page.driver.get_log("performance")]
     sizes = [
-        e["params"]["encodedDataLength"] for e in entries if e["method"] == "Network.loadingFinished"
+        e["params"]["encodedDataLength"]
+        for e in entries
+        if e["method"] == "Network.loadingFinished"
     ]
     assert 100_000 < sum(sizes) < 1_500_000

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("django")
 
-from celery_middle_management.web.django.panel import panel_of  # noqa: E402
-from tests.unit.snapshots import NOW, PDF, WORKER, Holds, looked, presence, snapshot  # noqa: E402
+from celery_middle_management.web.django.panel import panel_of
+from tests.unit.snapshots import NOW, PDF, WORKER, Holds, looked, presence, snapshot
 
 HIRE = {
     "at": "2027-01-15T07:59:48+00:00",
