@@ -17,7 +17,6 @@ from celery_middle_management.settings.reading import NotNeededHere, read_settin
 
 _HINT = "Where nothing should be managed, set MIDDLE_MANAGEMENT_ENABLED=false in the environment."
 _ID = "celery_middle_management.E001"
-_LEVELS = {True: checks.ERROR, False: checks.WARNING}
 
 
 def register() -> None:
@@ -25,11 +24,15 @@ def register() -> None:
     checks.register(check_settings)
 
 
+def level() -> int:
+    """Return how bad a mistake is: for any command but ``check``, it only deserves a warning."""
+    return int(checks.ERROR if sys.argv[1:2] == ["check"] else checks.WARNING)
+
+
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
     """Return a message for each app of the process that has wrong settings."""
     wrong = filter(None, map(_wrong, active_apps()))
-    level = _LEVELS[sys.argv[1:2] == ["check"]]
-    return [checks.CheckMessage(level, message, hint=_HINT, id=_ID) for message in wrong]
+    return [checks.CheckMessage(level(), message, hint=_HINT, id=_ID) for message in wrong]
 
 
 def _wrong(app: Any) -> str | None:

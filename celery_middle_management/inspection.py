@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,11 @@ from celery_middle_management.brokers import broker_of
 from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.counting.delayed import delayed_natively
 from celery_middle_management.evaluation.ports import Queues
+from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.managed_app import ManagedApp
-from celery_middle_management.views.look import look_at
-from celery_middle_management.views.status import MINUTES, status_of
+from celery_middle_management.views.look import Look, carried_on, look_at
+from celery_middle_management.views.status import MINUTES, sample_of, status_of
+from celery_middle_management.views.timeline import timeline_of
 from celery_middle_management.views.troubles import may_pass
 
 if TYPE_CHECKING:
@@ -40,20 +42,63 @@ def status(managed: ManagedApp) -> dict[str, Any]:
 
 def _status(managed: ManagedApp) -> dict[str, Any]:
     app, settings, ledger = managed.app, managed.settings, managed.ledger()
-    declared = named_queues(app)
     # One minute more than is shown, to know what the counters were before.
     past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
-    broker = broker_of(app, settings, ledger.redis)
-    look = look_at(broker, settings, snapshot, Queues(declared, delayed_natively(app)))
     return status_of(
         settings,
         snapshot,
-        declared,
+        named_queues(app),
         past,
-        look=look,
+        look=_look(managed, snapshot),
         full=ledger.full,
         celery=celery_command(app, settings.celery_app),
     )
+
+
+def look(managed: ManagedApp) -> Look:
+    """Count what waits in the broker now, for :func:`page_document`.
+
+    Raises:
+        redis.RedisError: the ledger cannot be read.
+    """
+    return _look(managed, managed.ledger().snapshot())
+
+
+def _look(managed: ManagedApp, snapshot: Snapshot) -> Look:
+    app, settings = managed.app, managed.settings
+    broker = broker_of(app, settings, managed.ledger().redis)
+    return look_at(broker, settings, snapshot, _queues(managed))
+
+
+def _queues(managed: ManagedApp) -> Queues:
+    return Queues(named_queues(managed.app), delayed_natively(managed.app))
+
+
+def page_document(managed: ManagedApp, look: Look) -> dict[str, Any]:
+    """Return what the page shows, from one call of the ledger and an earlier *look* at the broker.
+
+    Raises:
+        redis.RedisError: the ledger cannot be read.
+    """
+    app, settings, page = managed.app, managed.settings, managed.ledger().page()
+    snapshot, queues = page.snapshot, _queues(managed)
+    status = status_of(
+        settings,
+        snapshot,
+        queues.declared,
+        page.minutes,
+        look=carried_on(look, settings, snapshot, queues),
+        full=page.full,
+        celery=celery_command(app, settings.celery_app),
+    )
+    pools = [pool.name for pool in settings.pools]
+    now = sample_of(status, snapshot)
+    return {
+        "status": status,
+        "history": timeline_of(pools, now, page.minutes, page.tens, snapshot.offset),
+        "events": _latest_first(page.actions),
+        "money": None,
+    }
 
 
 def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
@@ -63,11 +108,18 @@ def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
         redis.RedisError: the ledger cannot be read.
     """
     ledger = managed.ledger()
-    entries = [json.loads(entry) for entry in ledger.actions()]
-    # An evaluation writes its entries together, at its end, but each has its own time.
-    entries.sort(key=lambda entry: datetime.fromisoformat(entry["at"]), reverse=True)
+    entries = _latest_first(ledger.actions())
     snapshot = ledger.snapshot()
     return datetime.fromisoformat(snapshot.iso(snapshot.now)), entries
+
+
+def _latest_first(packed: Iterable[str]) -> list[dict[str, Any]]:
+    """Return entries of the history, the latest first.
+
+    An evaluation writes its entries together, at its end, but each has its own time.
+    """
+    entries = [json.loads(entry) for entry in packed]
+    return sorted(entries, key=lambda e: datetime.fromisoformat(e["at"]), reverse=True)
 
 
 def examine(managed: ManagedApp) -> Iterator[Finding]:

@@ -141,6 +141,17 @@ class ManagedApp:
         reporter = self._reporter(self._tally)
         wait_for_last_report(threads.start("mm-by-hand", reporter.leave), reporter)
 
+    def have_evaluated(self) -> None:
+        """Have the pools evaluated now, in a thread, by this process if no other does it."""
+        # What this process has published is for its own agent to report.
+        reporter = self._reporter(Tally())
+
+        def leave() -> None:
+            self._services.late_import.finish()
+            reporter.leave()
+
+        threads.start("mm-by-hand", leave)
+
     def after_fork(self) -> None:
         """Drop the parent's connection, thread and agent, in a fresh child."""
         self._services.after_fork()

@@ -18,6 +18,7 @@ from celery_middle_management.cli.run import run
 # Also registers the task of `mm slack` in every worker, since every `celery` command loads this.
 from celery_middle_management.cli.slack import slack
 from celery_middle_management.cli.status import status
+from celery_middle_management.cli.web import web
 
 
 @click.group()
@@ -25,5 +26,5 @@ def mm(**preload_options: Any) -> None:
     """Middle Management: hire and fire the workers of this app."""
 
 
-for command in (status, doctor, run, log, pause, resume, hire, fire, slack):
+for command in (status, doctor, run, log, pause, resume, hire, fire, slack, web):
     mm.add_command(command)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import click
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management.settings.secret import shown
-
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -63,14 +61,9 @@ def show(screen: RenderableType, console: Console) -> None:
 
 def redis_failed(done: str, error: Exception, managed: ManagedApp) -> CouldNot:
     """The error to raise if the ledger's Redis could not be *done*: "read" or "written"."""
-    from celery_middle_management.views.remedies import no_such_database
+    from celery_middle_management.views import remedies
 
-    where, why = shown(managed.settings.redis_url.reveal()), one_line(error).rstrip(".")
-    remedy = no_such_database(error) or (
-        "check that it is up, that this process can reach it, and that "
-        "middle_management_redis_url, or the broker's address, is right"
-    )
-    return CouldNot(f"Redis could not be {done} ({where}): {why}. {remedy[0].upper()}{remedy[1:]}")
+    return CouldNot(remedies.redis_failed(done, error, managed.settings))
 
 
 def no_such_pool(name: str | None, known: Iterable[str]) -> str:

@@ -99,10 +99,15 @@ def fire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_jso
 def _change_by(
     ctx: click.Context, more: int, pool: str | None, lasts: float, as_json: bool
 ) -> None:
-    from celery_middle_management.ledger.manual_scaling import ask_for, me
+    from celery_middle_management.ledger.manual_scaling import QuantityUnknown, ask_for, me
 
     def ask(managed: ManagedApp) -> dict[str, Any]:
-        return ask_for(managed.ledger(), _pool_named(ctx, managed, pool), more, me(), lasts)
+        of = _pool_named(ctx, managed, pool)
+        try:
+            return ask_for(managed.ledger(), of, more, me(), lasts)
+        except QuantityUnknown:
+            managed.ensure_evaluation()  # it reads how many there are
+            return ask_for(managed.ledger(), of, more, me(), lasts)
 
     _request(ctx, as_json, ask)
 
@@ -123,7 +128,7 @@ def _request(
     import redis
 
     from celery_middle_management.cli.log import log_line
-    from celery_middle_management.ledger.manual_scaling import NotDone
+    from celery_middle_management.ledger.manual_scaling import NotDone, outlook
 
     managed = managed_app_of_context(ctx)
     try:
@@ -133,4 +138,6 @@ def _request(
     except (redis.RedisError, OSError) as error:
         raise redis_failed("written", error, managed) from None
     click.echo(json.dumps(entry, indent=2) if as_json else log_line(entry))
+    if note := outlook(managed.settings):
+        click.echo(f"Note: {note}.", err=True)
     managed.ensure_evaluation()

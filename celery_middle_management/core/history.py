@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,8 +24,19 @@ class Totals(NamedTuple):
     waits: float = 0.0
     #: The total time (s) that the finished tasks ran.
     runtime: float = 0.0
-    #: The number of workers that there should be; not a counter.
+    #: The number of workers that there should be; not a counter, like all that follow.
     quantity: float = 0
+    #: How many tasks there are; None if the release that took the sample did not tell. In a sample
+    #: that sums up ten minutes, these are the most that there were at the end of a minute.
+    waiting: float | None = None
+    running: float | None = None
+    scheduled: float | None = None
+    #: The highest *quantity* of the ten minutes that a sample sums up.
+    peak: float | None = None
+
+
+#: The fields of :class:`Totals` that the ledger's state has under the same names.
+COUNTERS = Totals._fields[:6]
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,13 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     that fell had been lost and began again at zero.
     """
     known = sorted((sample.at, sample.pools.get(pool, Totals())) for sample in samples)
-    grown = {at // MINUTE: _grown(one, other) for (at, one), (_, other) in pairwise(known)}
+    totals = [its for _, its in known]
+    grown = {
+        at // MINUTE: _activity(counts, after)
+        for (at, _), counts, after in zip(
+            known, zip(*growth(totals), strict=True), totals[1:], strict=False
+        )
+    }
     last = int(now // MINUTE)
     found: list[Activity] = []
     workers = next(
@@ -70,14 +87,24 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     return found
 
 
-def _grown(before: Totals, after: Totals) -> Activity:
-    if after.published < before.published or after.finished < before.finished:
-        before = Totals()
+def _activity(grown: tuple[float, ...], after: Totals) -> Activity:
+    arrivals, starts, finishes, waits, runtime = grown
     return Activity(
-        arrivals=round(after.published - before.published),
-        starts=round(after.started - before.started),
-        finishes=round(after.finished - before.finished),
-        waits=after.waits - before.waits,
-        runtime=after.runtime - before.runtime,
-        workers=round(after.quantity),
+        round(arrivals), round(starts), round(finishes), waits, runtime, round(after.quantity)
     )
+
+
+def growth(totals: Sequence[Totals]) -> list[list[float]]:
+    """Return by how much each of the five counters grew from one sample of a pool to the next.
+
+    Counters that fell had been lost and began again at zero; or, if none lost more than half, the
+    ledger's server was replaced by one that lacked the latest reports.
+    """
+    counters = [*zip(*(its[:5] for its in totals), strict=True)]
+    grown = [[after - before for before, after in pairwise(values)] for values in counters]
+    fell = {i for steps in grown if min(steps, default=0) < 0 for i, n in enumerate(steps) if n < 0}
+    for i in fell:
+        some_left = all(2 * values[i + 1] >= values[i] for values in counters)
+        for values, steps in zip(counters, grown, strict=True):
+            steps[i] = max(steps[i], 0) if some_left else values[i + 1]
+    return grown

@@ -1,8 +1,13 @@
-"""Requests made by hand, which hold in every evaluation until they end or are withdrawn."""
+"""Requests made by hand, which hold in every evaluation until they end or are withdrawn.
+
+Several hold together, each for its own time. So what the ledger keeps is a chain: what holds now,
+*then* what is left when that ends.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 from celery_middle_management.core.policies import Advice
 
@@ -15,9 +20,15 @@ class Pause:
     fires: bool = True
     #: When it ends; None if it lasts until it is withdrawn.
     until: float | None = None
-    #: The person who asked for it: user@host.
+    #: The people who asked for it: user@host.
     who: str = ""
     since: float | None = None
+    then: Pause | None = None
+
+    @property
+    def ends(self) -> float:
+        """When it ends; infinite if it must be withdrawn."""
+        return inf if self.until is None else self.until
 
     def held(self, needed: int, quantity: int) -> int:
         """Return how many workers to aim for, if *needed* are needed and there are *quantity*."""
@@ -35,6 +46,7 @@ class ManualRequest:
     most: int | None = None
     #: The person who asked for it: user@host.
     who: str = ""
+    then: ManualRequest | None = None
 
     def applied_to(self, advice: Advice) -> Advice:
         """Return a policy's advice, adjusted to the request."""
@@ -44,3 +56,34 @@ class ManualRequest:
         if self.most is not None and workers > self.most:
             workers, said = self.most, f"; {self.who} wants at most {self.most}"
         return Advice(workers, advice.why + said)
+
+
+def both_paused(one: Pause | None, other: Pause | None) -> Pause | None:
+    """Return what is paused while each of two pauses stops what it stops until its own end."""
+    if one is None or other is None:
+        return one or other
+    first, last = sorted((one, other), key=lambda pause: pause.ends)
+    left = both_paused(first.then, last.then if last.ends == first.ends else last)
+    hires, fires = first.hires or last.hires, first.fires or last.fires
+    if left is not None and (left.hires, left.fires) == (hires, fires):
+        return left
+    by = dict.fromkeys(name for pause in (one, other) for name in pause.who.split(", "))
+    who = ", ".join(by)
+    return Pause(hires, fires, first.until, who, one.since or other.since, left)
+
+
+def asked_after(earlier: ManualRequest | None, request: ManualRequest) -> ManualRequest:
+    """Return *request* with what holds after it: *earlier* ones of the same kind that last longer.
+
+    Others are replaced: to fire takes back what was hired by hand, and the other way round.
+    """
+    while earlier is not None and (
+        earlier.until <= request.until or (earlier.least is None) != (request.least is None)
+    ):
+        earlier = earlier.then
+    return replace(request, then=earlier)
+
+
+def expected(request: ManualRequest | None, quantity: int) -> int:
+    """Return how many workers there will be if *request* is all that changes their number."""
+    return quantity if request is None else request.applied_to(Advice(quantity, "")).workers

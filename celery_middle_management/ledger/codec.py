@@ -7,15 +7,15 @@ default for each missing field: a field can be added, but must never change its 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
-from celery_middle_management.core.history import Sample, Totals
+from celery_middle_management.core.history import MINUTE, Sample, Totals
 from celery_middle_management.core.intents import ManualRequest, Pause
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.roster import Roster, RosterEntry
@@ -23,6 +23,7 @@ from celery_middle_management.core.trouble import Told, Trouble
 
 Document = Mapping[str, Any]
 T = TypeVar("T")
+Intent = TypeVar("Intent", Pause, ManualRequest)
 _HELD, _RUN = len(Held._fields), len(Run._fields)
 _json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -151,14 +152,20 @@ def unpack_presence(told: dict[str, Any], id: str, seen: float) -> Presence:
     return presence
 
 
-def unpack_sample(text: str) -> Sample:
-    """Return a sample of the counters as ``report_counts.lua`` packs it."""
-    minute, pools = json.loads(text)
+def unpack_samples(texts: Iterable[str]) -> tuple[Sample, ...]:
+    """Return samples of the counters as ``report_samples.lua`` packs them."""
+    # Decoding a thousand documents in one go takes half the time.
+    told = json.loads(f"[{','.join(texts)}]")
     known = len(Totals._fields)
-    return Sample(
-        at=minute * 60.0,
-        # Lua packs an empty table as a list.
-        pools={pool: Totals(*told[:known]) for pool, told in dict(pools).items()},
+    return tuple(
+        [
+            Sample(
+                minute * MINUTE,
+                # Lua packs an empty table as a list.
+                {pool: Totals(*totals[:known]) for pool, totals in dict(pools).items()},
+            )
+            for minute, pools in told
+        ]
     )
 
 
@@ -198,21 +205,31 @@ def unpack_suspicions(document: str | None) -> dict[str, Suspicion]:
 
 
 def unpack_pause(document: str | None, now: float) -> Pause | None:
-    """Return the pause in a document, unless it has ended by *now*."""
-    pause = filled(Pause, json.loads(document)) if document else None
-    over = pause is not None and pause.until is not None and pause.until <= now
-    return None if over else pause
+    """Return the pause in a document, or what is left of it *now*."""
+    pause = _chain(Pause, json.loads(document)) if document else None
+    while pause is not None and pause.ends <= now:
+        pause = pause.then
+    return pause
 
 
 def unpack_request(document: str | None, now: float) -> ManualRequest | None:
-    """Return the request in a document, unless it has ended by *now*."""
-    request = filled(ManualRequest, {"until": 0.0} | json.loads(document)) if document else None
-    return request if request is not None and request.until > now else None
+    """Return the request in a document, or what is left of it *now*."""
+    request = _chain(ManualRequest, json.loads(document)) if document else None
+    while request is not None and request.until <= now:
+        request = request.then
+    return request
 
 
 def pack_intent(intent: Pause | ManualRequest) -> str:
     """Return a pause or a request as a JSON document."""
-    return _json(vars(intent))
+    return _json(asdict(intent))
+
+
+def _chain(kind: Callable[..., Intent], told: Document) -> Intent:
+    """Return a pause or a request, and what holds when it ends."""
+    missing = {"until": 0.0} if kind is ManualRequest else {}
+    then = told.get("then")
+    return filled(kind, {**missing, **told, "then": _chain(kind, then) if then else None})  # type: ignore[arg-type]
 
 
 def _buckets(told: Mapping[str, Mapping[str, int]]) -> dict[str, dict[int, int]]:

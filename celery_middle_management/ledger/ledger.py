@@ -7,16 +7,18 @@ data.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.clocks import SYSTEM, ClockReading, Clocks
-from celery_middle_management.ledger.codec import cordon_field, unpack_sample
+from celery_middle_management.ledger.codec import cordon_field
 from celery_middle_management.ledger.in_flight import CallsInFlight
 from celery_middle_management.ledger.messages import (
     Bounds,
@@ -39,6 +41,7 @@ from celery_middle_management.ledger.model import (
     Reply,
     Snapshot,
 )
+from celery_middle_management.ledger.page import Page
 from celery_middle_management.ledger.recent_queues import RecentQueues
 from celery_middle_management.settings.model import Settings
 
@@ -67,16 +70,20 @@ class Ledger(ABC):
         """Read everything at one moment."""
 
     @abstractmethod
-    def _minutes(self, most: int) -> Iterable[str]:
-        """Return the last *most* samples, packed, the latest first."""
+    def page(self) -> Page:
+        """Read everything that the page shows, at one moment and in one call."""
+
+    @abstractmethod
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        """Return samples of the last *most* minutes in which a process reported, latest first."""
 
     @abstractmethod
     def _commit(self, token: str, message: CommitMessage) -> bool:
         """Do what ``lua/commit.lua`` says; return False if the scaler no longer holds the lock."""
 
     @abstractmethod
-    def _intend(self, message: IntendMessage) -> None:
-        """Do what ``lua/intend.lua`` says."""
+    def _intend(self, message: IntendMessage) -> bool:
+        """Do what ``lua/intend.lua`` says; return False if what the request rests on changed."""
 
     @abstractmethod
     def actions(self) -> tuple[str, ...]:
@@ -132,10 +139,6 @@ class Ledger(ABC):
         self._add_bounds(bounds, self._clocks.uptime())
         return self._read(bounds)
 
-    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
-        """Return samples of the last *most* minutes in which a process reported, latest first."""
-        return tuple(map(unpack_sample, self._minutes(most)))
-
     def commit(
         self,
         lease: Lease,
@@ -161,14 +164,21 @@ class Ledger(ABC):
         self._in_flight.after_commit(changes)
         return replace(lease, won=won)
 
-    def intend(self, fields: Mapping[str, str | None], entry: str) -> None:
+    def intend(
+        self,
+        read: Mapping[str, str | None],
+        fields: Mapping[str, str | None],
+        entry: Mapping[str, Any],
+    ) -> bool:
         """Write the *fields* of a person's request (None deletes one), and *entry* to the history.
 
-        An evaluation is due at once.
+        An evaluation is due at once. Returns False, and writes nothing, if a field of *read*, which
+        the request rests on, no longer has the value given there (None: it is absent). If a request
+        with the *entry*'s ``id`` was written already, it is not written again.
         """
-        message = intend_message(fields, entry)
+        message = intend_message(read, fields, entry["id"], json.dumps(entry))
         self._add_bounds(message, self._clocks.uptime())
-        self._intend(message)
+        return self._intend(message)
 
     # -- what it remembers
 

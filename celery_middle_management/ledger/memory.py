@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 
+from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.clocks import Clocks
-from celery_middle_management.ledger.codec import by_pool
+from celery_middle_management.ledger.codec import by_pool, unpack_samples
 from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.memory_report import Report
 from celery_middle_management.ledger.memory_store import Store
@@ -25,7 +25,9 @@ from celery_middle_management.ledger.messages import (
     ReportMessage,
     ReportReply,
 )
-from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.ledger.model import MOST_MINUTES, Snapshot
+from celery_middle_management.ledger.page import MINUTES, Page
+from celery_middle_management.ledger.sampling import sampling_of
 from celery_middle_management.settings.model import Settings
 
 
@@ -35,9 +37,10 @@ class MemoryLedger(Ledger):
     def __init__(self, settings: Settings, store: Store) -> None:
         super().__init__(settings, Clocks(store.clock, store.clock, store.clock))
         self.store = store
+        self._sampling = sampling_of(settings)
 
     def _report(self, message: ReportMessage, presence: Presence | None) -> ReportReply:
-        return Report(self.store, message, presence).reply()
+        return Report(self.store, message, presence, self._sampling).reply()
 
     def _read(self, bounds: Bounds) -> Snapshot:
         store = self.store
@@ -52,8 +55,16 @@ class MemoryLedger(Ledger):
             queues={queue: at / 1000 for queue, at in store.queues.items()},
         )
 
-    def _minutes(self, most: int) -> Iterable[str]:
-        return self.store.samples[:most]
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        return unpack_samples(self.store.samples[:most])
+
+    def page(self) -> Page:
+        return Page(
+            snapshot=self.snapshot(),
+            minutes=self.history(MINUTES),
+            tens=unpack_samples(self.store.tens),
+            actions=self.actions(),
+        )
 
     def _commit(self, token: str, message: CommitMessage) -> bool:
         store, now = self.store, self.store.now()
@@ -82,8 +93,12 @@ class MemoryLedger(Ledger):
         store.lock = None if "next" in message else (token, now + message["lock"])
         return True
 
-    def _intend(self, message: IntendMessage) -> None:
+    def _intend(self, message: IntendMessage) -> bool:
         store = self.store
+        if any(message["id"] in entry for entry in store.actions[:100]):
+            return True
+        if any(store.state.get(name, "") != value for name, value in message["read"].items()):
+            return False
         for name in message["unset"]:
             store.state.pop(name, None)
         store.state |= message["set"]
@@ -91,6 +106,7 @@ class MemoryLedger(Ledger):
         store.add({"seq": 1})
         store.actions.insert(0, message["entry"])
         del store.actions[message["keep"] :]
+        return True
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self.store.actions)

@@ -13,11 +13,12 @@ from celery_middle_management.ledger.memory_report_steps import (
     add_started_and_finished,
     extend_calls,
     restore_calls,
-    sample_counters,
     worker_watches,
 )
+from celery_middle_management.ledger.memory_samples import take_sample
 from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.messages import ReportMessage, ReportReply
+from celery_middle_management.ledger.sampling import Sampling
 
 #: Expiries are renewed this often (ms).
 _REFRESH = 3_600_000
@@ -26,8 +27,15 @@ _REFRESH = 3_600_000
 class Report:
     """One call of the script."""
 
-    def __init__(self, store: Store, message: ReportMessage, presence: Presence | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        message: ReportMessage,
+        presence: Presence | None,
+        sampling: Sampling,
+    ) -> None:
         self.store, self.message, self.presence = store, message, presence
+        self.sampling = sampling
         self.now = store.now()
         self.evaluated = store.number("evaluated_at")
         self.next_at = float(store.state.get("next_at", self.now))
@@ -46,7 +54,7 @@ class Report:
         store.set("told_at", now)
         if now - store.number("kept_at") >= _REFRESH:
             store.set("kept_at", now)
-        sample_counters(store, message, now)
+        take_sample(store, self.sampling, now)
         work = restore_calls(store, message, self.born, now)
         silence = now - last_report
         if "most" not in message and last_report > 0 and silence > message["watches"]:

@@ -59,23 +59,6 @@ def extend_calls(store: Store, called: float, silence: float, now: float) -> flo
 # -- report_counts.lua
 
 
-def sample_counters(store: Store, message: ReportMessage, now: int) -> None:
-    """Keep a sample of the counters, if this is the first report of a minute."""
-    minute = now // 60_000
-    if minute <= store.number("minute"):
-        return
-    store.set("minute", minute)
-    counters = message["counters"]
-    pools: dict[str, list[float]] = {}
-    for field, value in store.state.items():
-        pool, _, counter = field.rpartition("/")
-        if pool and counter in counters:
-            totals = pools.setdefault(pool, [0] * len(counters))
-            totals[counters.index(counter)] = math.floor(float(value) * 10 + 0.5) / 10
-    store.samples.insert(0, json.dumps([minute, pools]))
-    del store.samples[message["most_minutes"] :]
-
-
 def add_published(store: Store, pool: str, counts: PoolCounts, now: float) -> int:
     """Add the tasks published, and return their number."""
     counted_at = store.number(f"{pool}/counted_at")

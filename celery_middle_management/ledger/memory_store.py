@@ -23,6 +23,8 @@ class Store:
     actions: list[str] = field(default_factory=list)
     #: The counters at the beginning of each minute, the latest first.
     samples: list[str] = field(default_factory=list)
+    #: The same, each for ten minutes.
+    tens: list[str] = field(default_factory=list)
     #: The token of the lock's holder, and when (ms) the lock expires.
     lock: tuple[str, float] | None = None
 
@@ -49,6 +51,8 @@ class Store:
 
     def flush(self) -> None:
         """Lose everything."""
-        for kept in (self.state, self.due, self.workers, self.queues, self.actions, self.samples):
+        for kept in (self.state, self.due, self.workers, self.queues):
             kept.clear()
+        for told in (self.actions, self.samples, self.tens):
+            told.clear()
         self.lock = None

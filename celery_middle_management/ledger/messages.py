@@ -8,7 +8,6 @@ from typing import TypedDict, cast
 
 from celery_middle_management.core.batch import SLICE, Batch, Finished, Moment, Started
 from celery_middle_management.core.demand import COARSE_BUCKET, FINE_BUCKET, FINE_HORIZON
-from celery_middle_management.core.history import Totals
 from celery_middle_management.core.timing import (
     EVALUATION_GAP,
     KNOWN_TO_FAIL,
@@ -22,7 +21,6 @@ from celery_middle_management.ledger.codec import unpack_cordon
 from celery_middle_management.ledger.model import (
     EXPIRY,
     HISTORY,
-    MOST_MINUTES,
     MOST_QUEUES,
     Changes,
     Lease,
@@ -69,7 +67,6 @@ class Constants(TypedDict):
     """The fields that have the same values in each report of a process."""
 
     inactive: bool
-    counters: tuple[str, ...]
     fine: int
     coarse: int
     fine_horizon: int
@@ -82,7 +79,6 @@ class Constants(TypedDict):
     lock: int
     known_to_fail: int
     most_queues: int
-    most_minutes: int
     expiry: int
 
 
@@ -154,8 +150,10 @@ class CommitMessage(_Commit, Bounds, total=False):
 
 
 class _Intend(TypedDict):
+    read: dict[str, str]
     set: dict[str, str]
     unset: list[str]
+    id: str
     entry: str
     keep: int
     expiry: int
@@ -169,7 +167,6 @@ def constants(settings: Settings) -> Constants:
     """Return the fields that are the same in every report of a process."""
     return {
         "inactive": bool(settings.inactive),
-        "counters": Totals._fields,
         "fine": FINE_BUCKET,
         "coarse": COARSE_BUCKET,
         "fine_horizon": FINE_HORIZON,
@@ -182,7 +179,6 @@ def constants(settings: Settings) -> Constants:
         "lock": millis(LOCK_SECONDS),
         "known_to_fail": millis(KNOWN_TO_FAIL),
         "most_queues": MOST_QUEUES,
-        "most_minutes": MOST_MINUTES,
         "expiry": EXPIRY,
     }
 
@@ -259,11 +255,15 @@ def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitM
     return message
 
 
-def intend_message(fields: Mapping[str, str | None], entry: str) -> IntendMessage:
+def intend_message(
+    read: Mapping[str, str | None], fields: Mapping[str, str | None], id: str, entry: str
+) -> IntendMessage:
     """Return the message of a request: fields of the state to write, or to delete if None."""
     return {
+        "read": {name: value or "" for name, value in read.items()},
         "set": {name: value for name, value in fields.items() if value is not None},
         "unset": [name for name, value in fields.items() if value is None],
+        "id": id,
         "entry": entry,
         "keep": HISTORY,
         "expiry": EXPIRY,

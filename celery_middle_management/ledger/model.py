@@ -24,6 +24,8 @@ EXPIRY = 7 * 86400
 HISTORY = 1000
 #: How many samples of the counters are kept: one a minute for a week.
 MOST_MINUTES = 7 * 24 * 60
+#: How many samples are kept that each sum up ten minutes: also a week's.
+MOST_TENS = MOST_MINUTES // 10
 
 
 class LeaseLost(Exception):

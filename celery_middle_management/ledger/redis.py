@@ -8,6 +8,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``queues`` (hash): when each queue was last reported or found in use
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
 - ``samples`` (stream): the counters when each minute began, capped
+- ``tens`` (stream): the same every ten minutes, capped
 - ``lock`` (string): the token of the one scaler
 
 No key is a list, since other products (Judoscale) take every list for a Celery queue. The releases
@@ -24,14 +25,21 @@ time goes on evenly when that clock steps (``prelude.lua``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
 
+from celery_middle_management.core.history import Sample
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger.codec import by_pool, pack_presence, unpack_presences
+from celery_middle_management.ledger.codec import (
+    by_pool,
+    pack_presence,
+    unpack_presences,
+    unpack_samples,
+)
 from celery_middle_management.ledger.connection import connect
+from celery_middle_management.ledger.fullness import what_is_full
 from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.lua import load, read
 from celery_middle_management.ledger.messages import (
@@ -43,25 +51,32 @@ from celery_middle_management.ledger.messages import (
     ReportMessage,
     ReportReply,
 )
-from celery_middle_management.ledger.model import HISTORY, Snapshot
+from celery_middle_management.ledger.model import HISTORY, MOST_MINUTES, Snapshot
+from celery_middle_management.ledger.page import Page, PageMessage, Tail, page_message, tails_of
+from celery_middle_management.ledger.sampling import Sampling, sampling_of
 from celery_middle_management.settings.model import Settings
 
 #: The keys of each script, in the order in which it takes them.
 KEYS = {
-    "report": ("state", "due", "workers", "queues", "lock", "samples"),
+    "report": ("state", "due", "workers", "queues", "lock", "samples", "tens"),
     "snapshot": ("state", "due", "workers", "queues"),
+    "page": ("state", "due", "workers", "queues", "samples", "tens", "actions"),
     "commit": ("state", "due", "workers", "queues", "actions", "lock"),
     "intend": ("state", "actions"),
-    "probe": ("state", "due", "workers", "queues", "actions", "samples"),
+    "probe": ("state", "due", "workers", "queues", "actions", "samples", "tens"),
 }
-_REPORT = ("report_state", "report_in_flight", "report_counts", "report_workers", "report")
+_REPORT = (
+    *("report_state", "report_in_flight", "report_samples", "report_counts", "report_workers"),
+    "report",
+)
 _SCRIPTS = {
     "report": load(
         *_REPORT,
         keys=KEYS["report"],
-        messages=(ReportMessage, PoolCounts, InFlight, ReportReply),
+        messages=(ReportMessage, PoolCounts, InFlight, Sampling, ReportReply),
     ),
-    "snapshot": load("snapshot", keys=KEYS["snapshot"]),
+    "snapshot": load("whole", "snapshot", keys=KEYS["snapshot"]),
+    "page": load("whole", "page", keys=KEYS["page"], messages=(PageMessage,)),
     "commit": load("commit", keys=KEYS["commit"], messages=(CommitMessage,)),
     "intend": load("intend", keys=KEYS["intend"], messages=(IntendMessage,)),
     "probe": read("probe"),
@@ -73,13 +88,16 @@ class RedisLedger(Ledger):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        self._sampling = json.dumps(sampling_of(settings))
         tag = settings.heroku.app if settings.heroku else settings.platform
-        names = ("state", "due", "workers", "queues", "actions", "samples", "lock")
+        names = ("state", "due", "workers", "queues", "actions", "samples", "tens", "lock")
         self._prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
         #: The last entry of the history that :meth:`news` has read.
         self._last_read: str | None = None
+        #: What :meth:`page` has read of each stream; replaced as a whole, for other threads' sake.
+        self._tails: Mapping[str, Tail] = {}
         self._scripts = {n: self.redis.register_script(text) for n, text in _SCRIPTS.items()}
 
     def close(self) -> None:
@@ -109,46 +127,41 @@ class RedisLedger(Ledger):
             info: Any = self.redis.info("memory") | self.redis.info("clients")
         except redis.RedisError:  # such as for a user who may not ask
             return ""
-        memory, most = int(info["used_memory"]), int(info.get("maxmemory", 0))
-        if 0 < most <= memory and info.get("maxmemory_policy") == "noeviction":
-            return (
-                f"the ledger's Redis has no memory left: {memory} of {most} bytes are in use. See "
-                'what uses it (`redis-cli -u "$REDIS_URL" --bigkeys`) and delete that, or take a '
-                "larger plan"
-            )
-        connected, limit = int(info["connected_clients"]), int(info.get("maxclients", 0))
-        if 0 < limit <= connected:
-            return (
-                f"the ledger's Redis has no connection left: {connected} of {limit} are in use. See"
-                ' what holds them (`redis-cli -u "$REDIS_URL" client list`), or take a larger plan'
-            )
-        return ""
+        return what_is_full(info)
 
     def _report(self, message: ReportMessage, presence: Presence | None) -> ReportReply:
         if presence is not None:
             message["presence"] = pack_presence(presence)
-        answer: ReportReply = json.loads(self._run("report", json.dumps(message)))
+        answer: ReportReply = json.loads(self._run("report", json.dumps(message), self._sampling))
         return answer
 
     def _read(self, bounds: Bounds) -> Snapshot:
-        now, offset, state, due, workers, queues = self._run("snapshot", json.dumps(bounds))
-        return Snapshot(
-            now=now / 1000,
-            state=_lines(state),
-            due=by_pool(_lines(due)),
-            presences=unpack_presences(_lines(workers)),
-            queues={queue: float(at) / 1000 for queue, at in _pairs(queues).items()},
-            offset=offset / 1000,
+        return _snapshot(*self._run("snapshot", json.dumps(bounds)))
+
+    def page(self) -> Page:
+        known = self._tails
+        message = page_message(known)
+        self._add_bounds(message, self._clocks.uptime())
+        *whole, streams, info = self._run("page", json.dumps(message))
+        self._tails = tails = tails_of(streams, known)
+        return Page(
+            snapshot=_snapshot(*whole),
+            minutes=tails["samples"].entries,
+            tens=tails["tens"].entries,
+            actions=tails["actions"].entries,
+            full=what_is_full(
+                dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+            ),
         )
 
-    def _minutes(self, most: int) -> Iterable[str]:
-        return self._latest("samples", most, "minutes", lambda sample: sample[0])
+    def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
+        return unpack_samples(self._latest("samples", most, "minutes", lambda sample: sample[0]))
 
     def _commit(self, token: str, message: CommitMessage) -> bool:
         return bool(self._run("commit", token, json.dumps(message)))
 
-    def _intend(self, message: IntendMessage) -> None:
-        self._run("intend", json.dumps(message))
+    def _intend(self, message: IntendMessage) -> bool:
+        return bool(self._run("intend", json.dumps(message)))
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
@@ -181,8 +194,21 @@ class RedisLedger(Ledger):
         return self._scripts[name]([self.keys[key] for key in KEYS[name]], arguments)
 
 
-def _lines(text: str) -> dict[str, str]:
-    return _pairs(text.split("\n") if text else [])
+def _snapshot(  # noqa: PLR0917
+    now: int, offset: int, state: str, due: str, workers: str, queues: list[str]
+) -> Snapshot:
+    return Snapshot(
+        now=now / 1000,
+        state=_pairs(_lines(state)),
+        due=by_pool(_pairs(_lines(due))),
+        presences=unpack_presences(_pairs(_lines(workers))),
+        queues={queue: float(at) / 1000 for queue, at in _pairs(queues).items()},
+        offset=offset / 1000,
+    )
+
+
+def _lines(text: str) -> list[str]:
+    return text.split("\n") if text else []
 
 
 def _pairs(flat: list[str]) -> dict[str, str]:

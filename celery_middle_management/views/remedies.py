@@ -1,7 +1,10 @@
-"""What to do about a worker that hangs, and about a Redis that lacks the database."""
+"""What to do about a worker that hangs, and about a Redis that fails."""
 
 from __future__ import annotations
 
+from celery_middle_management.ledger.manual_scaling import OutcomeUnknown
+from celery_middle_management.settings.model import Settings
+from celery_middle_management.settings.secret import shown
 from celery_middle_management.views.facts import Facts
 
 
@@ -33,3 +36,19 @@ def no_such_database(error: BaseException) -> str:
         "change the number at the end of middle_management_redis_url, or of the broker's address, "
         "to one that this Redis has, such as /0"
     )
+
+
+def redis_failed(done: str, error: Exception, settings: Settings) -> str:
+    """Say that the ledger's Redis could not be *done*, "read" or "written", and what to do.
+
+    Or that it is not known whether it was.
+    """
+    where = shown(settings.redis_url.reveal())
+    why = (" ".join(str(error).split()) or type(error).__name__).rstrip(".")
+    if isinstance(error, OutcomeUnknown):
+        return f"Redis did not answer ({where}): {why}"
+    remedy = no_such_database(error) or (
+        "check that it is up, that this process can reach it, and that "
+        "middle_management_redis_url, or the broker's address, is right"
+    )
+    return f"Redis could not be {done} ({where}): {why}. {remedy[0].upper()}{remedy[1:]}"

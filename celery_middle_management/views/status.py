@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from celery_middle_management.core.history import Sample, Totals, activity
+from celery_middle_management.core.history import COUNTERS, Sample, Totals, activity
 from celery_middle_management.core.pool_state import PoolState
-from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import due_in, held_in
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
 from celery_middle_management.ledger.codec import unpack_pause
@@ -52,7 +51,7 @@ def status_of(
         full: a sentence that says what the ledger's Redis has run out of; empty if nothing.
     """
     declared, samples, look = tuple(app_queues), tuple(samples), look or Look()
-    now = Sample(snapshot.now, {p.name: _totals(p, snapshot) for p in settings.pools})
+    now = Sample(snapshot.now, {p.name: _counters(p.name, snapshot) for p in settings.pools})
     states = {pool.name: read_pool(snapshot, pool) for pool in settings.pools}
     pools = [
         _pool(settings, snapshot, states[pool.name], declared, look)
@@ -126,8 +125,17 @@ def _pause(snapshot: Snapshot) -> Document:
     return {"paused": True, "pause": told}
 
 
-def _totals(pool: Pool, snapshot: Snapshot) -> Totals:
-    return Totals(*(snapshot.number(f"{pool.name}/{name}") for name in Totals._fields))
+def sample_of(document: Document, snapshot: Snapshot) -> Sample:
+    """Return a sample of the counters at the time of *snapshot*, with the document's tasks."""
+    pools = {}
+    for pool in document["pools"]:
+        tasks = {name: pool["tasks"][name] for name in ("waiting", "running", "scheduled")}
+        pools[pool["name"]] = _counters(pool["name"], snapshot)._replace(**tasks)
+    return Sample(snapshot.now, pools)
+
+
+def _counters(pool: str, snapshot: Snapshot) -> Totals:
+    return Totals(*(snapshot.number(f"{pool}/{name}") for name in COUNTERS))
 
 
 def _counted(pool: str, snapshot: Snapshot, samples: Iterable[Sample]) -> Document:

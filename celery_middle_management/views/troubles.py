@@ -43,12 +43,16 @@ def troubles_of(facts: Facts, pools: Sequence[Document]) -> Iterator[TroubleEntr
 
 
 def may_pass(document: Document) -> bool:
-    """Return True if the trouble may pass once a publisher has reported its latest tasks.
+    """Return True if some of the trouble may pass, as :func:`is_passing` says."""
+    return any(map(is_passing, document["trouble"]))
+
+
+def is_passing(trouble: Document) -> bool:
+    """Return True if it may pass once a publisher has reported its latest tasks.
 
     A second look a moment later shows whether it has.
     """
-    kinds = (UNATTENDED, UNSERVED)
-    return any(t["kind"] in kinds and not t["since"] for t in document["trouble"])
+    return trouble["kind"] in (UNATTENDED, UNSERVED) and not trouble["since"]
 
 
 def _recorded(facts: Facts, recorded: Mapping[str, Trouble]) -> Iterator[TroubleEntry]:

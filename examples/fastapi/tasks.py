@@ -18,6 +18,7 @@ app.conf.update(
     middle_management_platform="local",
     middle_management_max_workers=3,
     middle_management_jobs_per_worker=2,
+    middle_management_web_actions=True,
 )
 
 

@@ -1,16 +1,19 @@
-"""A Flask app, made by a factory, and its Celery app."""
+"""A Flask app, made by a factory, its Celery app, and the live page of its workers."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from typing import Any
 
 import click
 from celery import Celery, Task
-from flask import Flask
+from flask import Flask, Response, abort, request
 from tasks import resize
 
 import celery_middle_management  # noqa: F401 - hires and fires the workers
+from celery_middle_management.web import Visitor
+from celery_middle_management.web.flask import blueprint
 
 
 def create_app() -> Flask:
@@ -27,9 +30,11 @@ def create_app() -> Flask:
             "middle_management_celery_app": "make_celery",
             "middle_management_max_workers": 3,
             "middle_management_jobs_per_worker": 2,
+            "middle_management_web_actions": True,
         }
     )
-    celery_init_app(app)
+    celery_app = celery_init_app(app)
+    app.register_blueprint(blueprint(celery_app, visitor), url_prefix="/workers")
 
     @app.post("/resize/<image>")
     def publish(image: str) -> str:
@@ -46,6 +51,17 @@ def create_app() -> Flask:
         click.echo(f"published {count} tasks")
 
     return app
+
+
+def visitor(_: dict[str, Any]) -> Visitor:
+    """Let in those who know the password; in your app, its own login decides."""
+    known = os.environ.get("PAGE_PASSWORD")
+    given = request.authorization
+    if not (known and given and given.password and given.username):
+        abort(Response("Log in.\n", 401, {"WWW-Authenticate": 'Basic realm="workers"'}))
+    if not secrets.compare_digest(given.password.encode(), known.encode()):
+        abort(Response("Log in.\n", 401, {"WWW-Authenticate": 'Basic realm="workers"'}))
+    return Visitor(given.username, may_act=True)
 
 
 def celery_init_app(app: Flask) -> Celery:

@@ -11,6 +11,7 @@ from tests.emulator import DynoInfo
 
 from .faults import Monkey
 from .faults.platform import LATEST_WRITE
+from .history import HistoryWatch
 from .invariants import AT_MINIMUM
 from .journal import Event, Follower
 from .stage import PLAIN_QUEUE, Stage
@@ -47,8 +48,9 @@ class Run:
         self._watch = DynoWatch(stage)
 
     def run(self, seconds: float) -> None:
-        watch = self._watch
-        watch.start()
+        watches = self._watch, HistoryWatch(self._stage)
+        for watch in watches:
+            watch.start()
         try:
             over = time.monotonic() + seconds
             while (left := over - time.monotonic()) > SHORTEST:
@@ -57,7 +59,8 @@ class Run:
                 if self._stage.several:
                     self._probe(self._random.choice(list(PROBES)))
         finally:
-            watch.stop()
+            for watch in watches:
+                watch.stop()
         self._stage.record_platform()
         self._stage.record_keys()
 
@@ -157,8 +160,9 @@ class Run:
         return now - self._seen_at > NOWHERE
 
     def _published(self) -> bool:
-        """Return whether every publisher has come to rest."""
-        everyone = [*self._stage.publishers, *self._stage.plain_publishers]
+        """Return whether every publisher and every person has come to rest."""
+        stage = self._stage
+        everyone = [*stage.publishers, *stage.plain_publishers, *stage.people]
         return {p.pid for p in everyone} <= self._owed.idle
 
 

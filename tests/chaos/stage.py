@@ -39,6 +39,7 @@ GHOST = "ghost"
 COUNT_INTERVAL = 6.0
 JOBS_PER_WORKER = 4
 PUBLISHERS = 2  # of each sort
+PEOPLE = 2
 #: A publisher with production's settings that does not run on a dyno.
 LAPTOP = {"CHAOS_LAPTOP": "1", "MIDDLE_MANAGEMENT_OFF_PLATFORM": "false"}
 # Kinds of worker for one queue, chosen by the number of the process.
@@ -74,10 +75,13 @@ class Options:
 
 
 class Publisher:
-    """A publisher process, which is restarted when it was killed."""
+    """A publisher process, or a person's, which is restarted when it was killed."""
 
-    def __init__(self, seed: str, env: dict[str, str], log: Path) -> None:
+    def __init__(
+        self, seed: str, env: dict[str, str], log: Path, program: str = "publisher"
+    ) -> None:
         self._seed = seed
+        self._program = program
         self._env = {**os.environ, **env}
         self._log = log
         self._lives = 0
@@ -102,7 +106,7 @@ class Publisher:
     def _start(self) -> subprocess.Popen[bytes]:
         self._lives += 1
         seed = f"{self._seed}-{self._lives}"
-        command = [sys.executable, "-m", "tests.chaos.publisher", "--seed", seed]
+        command = [sys.executable, "-m", f"tests.chaos.{self._program}", "--seed", seed]
         with self._log.open("ab") as log:
             return start_on_leash(command, log, self._env, ROOT)
 
@@ -133,6 +137,8 @@ class Stage:
         self.sparse_until = 0.0
         self.publishers: list[Publisher] = []
         self.plain_publishers: list[Publisher] = []
+        #: Those who hire, fire and pause.
+        self.people: list[Publisher] = []
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> Stage:
@@ -177,6 +183,8 @@ class Stage:
             )
         if "laptop" not in self.options.without:
             self._publish(f"laptop-{self.seed}", LAPTOP)
+        for number in range(0 if "people" in self.options.without else PEOPLE):
+            self._invite(f"person-{self.seed}-{number}")
 
     def _ledger(self) -> RedisServer:
         return self.clock.server() if self.clock else RedisServer()
@@ -242,6 +250,7 @@ class Stage:
             jobs_per_worker=JOBS_PER_WORKER,
             shared=self.shared,
             ghost=self.ghost,
+            people="people" not in self.options.without,
             several=self.several,
             steps=self.clock is not None,
             visibility_timeout=self.broker.visibility_timeout,
@@ -252,6 +261,22 @@ class Stage:
         publisher = Publisher(seed, env, self.directory / f"{seed}.log")
         self._exits.callback(publisher.stop)
         (self.plain_publishers if "MM_OFF" in more else self.publishers).append(publisher)
+
+    def _invite(self, seed: str) -> None:
+        env = {**self._environment(), "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url}
+        person = Publisher(seed, env, self.directory / f"{seed}.log", "person")
+        self._exits.callback(person.stop)
+        self.people.append(person)
+
+    # -- people
+
+    def let_people_act(self, act: bool) -> None:
+        """Let people hire, fire and pause from now on, or have them end what has no end."""
+        allowed = self.directory / "people"
+        if act and self.people:
+            allowed.touch()
+        else:
+            allowed.unlink(missing_ok=True)
 
     # -- load
 

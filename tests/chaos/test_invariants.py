@@ -88,6 +88,28 @@ def fault(at: float, until: float, what: str) -> Event:
     return event("fault", at, until=until, what=what)
 
 
+def raised_in(*files: str) -> Event:
+    trace = "\n".join(f'File "/lib/{file}", line 1, in f' for file in files)
+    return event("raised", 2, until=4, plain=False, error="builtins.AttributeError: no",
+                 traceback=trace)  # fmt: skip
+
+
+def person(
+    at: float, action: str = "hire", outcome: str = "done", lasts: float | None = 30.0, **facts: Any
+) -> Event:
+    defaults = {"who": "ann", "said": "", "by": "function", "hires": True, "fires": True}
+    return event("asked", at, until=at + 1, action=action, outcome=outcome, lasts=lasts,
+                 **{**defaults, **facts})  # fmt: skip
+
+
+def entry(at: float, action: str = "ask to hire", to: int | None = 3, **facts: Any) -> Event:
+    return event("entry", at, by="ann", pool="worker", action=action, to=to, place="1", **facts)
+
+
+def lost(at: float, sort: str = "flush") -> Event:
+    return event("fault", at, until=at + 0.1, what="ledger", sort=sort)
+
+
 HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.nothing_killed, [begun(2), ended(3), *stopped(5, "scale")]),
     (invariants.nothing_killed, [begun(2), *stopped(5, "restart")]),
@@ -139,6 +161,22 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         fault(0, 50, "ledger"), published(1, "a", took=0.9), published(2, "b"),
         published(3, "c", plain=True, pid=2), published(4, "d", plain=True, pid=2),
     ]),
+    (invariants.nothing_raised, [fault(1, 4, "broker"), raised_in("celery/x.py", "kombu/x.py")]),
+    (invariants.requests_recorded, [person(1), entry(1.5)]),
+    (invariants.requests_recorded, [person(1), lost(2)]),
+    (invariants.requests_recorded, [person(1, outcome="unknown"), entry(9)]),
+    (invariants.requests_recorded, [person(1, outcome="unknown")]),
+    (invariants.requests_recorded, [person(1, outcome="not done")]),
+    (invariants.requests_recorded, [person(1, outcome="failed")]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0), asked(5, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0), asked(62, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0, outcome="failed"), asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0, hires=False), asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=None), person(20, "resume"), asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=None), lost(20), asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0, hires=False), changed(20, 0, 5),
+                              changed(25, 5, 2, by="late"), asked(30, 3)]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0), quiet(330)]),
 ]  # fmt: skip
 
 BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
@@ -183,6 +221,11 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.nothing_raised, [
         event("raised", 2, until=4, plain=False, error="redis.exceptions.ConnectionError: no"),
     ]),
+    (invariants.nothing_raised, [raised_in("kombu/x.py")]),
+    (invariants.nothing_raised, [fault(1, 4, "broker"), raised_in("celery/x.py")]),
+    (invariants.nothing_raised, [
+        fault(1, 4, "broker"), raised_in("celery_middle_management/x.py", "kombu/x.py"),
+    ]),
     (invariants.nothing_failed, [
         event("failure", 99, where="worker.1", message="an evaluation failed", error="E: e"),
     ]),
@@ -203,6 +246,24 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
         fault(0, 50, "ledger"), published(1, "a"), published(2, "b", took=0.06),
         published(3, "c", plain=True, pid=2), published(4, "d", plain=True, pid=2),
     ]),
+    (invariants.requests_recorded, [person(1)]),
+    (invariants.requests_recorded, [person(1), lost(2, "pause")]),
+    (invariants.requests_recorded, [person(1), entry(1.5), entry(1.6)]),
+    (invariants.requests_recorded, [entry(1.5), entry(1.6)]),
+    (invariants.requests_recorded, [person(1, outcome="unknown"), entry(9), entry(9)]),
+    (invariants.requests_recorded, [person(1, outcome="not done"), entry(1.5)]),
+    (invariants.requests_recorded, [person(1, outcome="failed"), entry(1.5)]),
+    (invariants.requests_recorded, [person(1, outcome="broken")]),
+    (invariants.requests_recorded, [person(1), entry(1.5, to=7)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0), asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=None), asked(300, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0, hires=False), changed(2, 0, 5),
+                              asked(30, 3)]),
+    (invariants.pauses_kept, [person(1, "pause", lasts=60.0, fires=False),
+                              event("request", 30, method="POST", path="/apps/a/dynos")]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0), quiet(360)]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0, outcome="not done"), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0), person(61, "resume"), quiet(330)]),
 ]  # fmt: skip
 
 
@@ -214,6 +275,12 @@ def test_held(check: Callable[[Story], Verdict], events: list[Event]) -> None:
 @pytest.mark.parametrize(("check", "events"), BROKEN)
 def test_broken(check: Callable[[Story], Verdict], events: list[Event]) -> None:
     assert check(Story([SETTINGS, *events, QUIET])).broken != []
+
+
+def test_where_people_take_part_some_request_is_done() -> None:
+    settings = {**SETTINGS, "people": True}
+    assert not invariants.requests_recorded(Story([settings, QUIET])).held
+    assert invariants.requests_recorded(Story([settings, person(1), entry(1.5), QUIET])).held
 
 
 def test_only_a_task_nowhere_in_the_broker_can_be_lost_by_kombu() -> None:

@@ -148,8 +148,7 @@ def test_while_fires_are_paused_no_worker_goes(redis_url: str, tmp_path: Path) -
 @pytest.mark.slow
 def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Path) -> None:
     with stage(redis_url, log_dir=tmp_path, settings={"call_interval": 1}) as on:
-        assert "`celery mm run`" in mm(on, "hire", "1").stderr
-        on.script("work.delay(10)")
+        assert "0 -> 1" in mm(on, "hire", "1").stdout, "it finds out how many there are"
         on.wait_for_quantity(1)
         done = mm(on, "hire", "9", "--for", "1h")
         assert (done.returncode, "1 -> 5" in done.stdout) == (0, True)
@@ -164,7 +163,7 @@ def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Pat
         assert not any(stop.sigkilled for stop in on.emulator.stops)
         told = log(on)
         by = [entry["by"].partition("@")[0] for entry in told if "by" in entry]
-        assert by == ["ann", "ann"]
+        assert by == ["ann", "ann", "ann"]
         [five] = [entry for entry in told if (entry["action"], entry["to"]) == ("hire", 5)]
         assert "wants at least 5" in five["reason"]
 
@@ -184,6 +183,9 @@ def test_two_people_at_once_are_both_recorded(redis_url: str) -> None:
             person.join()
         asked = sorted(action for action, _ in did(on) if action not in ("hire", "fire"))
         assert asked == ["ask to hire", "ask to hire", "pause", "pause"]
+        told = on.whole_status()
+        assert (told["pause"]["hires"], told["pause"]["fires"]) == (True, True)
+        assert told["pools"][0]["wish"]["least"] == 5, "1, 2 and 3 more, but never more than 5"
         assert 1 <= on.quantity <= 5
 
 
@@ -214,6 +216,30 @@ def test_redis_is_down(redis_url: str, arguments: list[str]) -> None:
         assert url.replace(":hunter2@", "") in done.stderr
         assert "middle_management_redis_url" in done.stderr
         assert "hunter2" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_laptop_records_a_request_and_a_dyno_of_the_app_acts_on_it(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        laptop = {"MIDDLE_MANAGEMENT_OFF_PLATFORM": "false", "DYNO": ""}
+        assert "it is not known yet" in mm(on, "hire", "1", **laptop).stderr
+        with on.program("work.delay()\nimport time; time.sleep(90)"):
+            on.wait_for_quantity(1)
+            asked = mm(on, "hire", "2", **laptop)
+            assert asked.returncode == 0
+            assert "no workers are hired or fired from this process" in asked.stderr
+            assert "They act on the request once they next report" in asked.stderr
+            on.wait_for_quantity(3)
+        asked, hired = decided(on)[-2:]
+        assert (asked["by"][:4], asked["to"], hired["to"]) == ("ann@", 3, 3)
+
+
+def test_in_a_dry_run_a_request_changes_nothing_and_says_so(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"dry_run": True}) as on:
+        asked = mm(on, "hire", "2")
+        assert "Note: middle_management_dry_run is on: the request is recorded" in asked.stderr
+        wait_for(lambda: ("hire", 2) in did(on))
+        assert on.emulator.changes == []
 
 
 def test_the_log_for_people(redis_url: str) -> None:

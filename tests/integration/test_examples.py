@@ -256,15 +256,18 @@ LOCAL = [
 ]
 
 
+#: What an example's command installs beyond the extra of the tests.
+NEEDS = {"flask": ("bokeh",), "fastapi": ("bokeh", "fastapi", "uvicorn")}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("example", LOCAL)
 def test_an_example_runs_by_the_command_of_its_readme(
     example: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     directory = EXAMPLES / example
-    if example == "fastapi":
-        pytest.importorskip("fastapi")
-        pytest.importorskip("uvicorn")
+    for module in NEEDS.get(example, ()):
+        pytest.importorskip(module)
     [line] = COMMAND.findall(directory.joinpath("README.md").read_text())
     env = {
         **os.environ,

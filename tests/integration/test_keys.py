@@ -40,7 +40,7 @@ def test_no_key_of_ours_is_taken_for_a_queue(it: Office) -> None:
     it.publish(queue="other", due_in=60.0)
     it.report()
     act(it, "2026-11-28T10:00:00")
-    it.ledger.intend({"pause": None}, "{}")
+    it.ledger.intend({}, {"pause": None}, {"id": "1"})
     keys: Any = it.redis.keys("{middle-management:*")
     kinds = {key.rpartition(":")[2]: it.redis.type(key) for key in keys}
     assert kinds.keys() >= {"state", "due", "queues", "actions", "samples"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,13 +23,15 @@ from celery_middle_management.core.batch import (
 )
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
+from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.clocks import Clocks
-from celery_middle_management.ledger.codec import pack_cordon, pack_suspicions
+from celery_middle_management.ledger.codec import pack_cordon, pack_count, pack_suspicions
 from celery_middle_management.ledger.memory import MemoryLedger
 from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Changes, Lease, LeaseLost, Reply, millis
+from celery_middle_management.ledger.page import MINUTES
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.reading import read_settings
 
@@ -108,8 +110,14 @@ class Both(RuleBasedStateMachine):
         how = {"more": more, "leaving": leaving, "gave_up": gave_up}
         self.report(process, told, unseen=self.unseen[process], **how)
 
-    @rule(process=st.integers(0, PROCESSES - 1), pool=st.sampled_from(["worker", "pdf", None]))
-    def worker_reports(self, process: int, pool: str | None) -> None:
+    @rule(
+        process=st.integers(0, PROCESSES - 1),
+        pool=st.sampled_from(["worker", "pdf", None]),
+        held=st.dictionaries(
+            st.sampled_from(QUEUES), st.builds(Held, st.just(2), st.integers(0, 3)), max_size=2
+        ),
+    )
+    def worker_reports(self, process: int, pool: str | None, held: dict[str, Held]) -> None:
         name = f"{pool or 'stranger'}.{process + 1}"
         presence = Presence(
             *(str(process), name, pool),
@@ -117,6 +125,7 @@ class Both(RuleBasedStateMachine):
             seen=0.0,
             inactive=process == PROCESSES - 1,
             queues=("celery",),
+            held=held,
         )
         self.report(process, [(FINISHED, "celery", 1.5)], str(process), presence)
 
@@ -159,17 +168,23 @@ class Both(RuleBasedStateMachine):
             self.leases.append((process, kept[0], kept[1]))
         self.compare()
 
-    @rule(pause=st.sampled_from(['{"hires":true}', None]))
-    def person_asks(self, pause: str | None) -> None:
-        before = self.now()
+    @rule(
+        pause=st.sampled_from(['{"hires":true}', None]),
+        read=st.sampled_from([{}, {"pause": None}, {"pause": '{"hires":true}'}]),
+        id=st.sampled_from("abc"),
+    )
+    def person_asks(self, pause: str | None, read: Mapping[str, str | None], id: str) -> None:
+        before, written = self.now(), []
         for ledgers in (self.in_redis, self.in_memory):
             self.clock.now = before
-            ledgers[0].intend({"pause": pause}, '{"action":"pause"}')
+            entry = {"action": "pause", "id": f"request-{id}"}
+            written.append(ledgers[0].intend(read, {"pause": pause}, entry))
+        assert written[0] == written[1]
         if self.now() - before > SLACK / 2:
             self.overlook_a_stall()
         self.compare()
 
-    @rule(seconds=st.sampled_from([0.3, 1.1, 2.5, 4.7, 9.5, 13.1, 3700.0]))
+    @rule(seconds=st.sampled_from([0.35, 1.1, 2.6, 4.7, 9.5, 13.1, 60.0, 290.0, 3700.0]))
     def time_passes(self, seconds: float) -> None:
         """Move the ledger's time, and what each process knows of it; the lock has Redis's own."""
         self.redis.hincrby(self.keys["state"], "clock", millis(seconds))
@@ -287,6 +302,11 @@ class Both(RuleBasedStateMachine):
             changes.set["called_at"] = str(millis(now))
         changes.set["evaluated_at"] = str(millis(now))
         changes.set["worker/counted_at"] = str(millis(now))
+        if settled:
+            changes.set["worker/count"] = pack_count(Count(now, 7, 2, 0), 0)
+            for counter in ("published", "finished"):
+                counted = self.store.state.get(f"worker/{counter}", "0")
+                changes.set[f"worker/base_{counter}"] = counted
         changes.add["worker/published"] = 2
         changes.due = dict.fromkeys(list(self.store.due)[:1], -1)
         changes.gone = list(self.store.workers)[:1] if refused else []
@@ -304,6 +324,11 @@ class Both(RuleBasedStateMachine):
         ]
         assert one.queues.keys() == other.queues.keys()
         assert self.in_redis[0].history() == self.in_memory[0].history()
+        page, same = self.in_redis[0].page(), self.in_memory[0].page()
+        assert page.tens == same.tens
+        assert page.minutes == same.minutes == self.in_redis[0].history(MINUTES)
+        assert page.actions == same.actions
+        assert self.comparable(page.snapshot.state) == self.comparable(one.state)
         assert self.in_redis[0].actions() == self.in_memory[0].actions()
 
     def comparable(self, state: Any) -> dict[str, Any]:
@@ -314,7 +339,7 @@ class Both(RuleBasedStateMachine):
                 continue
             if name.endswith(("_at", "_until")):
                 told[name] = Near(float(value) / 1000)
-            elif name.endswith(("/fire", "/hire", "/cordon")) or name == "sent":
+            elif name.endswith(("/fire", "/hire", "/cordon", "/count")) or name == "sent":
                 told[name] = _near(json.loads(value))
             else:
                 told[name] = value

@@ -64,7 +64,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
         ledger.report(batch, "a", presence, unseen=1)
     ledger.snapshot()
     ledger.commit(Lease("token", 0.0), Changes(), "0", next_in=1.0)
-    ledger.intend({"pause": None}, "{}")
+    ledger.intend({}, {"pause": None}, {"id": "1"})
     return ledger
 
 

@@ -1,6 +1,6 @@
 -- Adds what a process reports, and answers whether the caller must make an evaluation now.
--- The first parts of this script are report_state.lua, report_in_flight.lua, report_counts.lua and
--- report_workers.lua.
+-- The first parts of this script are report_state.lua, report_in_flight.lua, report_samples.lua,
+-- report_counts.lua and report_workers.lua.
 
 -- ## ReportMessage (msg): ARGV[1], as JSON; with Bounds, if the caller has read the ledger's time
 --   pools            PoolCounts of each pool
@@ -18,7 +18,6 @@
 --   born?            text    the name of the ledger whose calls in flight the caller remembers
 --   sent?            InFlight  each of these calls, by `<pool>/fire` or `<pool>/hire`
 --   inactive         bool    the caller runs off the platform and never evaluates
---   counters         names   the counters in a sample, in this order
 --   fine             s       the size of a bucket of due times up to `fine_horizon`
 --   coarse           s       the size of a bucket beyond that
 --   fine_horizon     s       how far ahead due times have fine buckets
@@ -31,7 +30,6 @@
 --   lock             ms      how long the lock lasts
 --   known_to_fail    ms      how long a platform that failed is assumed to go on failing
 --   most_queues      count   how many queues are kept
---   most_minutes     count   how many samples are kept
 --   expiry           s       how long every key is kept after the last report
 
 -- ## PoolCounts (counts): what happened since the caller's last report
@@ -70,7 +68,7 @@
 local next_at, evaluated = tonumber(old.next_at or now), number('evaluated_at')
 local function evaluate_by(time) next_at = math.min(next_at, time) end
 
-sample_counters()
+take_sample()
 local work = restore_calls() -- whether there is something for an evaluation to do
 local silence = now - last_report
 if newcomer and last_report > 0 and silence > msg.watches then extend_calls(silence) end

@@ -1,26 +1,5 @@
 -- Adds the counts to each pool's counters.
 
--- ## A sample of all counters, which the first report of each minute takes
-local function sample_counters()
-  local minute = math.floor(now / 60000)
-  if minute <= number('minute') then return end
-  set('minute', minute)
-  local place, pools, all = {}, {}, redis.call('HGETALL', state)
-  for i, counter in ipairs(msg.counters) do place[counter] = i end
-  for i = 1, #all, 2 do
-    local pool, counter = string.match(all[i], '^(.*)/([%l_]+)$')
-    if place[counter] then
-      if not pools[pool] then
-        pools[pool] = {}
-        for n = 1, #msg.counters do pools[pool][n] = 0 end
-      end
-      pools[pool][place[counter]] = math.floor(tonumber(all[i + 1]) * 10 + 0.5) / 10
-    end
-  end
-  append(samples, cjson.encode({minute, pools}), msg.most_minutes)
-  redis.call('EXPIRE', samples, msg.expiry)
-end
-
 -- ## Published, started, finished
 -- Returns how many were published.
 local function add_published(pool, counts)

@@ -1,5 +1,5 @@
 -- The fields of the app's state that a report needs. One command reads them, and one writes them.
-local state, due, workers, queues, lock, samples = unpack(KEYS)
+local state, due, workers, queues, lock, samples, tens = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
 -- ## Fields of the state (ms, unless stated otherwise)

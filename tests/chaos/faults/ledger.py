@@ -112,7 +112,9 @@ def cut_newcomers(hands: Hands) -> None:
     lines.cut_newcomers(
         how,
         hands.random.randint(1, 3),
-        lambda line: line in spared or line in {line_of(p.pid) for p in stage.publishers},
+        lambda line: (
+            line in spared or line in {line_of(p.pid) for p in (*stage.publishers, *stage.people)}
+        ),
     )
     hands.lasting(seconds, lines.heal_newcomers, "line", sort=f"{how}, newcomers")
     pool = hands.some_pool()

@@ -10,9 +10,9 @@ from . import broker, ledger, platform, processes
 from .act import Hands
 
 ACTS = (*processes.ACTS, *platform.ACTS, *broker.ACTS, *ledger.ACTS)
-#: Kinds of trouble. Several apps, a laptop with production's settings and a pool without a process
-#: type are arranged by the stage.
-KINDS = sorted({act.kind for act in ACTS} | {"apps", "laptop", "missing"})
+#: Kinds of trouble. Several apps, a laptop with production's settings, a pool without a process
+#: type, and people who hire, fire and pause are arranged by the stage.
+KINDS = sorted({act.kind for act in ACTS} | {"apps", "laptop", "missing", "people"})
 #: Seconds from the end of one act to the next. With less, no worker would ever be hired.
 BETWEEN_ACTS = (1.5, 6.0)
 
@@ -29,18 +29,20 @@ class Monkey:
 
     def release(self) -> None:
         self._hands.caged.clear()
+        self._stage.let_people_act(True)
         self._thread = threading.Thread(target=self._rampage, name="monkey", daemon=True)
         self._thread.start()
 
     def cage(self) -> None:
         self._hands.caged.set()
+        self._stage.let_people_act(False)
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._hands.heal(everything=True)
         self._stage.emulator.clear_faults()
-        for publisher in self._stage.publishers:
-            publisher.ensure()
+        for process in (*self._stage.publishers, *self._stage.people):
+            process.ensure()
 
     def _rampage(self) -> None:
         hands, weights = self._hands, [act.weight for act in self._acts]

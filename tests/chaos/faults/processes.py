@@ -47,10 +47,10 @@ def kill_scaler(hands: Hands) -> None:
     if not held:
         return
     before = stage.evaluated_at()
-    for publisher in stage.publishers:
-        if publisher.pid == held[1]:
-            publisher.process.wait(10)
-        publisher.ensure()
+    for process in (*stage.publishers, *stage.people):
+        if process.pid == held[1]:
+            process.process.wait(10)
+        process.ensure()
     # The lock was still held when the scaler died; otherwise there was none to replace.
     with contextlib.suppress(redis.RedisError):
         if stage.ledger_client.get(stage.key("lock")) != held[0]:

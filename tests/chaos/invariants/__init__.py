@@ -8,6 +8,7 @@ from tests.chaos.journal import Event
 
 from .apps import others_apart
 from .ledger import keys_bounded, scaler_replaced
+from .people import pauses_kept, requests_recorded
 from .platform import AT_MINIMUM, back_at_minimum, calls_spaced, no_worker_stopped, within_limits
 from .publishing import never_slower, nothing_failed, nothing_raised
 from .refusals import refusals_alone
@@ -31,7 +32,9 @@ __all__ = [
     "nothing_raised",
     "nothing_twice",
     "others_apart",
+    "pauses_kept",
     "refusals_alone",
+    "requests_recorded",
     "scaler_replaced",
     "suite_sound",
     "within_limits",
@@ -46,6 +49,8 @@ INVARIANTS = (
     calls_spaced,
     refusals_alone,
     back_at_minimum,
+    requests_recorded,
+    pauses_kept,
     others_apart,
     nothing_raised,
     nothing_failed,

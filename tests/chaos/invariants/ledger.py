@@ -45,6 +45,7 @@ def keys_bounded(story: Story) -> Verdict:
         "due": DUE_BUCKETS,
         "actions": HISTORY,
         "samples": MINUTES,
+        "tens": MINUTES // 10,
         "queues": 4,
         "lock": 1,
         "state": state,

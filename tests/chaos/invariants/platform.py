@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from tests.chaos.journal import Event
 
+from .people import asked_until
 from .requests import UNANSWERED, asked, calls, lateness, unanswered, writes
 from .story import Story, Verdict, at_of, count_of
 
@@ -115,22 +116,26 @@ def _quantity_before(story: Story, pool: str, at: float) -> int:
 def back_at_minimum(story: Story) -> Verdict:
     """Every time the load stopped, the pool was at its minimum soon after the last task's end.
 
-    Or, if that was later, soon after a write of unknown outcome could surely take effect no more.
+    Or, if that was later, soon after a write of unknown outcome could surely take effect no more,
+    or after what a person had asked for was over.
     """
     verdict = Verdict(f"at the minimum within {AT_MINIMUM:.0f} s")
-    took, put_off = [], 0
+    took, put_off, by_hand = [], 0, 0
     for quiet in story.kinds["quiet"]:
         if quiet["reached"] is None:
             verdict.broken.append(f"not at all in the quiet phase at {at_of(story, quiet)}")
             continue
         settled = _settled(story, quiet)
         put_off += settled > quiet["last_end"]
-        took.append(max(quiet["reached"] - max(quiet["last_end"], settled), 0.0))
+        over = asked_until(story, quiet["at"])
+        by_hand += over > max(quiet["last_end"], settled)
+        took.append(max(quiet["reached"] - max(quiet["last_end"], settled, over), 0.0))
         if took[-1] > AT_MINIMUM:
             verdict.broken.append(f"{took[-1]:.1f} s in the one at {at_of(story, quiet)}")
     verdict.figures = {
         "quiet phases": len(story.kinds["quiet"]),
         "put off by writes without a good answer": put_off,
+        "put off by people": by_hand,
         "seconds": [round(t, 1) for t in took],
     }
     return verdict

@@ -89,3 +89,14 @@ def count_of(events: Iterable[Event], fact: str) -> dict[str, int]:
 def at_of(story: Story, event: Event, name: str = "at") -> str:
     """Format a time as seconds since the start of the run."""
     return f"{event[name] - story.settings['at']:.1f} s" if event else "?"
+
+
+def quantities_around(story: Story, pool: str, begin: float, end: float) -> set[int]:
+    """The quantities that a pool had between two times."""
+    there = {int(story.settings["minimum"]) if pool in story.settings["types"] else 0}
+    for change in story.kinds["change"]:
+        if change["pool"] == pool and change["at"] <= begin:
+            there = {int(change["after"])}
+        elif change["pool"] == pool and change["at"] < end:
+            there.add(int(change["after"]))
+    return there

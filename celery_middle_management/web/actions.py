@@ -1,0 +1,109 @@
+"""What a person asks for on the page: read, checked, and written into the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.ledger.manual_scaling import ask_for, pause, resume
+from celery_middle_management.managed_app import ManagedApp
+
+Entry = dict[str, Any]
+Body = Mapping[str, Any]
+
+#: The longest request body (bytes), and the longest time (s) that a request may last: a year.
+MOST_BYTES, LONGEST = 4096, 366 * 86400
+#: A hire or fire by hand lasts this long (s) unless it says otherwise, as on the command line.
+_FOR = 600
+
+
+class BadInput(ValueError):
+    """The request makes no sense; the message says what was given and what is allowed."""
+
+
+def read_body(raw: bytes) -> Body:
+    """Read the JSON object of a request.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise BadInput("the request's body is not a JSON object")
+    return body
+
+
+def _pause(managed: ManagedApp, body: Body, who: str) -> Entry:
+    given = {what: _bool(body, what) for what in ("hires", "fires")}
+    if not any(given.values()):
+        raise BadInput("neither 'hires' nor 'fires' is true; allowed: one of them, or both")
+    return pause(managed.ledger(), who, **given, lasts=_lasts(body, None))
+
+
+def _resume(managed: ManagedApp, body: Body, who: str) -> Entry:
+    return resume(managed.settings, managed.ledger(), who)
+
+
+def _hire(managed: ManagedApp, body: Body, who: str) -> Entry:
+    return _change(managed, body, who, 1)
+
+
+def _fire(managed: ManagedApp, body: Body, who: str) -> Entry:
+    return _change(managed, body, who, -1)
+
+
+#: What the page's addresses do.
+ACTIONS: Mapping[str, Callable[[ManagedApp, Body, str], Entry]] = {
+    "pause": _pause,
+    "resume": _resume,
+    "hire": _hire,
+    "fire": _fire,
+}
+
+
+def _change(managed: ManagedApp, body: Body, who: str, sign: int) -> Entry:
+    pool, number = _pool(managed, body), body.get("number")
+    if type(number) is not int or not 1 <= number <= pool.max_workers:
+        raise BadInput(
+            f"'number' is {_told(number)}; allowed: a whole number from 1 to {pool.max_workers}"
+        )
+    lasts = _lasts(body, _FOR)
+    return ask_for(managed.ledger(), pool, sign * number, who, lasts or _FOR)
+
+
+def _pool(managed: ManagedApp, body: Body) -> Pool:
+    pools = {pool.name: pool for pool in managed.settings.pools}
+    name = body.get("pool")
+    if name is None and len(pools) == 1:
+        return next(iter(pools.values()))
+    if not isinstance(name, str) or name not in pools:
+        allowed = ", ".join(map(repr, pools))
+        raise BadInput(f"there is no pool {_told(name)}; allowed: {allowed}")
+    return pools[name]
+
+
+def _bool(body: Body, what: str) -> bool:
+    value = body.get(what, True)
+    if not isinstance(value, bool):
+        raise BadInput(f"{what!r} is {_told(value)}; allowed: true or false")
+    return value
+
+
+def _lasts(body: Body, default: float | None) -> float | None:
+    value = body.get("for", default)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= LONGEST:
+        raise BadInput(f"'for' is {_told(value)}; allowed: seconds, from 1 to {LONGEST}")
+    return float(value)
+
+
+def _told(value: Any) -> str:
+    """What was given, as JSON, shortened."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

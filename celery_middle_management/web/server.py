@@ -1,0 +1,70 @@
+"""The server of ``celery mm web``, on this machine alone."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from celery import Celery
+
+from celery_middle_management.settings.secret import Secret
+from celery_middle_management.web.gate import Gate
+from celery_middle_management.web.page import Page, StartResponse
+
+HOST = "127.0.0.1"
+#: The variable that fixes the token, for a Prometheus that asks for `/metrics` with it.
+TOKEN_VARIABLE = "MM_WEB_TOKEN"
+SHORTEST_TOKEN = 20
+#: The longest request body (bytes) that is read at all, and the most connections.
+_MOST_BYTES, _MOST_CONNECTIONS = 65536, 200
+
+
+def token_of(environ: Mapping[str, str]) -> Secret:
+    """The token that the environment fixes, or else a new one.
+
+    Raises:
+        ValueError: it can be guessed, or cannot be sent.
+    """
+    given = environ.get(TOKEN_VARIABLE)
+    if given is None:
+        return Secret(secrets.token_urlsafe(32))
+    usable = given.isascii() and given.isprintable() and " " not in given
+    if len(given) < SHORTEST_TOKEN or not usable:
+        raise ValueError(
+            f"{TOKEN_VARIABLE} has {len(given)} characters; allowed: {SHORTEST_TOKEN} or more, "
+            "all ASCII and none of them a blank"
+        )
+    return Secret(given)
+
+
+def make_server(app: Celery, port: int, token: Secret, name: str) -> Any:
+    """Return a server of waitress' that listens and does not yet answer.
+
+    Args:
+        app: the Celery app.
+        port: where to listen; 0: on any that is free.
+        token: see :class:`Gate`.
+        name: who acts on the page.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    from waitress.server import create_server
+
+    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        return door(environ, start_response)
+
+    server: Any = create_server(
+        answer,
+        host=HOST,
+        port=port,
+        threads=8,
+        ident="",
+        max_request_body_size=_MOST_BYTES,
+        connection_limit=_MOST_CONNECTIONS,
+    )
+    gate = Gate(token, server.effective_port, name)
+    # Nothing is answered before the server runs.
+    door = gate.before(Page(app, gate.visitor))
+    return server

@@ -1,0 +1,1 @@
+"""The page in a real Chromium: ``pytest tests/browser``, with the extra ``browser``."""
