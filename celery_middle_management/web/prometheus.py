@@ -20,7 +20,8 @@ from prometheus_client.metrics_core import (
 )
 
 from celery_middle_management.managed_app import ManagedApp
-from celery_middle_management.views.metrics import Measured, Timed, measured
+from celery_middle_management.views.metrics import Measured, measured
+from celery_middle_management.views.readings import Timed
 from celery_middle_management.web.latest_status import LatestStatus
 
 _FAMILIES: dict[str, Any] = {

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.servers import ROOT
-from tests.unit.test_metrics import parsed
-from tests.unit.test_status_page import everything
+from tests.unit.test_metrics import complete, parsed
 
 GRAFANA = ROOT / "examples" / "grafana"
 #: The labels that Prometheus itself adds to each value.
@@ -58,7 +57,7 @@ QUERIES = [*of_the_dashboard(), *of_the_alerts()]
 def labels() -> Mapping[str, set[str]]:
     """The labels of each name in an exposition."""
     found: dict[str, set[str]] = {}
-    for name, of in parsed(everything()):
+    for name, of in parsed(complete()):
         found.setdefault(name, set()).update(re.findall(r"(\w+)=", of))
     return found
 
@@ -80,7 +79,16 @@ def test_each_query_names_metrics_and_labels_that_there_are(
 def test_it_finds_the_queries() -> None:
     assert len([*of_the_dashboard()]) > 25
     assert len([*of_the_alerts()]) == 6
-    parts = ("waiting", "running", "scheduled", "needed", "wait_seconds", "drain", "trouble")
+    parts = (
+        "waiting",
+        "running",
+        "scheduled",
+        "needed",
+        "wait_seconds",
+        "drain",
+        "trouble",
+        "cost",
+    )
     assert all(any(part in query.text for query in of_the_dashboard()) for part in parts)
 
 

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Run
 from celery_middle_management.version import __version__
-from celery_middle_management.views import metrics
+from celery_middle_management.views import metrics, readings
 from celery_middle_management.web import prometheus
 from celery_middle_management.web.latest_status import LatestStatus
 from tests.servers import ROOT
@@ -25,6 +25,29 @@ from tests.unit.test_status_page import everything
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 HOSTILE = 'x"} 1\ncelery_mm_up 7 # \\ \r\t\0 \ud800 <script>alert(1)</script> é' + "q" * 10_000
+
+
+def period(hours: float, dollars: float | None) -> dict[str, float | None]:
+    return {"hours": hours, "dollars": dollars}
+
+
+def complete() -> dict[str, Any]:
+    """A document with a value for every metric."""
+    pools = [
+        {
+            "name": "worker",
+            "today": period(0.5, 0.25),
+            "month": period(10, 5.0),
+            "always_on": period(100, 50.0),
+        },
+        {
+            "name": "former",
+            "today": period(0, None),
+            "month": period(1, None),
+            "always_on": period(0, None),
+        },
+    ]
+    return everything() | {"money": {"pools": pools}}
 
 
 class App:
@@ -65,7 +88,7 @@ def parsed(document: dict[str, Any] | None, accept: str = "") -> dict[tuple[str,
     ],
 )
 def test_what_the_document_says(accept: str) -> None:
-    document = everything()
+    document = complete()
     [pool] = document["pools"]
     pool["totals"] |= {"started": 30, "finished": 28, "waits": 12.5, "runtime": 99.25}
     found = parsed(document, accept)
@@ -107,6 +130,15 @@ def test_what_the_document_says(accept: str) -> None:
         ("worker_drain_seconds", "hostname=worker.1 pool=worker"): 30,
         ("longest_task_seconds", "hostname=worker.1 name=app.encode pool=worker"): 9,
         **{("trouble", f"kind={kind} pool=worker"): 1 for kind in trouble_kinds(document)},
+        ("cost_dollars", "period=today pool=worker"): 0.25,
+        ("cost_dollars", "period=month pool=worker"): 5,
+        ("cost_dollars", "period=always_on pool=worker"): 50,
+        ("worker_time_seconds", "period=today pool=worker"): 1800,
+        ("worker_time_seconds", "period=month pool=worker"): 36_000,
+        ("worker_time_seconds", "period=always_on pool=worker"): 360_000,
+        ("worker_time_seconds", "period=today pool=former"): 0,
+        ("worker_time_seconds", "period=month pool=former"): 3600,
+        ("worker_time_seconds", "period=always_on pool=former"): 0,
         ("paused", "what=hires"): 1,
         ("paused", "what=fires"): 1,
         ("dry_run", ""): 0,
@@ -156,7 +188,7 @@ def test_trouble_is_added_up_by_kind_and_pool() -> None:
 
 
 def test_it_knows_every_kind_of_trouble() -> None:
-    assert KINDS - {"kind"} == metrics.KINDS  # the table's heading
+    assert KINDS - {"kind"} == readings.KINDS  # the table's heading
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
@@ -174,8 +206,8 @@ def test_hostile_names_are_values_of_labels_and_nothing_else(accept: str) -> Non
     hostile["trouble"] += [{"kind": HOSTILE, "pool": HOSTILE, "what": HOSTILE, "since": None}]
     found = parsed(hostile, accept)
     assert found["celery_mm_up", ""] == 1
-    shown = metrics.label(HOSTILE)
-    assert len(shown) == metrics.LONGEST_LABEL
+    shown = readings.label(HOSTILE)
+    assert len(shown) == readings.LONGEST_LABEL
     # Names that begin with the same characters are one, since Prometheus wants no value twice.
     assert found["celery_mm_queue_length", f"pool=worker queue_name={shown}"] == 7
     of = f"hostname={shown} name={shown} pool=worker"
@@ -241,6 +273,13 @@ def test_the_page_names_every_metric_and_no_other() -> None:
 
 
 def test_a_document_has_every_metric() -> None:
-    told = {each.family for each in metrics.measured(json.loads(json.dumps(everything())))}
-    assert told == {metrics.UP, metrics.INFO, *metrics.FAMILIES}
-    assert all(each.readings for each in metrics.measured(everything()))
+    told = metrics.measured(json.loads(json.dumps(complete())))
+    assert {each.family for each in told} == {metrics.UP, metrics.INFO, *metrics.FAMILIES}
+    assert all(each.readings for each in told)
+
+
+@pytest.mark.parametrize("money", [None, {"pools": []}])
+def test_without_money_no_cost_is_known(money: dict[str, Any] | None) -> None:
+    names = {name for name, _ in parsed(everything() | {"money": money})}
+    assert names.isdisjoint(("celery_mm_cost_dollars", "celery_mm_worker_time_seconds"))
+    assert "celery_mm_workers" in names
