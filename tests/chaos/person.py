@@ -72,7 +72,7 @@ class Person:
             self._resume()
         else:
             acts = [self._pause, self._resume, self._hire, self._fire]
-            self._random.choices(acts, [3, 1, 8, 8])[0]()
+            self._random.choices(acts, [8, 1, 16, 16])[0]()
 
     def _rest(self, seconds: float) -> None:
         over = time.monotonic() + seconds
