@@ -98,8 +98,13 @@ function buildOne(plan) {
   }));
   const marks = plan.name === "workers" ? marksOf(figure) : null;
   legend(text, plan, marks);
-  Bokeh.Plotting.show(figure, place);
+  Bokeh.Plotting.show(figure, place).then(leaveToTheMouse);
   return { plan, figure, x, y, source, spans, marks, text, place };
+}
+
+/** No key does anything on a plot, so Tab passes it. */
+function leaveToTheMouse(view) {
+  view.canvas_view.events_el.tabIndex = -1;
 }
 
 function style(figure) {
