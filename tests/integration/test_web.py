@@ -26,7 +26,7 @@ from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.integration.test_by_hand import decided
 from tests.servers import wait_for
 
-pytest.importorskip("bokeh", reason="BokehJS is in the package bokeh")
+pytestmark = pytest.mark.usefixtures("plotting")
 SETTINGS: dict[str, object] = {"call_interval": 1, "web_actions": True}
 
 
@@ -294,7 +294,7 @@ def test_what_is_sent_over_the_wire(redis_url: str) -> None:
         version = re.findall(rb"static/(\w+)/page\.js", page.get().raw)[0].decode()
         names = ["page.js", "page.css", "bokeh.min.js", "bokeh-api.min.js", "icon.svg"]
         names += ["actions.js", "dom.js", "events.js", "link.js", "plots.js", "pools.js"]
-        names += ["series.js", "words.js"]
+        names += ["money.js", "series.js", "words.js"]
         sent = [page.get(f"static/{version}/{n}", Accept_Encoding="gzip") for n in names]
         assert all("immutable" in answer.headers["Cache-Control"] for answer in sent)
         assert sum(len(answer.raw) for answer in sent) < 1_500_000

@@ -16,7 +16,7 @@ from celery_middle_management.web import Page, Visitor
 from celery_middle_management.web.visitor import recorded_name
 from tests.unit.web.wsgi import ask, environ_of
 
-pytest.importorskip("bokeh", reason="BokehJS is in the package bokeh")
+pytestmark = pytest.mark.usefixtures("plotting")
 STATIC = Path(celery_middle_management.web.__file__).with_name("static")
 ANN = Visitor("ann@example.com", may_act=True)
 
