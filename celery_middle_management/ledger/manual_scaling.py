@@ -153,6 +153,8 @@ def me() -> str:
 def _aim(state: PoolState, more: int) -> tuple[int, int, list[str]]:
     """Return the numbers of workers before and after a request, and why they are what they are."""
     pool, quantity = state.pool, state.quantity
+    if quantity is None and state.refusal is not None:
+        raise NotDone(f"it is not known how many workers {pool.name} has: {state.refusal.why}")
     if quantity is None:
         raise QuantityUnknown(
             f"it is not known yet how many workers {pool.name} has. Publish a task, or let "

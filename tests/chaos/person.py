@@ -1,11 +1,13 @@
 """A person who pauses, resumes, hires and fires, while the file ``people`` exists.
 
-Mostly by the functions that the commands call, in this process; sometimes by the command itself.
+Mostly by the functions that the commands call, in this process; sometimes by the page, as a web app
+in this process has mounted it, or by the command itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -15,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import redis
 
@@ -26,6 +29,7 @@ from celery_middle_management.ledger.manual_scaling import (
     pause,
     resume,
 )
+from celery_middle_management.web import Page, Visitor
 
 from .app import app, directory, journal
 from .stage import GHOST
@@ -33,8 +37,10 @@ from .stage import GHOST
 PEOPLE = directory / "people"
 #: Seconds between two acts of one person.
 BETWEEN_ACTS = (1.0, 8.0)
-#: This fraction is done by the command.
-BY_COMMAND = 0.1
+#: These fractions are done by the command and by the page.
+BY_COMMAND, BY_PAGE = 0.1, 0.3
+#: The page's own token.
+TOKEN = "x" * 43
 #: How long (s) requests last. Only a pause that lasts longer than an evaluation can be judged.
 SHORT, LONG = (3.0, 12.0), (25.0, 45.0)
 #: A pause without end is ended by the same person after this time (s) at the latest.
@@ -49,6 +55,8 @@ class Person:
         self._seed = seed
         self._requests = 0
         self._managed = enabled_app_of(app)
+        self._visitor = Visitor("a person")
+        self._page = Page(app, lambda _: self._visitor)
         #: Until when (``monotonic()``) it must have ended the pauses. The life before may have left
         #: one that has no end.
         self._resumes_by: float | None = 0.0
@@ -72,7 +80,7 @@ class Person:
             self._resume()
         else:
             acts = [self._pause, self._resume, self._hire, self._fire]
-            self._random.choices(acts, [3, 1, 8, 8])[0]()
+            self._random.choices(acts, [8, 1, 16, 16])[0]()
 
     def _rest(self, seconds: float) -> None:
         over = time.monotonic() + seconds
@@ -89,6 +97,7 @@ class Person:
             "pause",
             lambda who: pause(self._managed.ledger(), who, hires=hires, fires=fires, lasts=lasts),
             [*options, *self._for(lasts)],
+            {"hires": hires, "fires": fires, "for": lasts},
             hires=hires,
             fires=fires,
             lasts=lasts,
@@ -96,7 +105,7 @@ class Person:
 
     def _resume(self) -> None:
         ledger = self._managed.ledger()
-        if self._ask("resume", lambda who: resume(self._managed.settings, ledger, who), []):
+        if self._ask("resume", lambda who: resume(self._managed.settings, ledger, who), [], {}):
             self._resumes_by = None
 
     def _hire(self) -> None:
@@ -113,6 +122,7 @@ class Person:
             action,
             lambda who: ask_for(self._managed.ledger(), pool, sign * number, who, lasts),
             [str(number), pool.name, *self._for(lasts)],
+            {"pool": pool.name, "number": number, "for": lasts},
             pool=pool.name,
             number=number,
             lasts=lasts,
@@ -125,20 +135,29 @@ class Person:
         return [] if lasts is None else ["--for", f"{lasts:.0f}s"]
 
     def _ask(
-        self, action: str, function: Callable[[str], Any], arguments: list[str], **facts: Any
+        self,
+        action: str,
+        function: Callable[[str], Any],
+        arguments: list[str],
+        body: dict[str, Any],
+        **facts: Any,
     ) -> bool:
         """Make a request, and record what was said of it; return whether it was done."""
         self._requests += 1
-        who = f"{self._seed}-{self._requests}"
-        at, by_command = time.time(), self._random.random() < BY_COMMAND
-        ask = (lambda: self._command(who, [action, *arguments])) if by_command else (
-            lambda: self._function(function, who))  # fmt: skip
-        outcome, said = ask()
+        who, at = f"{self._seed}-{self._requests}", time.time()
+        ways = {
+            "command": lambda: self._command(who, [action, *arguments]),
+            "page": lambda: self._by_page(who, action, body),
+            "function": lambda: self._function(function, who),
+        }
+        odds = [BY_COMMAND, BY_PAGE, 1 - BY_COMMAND - BY_PAGE]
+        [by] = self._random.choices([*ways], odds)
+        outcome, said = ways[by]()
         journal.write(
             "asked", at=at, until=time.time(), action=action, who=who, outcome=outcome, said=said,
-            by="command" if by_command else "function", **facts,
+            by=by, **facts,
         )  # fmt: skip
-        if outcome == "done" and not by_command:
+        if outcome == "done" and by == "function":
             self._managed.ensure_evaluation()
         return outcome == "done"
 
@@ -153,6 +172,26 @@ class Person:
             return "failed", str(error)
         except Exception as error:  # noqa: BLE001
             return "broken", repr(error)
+
+    def _by_page(self, who: str, action: str, body: dict[str, Any]) -> tuple[str, str]:
+        self._visitor, sent = Visitor(who, may_act=True), json.dumps(body).encode()
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": f"/{action}",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(sent)),
+            "HTTP_COOKIE": f"mm-page={TOKEN}",
+            "HTTP_X_MM_TOKEN": TOKEN,
+            "wsgi.input": io.BytesIO(sent),
+        }
+        setup_testing_defaults(environ)
+        statuses: list[str] = []
+        answer = self._page(environ, lambda status, *_: statuses.append(status[:3]))
+        said = b"".join(answer).decode()
+        if "It is not known whether" in said:
+            return "unknown", said
+        outcomes = {"200": "done", "409": "not done", "503": "failed"}
+        return outcomes.get(statuses[-1], "broken"), said
 
     def _command(self, who: str, arguments: list[str]) -> tuple[str, str]:
         done = subprocess.run(

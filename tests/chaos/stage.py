@@ -263,7 +263,11 @@ class Stage:
         (self.plain_publishers if "MM_OFF" in more else self.publishers).append(publisher)
 
     def _invite(self, seed: str) -> None:
-        env = {**self._environment(), "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url}
+        env = {
+            **self._environment(),
+            "MIDDLE_MANAGEMENT_HEROKU_API_URL": self.emulator.url,
+            "MIDDLE_MANAGEMENT_WEB_ACTIONS": "true",
+        }
         person = Publisher(seed, env, self.directory / f"{seed}.log", "person")
         self._exits.callback(person.stop)
         self.people.append(person)

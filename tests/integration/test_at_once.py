@@ -189,6 +189,11 @@ def test_it_says_that_the_number_of_workers_is_not_known(ours: Ours) -> None:
     ours.redis.delete(ours.ledger.keys["state"])
     with pytest.raises(QuantityUnknown):
         ours.hire(1, "ann")
+    refusal = {"why": "there is no process type 'worker'", "at": 0.0, "until": 1e12}
+    ours.redis.hset(ours.ledger.keys["state"], "worker/refusal", json.dumps(refusal))
+    ours.redis.expire(ours.ledger.keys["state"], 600)
+    with pytest.raises(NotDone, match="how many workers worker has: there is no process type"):
+        ours.hire(1, "ann")
     assert ours.log() == []
 
 

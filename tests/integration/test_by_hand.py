@@ -234,6 +234,19 @@ def test_a_laptop_records_a_request_and_a_dyno_of_the_app_acts_on_it(redis_url: 
         assert (asked["by"][:4], asked["to"], hired["to"]) == ("ann@", 3, 3)
 
 
+@pytest.mark.slow
+def test_what_the_platform_refuses_to_a_request_is_said(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
+        on.emulator.limit("worker", 2)
+        assert "0 -> 4" in mm(on, "hire", "4").stdout
+        on.wait_for_quantity(2)
+        status = mm(on, "status", COLUMNS="200")
+        assert "at least 4 workers, by ann@" in status.stdout
+        assert status.returncode == 1
+        assert "refused" in status.stdout
+        assert did(on) == [("ask to hire", 4), ("hire", 2)]
+
+
 def test_in_a_dry_run_a_request_changes_nothing_and_says_so(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"dry_run": True}) as on:
         asked = mm(on, "hire", "2")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tests.chaos.journal import Event
 
 from .requests import asked, writes
-from .story import Story, Verdict, at_of, quantities_around
+from .story import Story, Verdict, at_of, count_of, quantities_around
 
 #: An evaluation that began before a pause was written may still act for this long (s).
 KNOWN_AFTER = 13.0
@@ -52,7 +52,7 @@ def requests_recorded(story: Story) -> Verdict:
     outcomes = Counter(f"{r['action']} {r['outcome']}" for r in story.kinds["asked"])
     verdict.figures = {
         "requests": dict(sorted(outcomes.items())),
-        "by the command": sum(r["by"] == "command" for r in story.kinds["asked"]),
+        "by": count_of(story.kinds["asked"], "by"),
         "lost with the ledger": lost,
     }
     return verdict
