@@ -43,16 +43,14 @@ def at_rest(site: Site, page: Window) -> Window:
 
 def total(page: Window, what: str) -> str:
     """A number at the top of the page."""
-    for each in page.all("#totals .total"):
-        name, number, *_ = each.text.split("\n")
-        if name == what:
-            return number
-    return ""
+    told = dict(each.split("
+")[:2] for each in page.texts("#totals .total"))
+    return told.get(what, "")
 
 
 def decisions(page: Window) -> list[str]:
     """What was done, the latest first."""
-    return [each.text for each in page.all("#decisions li strong")]
+    return page.texts("#decisions li strong")
 
 
 def latest(site: Site) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def closed(page: Window) -> bool:
 
 def test_it_follows_a_run_from_nothing_to_nothing(site: Site, page: Window) -> None:
     page.run("window.sameAsEver = true")
-    page.says("at rest")
+    page.says("no hire and no fire yet")
     site.publish(6, 2.0)
     wait_for(lambda: total(page, "Workers") == "3", 60.0, page.text)
     assert "hire 0 → 3" in decisions(page)
@@ -147,7 +145,7 @@ def test_without_the_setting_there_are_no_buttons(
     with serve(redis_url, tmp_path_factory.mktemp("site")) as site:
         window.open(site.entrance)
         window.drawn()
-        assert [each.text for each in window.all("button")] == []
+        assert window.all("button") == []
         window.says("may look, but not act")
 
 
@@ -193,9 +191,11 @@ pause(ledger, hostile, hires=True, fires=True, lasts=None)
 pause(ledger, "x" * 10000, hires=True, fires=True, lasts=None)
 now = ledger.snapshot().now
 runs = (Run(hostile, now - 9), Run("y" * 10000, now - 5))
-worker = Presence("worker.1", "worker.1", "worker", since=now, seen=now, busy=2, queues=("celery",),
-    held={{"celery": Held(running=2, unacknowledged=2)}}, runs=runs)
-ledger.redis.hset(ledger.keys["workers"], "worker.1", f"{{int(now * 1000)}} {{pack_presence(worker)}}")
+held = {{"celery": Held(running=2, unacknowledged=2)}}
+worker = Presence("worker.1", "worker.1", "worker", since=now, seen=now, busy=2,
+    queues=("celery",), held=held, runs=runs)
+report = f"{{int(now * 1000)}} {{pack_presence(worker)}}"
+ledger.redis.hset(ledger.keys["workers"], "worker.1", report)
 ledger.redis.expire(ledger.keys["workers"], 600)
 nap.apply_async((0,), queue=hostile)
 nap.apply_async((0,), queue="z" * 10000)
