@@ -21,6 +21,7 @@ from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.counting.signals import SignalHandlers
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.late_import import locks_may_be_patched, no_fork_meanwhile
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.log_to_stderr import show_log
 from celery_middle_management.managed_worker import ManagedWorker
 from celery_middle_management.reporting.publisher import PublisherAgent
@@ -147,8 +148,9 @@ class ManagedApp:
         reporter = self._reporter(Tally())
 
         def leave() -> None:
-            self._services.late_import.finish()
-            reporter.leave()
+            with LogThrottle(logger).guard("an evaluation"):
+                self._services.late_import.finish()
+                reporter.leave()
 
         threads.start("mm-by-hand", leave)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from celery_middle_management.demo.redis_server import find_redis_server, no_redis_server
+from tests.plotting import plotting
 from tests.servers import rabbitmq, redis_server, redis_url
 
-__all__ = ["rabbitmq", "redis_server", "redis_url"]
+__all__ = ["plotting", "rabbitmq", "redis_server", "redis_url"]
 
 UNIT = Path(__file__).with_name("unit")
 

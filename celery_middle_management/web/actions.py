@@ -13,8 +13,11 @@ from celery_middle_management.managed_app import ManagedApp
 Entry = dict[str, Any]
 Body = Mapping[str, Any]
 
-#: The longest request body (bytes), and the longest time (s) that a request may last: a year.
-MOST_BYTES, LONGEST = 4096, 366 * 86400
+#: The longest request body (bytes).
+MOST_BYTES = 4096
+#: What a person may ask for at most: so many workers more or fewer, for so long (s), a year. What
+#: is done stays within the pool's limits in any case.
+MOST_WORKERS, LONGEST = 1000, 366 * 86400
 #: A hire or fire by hand lasts this long (s) unless it says otherwise, as on the command line.
 _FOR = 600
 
@@ -42,7 +45,8 @@ def _pause(managed: ManagedApp, body: Body, who: str) -> Entry:
     given = {what: _bool(body, what) for what in ("hires", "fires")}
     if not any(given.values()):
         raise BadInput("neither 'hires' nor 'fires' is true; allowed: one of them, or both")
-    return pause(managed.ledger(), who, **given, lasts=_lasts(body, None))
+    lasts = _lasts(body, None)
+    return pause(managed.ledger(), who, **given, lasts=lasts)
 
 
 def _resume(managed: ManagedApp, body: Body, who: str) -> Entry:
@@ -68,9 +72,9 @@ ACTIONS: Mapping[str, Callable[[ManagedApp, Body, str], Entry]] = {
 
 def _change(managed: ManagedApp, body: Body, who: str, sign: int) -> Entry:
     pool, number = _pool(managed, body), body.get("number")
-    if type(number) is not int or not 1 <= number <= pool.max_workers:
+    if type(number) is not int or not 1 <= number <= MOST_WORKERS:
         raise BadInput(
-            f"'number' is {_told(number)}; allowed: a whole number from 1 to {pool.max_workers}"
+            f"'number' is {_told(number)}; allowed: a whole number from 1 to {MOST_WORKERS}"
         )
     lasts = _lasts(body, _FOR)
     return ask_for(managed.ledger(), pool, sign * number, who, lasts or _FOR)

@@ -65,7 +65,7 @@ class PageData:
         document = inspection.page_document(self._managed(), look)
         status = document["status"]
         status["trouble"] = self._patience.shown(status["trouble"], number, monotonic())
-        return Read(document, {name: _tag(part) for name, part in _lasting(document)})
+        return Read(document, tags_of(document))
 
 
 class Patience:
@@ -103,10 +103,10 @@ def sent(read: Read, has: Collection[str]) -> Document:
     return {**document, "history": history, "events": events, "tags": tags}
 
 
-def _lasting(document: Document) -> list[tuple[str, Any]]:
-    """Name the parts, without the last intervals, which change all the time."""
-    spans = [(name, _without_last(span)) for name, span in document["history"].items()]
-    return [*spans, ("events", document["events"])]
+def tags_of(document: Document) -> dict[str, str]:
+    """Tag each part that changes rarely; the last intervals, which change all the time, aside."""
+    spans = {name: _tag(_without_last(span)) for name, span in document["history"].items()}
+    return {**spans, "events": _tag(document["events"])}
 
 
 def _tag(part: Any) -> str:

@@ -70,4 +70,5 @@ def _same_host(origin: str, environ: Mapping[str, Any]) -> bool:
         parts = urlsplit(origin)
     except ValueError:
         return False
-    return bool(parts.netloc) and parts.netloc == environ.get("HTTP_HOST")
+    known = parts.scheme in ("http", "https") and bool(parts.netloc)
+    return known and parts.netloc == environ.get("HTTP_HOST")

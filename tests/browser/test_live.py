@@ -43,8 +43,7 @@ def at_rest(site: Site, page: Window) -> Window:
 
 def total(page: Window, what: str) -> str:
     """A number at the top of the page."""
-    told = dict(each.split("
-")[:2] for each in page.texts("#totals .total"))
+    told = dict(each.splitlines()[:2] for each in page.texts("#totals .total"))
     return told.get(what, "")
 
 

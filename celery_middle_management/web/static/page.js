@@ -4,6 +4,7 @@ import * as actions from "./actions.js";
 import { $, fill, make, say, show } from "./dom.js";
 import * as events from "./events.js";
 import * as link from "./link.js";
+import { totalOf } from "./money.js";
 import * as plots from "./plots.js";
 import * as pools from "./pools.js";
 import { count, second, short, span, when, wait, zone } from "./words.js";
@@ -106,15 +107,10 @@ function totals({ status, money }) {
     ["Running", count(sum((pool) => pool.tasks.running)), "tasks"],
     ["Scheduled", count(sum((pool) => pool.tasks.scheduled)), "tasks"],
     ["Longest mean wait", waits.length ? wait(Math.max(...waits)) : "–", "of a pool, last hour"],
-    ...cost(money),
+    ...totalOf(money),
   ];
   fill($("totals"), told, () => told.map(([term, number, about]) =>
     make("div", "total", make("dt", "", term), make("dd", "", make("b", "", number), make("span", "", about)))));
-}
-
-function cost(money) {
-  void money;
-  return [];
 }
 
 function choices(status) {

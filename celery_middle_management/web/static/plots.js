@@ -2,7 +2,7 @@
 
 import { $, make, say, show } from "./dom.js";
 import { KINDS, done, keyOf, kindOf } from "./events.js";
-import { highest, local, periods, rowsOf, timesOf, valueAt } from "./series.js";
+import { highest, local, nowOf, periods, rowsOf, timesOf, valueAt } from "./series.js";
 import { count, short, wait, when } from "./words.js";
 
 /** The plots, and their lines: the row, its colour, its dash, and its width. */
@@ -15,6 +15,8 @@ const PLOTS = [
 const WORDS = { mean_wait: "mean wait" };
 /** With more marks than this on a plot, they are smaller. */
 const MANY = 120;
+/** Plots that are narrower (px) have fewer labels. */
+const NARROW = 500;
 const LIBRARIES = ["bokeh.min.js", "bokeh-api.min.js"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -119,8 +121,12 @@ function style(figure) {
     axis.ticker = new Bokeh.BasicTicker({ desired_num_ticks: 4, min_interval: 1, num_minor_ticks: 0 });
     axis.formatter = new Bokeh.NumeralTickFormatter({ format: "0,0" });
   }
-  const formats = { minutes: "%H:%M", hourmin: "%H:%M", hours: "%H:%M", days: "%a %d %b", minsec: "%H:%M:%S", seconds: "%H:%M:%S" };
-  for (const axis of figure.xaxis) axis.formatter = new Bokeh.DatetimeTickFormatter(formats);
+  const formats = { minutes: "%H:%M", hourmin: "%H:%M", hours: "%H:%M", days: "%a %d", minsec: "%H:%M:%S", seconds: "%H:%M:%S" };
+  const ticks = $("plots").clientWidth < NARROW ? 4 : 6;
+  for (const axis of figure.xaxis) {
+    axis.ticker = new Bokeh.DatetimeTicker({ desired_num_ticks: ticks });
+    axis.formatter = new Bokeh.DatetimeTickFormatter(formats);
+  }
   for (const grid of figure.xgrid) grid.grid_line_color = null;
   for (const grid of figure.ygrid) grid.grid_line_color = line;
 }
@@ -197,7 +203,7 @@ export function draw(doc, name, pool, entries) {
   const start = Date.parse(span.start), end = start + span.step * 1000 * x.length;
   for (const plot of made) {
     Object.assign(plot.x, { start: local(start), end: local(end) });
-    drawLines(plot, rows, x, now, span, pool);
+    drawLines(plot, rows, x, doc.status, span, pool);
     for (const [what, source] of Object.entries(plot.spans)) {
       const its = shaded.filter((period) => period.what === what);
       source.data = { left: its.map((p) => local(p.from)), right: its.map((p) => local(p.to)) };
@@ -206,7 +212,8 @@ export function draw(doc, name, pool, entries) {
   }
 }
 
-function drawLines(plot, rows, x, now, span, pool) {
+function drawLines(plot, rows, x, status, span, pool) {
+  const current = nowOf(status, pool), now = status.at;
   const data = { x, when: x.map((_, i) => when(Date.parse(span.start) + i * span.step * 1000, now)) };
   const said = [];
   let top = 1;
@@ -214,10 +221,11 @@ function drawLines(plot, rows, x, now, span, pool) {
     const tell = row === "mean_wait" ? wait : count;
     data[row] = rows[row].map((n) => n ?? NaN);
     data[`${row}_said`] = rows[row].map((n) => tell(n));
-    const now = rows[row].findLast((n) => n !== null) ?? null, most = highest(rows[row]);
+    // The row's last interval may be ten minutes long, and then it has the most of them.
+    const last = current[row] ?? rows[row].findLast((n) => n !== null) ?? null, most = highest(rows[row]);
     top = Math.max(top, most);
-    say(plot.text.querySelector(`[data-row="${row}"] b`), tell(now));
-    said.push(`${WORDS[row] ?? row}: ${tell(now)} now, at most ${tell(most)}`);
+    say(plot.text.querySelector(`[data-row="${row}"] b`), tell(last));
+    said.push(`${WORDS[row] ?? row}: ${tell(last)} now, at most ${tell(most)}`);
   }
   plot.source.data = data;
   plot.y.end = top * 1.12;

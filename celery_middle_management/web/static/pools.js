@@ -1,6 +1,7 @@
 // Each pool now: its workers, its tasks, what drains, and what was and will be decided.
 
 import { $, fill, make, say, show } from "./dom.js";
+import { costOf } from "./money.js";
 import { ago, between, count, plural, short, span } from "./words.js";
 
 const cards = new Map();
@@ -50,7 +51,7 @@ function update(parts, pool, status, wrong, doc) {
   say(parts.badge, word);
   say(parts.workers, `${plural(workers.current, "worker", "workers")}, ${count(workers.needed)} needed`);
   say(parts.waiting, `${count(tasks.waiting)} waiting`);
-  const facts = [...factsOf(pool, status)];
+  const facts = [...factsOf(pool, status, doc.money)];
   fill(parts.facts, facts, () => facts.flatMap(([label, text, kind]) =>
     [make("dt", "", label), make("dd", kind ?? "", short(text, 600))]));
   show(parts.buttons, doc.may_act);
@@ -68,7 +69,7 @@ function stateOf(pool, wrong) {
   return tasks.running ? ["well", "working"] : ["rest", "at rest"];
 }
 
-function* factsOf(pool, status) {
+function* factsOf(pool, status, money) {
   const { workers, tasks } = pool, now = status.at;
   const where = pool.platform + (pool.dynos === "one-off" ? " one-off dynos" : "");
   yield ["workers", `${count(workers.current)} now, ${workers.needed} needed, `
@@ -91,6 +92,8 @@ function* factsOf(pool, status) {
   }
   if (pool.wish) yield ["asked", wishOf(pool.wish, now), "amber"];
   yield ["next", nextOf(status, pool)];
+  const cost = costOf(money, pool.name);
+  if (cost) yield ["cost", cost];
 }
 
 function tasksOf(tasks, now) {

@@ -63,3 +63,14 @@ export function valueAt(row, span, ms) {
 export function highest(...rows) {
   return rows.flat().reduce((most, n) => (n !== null && n > most ? n : most), 0);
 }
+
+/** What there is now, of one pool or of all, under the names of the rows. */
+export function nowOf(status, pool) {
+  const sum = (of) => status.pools
+    .filter(({ name }) => !pool || name === pool)
+    .reduce((total, its) => total + (of(its) ?? 0), 0);
+  return {
+    waiting: sum(({ tasks }) => tasks.waiting), running: sum(({ tasks }) => tasks.running),
+    scheduled: sum(({ tasks }) => tasks.scheduled), workers: sum(({ workers }) => workers.current),
+  };
+}

@@ -1,0 +1,58 @@
+"""What a request may ask for: bad input is refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.web.actions import ACTIONS, BadInput, read_body
+
+
+def managed(*names: str) -> Any:
+    """An app whose ledger must not be asked for."""
+    return SimpleNamespace(
+        settings=SimpleNamespace(pools=[Pool(name, (name,), 0, 5, 10) for name in names])
+    )
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b"null", b"[" * 4000, b'"x"'])
+def test_a_body_that_is_no_object(raw: bytes) -> None:
+    with pytest.raises(BadInput, match="not a JSON object"):
+        read_body(raw)
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "said"),
+    [
+        ("pause", {"hires": "yes"}, "'hires' is \"yes\"; allowed: true or false"),
+        ("pause", {"fires": None}, "'fires' is null; allowed: true or false"),
+        ("pause", {"hires": False, "fires": False}, "neither 'hires' nor 'fires' is true"),
+        ("pause", {"for": 0}, "'for' is 0; allowed: seconds, from 1 to"),
+        ("pause", {"for": 1e300}, "'for' is 1e+300; allowed"),
+        ("pause", {"for": float("nan")}, "'for' is NaN; allowed"),
+        ("pause", {"for": True}, "'for' is true; allowed"),
+        ("pause", {"for": "1h"}, "'for' is \"1h\"; allowed"),
+        ("hire", {"number": 1}, "there is no pool null; allowed: 'worker', 'pdf'"),
+        ("hire", {"pool": "x", "number": 1}, "there is no pool \"x\"; allowed: 'worker', 'pdf'"),
+        ("hire", {"pool": ["pdf"], "number": 1}, 'there is no pool ["pdf"]'),
+        ("fire", {"pool": "pdf"}, "'number' is null; allowed: a whole number from 1"),
+        ("fire", {"pool": "pdf", "number": 0}, "'number' is 0; allowed"),
+        ("fire", {"pool": "pdf", "number": -1}, "'number' is -1; allowed"),
+        ("fire", {"pool": "pdf", "number": 1.5}, "'number' is 1.5; allowed"),
+        ("fire", {"pool": "pdf", "number": True}, "'number' is true; allowed"),
+        ("hire", {"pool": "pdf", "number": 10**9}, "'number' is 1000000000; allowed"),
+        ("hire", {"pool": "pdf", "number": 1, "for": -5}, "'for' is -5; allowed"),
+        ("hire", {"pool": "x" * 10000, "number": 1}, f'there is no pool "{"x" * 59}…; allowed'),
+    ],
+)
+def test_bad_input_is_named_with_what_is_allowed(
+    action: str, body: dict[str, Any], said: str
+) -> None:
+    given = read_body(json.dumps(body).encode())
+    with pytest.raises(BadInput) as error:
+        ACTIONS[action](managed("worker", "pdf"), given, "ann")
+    assert said in str(error.value)

@@ -1,0 +1,96 @@
+"""What is read over and over, for any number of readers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from celery_middle_management.web.latest import Latest, Reading
+from tests.servers import wait_for
+
+LONG = 30.0
+
+
+def test_many_readers_are_given_one_reading() -> None:
+    times: list[int] = []
+    latest: Latest[int] = Latest(lambda: times.append(1) or 7, LONG, "test")
+    found: list[Reading[int]] = []
+    readers = [threading.Thread(target=lambda: found.append(latest.get(LONG))) for _ in range(50)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert ([each.value for each in found], times) == ([7] * 50, [1])
+
+
+def test_it_reads_again_when_it_is_old_or_told_so() -> None:
+    numbers = iter(range(9))
+    latest: Latest[int] = Latest(lambda: next(numbers), LONG, "test")
+    assert [latest.get(LONG).value for _ in range(3)] == [0, 0, 0]
+    latest.expire()
+    assert [latest.get(LONG).value for _ in range(2)] == [1, 1]
+    always: Latest[int] = Latest(lambda: next(numbers), 0.0, "test")
+    assert [always.get(LONG).value for _ in range(2)] == [2, 3]
+
+
+def test_what_was_read_outlives_a_failure() -> None:
+    answers: list[Callable[[], int]] = [lambda: 1, fail, lambda: 2]
+
+    def read() -> int:
+        return answers.pop(0)()
+
+    latest: Latest[int] = Latest(read, 0.0, "test")
+    assert latest.get(LONG)[::2] == (1, None)
+    failed = latest.get(LONG)
+    assert (failed.value, str(failed.error)) == (1, "down")
+    assert latest.get(LONG)[::2] == (2, None)
+
+
+def test_without_anything_read_the_failure_is_told_at_once() -> None:
+    latest: Latest[int] = Latest(fail, LONG, "test")
+    assert str(latest.get(LONG).error) == "down"
+    assert latest.get(0.0, LONG).value is None
+
+
+def test_a_reading_that_hangs_is_waited_for_and_not_begun_twice() -> None:
+    go_on, begun = threading.Event(), []
+
+    def hang() -> int:
+        begun.append(1)
+        go_on.wait(LONG)
+        return 1
+
+    latest: Latest[int] = Latest(hang, 0.0, "test")
+    first = latest.get(0.0, 0.01)
+    assert (first.value, first.error, first.waiting > 0) == (None, None, True)
+    assert latest.get(0.0).value is None
+    assert begun == [1]
+    go_on.set()
+    wait_for(lambda: latest.get(0.1).value == 1)
+
+
+def test_a_child_gives_up_what_its_parent_had_begun() -> None:
+    go_on, parent = threading.Event(), os.getpid()
+    latest: Latest[int] = Latest(
+        lambda: os.getpid() != parent or go_on.wait(LONG) or 1, 0.0, "test"
+    )
+    latest.get(0.0)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if latest.get(LONG, LONG).value else 1)
+    go_on.set()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def fail() -> int:
+    raise redis.ConnectionError("down")
+
+
+def test_a_fault_of_ours_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    latest: Latest[int] = Latest(lambda: {}["no such key"], LONG, "test")  # type: ignore[return-value]
+    assert isinstance(latest.get(LONG).error, KeyError)
+    assert "no such key" in caplog.text
