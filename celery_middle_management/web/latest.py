@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakSet
 
 import redis
@@ -21,7 +22,8 @@ Value = TypeVar("Value")
 _trouble = LogThrottle(logging.getLogger("celery_middle_management"))
 
 
-class Reading(NamedTuple, Generic[Value]):
+@dataclass(frozen=True)
+class Reading(Generic[Value]):
     """What is known now."""
 
     #: The latest that could be read; None: nothing could be yet.
