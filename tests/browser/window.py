@@ -37,10 +37,12 @@ def find(programs: tuple[str, ...]) -> str | None:
 #: How many plots have a canvas, in BokehJS's shadow trees, whose points are not all alike.
 PAINTED = """
   const canvases = (root) => [...root.querySelectorAll("*")].flatMap((each) => [
-    ...(each.localName === "canvas" ? [each] : []), ...(each.shadowRoot ? canvases(each.shadowRoot) : [])]);
+    ...(each.localName === "canvas" ? [each] : []),
+    ...(each.shadowRoot ? canvases(each.shadowRoot) : [])]);
   const painted = (canvas) => canvas.width && canvas.height && new Set(new Uint32Array(
     canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size > 2;
-  return [...document.querySelectorAll("#plots figure")].filter((f) => canvases(f).some(painted)).length;
+  const plots = [...document.querySelectorAll("#plots figure")];
+  return plots.filter((plot) => canvases(plot).some(painted)).length;
 """
 
 
@@ -96,16 +98,21 @@ class Window:
         [element] = self.all(selector)
         return element
 
+    def texts(self, selector: str) -> list[str]:
+        """What a person reads in each element that a CSS selector finds, all at one moment."""
+        script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)"
+        return list(self.run(script, selector))
+
     def text(self) -> str:
         """All that a person can read."""
         return str(self.run("return document.body.innerText"))
 
     def says(self, *words: str, within: float = 30.0) -> None:
-        """Wait until the page has all the *words*."""
+        """Wait until the page has all the *words*, in capitals or not."""
 
         def said() -> bool:
-            text = self.text()
-            return all(word in text for word in words)
+            text = self.text().lower()
+            return all(word.lower() in text for word in words)
 
         wait_for(said, within, lambda: f"not all of {words} in:\n{self.text()}\n{self.console()}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import redis
@@ -170,28 +171,30 @@ FLASK = ("gunicorn", "web:create_app()", "--bind", "127.0.0.1:PORT", "--threads"
 FASTAPI = ("uvicorn", "web:web", "--port", "PORT")
 
 
+class Host(NamedTuple):
+    """An example, its server, and what is before the path: for the server, and in public."""
+
+    example: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = {}
+    prefix: str = ""
+    public: str = ""
+
+
 @pytest.mark.parametrize(
-    ("example", "command", "env", "prefix", "public"),
+    "host",
     [
-        ("flask", FLASK, {}, "", ""),
+        Host("flask", FLASK),
         # gunicorn's prefix is part of the path; uvicorn's is what a proxy has taken off it.
-        ("flask", FLASK, {"SCRIPT_NAME": "/shop"}, "/shop", "/shop"),
-        ("fastapi", FASTAPI, {}, "", ""),
-        ("fastapi", (*FASTAPI, "--root-path", "/shop"), {}, "", "/shop"),
+        Host("flask", FLASK, {"SCRIPT_NAME": "/shop"}, "/shop", "/shop"),
+        Host("fastapi", FASTAPI),
+        Host("fastapi", (*FASTAPI, "--root-path", "/shop"), public="/shop"),
     ],
     ids=["flask", "flask-prefix", "fastapi", "fastapi-prefix"],
 )
-def test_the_hosts_login_decides(
-    example: str,
-    command: tuple[str, ...],
-    env: dict[str, str],
-    prefix: str,
-    public: str,
-    redis_url: str,
-    tmp_path: Path,
-) -> None:
-    live = f"{prefix}/workers/"
-    with serving(example, redis_url, tmp_path, *command, **env) as address:
+def test_the_hosts_login_decides(host: Host, redis_url: str, tmp_path: Path) -> None:
+    live = f"{host.prefix}/workers/"
+    with serving(host.example, redis_url, tmp_path, *host.command, **host.env) as address:
         for stranger in (Browser(address), Browser(address, Authorization=basic("jo", "wrong"))):
             for path in ("", "data", "metrics"):
                 answer = stranger.ask(live + path)
@@ -202,7 +205,7 @@ def test_the_hosts_login_decides(
         page = jo.ask(live)
         assert page.status == 200
         [cookie] = page.headers.get_all("Set-Cookie")
-        assert f"Path={public}/workers;" in cookie
+        assert f"Path={host.public}/workers;" in cookie
         document = json.loads(jo.ask(live + "data").text)
         assert (document["visitor"], document["may_act"]) == ("jo", True)
         assert jo.ask(live + "pause", b"{}", **{"Content-Type": "application/json"}).status == 403
