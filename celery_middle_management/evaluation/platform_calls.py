@@ -6,13 +6,23 @@ cannot act on an old reading.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
+from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import UNHEARD, Troubles
+from celery_middle_management.ledger.accounts import read_prices
 from celery_middle_management.ledger.model import millis
 from celery_middle_management.platforms.base import OneOff, PlatformError, Refused
+
+#: The prices are read again after this time (s), ...
+READS_PRICES = 86400.0
+#: ... and, if the platform has not answered, after this time (s).
+ASKS_PRICES_AGAIN = 3600.0
+#: How long (s) an evaluation waits for them. It holds the lock, so a hire may have to wait as long.
+PATIENCE = 1.0
 
 
 class PlatformCalls:
@@ -27,6 +37,7 @@ class PlatformCalls:
         pools: Sequence[PoolEvaluation],
         troubles: Troubles,
         interval: float,
+        accounts: Accounts,
         forget_gone: Callable[[], None],
     ) -> None:
         self._session = session
@@ -34,6 +45,7 @@ class PlatformCalls:
         self._pools = pools
         self._troubles = troubles
         self._interval = interval
+        self._accounts = accounts
         self._forget_gone = forget_gone
         self._called_before = session.snapshot.time("called_at")
         self._called_at = self._called_before
@@ -73,6 +85,7 @@ class PlatformCalls:
             return
         for each in self._pools:
             each.record_quantity(quantities[each.pool.name])
+            self._accounts.learn(each.pool.name, self._platform.sizes, self._session.time())
         if not self._read_listings():
             return
         self.fresh = True
@@ -118,6 +131,28 @@ class PlatformCalls:
         self._forget_gone()
         return True
 
+    def read_prices(self) -> None:
+        """Read the prices once a day, after all else, if this evaluation has called the platform.
+
+        It takes :data:`PATIENCE` seconds at most. If it fails, the prices stay as they were.
+        """
+        known, now = read_prices(self._session.snapshot), self._session.time()
+        due = now - known.at >= READS_PRICES and now - known.asked_at >= ASKS_PRICES_AGAIN
+        called = self._called_at > self._called_before
+        if self._platform.sizes is None or not due or not called or self.blocked():
+            return
+        changes = self._session.changes
+        changes.set["prices_asked_at"] = str(millis(now))
+        self._begin()
+        patience = min(self._session.deadline, self._session.ports.clock() + PATIENCE)
+        try:
+            cents = self._platform.prices(patience)
+        except PlatformError:
+            return
+        if cents:
+            changes.set["prices"] = json.dumps(cents)
+            changes.set["prices_at"] = changes.set["prices_asked_at"] = str(millis(now))
+
     # -- changes
 
     def scale(self, wanted: Mapping[PoolEvaluation, int]) -> None:
@@ -132,6 +167,7 @@ class PlatformCalls:
         order = sorted(wanted, key=lambda each: not each.call.lowers_to(wanted[each]))
         for each in order:
             each.announce(wanted[each], self._session.time())
+            self._accounts.announce(each.pool.name, wanted[each], self._session.time())
         self._begin()
         quantities = {each.pool.name: wanted[each] for each in order}
         outcomes: Mapping[str, int | PlatformError]
@@ -144,6 +180,7 @@ class PlatformCalls:
         for each in order:
             name, asked = each.pool.name, wanted[each]
             quantity = each.call.record_answer(asked, outcomes[name], self._called_at)
+            self._account(each, outcomes[name])
             if quantity is not None:
                 following[each] = quantity
         failures = _failures(outcomes)
@@ -153,6 +190,13 @@ class PlatformCalls:
         if not all(error.settled for error in failures):
             self._session.changes.set["read_at"] = "0"
         return {}
+
+    def _account(self, each: PoolEvaluation, outcome: int | PlatformError) -> None:
+        name = each.pool.name
+        if not isinstance(outcome, PlatformError):
+            self._accounts.learn(name, self._platform.sizes, self._called_at)
+        elif outcome.settled:
+            self._accounts.refused(name)
 
     def hire_one_offs(self) -> None:
         """Hire the one-off workers that were decided on."""
@@ -195,6 +239,7 @@ class PlatformCalls:
         """Write the changes, and renew the lease, before the platform is called."""
         self._troubles.tried("platform")
         self._mark_called()
+        self._accounts.write(self._called_at)
         self._session.commit()
 
     def _mark_called(self) -> None:

@@ -23,6 +23,8 @@ class Store:
     actions: list[str] = field(default_factory=list)
     #: The counters at the beginning of each minute, the latest first.
     samples: list[str] = field(default_factory=list)
+    #: Worker time (ms) by ``<pool>/<day>/<size>``.
+    bill: dict[str, int] = field(default_factory=dict)
     #: The token of the lock's holder, and when (ms) the lock expires.
     lock: tuple[str, float] | None = None
 
@@ -49,6 +51,7 @@ class Store:
 
     def flush(self) -> None:
         """Lose everything."""
-        for kept in (self.state, self.due, self.workers, self.queues, self.actions, self.samples):
-            kept.clear()
+        kept = (self.state, self.due, self.workers, self.queues, self.actions, self.samples)
+        for each in (*kept, self.bill):
+            each.clear()
         self.lock = None

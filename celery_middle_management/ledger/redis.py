@@ -8,6 +8,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``queues`` (hash): when each queue was last reported or found in use
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
 - ``samples`` (stream): the counters when each minute began, capped
+- ``bill`` (hash): worker time (ms) by ``<pool>/<day>/<size>``
 - ``lock`` (string): the token of the one scaler
 
 No key is a list, since other products (Judoscale) take every list for a Celery queue. The releases
@@ -50,9 +51,9 @@ from celery_middle_management.settings.model import Settings
 KEYS = {
     "report": ("state", "due", "workers", "queues", "lock", "samples"),
     "snapshot": ("state", "due", "workers", "queues"),
-    "commit": ("state", "due", "workers", "queues", "actions", "lock"),
+    "commit": ("state", "due", "workers", "queues", "actions", "bill", "lock"),
     "intend": ("state", "actions"),
-    "probe": ("state", "due", "workers", "queues", "actions", "samples"),
+    "probe": ("state", "due", "workers", "queues", "bill", "actions", "samples"),
 }
 _REPORT = ("report_state", "report_in_flight", "report_counts", "report_workers", "report")
 _SCRIPTS = {
@@ -74,7 +75,7 @@ class RedisLedger(Ledger):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         tag = settings.heroku.app if settings.heroku else settings.platform
-        names = ("state", "due", "workers", "queues", "actions", "samples", "lock")
+        names = ("state", "due", "workers", "queues", "actions", "samples", "bill", "lock")
         self._prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
@@ -99,7 +100,7 @@ class RedisLedger(Ledger):
         Raises:
             redis.RedisError: Redis failed, or refused one of the commands.
         """
-        hashes = 4
+        hashes = 5
         self._run("probe", hashes)
         self.snapshot()
 
@@ -152,6 +153,11 @@ class RedisLedger(Ledger):
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
+
+    def bill(self) -> dict[str, str]:
+        untyped: Any = self.redis
+        found: dict[str, str] = untyped.hgetall(self.keys["bill"])
+        return found
 
     def news(self) -> list[str]:
         """Return the history's packed entries that other processes have written since the last
