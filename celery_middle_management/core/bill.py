@@ -1,8 +1,8 @@
 """The bill: how long workers ran, by pool, day (UTC) and size, and what that costs.
 
-Heroku bills wall-clock time to the second, and the monthly price is the most that a dyno costs if it
-runs all month; half a month costs half of it. So a second costs the monthly price divided by the
-seconds of its month, whatever the month's length. See "Information on Heroku's pricing and usage"
+Heroku bills wall-clock time to the second. A dyno that runs all month costs its monthly price, and
+one that runs half a month costs half of it. So a second costs the price divided by the seconds of
+its month, which may have 28 to 31 days. See "Information on Heroku's pricing and usage"
 (https://help.heroku.com/FMZU2CVT) and "Why am I being billed?" (https://help.heroku.com/5CAT4ZI1).
 
 All times and durations here are whole milliseconds, so that sums are exact.

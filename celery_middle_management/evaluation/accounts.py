@@ -1,7 +1,7 @@
 """The accounts of an evaluation: whose worker time goes on the bill, and since when.
 
-An account stays open while nothing changes; at a change its time is added to the bill, and it goes on
-from there. Both are written in the same commit, so a process that dies leaves the account open.
+An account stays open while nothing changes; at a change its time is added to the bill, and it goes
+on from there. Both are written in the same commit, so a process that dies leaves the account open.
 
 - A change that the platform was told counts from when it was announced, once it is known that the
   platform has obeyed. Until then nothing is added.
@@ -20,6 +20,7 @@ from celery_middle_management.core.roster import Roster
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.ledger.accounts import BILLED_AT, read_accounts, run_account
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
+from celery_middle_management.platforms.base import PlatformError
 
 
 class Accounts:
@@ -48,9 +49,13 @@ class Accounts:
         if (account := self._accounts.get(pool)) is not None:
             self._go_on(pool, Account(millis(at), account.quantity, account.size, quantity))
 
-    def refused(self, pool: str) -> None:
-        """Note that the platform surely has not done what it was told."""
-        if (account := self._accounts.get(pool)) is not None and account.to is not None:
+    def answer(
+        self, pool: str, outcome: object, sizes: Mapping[str, str] | None, at: float
+    ) -> None:
+        """Note what the platform has answered to the announced change."""
+        if not isinstance(outcome, PlatformError):
+            self.learn(pool, sizes, at)
+        elif outcome.settled and (account := self._accounts.get(pool)) is not None:
             self._write(pool, account._replace(to=None))
 
     def learn(self, pool: str, sizes: Mapping[str, str] | None, at: float) -> None:

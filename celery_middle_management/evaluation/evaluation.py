@@ -21,6 +21,7 @@ from celery_middle_management.evaluation.one_offs import cordon_dropped_pools
 from celery_middle_management.evaluation.platform_calls import PlatformCalls
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
+from celery_middle_management.evaluation.prices import learn_prices
 from celery_middle_management.evaluation.queues import leaves_out, unserved, used_and_idle
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import BROKER, Troubles
@@ -50,7 +51,8 @@ class Evaluation:
         self._accounts = Accounts(session.snapshot, session.changes, self._pools)
         weak: Evaluation = proxy(self)  # A cycle would keep the snapshot until it is collected.
         self._calls = PlatformCalls(
-            *(session, self._pools, self._troubles, settings.call_interval, self._accounts),
+            *(session, self._pools, self._troubles, settings.call_interval),
+            accounts=self._accounts,
             forget_gone=lambda: weak.forget_gone(),  # noqa: PLW0108 - a bound method is not weak
         )
 
@@ -82,7 +84,7 @@ class Evaluation:
             self._calls.read_quantities()
             self._decide()
         self._act()
-        self._calls.read_prices()
+        learn_prices(self._session, self._calls)
         self._close()
 
     # -- what is known

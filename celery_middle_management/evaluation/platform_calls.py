@@ -6,23 +6,14 @@ cannot act on an old reading.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import UNHEARD, Troubles
-from celery_middle_management.ledger.accounts import read_prices
 from celery_middle_management.ledger.model import millis
 from celery_middle_management.platforms.base import OneOff, PlatformError, Refused
-
-#: The prices are read again after this time (s), ...
-READS_PRICES = 86400.0
-#: ... and, if the platform has not answered, after this time (s).
-ASKS_PRICES_AGAIN = 3600.0
-#: How long (s) an evaluation waits for them. It holds the lock, so a hire may have to wait as long.
-PATIENCE = 1.0
 
 
 class PlatformCalls:
@@ -37,6 +28,7 @@ class PlatformCalls:
         pools: Sequence[PoolEvaluation],
         troubles: Troubles,
         interval: float,
+        *,
         accounts: Accounts,
         forget_gone: Callable[[], None],
     ) -> None:
@@ -52,6 +44,8 @@ class PlatformCalls:
         self._blocked_until = session.snapshot.time("blocked_until")
         #: When the quantities were last read; 0 if they must be read again.
         self.read_at = session.snapshot.time("read_at")
+        #: True if the platform has been called in this evaluation.
+        self.called = False
         #: True if the quantities, and the lists of one-off workers, were read in this evaluation.
         self.fresh = False
 
@@ -76,7 +70,7 @@ class PlatformCalls:
 
     def read_quantities(self) -> None:
         """Read the pools' quantities and the lists of their one-off workers."""
-        self._begin()
+        self.begin()
         names = [each.pool.name for each in self._pools]
         try:
             quantities = self._platform.quantities(names, self._session.deadline)
@@ -118,7 +112,7 @@ class PlatformCalls:
         """Ask the platform which workers are up; return whether it answered."""
         if self.blocked() or not self.may_call():
             return False
-        self._begin()
+        self.begin()
         names = [each.pool.name for each in self._pools]
         try:
             running = self._platform.running(names, self._session.deadline)
@@ -130,28 +124,6 @@ class PlatformCalls:
                 self._session.ports.warn(f"unheard {name}", "%s is up, and %s", name, UNHEARD)
         self._forget_gone()
         return True
-
-    def read_prices(self) -> None:
-        """Read the prices once a day, after all else, if this evaluation has called the platform.
-
-        It takes :data:`PATIENCE` seconds at most. If it fails, the prices stay as they were.
-        """
-        known, now = read_prices(self._session.snapshot), self._session.time()
-        due = now - known.at >= READS_PRICES and now - known.asked_at >= ASKS_PRICES_AGAIN
-        called = self._called_at > self._called_before
-        if self._platform.sizes is None or not due or not called or self.blocked():
-            return
-        changes = self._session.changes
-        changes.set["prices_asked_at"] = str(millis(now))
-        self._begin()
-        patience = min(self._session.deadline, self._session.ports.clock() + PATIENCE)
-        try:
-            cents = self._platform.prices(patience)
-        except PlatformError:
-            return
-        if cents:
-            changes.set["prices"] = json.dumps(cents)
-            changes.set["prices_at"] = changes.set["prices_asked_at"] = str(millis(now))
 
     # -- changes
 
@@ -168,7 +140,7 @@ class PlatformCalls:
         for each in order:
             each.announce(wanted[each], self._session.time())
             self._accounts.announce(each.pool.name, wanted[each], self._session.time())
-        self._begin()
+        self.begin()
         quantities = {each.pool.name: wanted[each] for each in order}
         outcomes: Mapping[str, int | PlatformError]
         try:
@@ -180,7 +152,7 @@ class PlatformCalls:
         for each in order:
             name, asked = each.pool.name, wanted[each]
             quantity = each.call.record_answer(asked, outcomes[name], self._called_at)
-            self._account(each, outcomes[name])
+            self._accounts.answer(name, outcomes[name], self._platform.sizes, self._called_at)
             if quantity is not None:
                 following[each] = quantity
         failures = _failures(outcomes)
@@ -191,13 +163,6 @@ class PlatformCalls:
             self._session.changes.set["read_at"] = "0"
         return {}
 
-    def _account(self, each: PoolEvaluation, outcome: int | PlatformError) -> None:
-        name = each.pool.name
-        if not isinstance(outcome, PlatformError):
-            self._accounts.learn(name, self._platform.sizes, self._called_at)
-        elif outcome.settled:
-            self._accounts.refused(name)
-
     def hire_one_offs(self) -> None:
         """Hire the one-off workers that were decided on."""
         decided = [each for each in self._pools if each.decision is not None]
@@ -206,7 +171,7 @@ class PlatformCalls:
             return
         at = self._session.time()
         ids = {each: its.announce(at) for each, its in hiring.items()}
-        self._begin()
+        self.begin()
         outcomes: Mapping[str, OneOff | PlatformError]
         try:
             outcomes = self._platform.one_offs.hire(
@@ -227,7 +192,7 @@ class PlatformCalls:
             for worker in each.one_offs.hanging if each.one_offs else ():
                 if platform is None or self.blocked():
                     return
-                self._begin()
+                self.begin()
                 try:
                     platform.stop(worker, self._session.deadline)
                 except PlatformError as error:
@@ -235,7 +200,7 @@ class PlatformCalls:
 
     # -- around each call
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Write the changes, and renew the lease, before the platform is called."""
         self._troubles.tried("platform")
         self._mark_called()
@@ -244,6 +209,7 @@ class PlatformCalls:
 
     def _mark_called(self) -> None:
         # Redis and the platform may have taken their time since the last mark.
+        self.called = True
         self._called_at = self._session.time()
         self._session.changes.set["called_at"] = str(millis(self._called_at))
 

@@ -1,9 +1,8 @@
 """The monthly prices of Heroku's dynos, from ``/dyno-sizes``.
 
 See https://devcenter.heroku.com/articles/platform-api-reference#dyno-size. Sizes without a price of
-their own are left out: those of Enterprise accounts (no cost, or 0), and eco, whose plan of $5 a month
-is shared by all eco dynos of an account, however many there are
-(https://devcenter.heroku.com/articles/eco-dyno-hours).
+their own are left out: those of Enterprise accounts (no cost, or 0), and eco, since all eco dynos
+of an account share one plan of $5 a month (https://devcenter.heroku.com/articles/eco-dyno-hours).
 """
 
 from __future__ import annotations
