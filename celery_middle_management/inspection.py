@@ -15,6 +15,7 @@ from celery_middle_management.counting.delayed import delayed_natively
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.views.look import look_at
+from celery_middle_management.views.money import days_of, money_of
 from celery_middle_management.views.status import MINUTES, status_of
 from celery_middle_management.views.troubles import may_pass
 
@@ -45,7 +46,7 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
     past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
     broker = broker_of(app, settings, ledger.redis)
     look = look_at(broker, settings, snapshot, Queues(declared, delayed_natively(app)))
-    return status_of(
+    document = status_of(
         settings,
         snapshot,
         declared,
@@ -54,6 +55,19 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
         full=ledger.full,
         celery=celery_command(app, settings.celery_app),
     )
+    return document | {"money": money_of(settings, snapshot, ledger.bill())}
+
+
+def daily_cost(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
+    """Return the time now, and what each pool cost on each day, the earliest first.
+
+    Raises:
+        redis.RedisError: the ledger cannot be read.
+    """
+    ledger = managed.ledger()
+    snapshot = ledger.snapshot()
+    now = datetime.fromisoformat(snapshot.iso(snapshot.now))
+    return now, days_of(snapshot, ledger.bill())
 
 
 def actions(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:

@@ -11,7 +11,7 @@ All times and durations here are whole milliseconds, so that sums are exact.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -65,9 +65,9 @@ def by_day(begin: int, end: int, offset: int = 0) -> Iterator[tuple[str, int]]:
     """
     at, end = begin - offset, end - offset
     while at < end:
-        midnight = (at // DAY + 1) * DAY
-        yield day_of(at), min(midnight, end) - at
-        at = midnight
+        next_day = (at // DAY + 1) * DAY
+        yield day_of(at), min(next_day, end) - at
+        at = next_day
 
 
 def day_of(at: int, offset: int = 0) -> str:
@@ -81,10 +81,14 @@ def first_kept(now: int, offset: int = 0) -> str:
     return day_of(now - (KEPT_DAYS - 1) * DAY, offset)
 
 
+def midnight(day: str, offset: int = 0) -> int:
+    """Return when a *day* begins (ledger's time)."""
+    return (date.fromisoformat(day) - date(1970, 1, 1)).days * DAY + offset
+
+
 def month_begins(now: int, offset: int = 0) -> int:
     """Return when the month began (ledger's time)."""
-    first = datetime.fromisoformat(f"{day_of(now, offset)[:7]}-01").replace(tzinfo=timezone.utc)
-    return round(first.timestamp()) * 1000 + offset
+    return midnight(f"{day_of(now, offset)[:7]}-01", offset)
 
 
 def month_lasts(day: str) -> int:

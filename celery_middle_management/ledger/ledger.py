@@ -82,10 +82,6 @@ class Ledger(ABC):
     def actions(self) -> tuple[str, ...]:
         """Return the history: the latest :data:`HISTORY` entries, packed, the latest first."""
 
-    @abstractmethod
-    def bill(self) -> Mapping[str, str]:
-        """Return the worker time (ms) by ``<pool>/<day>/<size>``."""
-
     @property
     def full(self) -> str:
         """A message if the ledger's server is known to lack memory or connections, or empty."""

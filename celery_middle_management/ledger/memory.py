@@ -97,6 +97,7 @@ class MemoryLedger(Ledger):
         return tuple(self.store.actions)
 
     def bill(self) -> dict[str, str]:
+        """Return the bill as it is kept."""
         return {name: str(worked) for name, worked in self.store.bill.items()}
 
 

@@ -155,6 +155,7 @@ class RedisLedger(Ledger):
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
 
     def bill(self) -> dict[str, str]:
+        """Return the bill as it is kept; ``ledger.accounts.entries_of`` reads it."""
         untyped: Any = self.redis
         found: dict[str, str] = untyped.hgetall(self.keys["bill"])
         return found

@@ -292,6 +292,10 @@ class Both(RuleBasedStateMachine):
         changes.gone = list(self.store.workers)[:1] if refused else []
         changes.used_queues, changes.idle_queues = ["other"], ["celery"]
         changes.history = ["{}"]
+        if quantity:
+            changes.bill = {f"worker/2026-11-2{quantity}/basic": 60_000, "pdf/2026-11-22/": quantity}
+        if cordon:
+            changes.bill_from = ["2026-11-22"]
         return changes
 
     def compare(self) -> None:
@@ -305,6 +309,7 @@ class Both(RuleBasedStateMachine):
         assert one.queues.keys() == other.queues.keys()
         assert self.in_redis[0].history() == self.in_memory[0].history()
         assert self.in_redis[0].actions() == self.in_memory[0].actions()
+        assert self.in_redis[0].bill() == self.in_memory[0].bill()
 
     def comparable(self, state: Any) -> dict[str, Any]:
         """The state without the ledgers' names, and with times that need not be quite the same."""
