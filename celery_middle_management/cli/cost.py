@@ -12,12 +12,12 @@ def cost_line(money: Mapping[str, Any]) -> str:
     """Return the cost of today and of this month, against max_workers always on."""
     unit = "dyno-hours" if money["priced"] else "worker-hours"
     shown = [
-        f"{_spent(money, money[when], unit)} {words}"
-        for when, words in (("today", "today"), ("month", "this month"))
+        _spent(money, "today", unit, " today"),
+        _spent(money, "month", unit, " this month"),
     ]
     saved = money["saved"]
     if saved is not None:
-        always = _spent(money, money["always_on"], unit)
+        always = _spent(money, "always_on", unit)
         change = f"{abs(saved):.0%} {'less' if saved >= 0 else 'more'}"
         shown.append(f"{change} than with max_workers always on, {always}")
     return "; ".join(shown)
@@ -31,12 +31,13 @@ def day_line(cost: Mapping[str, Any], *, priced: bool) -> str:
     return "  ".join(parts)
 
 
-def _spent(money: Mapping[str, Any], cost: Mapping[str, Any], unit: str) -> str:
+def _spent(money: Mapping[str, Any], when: str, unit: str, words: str = "") -> str:
+    cost = money[when]
     hours = f"{cost['hours']:,.1f} {unit}"
     if not money["priced"]:
-        return hours
+        return f"{hours}{words}"
     dollars = UNKNOWN if cost["dollars"] is None else _dollars(cost["dollars"])
-    return f"{dollars} ({hours})"
+    return f"{dollars}{words} ({hours})"
 
 
 def _dollars(amount: float) -> str:

@@ -293,7 +293,10 @@ class Both(RuleBasedStateMachine):
         changes.used_queues, changes.idle_queues = ["other"], ["celery"]
         changes.history = ["{}"]
         if quantity:
-            changes.bill = {f"worker/2026-11-2{quantity}/basic": 60_000, "pdf/2026-11-22/": quantity}
+            changes.bill = {
+                f"worker/2026-11-2{quantity}/basic": 60_000,
+                "pdf/2026-11-22/": quantity,
+            }
         if cordon:
             changes.bill_from = ["2026-11-22"]
         return changes

@@ -58,9 +58,7 @@ def test_the_days_are_those_of_the_calendar_although_the_ledgers_clock_is_ahead(
 
 
 @given(begin=moments, lasts=st.integers(0, 70 * DAY), offset=offsets)
-def test_no_millisecond_is_lost_and_none_counted_twice(
-    begin: int, lasts: int, offset: int
-) -> None:
+def test_no_millisecond_is_lost_and_none_counted_twice(begin: int, lasts: int, offset: int) -> None:
     days = list(by_day(begin, begin + lasts, offset))
     assert sum(part for _, part in days) == lasts
     assert len({day for day, _ in days}) == len(days)
@@ -91,7 +89,8 @@ def test_an_account_is_due_each_minute_and_each_midnight_unless_it_waits_for_an_
 
 
 @pytest.mark.parametrize(
-    ("day", "days"), [("2026-11-29", 30), ("2026-12-31", 31), ("2026-02-01", 28), ("2024-02-09", 29)]
+    ("day", "days"),
+    [("2026-11-29", 30), ("2026-12-31", 31), ("2026-02-01", 28), ("2024-02-09", 29)],
 )
 def test_a_dyno_that_runs_all_month_costs_its_monthly_price(day: str, days: int) -> None:
     assert month_lasts(day) == days * DAY
