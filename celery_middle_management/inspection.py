@@ -16,6 +16,7 @@ from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.views.look import Look, carried_on, look_at
+from celery_middle_management.views.money import days_of, money_of
 from celery_middle_management.views.status import MINUTES, sample_of, status_of
 from celery_middle_management.views.timeline import timeline_of
 from celery_middle_management.views.troubles import may_pass
@@ -44,7 +45,7 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
     app, settings, ledger = managed.app, managed.settings, managed.ledger()
     # One minute more than is shown, to know what the counters were before.
     past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
-    return status_of(
+    document = status_of(
         settings,
         snapshot,
         named_queues(app),
@@ -53,6 +54,19 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
         full=ledger.full,
         celery=celery_command(app, settings.celery_app),
     )
+    return document | {"money": money_of(settings, snapshot, ledger.bill())}
+
+
+def daily_cost(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
+    """Return the time now, and what each pool cost on each day, the earliest first.
+
+    Raises:
+        redis.RedisError: the ledger cannot be read.
+    """
+    ledger = managed.ledger()
+    snapshot = ledger.snapshot()
+    now = datetime.fromisoformat(snapshot.iso(snapshot.now))
+    return now, days_of(snapshot, ledger.bill())
 
 
 def look(managed: ManagedApp) -> Look:
@@ -97,7 +111,7 @@ def page_document(managed: ManagedApp, look: Look) -> dict[str, Any]:
         "status": status,
         "history": timeline_of(pools, now, page.minutes, page.tens, snapshot.offset),
         "events": _latest_first(page.actions),
-        "money": None,
+        "money": money_of(settings, snapshot, page.bill),
     }
 
 

@@ -8,14 +8,18 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from celery.bin.base import CeleryCommand
 
 from celery_middle_management.cli.common import managed_app_of_context, redis_failed
+from celery_middle_management.cli.cost import day_line
 from celery_middle_management.cli.duration import Duration
 from celery_middle_management.views.words import span
+
+if TYPE_CHECKING:
+    from celery_middle_management.managed_app import ManagedApp
 
 #: The maximum number of entries shown without ``--since``.
 LATEST = 100
@@ -27,21 +31,48 @@ LATEST = 100
     type=Duration(),
     help=f"How far back: 90s, 10m, 2h, 1d. Default: the latest {LATEST} entries.",
 )
+@click.option("--cost", is_flag=True, help="Show what each pool has cost each day (UTC) instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print each entry as a line of JSON.")
 @click.pass_context
-def log(ctx: click.Context, since: float | None, as_json: bool) -> None:
-    """Show decisions, troubles and requests by hand.
+def log(ctx: click.Context, since: float | None, cost: bool, as_json: bool) -> None:
+    """Show decisions, troubles and requests by hand, or the cost.
 
     The oldest entry comes first. The ledger keeps the last 1,000 entries, until a week after the
-    app was last active.
+    app was last active, and the cost of 62 days.
     """
-    import redis
-
-    from celery_middle_management import inspection
     from celery_middle_management.app_setup import look_only
 
     look_only()
     managed = managed_app_of_context(ctx)
+    if cost:
+        _show_cost(managed, since, as_json=as_json)
+    else:
+        _show_actions(managed, since, as_json=as_json)
+
+
+def _show_cost(managed: ManagedApp, since: float | None, *, as_json: bool) -> None:
+    import redis
+
+    from celery_middle_management import inspection
+
+    try:
+        now, days = inspection.daily_cost(managed)
+    except (redis.RedisError, OSError) as error:
+        raise redis_failed("read", error, managed) from None
+    first = "" if since is None else (now - timedelta(seconds=since)).date().isoformat()
+    shown = [day for day in days if day["day"] >= first]
+    priced = managed.settings.platform == "heroku"
+    for day in shown:
+        click.echo(json.dumps(day) if as_json else day_line(day, priced=priced))
+    if not shown:
+        click.echo("No entries.", err=True)
+
+
+def _show_actions(managed: ManagedApp, since: float | None, *, as_json: bool) -> None:
+    import redis
+
+    from celery_middle_management import inspection
+
     try:
         now, entries = inspection.actions(managed)
     except (redis.RedisError, OSError) as error:

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from celery_middle_management.cli.cost import cost_line
 from celery_middle_management.views.sparkline import sparkline
 from celery_middle_management.views.status import asleep
 from celery_middle_management.views.words import plural, span
@@ -54,6 +55,8 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
             parts += [_title(pool), _labelled(_about(document, pool, now))]
     else:
         parts += [_overview(document), _line(Text("\nIn full: mm status POOL …", style="dim"))]
+    if (money := document.get("money")) and money["since"]:
+        parts.append(_line(Text(f"cost  {cost_line(money)}", style="dim")))
     if asleep(document):
         parts.append(_line(Text(f"Note: {ASLEEP}", style="yellow")))
     return Group(*parts)
@@ -225,8 +228,7 @@ def _drain(drain: Document, now: datetime, *, reports: bool) -> str:
 
 def _left(drain: Document) -> Iterator[str]:
     """The work left to a draining worker, with the names of the tasks that fit a line."""
-    running, named = max(drain["running"], len(drain["tasks"])), 0
-    length = 0
+    running, named, length = max(drain["running"], len(drain["tasks"])), 0, 0
     for task in drain["tasks"]:
         text = f"{task['name']} for {span(task['for'])}"
         length += len(text)

@@ -13,6 +13,7 @@ from celery_middle_management.brokers.base import CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import LivePresences, Presence, unacknowledged_in
+from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.agreement import agreed
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
@@ -20,9 +21,11 @@ from celery_middle_management.evaluation.one_offs import cordon_dropped_pools
 from celery_middle_management.evaluation.platform_calls import PlatformCalls
 from celery_middle_management.evaluation.pool import DRAIN_INTERVAL, PoolEvaluation
 from celery_middle_management.evaluation.ports import Ports
+from celery_middle_management.evaluation.prices import learn_prices
 from celery_middle_management.evaluation.queues import leaves_out, unserved, used_and_idle
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import BROKER, Troubles
+from celery_middle_management.ledger.accounts import BILLED_AT
 from celery_middle_management.ledger.model import MOST_QUEUES, Lease, millis
 from celery_middle_management.settings.model import Settings
 
@@ -45,9 +48,11 @@ class Evaluation:
         self._troubles = Troubles(session.snapshot, session.changes, ports.warn)
         self._deafness = Deafness(session.snapshot, session.changes, ports.warn)
         self._pools = [self._pool(pool) for pool in settings.pools]
+        self._accounts = Accounts(session.snapshot, session.changes, self._pools)
         weak: Evaluation = proxy(self)  # A cycle would keep the snapshot until it is collected.
         self._calls = PlatformCalls(
             *(session, self._pools, self._troubles, settings.call_interval),
+            accounts=self._accounts,
             forget_gone=lambda: weak.forget_gone(),  # noqa: PLW0108 - a bound method is not weak
         )
 
@@ -79,6 +84,7 @@ class Evaluation:
             self._calls.read_quantities()
             self._decide()
         self._act()
+        learn_prices(self._session, self._calls)
         self._close()
 
     # -- what is known
@@ -224,6 +230,8 @@ class Evaluation:
         self._troubles.tried("refused", "lifetime", "unheard")
         self._troubles.write(each.state for each in self._pools)
         self._changes.set["evaluated_at"] = str(millis(self._now))
+        self._changes.set[BILLED_AT] = str(millis(self._now))
+        self._accounts.write(self._session.time())
         waits = [self._deafness.wait]
         for each in self._pools:
             waits += each.waits(self._calls.callable_at, blocked=self._calls.blocked())

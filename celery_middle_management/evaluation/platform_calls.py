@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import UNHEARD, Troubles
@@ -27,6 +28,8 @@ class PlatformCalls:
         pools: Sequence[PoolEvaluation],
         troubles: Troubles,
         interval: float,
+        *,
+        accounts: Accounts,
         forget_gone: Callable[[], None],
     ) -> None:
         self._session = session
@@ -34,12 +37,15 @@ class PlatformCalls:
         self._pools = pools
         self._troubles = troubles
         self._interval = interval
+        self._accounts = accounts
         self._forget_gone = forget_gone
         self._called_before = session.snapshot.time("called_at")
         self._called_at = self._called_before
         self._blocked_until = session.snapshot.time("blocked_until")
         #: When the quantities were last read; 0 if they must be read again.
         self.read_at = session.snapshot.time("read_at")
+        #: True if the platform has been called in this evaluation.
+        self.called = False
         #: True if the quantities, and the lists of one-off workers, were read in this evaluation.
         self.fresh = False
 
@@ -64,7 +70,7 @@ class PlatformCalls:
 
     def read_quantities(self) -> None:
         """Read the pools' quantities and the lists of their one-off workers."""
-        self._begin()
+        self.begin()
         names = [each.pool.name for each in self._pools]
         try:
             quantities = self._platform.quantities(names, self._session.deadline)
@@ -73,6 +79,7 @@ class PlatformCalls:
             return
         for each in self._pools:
             each.record_quantity(quantities[each.pool.name])
+            self._accounts.learn(each.pool.name, self._platform.sizes, self._session.time())
         if not self._read_listings():
             return
         self.fresh = True
@@ -105,7 +112,7 @@ class PlatformCalls:
         """Ask the platform which workers are up; return whether it answered."""
         if self.blocked() or not self.may_call():
             return False
-        self._begin()
+        self.begin()
         names = [each.pool.name for each in self._pools]
         try:
             running = self._platform.running(names, self._session.deadline)
@@ -132,7 +139,8 @@ class PlatformCalls:
         order = sorted(wanted, key=lambda each: not each.call.lowers_to(wanted[each]))
         for each in order:
             each.announce(wanted[each], self._session.time())
-        self._begin()
+            self._accounts.announce(each.pool.name, wanted[each], self._session.time())
+        self.begin()
         quantities = {each.pool.name: wanted[each] for each in order}
         outcomes: Mapping[str, int | PlatformError]
         try:
@@ -144,6 +152,7 @@ class PlatformCalls:
         for each in order:
             name, asked = each.pool.name, wanted[each]
             quantity = each.call.record_answer(asked, outcomes[name], self._called_at)
+            self._accounts.answer(name, outcomes[name], self._platform.sizes, self._called_at)
             if quantity is not None:
                 following[each] = quantity
         failures = _failures(outcomes)
@@ -162,7 +171,7 @@ class PlatformCalls:
             return
         at = self._session.time()
         ids = {each: its.announce(at) for each, its in hiring.items()}
-        self._begin()
+        self.begin()
         outcomes: Mapping[str, OneOff | PlatformError]
         try:
             outcomes = self._platform.one_offs.hire(
@@ -183,7 +192,7 @@ class PlatformCalls:
             for worker in each.one_offs.hanging if each.one_offs else ():
                 if platform is None or self.blocked():
                     return
-                self._begin()
+                self.begin()
                 try:
                     platform.stop(worker, self._session.deadline)
                 except PlatformError as error:
@@ -191,14 +200,16 @@ class PlatformCalls:
 
     # -- around each call
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Write the changes, and renew the lease, before the platform is called."""
         self._troubles.tried("platform")
         self._mark_called()
+        self._accounts.write(self._called_at)
         self._session.commit()
 
     def _mark_called(self) -> None:
         # Redis and the platform may have taken their time since the last mark.
+        self.called = True
         self._called_at = self._session.time()
         self._session.changes.set["called_at"] = str(millis(self._called_at))
 

@@ -64,6 +64,7 @@ class MemoryLedger(Ledger):
             minutes=self.history(MINUTES),
             tens=unpack_samples(self.store.tens),
             actions=self.actions(),
+            bill=self.bill(),
         )
 
     def _commit(self, token: str, message: CommitMessage) -> bool:
@@ -85,6 +86,7 @@ class MemoryLedger(Ledger):
         store.queues |= dict.fromkeys(message["used_queues"], now)
         store.actions[:0] = reversed(message["history"])
         del store.actions[message["keep"] :]
+        _add_to_bill(store.bill, message)
         _repeat_calls_in_flight(store.state, message)
         store.state |= message["set"]
         if "next" in message:
@@ -110,6 +112,19 @@ class MemoryLedger(Ledger):
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self.store.actions)
+
+    def bill(self) -> dict[str, str]:
+        """Return the bill as it is kept."""
+        return {name: str(worked) for name, worked in self.store.bill.items()}
+
+
+def _add_to_bill(bill: dict[str, int], message: CommitMessage) -> None:
+    """Forget days that the bill no longer keeps, and add worker time."""
+    for first in message["bill_from"]:
+        for name in [name for name in bill if name.split("/")[1] < first]:
+            del bill[name]
+    for name, worked in message["bill"].items():
+        bill[name] = bill.get(name, 0) + worked
 
 
 def _repeat_calls_in_flight(state: dict[str, str], message: CommitMessage) -> None:

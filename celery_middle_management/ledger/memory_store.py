@@ -25,6 +25,8 @@ class Store:
     samples: list[str] = field(default_factory=list)
     #: The same, each for ten minutes.
     tens: list[str] = field(default_factory=list)
+    #: Worker time (ms) by ``<pool>/<day>/<size>``.
+    bill: dict[str, int] = field(default_factory=dict)
     #: The token of the lock's holder, and when (ms) the lock expires.
     lock: tuple[str, float] | None = None
 
@@ -51,7 +53,7 @@ class Store:
 
     def flush(self) -> None:
         """Lose everything."""
-        for kept in (self.state, self.due, self.workers, self.queues):
+        for kept in (self.state, self.due, self.workers, self.queues, self.bill):
             kept.clear()
         for told in (self.actions, self.samples, self.tens):
             told.clear()

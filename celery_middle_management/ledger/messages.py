@@ -19,6 +19,7 @@ from celery_middle_management.core.timing import (
 )
 from celery_middle_management.ledger.codec import unpack_cordon
 from celery_middle_management.ledger.model import (
+    BILL_EXPIRY,
     EXPIRY,
     HISTORY,
     MOST_QUEUES,
@@ -136,6 +137,9 @@ class _Commit(TypedDict):
     used_queues: list[str]
     idle_queues: list[str]
     history: list[str]
+    bill: dict[str, int]
+    bill_from: list[str]
+    bill_expiry: int
     seq: str
     gap: int
     lock: int
@@ -244,6 +248,9 @@ def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitM
         "used_queues": changes.used_queues,
         "idle_queues": changes.idle_queues,
         "history": changes.history,
+        "bill": changes.bill,
+        "bill_from": changes.bill_from,
+        "bill_expiry": BILL_EXPIRY,
         "seq": seq,
         "gap": millis(EVALUATION_GAP),
         "lock": millis(LOCK_SECONDS),

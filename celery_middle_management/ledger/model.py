@@ -9,6 +9,7 @@ from functools import cached_property
 from math import inf
 from typing import Any, overload
 
+from celery_middle_management.core.bill import KEPT_DAYS
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence
@@ -20,6 +21,8 @@ MOST_QUEUES = 1000
 TELL_QUEUES = 60.0
 #: Everything expires this long (s) after the last sign of life.
 EXPIRY = 7 * 86400
+#: The bill is kept this long (s) after it last grew.
+BILL_EXPIRY = KEPT_DAYS * 86400
 #: How many entries the history keeps: a week's worth at 140 a day.
 HISTORY = 1000
 #: How many samples of the counters are kept: one a minute for a week.
@@ -136,6 +139,10 @@ class Changes:
     idle_queues: list[str] = field(default_factory=list)
     used_queues: list[str] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
+    #: Worker time (ms) to add to the bill, by ``<pool>/<day>/<size>``.
+    bill: dict[str, int] = field(default_factory=dict)
+    #: The first day that the bill keeps, once a day has begun.
+    bill_from: list[str] = field(default_factory=list)
 
     def clear(self) -> None:
         """Forget the changes, once they are written."""

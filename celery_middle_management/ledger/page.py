@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict
 
 from celery_middle_management.core.history import Sample
@@ -26,6 +26,8 @@ class Page:
     tens: tuple[Sample, ...]
     #: The history, packed, the latest first.
     actions: tuple[str, ...]
+    #: Worker time, as :mod:`.accounts` reads it.
+    bill: Mapping[str, str] = field(default_factory=dict)
     #: A sentence that says what the ledger's server has run out of; empty if nothing.
     full: str = ""
 

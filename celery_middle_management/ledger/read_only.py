@@ -7,11 +7,14 @@ from dataclasses import replace
 from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.model import Changes, Lease, Snapshot
 
+_KEPT = ("/would", "prices_asked_at")
+
 
 class ReadOnlyLedger:
     """A view of *ledger* for dry runs that happen beside the app's own evaluations.
 
-    It keeps only the last decision of the dry run, so that each decision is shown once.
+    It keeps only the last decision of the dry run, so that each decision is shown once, and when
+    the platform was asked for its prices.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -35,7 +38,7 @@ class ReadOnlyLedger:
     ) -> Lease:
         """Write nothing, but remember what the dry run decided."""
         for name in (*changes.set, *changes.unset):
-            if name.endswith("/would"):
+            if name.endswith(_KEPT):
                 self._decided.pop(name, None)
-        self._decided |= {n: v for n, v in changes.set.items() if n.endswith("/would")}
+        self._decided |= {n: v for n, v in changes.set.items() if n.endswith(_KEPT)}
         return lease

@@ -9,6 +9,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
 - ``samples`` (stream): the counters when each minute began, capped
 - ``tens`` (stream): the same every ten minutes, capped
+- ``bill`` (hash): worker time (ms) by ``<pool>/<day>/<size>``
 - ``lock`` (string): the token of the one scaler
 
 No key is a list, since other products (Judoscale) take every list for a Celery queue. The releases
@@ -60,10 +61,10 @@ from celery_middle_management.settings.model import Settings
 KEYS = {
     "report": ("state", "due", "workers", "queues", "lock", "samples", "tens"),
     "snapshot": ("state", "due", "workers", "queues"),
-    "page": ("state", "due", "workers", "queues", "samples", "tens", "actions"),
-    "commit": ("state", "due", "workers", "queues", "actions", "lock"),
+    "page": ("state", "due", "workers", "queues", "bill", "samples", "tens", "actions"),
+    "commit": ("state", "due", "workers", "queues", "actions", "bill", "lock"),
     "intend": ("state", "actions"),
-    "probe": ("state", "due", "workers", "queues", "actions", "samples", "tens"),
+    "probe": ("state", "due", "workers", "queues", "bill", "actions", "samples", "tens"),
 }
 _REPORT = (
     *("report_state", "report_in_flight", "report_samples", "report_counts", "report_workers"),
@@ -90,7 +91,7 @@ class RedisLedger(Ledger):
         super().__init__(settings)
         self._sampling = json.dumps(sampling_of(settings))
         tag = settings.heroku.app if settings.heroku else settings.platform
-        names = ("state", "due", "workers", "queues", "actions", "samples", "tens", "lock")
+        names = ("state", "due", "workers", "queues", "actions", "samples", "tens", "bill", "lock")
         self._prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
@@ -117,7 +118,7 @@ class RedisLedger(Ledger):
         Raises:
             redis.RedisError: Redis failed, or refused one of the commands.
         """
-        hashes = 4
+        hashes = 5
         self._run("probe", hashes)
         self.snapshot()
 
@@ -142,13 +143,14 @@ class RedisLedger(Ledger):
         known = self._tails
         message = page_message(known)
         self._add_bounds(message, self._clocks.uptime())
-        *whole, streams, info = self._run("page", json.dumps(message))
+        *whole, streams, bill, info = self._run("page", json.dumps(message))
         self._tails = tails = tails_of(streams, known)
         return Page(
             snapshot=_snapshot(*whole),
             minutes=tails["samples"].entries,
             tens=tails["tens"].entries,
             actions=tails["actions"].entries,
+            bill=_lines(bill),
             full=what_is_full(
                 dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
             ),
@@ -165,6 +167,12 @@ class RedisLedger(Ledger):
 
     def actions(self) -> tuple[str, ...]:
         return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
+
+    def bill(self) -> dict[str, str]:
+        """Return the bill as it is kept; ``ledger.accounts.entries_of`` reads it."""
+        untyped: Any = self.redis
+        found: dict[str, str] = untyped.hgetall(self.keys["bill"])
+        return found
 
     def news(self) -> list[str]:
         """Return the history's packed entries that other processes have written since the last

@@ -112,6 +112,9 @@ class Platform(ABC):
     traits: Traits = DOTTED
     #: Hires workers one by one, None if the platform cannot.
     one_offs: OneOffPlatform | None = None
+    #: The size of the workers of each pool, in small letters, as the platform last reported it with
+    #: a quantity. None if workers have no sizes, and so no prices.
+    sizes: Mapping[str, str] | None = None
 
     @staticmethod
     def identity(environ: Mapping[str, str], hostname: str) -> Identity:
@@ -147,3 +150,7 @@ class Platform(ABC):
 
         While a deploy replaces workers, two may have the same name; it is then listed twice.
         """
+
+    def prices(self, deadline: float) -> dict[str, int]:
+        """Return the monthly price (cents) of a worker of each size, as far as it has one."""
+        return {}

@@ -16,6 +16,7 @@ from celery_middle_management.platforms.heroku_one_off import (
     ProcessType,
     process_types,
 )
+from celery_middle_management.platforms.heroku_prices import prices
 from celery_middle_management.settings.model import Heroku
 
 
@@ -28,10 +29,11 @@ class HerokuPlatform(Platform):
         self._settings = settings
         calls = HerokuCalls(settings)
         self._call = calls.call
+        self.sizes: Mapping[str, str] = {}
         self.one_offs = HerokuOneOffs(calls, pools)
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
-        formation = self._call(lambda app: _quantities(app.process_formation()), deadline)
+        formation = self._call(lambda app: self._quantities(app.process_formation()), deadline)
         return {
             pool: formation[pool] if pool in formation else self._missing(pool, formation)
             for pool in pools
@@ -56,6 +58,9 @@ class HerokuPlatform(Platform):
             return {pool: [str(d.name) for d in dynos if d.type == pool] for pool in pools}
 
         return self._call(names, deadline)
+
+    def prices(self, deadline: float) -> dict[str, int]:
+        return self._call(prices, deadline)
 
     def process_types(self, deadline: float) -> dict[str, ProcessType]:
         """Return every process type of the app, by name."""
@@ -91,10 +96,16 @@ class HerokuPlatform(Platform):
 
     def _update(self, quantities: Mapping[str, int], deadline: float) -> dict[str, int]:
         def update(app: App) -> dict[str, int]:
-            formation = _quantities(app.batch_scale_formation_processes(quantities))
+            formation = self._quantities(app.batch_scale_formation_processes(quantities))
             return {pool: formation[pool] for pool in quantities}
 
         return self._call(update, deadline)
+
+    def _quantities(self, formation: Iterable[Any]) -> dict[str, int]:
+        """Return the quantity of each process type. Raises TypeError if one is missing."""
+        types = list(formation)
+        self.sizes = {**self.sizes, **{str(t.type): str(t.size).lower() for t in types if t.size}}
+        return {str(t.type): int(t.quantity) for t in types}
 
     def _missing(self, pool: str, existing: Iterable[str]) -> Refused:
         listed = ", ".join(repr(name) for name in sorted(existing)) or "none"
@@ -104,8 +115,3 @@ class HerokuPlatform(Platform):
             " middle_management_pools.",
             unknown=True,
         )
-
-
-def _quantities(formation: Iterable[Any]) -> dict[str, int]:
-    """Return the quantity of each process type. Raises TypeError if one is missing."""
-    return {str(process.type): int(process.quantity) for process in formation}

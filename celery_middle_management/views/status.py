@@ -73,10 +73,19 @@ def status_of(
 
 
 def of_pools(document: Document, names: Iterable[str]) -> Document:
-    """Reduce the document to the pools of these *names*; without names, return it unchanged."""
+    """Reduce the document to the pools of these *names*; without names, return it unchanged.
+
+    The sums of the money stay those of all pools.
+    """
     wanted = {*names}
-    chosen = [pool for pool in document["pools"] if not wanted or pool["name"] in wanted]
-    return {**document, "pools": chosen}
+
+    def chosen(pools: list[Document]) -> list[Document]:
+        return [pool for pool in pools if not wanted or pool["name"] in wanted]
+
+    shown = {**document, "pools": chosen(document["pools"])}
+    if money := document.get("money"):
+        shown["money"] = {**money, "pools": chosen(money["pools"])}
+    return shown
 
 
 def asleep(document: Mapping[str, Any]) -> bool:

@@ -16,6 +16,15 @@ from .one_offs import Full, parse
 
 MAX_QUANTITY = 100
 SIZE = "Standard-1X"
+#: Of Heroku's sizes; null for those that only Enterprise accounts have.
+COSTS: dict[str, Json | None] = {
+    "Eco": {"cents": 500, "unit": "month"},
+    "Basic": {"cents": 700, "unit": "month"},
+    "Standard-1X": {"cents": 2500, "unit": "month"},
+    "Standard-2X": {"cents": 5000, "unit": "month"},
+    "Performance-M": {"cents": 25000, "unit": "month"},
+    "Private-S": None,
+}
 RANGE = re.compile(r"id (?P<after>\])?(?P<start>[^.;\s]*)\.\.")
 
 
@@ -28,6 +37,7 @@ class Api:
         limits: the most dynos that each process type may be scaled to.
         app_limit: the most dynos that the app may be scaled to, all types together.
         size: the size of every dyno, except one-off dynos requested with another size.
+        costs: the cost of each size.
     """
 
     def __init__(self, app: str, formation: Formation) -> None:
@@ -35,6 +45,7 @@ class Api:
         self.page_size = 200
         self.limits: dict[str, int] = {}
         self.size = SIZE
+        self.costs: dict[str, Json | None] = dict(COSTS)
         self.app_limit = MAX_QUANTITY
         self._app = app
         self._app_id = _uuid(app)
@@ -44,6 +55,7 @@ class Api:
             (method, re.compile(pattern.replace("{}", "([^/]+)") + "$"), handler)
             for method, pattern, handler in (
                 ("GET", "/account/rate-limits", self._get_rate_limits),
+                ("GET", "/dyno-sizes", self._list_sizes),
                 ("GET", "/apps/{}", self._get_app),
                 ("GET", "/apps/{}/formation", self._list_formation),
                 ("PATCH", "/apps/{}/formation", self._batch_update),
@@ -95,6 +107,12 @@ class Api:
 
     def _get_rate_limits(self) -> Answer:
         return Answer(200, {"remaining": self.rate_limit_remaining})
+
+    def _list_sizes(self) -> Answer:
+        sizes = [
+            {"id": _uuid(name), "name": name, "cost": cost} for name, cost in self.costs.items()
+        ]
+        return Answer(200, sizes)
 
     def _get_app(self) -> Answer:
         return Answer(200, {**self._app_reference(), "created_at": _iso(self._created_at)})

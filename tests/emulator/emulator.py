@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 
+from .answers import Json
 from .api import Api
 from .dyno import DynoInfo, Launcher
 from .faults import Fault, Faults, Kind
@@ -134,6 +135,11 @@ class HerokuEmulator:
     @size.setter
     def size(self, size: str) -> None:
         self._api.size = size
+
+    @property
+    def costs(self) -> dict[str, Json | None]:
+        """The cost of each size, as ``/dyno-sizes`` has it."""
+        return self._api.costs
 
     @property
     def app_limit(self) -> int:

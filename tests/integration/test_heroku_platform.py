@@ -429,3 +429,33 @@ def test_few_requests_left_are_warned_of_once_in_a_while(
         platform.quantities(["worker"], within())
     (warning,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert "99 more requests" in warning.getMessage()
+
+
+def test_it_knows_what_each_size_costs(emulator: HerokuEmulator, platform: HerokuPlatform) -> None:
+    """Enterprise's sizes have no price; eco has a plan for all dynos together."""
+    emulator.costs["Shield-S"] = {"cents": 0, "unit": "month"}
+    emulator.costs["Odd"] = {"cents": 3, "unit": "hour"}
+    assert platform.prices(within()) == {
+        "basic": 700,
+        "standard-1x": 2500,
+        "standard-2x": 5000,
+        "performance-m": 25000,
+    }
+
+
+def test_it_knows_the_size_of_a_pool_from_its_quantity(
+    emulator: HerokuEmulator, platform: HerokuPlatform
+) -> None:
+    assert platform.sizes == {}
+    platform.quantities(["worker"], within())
+    assert platform.sizes == {"web": "standard-1x", "worker": "standard-1x", "pdf": "standard-1x"}
+    emulator.size = "Performance-M"
+    platform.scale({"worker": 1}, within())
+    assert platform.sizes["worker"] == "performance-m"
+
+
+def test_prices_that_cannot_be_read_are_a_platform_error(
+    emulator: HerokuEmulator, platform: HerokuPlatform
+) -> None:
+    emulator.costs["Basic"] = {"unit": "month"}
+    error_of(platform.prices, within())

@@ -312,6 +312,13 @@ class Both(RuleBasedStateMachine):
         changes.gone = list(self.store.workers)[:1] if refused else []
         changes.used_queues, changes.idle_queues = ["other"], ["celery"]
         changes.history = ["{}"]
+        if quantity:
+            changes.bill = {
+                f"worker/2026-11-2{quantity}/basic": 60_000,
+                "pdf/2026-11-22/": quantity,
+            }
+        if cordon:
+            changes.bill_from = ["2026-11-22"]
         return changes
 
     def compare(self) -> None:
@@ -330,6 +337,7 @@ class Both(RuleBasedStateMachine):
         assert page.actions == same.actions
         assert self.comparable(page.snapshot.state) == self.comparable(one.state)
         assert self.in_redis[0].actions() == self.in_memory[0].actions()
+        assert self.in_redis[0].bill() == self.in_memory[0].bill()
 
     def comparable(self, state: Any) -> dict[str, Any]:
         """The state without the ledgers' names, and with times that need not be quite the same."""

@@ -11,7 +11,8 @@ from typing import Any
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.presence import Run
 from celery_middle_management.ledger.codec import pack_suspicions
-from tests.unit.snapshots import NOW, PAGE, WORKER, Holds, looked, presence, snapshot
+from celery_middle_management.views.money import money_of
+from tests.unit.snapshots import NOW, PAGE, WORKER, Holds, looked, presence, settings, snapshot
 
 #: Objects that may be None.
 OPTIONAL = {"pause", "longest", "wish", "by_hand", "refused", "last_action"}
@@ -41,10 +42,15 @@ def everything() -> dict[str, Any]:
         app_deaf=pack_suspicions({"worker.1": Suspicion(NOW - 121, NOW)}),
         app_pause=json.dumps({"since": NOW - 9, "until": NOW + 60, "who": who}),
         app_called_at=NOW * 1000,
+        app_billed_since=f"{(NOW - 7200) * 1000:.0f}",
+        app_prices=json.dumps({"": 2500}),
+        app_prices_at=NOW * 1000,
         app_next_at=(NOW + 5) * 1000,
         app_evaluated_at=(NOW - 3) * 1000,
     )
-    return looked(Holds(celery=20), ledger, WORKER)
+    bill = {f"worker/{ledger.iso(NOW)[:10]}/": 3_600_000}
+    money = money_of(settings(), ledger, bill)
+    return looked(Holds(celery=20), ledger, WORKER) | {"money": money}
 
 
 def fields(document: Any, path: str = "") -> Iterator[str]:

@@ -1,6 +1,6 @@
 -- Writes what a scaler did or is about to do. Returns 0 and writes nothing if the scaler no longer
 -- holds the lock. ARGV[1]: the scaler's token.
-local state, due, workers, queues, actions, lock = unpack(KEYS)
+local state, due, workers, queues, actions, bill, lock = unpack(KEYS)
 if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
 
@@ -13,6 +13,9 @@ local msg = cjson.decode(ARGV[2])
 --   used_queues  names  queues seen in use
 --   idle_queues  names  queues to forget
 --   history      JSON   entries for the history
+--   bill         ms     worker time to add to `<pool>/<day>/<size>`
+--   bill_from    day    the first day that the bill keeps; empty unless a day has begun
+--   bill_expiry  s      how long the bill is kept after it last grew
 --   seq          text   the state's `seq` as the scaler read it
 --   next?        ms     give up the lock; the next evaluation is due after this time
 --   gap          ms     ... or after this time, if a report has changed `seq` meanwhile
@@ -56,6 +59,20 @@ if hset(queues, used) > 0 then redis.call('EXPIRE', queues, msg.expiry) end
 if #msg.history > 0 then
   for _, entry in ipairs(msg.history) do append(actions, entry, msg.keep) end
   redis.call('EXPIRE', actions, msg.expiry)
+end
+
+-- ## The bill
+for _, first in ipairs(msg.bill_from) do
+  local old = {}
+  for _, name in ipairs(redis.call('HKEYS', bill)) do
+    local day = string.match(name, '/(%d+%-%d+%-%d+)/')
+    if day and day < first then old[#old + 1] = name end
+  end
+  hdel(bill, old)
+end
+if next(msg.bill) then
+  for name, worked in pairs(msg.bill) do redis.call('HINCRBY', bill, name, worked) end
+  redis.call('EXPIRE', bill, msg.bill_expiry)
 end
 
 -- ## The next evaluation, and the lock

@@ -1,6 +1,6 @@
--- Reads everything that the page shows, at one moment: what whole.lua returns, then the streams, then
--- what Redis says about its memory and its connections.
-local state, due, workers, queues, samples, tens, actions = unpack(KEYS)
+-- Reads everything that the page shows, at one moment: what whole.lua returns, then the streams, the
+-- bill, and what Redis says about its memory and its connections.
+local state, due, workers, queues, bill, samples, tens, actions = unpack(KEYS)
 local msg = cjson.decode(ARGV[1])
 
 -- ## PageMessage (msg): ARGV[1], as JSON; with Bounds
@@ -31,6 +31,6 @@ end
 
 local page = whole(msg, state, due, workers, queues)
 page[#page + 1] = {stream(samples, 'samples'), stream(tens, 'tens'), stream(actions, 'actions')}
--- What else the page needs, such as the bill, goes here.
+page[#page + 1] = lines(bill)
 page[#page + 1] = info('memory') .. info('clients')
 return page

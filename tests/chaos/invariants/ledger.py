@@ -11,6 +11,8 @@ DUE_BUCKETS = 100
 HISTORY = 1000
 #: A week of samples.
 MINUTES = 7 * 24 * 60
+#: Days that the bill keeps, and one that has just begun.
+BILL_DAYS = 63
 #: Fields of each pool.
 STATE = 36
 
@@ -40,7 +42,7 @@ def scaler_replaced(story: Story) -> Verdict:
 def keys_bounded(story: Story) -> Verdict:
     """At the end Redis holds only our few keys, of bounded size, and each of them expires."""
     verdict = Verdict("keys in Redis bounded, and expire")
-    state = 20 + STATE * len(story.settings["maxima"])
+    state = 26 + STATE * len(story.settings["maxima"])
     most = {
         "due": DUE_BUCKETS,
         "actions": HISTORY,
@@ -49,6 +51,7 @@ def keys_bounded(story: Story) -> Verdict:
         "queues": 4,
         "lock": 1,
         "state": state,
+        "bill": BILL_DAYS * len(story.settings["maxima"]),
     }
     ours = [k for k in story.kinds["key"] if "middle" in k["name"]]
     for key in ours:
