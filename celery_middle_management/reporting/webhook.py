@@ -26,6 +26,8 @@ CONNECT_TIMEOUT = 3.0
 TOTAL_TIMEOUT = 10.0
 #: The head of an answer is read up to this length (bytes).
 _LONGEST_HEAD = 16_384
+#: The status suffices, except for "too many requests".
+_ENOUGH = re.compile(rb"HTTP/1\.[01] (?!429)\d{3}[^\r]*\r\n|.*\r\n\r\n", re.S)
 #: After "too many requests", wait this long (s) if the server does not say how long.
 _WAIT = 5.0
 
@@ -93,12 +95,12 @@ def _context() -> ssl.SSLContext:
 
 
 def _exchange(connection: socket.socket, address: Secret, body: bytes, longest: float) -> bytes:
-    """Send the request, and return the head of the answer."""
+    """Send the request, and return the head of the answer, or as much of it as matters."""
     until = monotonic() + longest
     connection.settimeout(longest)
     connection.sendall(_head(address, len(body)) + body)
     answer = b""
-    while b"\r\n\r\n" not in answer and len(answer) < _LONGEST_HEAD:
+    while not _ENOUGH.match(answer) and len(answer) < _LONGEST_HEAD:
         left = until - monotonic()
         if left <= 0:
             raise TimeoutError
