@@ -111,7 +111,7 @@ class Hook:
         elif behaviour == "hang":
             self._over.wait()
         elif behaviour == "drip":
-            for byte in (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 600):
+            for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 600:
                 connection.sendall(bytes([byte]))
                 if self._over.wait(0.2):
                     return

@@ -73,7 +73,10 @@ def test_a_name_that_is_markup_pings_no_one(name: str, shown: str) -> None:
     assert escaped(name) == shown
     entries: list[dict[str, Any]] = [{**HIRE, "reason": name}, {**HIRE, "pool": name}]
     text = json.loads(message_of(name, entries))["text"]
-    assert text == f"{shown}: worker hired from 2 to 5: {shown}\n{shown}: {shown} hired from 2 to 5: 27 tasks"
+    assert text.splitlines() == [
+        f"{shown}: worker hired from 2 to 5: {shown}",
+        f"{shown}: {shown} hired from 2 to 5: 27 tasks",
+    ]
 
 
 def test_programs_get_each_entry_in_the_values_that_slack_allows() -> None:
