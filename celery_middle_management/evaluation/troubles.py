@@ -76,15 +76,18 @@ class Troubles:
             self._put("trouble", pack_troubles(troubles) if troubles else None)
         self._tell("told", "trouble", troubles | _workers(pools))
         # Apart from the troubles: the releases until November 2026 know only those.
-        self._tell("told_stuck", "stuck at max", _stuck(pools))
+        for kind, stuck in self._tell("told_stuck", "stuck at max", _stuck(pools)).items():
+            if not stuck.over:
+                self._warn(kind, "pool %s is stuck at max_workers: %s", stuck.pool, stuck.what)
 
-    def _tell(self, name: str, action: str, current: Mapping[str, Trouble]) -> None:
-        """Add to the history what has begun or ended; the ledger remembers that as *name*."""
+    def _tell(self, name: str, action: str, current: Mapping[str, Trouble]) -> Mapping[str, Told]:
+        """Add to the history what has begun or ended, and return it; it is kept as *name*."""
         before = unpack_told(self._snapshot.state.get(name))
         told, turns = retold(before, current, self._snapshot.now)
         if told != before:
             self._put(name, pack_told(told) if told else None)
         self._changes.history += [self._entry(action, kind, turn) for kind, turn in turns.items()]
+        return turns
 
     def _put(self, name: str, document: str | None) -> None:
         if document is None:

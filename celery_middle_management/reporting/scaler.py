@@ -61,7 +61,8 @@ class Scaler:
             self._trouble.warn("redis", "Redis failed during an evaluation: %s", error)
         except Exception:
             logger.exception("an evaluation failed")
-        self._evaluated(written)
+        with self._trouble.guard("announcing an evaluation"):
+            self._evaluated(written)
 
     def _ports(self) -> Ports:
         return Ports(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from celery_middle_management.demo.redis_server import RedisServer
+from tests.integration.hook import Hook
 from tests.integration.stage import Stage, stage
 from tests.integration.test_connections import told
 from tests.servers import wait_for
@@ -43,6 +44,16 @@ def test_what_a_dead_process_published_is_not_left_to_chance(on: Stage) -> None:
         told(program)
         on.wait_for_quantity(1)
         wait_for(lambda: connected(on) == 0)
+
+
+def test_what_it_did_is_told_before_it_leaves_its_connection(on: Stage) -> None:
+    with (
+        Hook() as hook,
+        on.program(LOOK + STAYS, MIDDLE_MANAGEMENT_WEBHOOK=hook.url) as program,
+    ):
+        told(program)
+        assert [entry["action"] for entry in hook.entries()][-1] == "hire"
+        assert connected(on) == 0
 
 
 def test_a_process_that_publishes_meanwhile_keeps_its_connection(on: Stage) -> None:

@@ -6,12 +6,15 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
 
 from celery_middle_management import signals
+from celery_middle_management.evaluation.session import Session
+from celery_middle_management.ledger.model import Lease, LeaseLost, Snapshot
 from celery_middle_management.reporting import signalling
 from celery_middle_management.reporting.signalling import MOST_WAITING, Signalling, signal_of
 from tests.servers import wait_for
@@ -141,3 +144,31 @@ def test_a_receiver_that_hangs_holds_one_thread_and_is_logged(
     go_on.set()
     # The latest are kept.
     wait_for(lambda: got == [5, *range(50, MOST_WAITING + 50)])
+
+
+def test_what_the_ledger_has_not_stored_is_not_told() -> None:
+    """An evaluation that has lost the lock has done nothing more that counts."""
+    ledger = Losing()
+    ports: Any = SimpleNamespace(ledger=ledger, clock=lambda: 0.0)
+    session = Session(Lease("token", 0.0), ports)
+    session.changes.history.append("stored")
+    session.commit()
+    session.changes.history.append("lost")
+    ledger.lost = True
+    with pytest.raises(LeaseLost):
+        session.commit()
+    assert session.written == ["stored"]
+
+
+class Losing:
+    """A ledger whose lock is lost."""
+
+    lost = False
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(0.0, {}, {}, (), {})
+
+    def commit(self, lease: Lease, *_: object) -> Lease:
+        if self.lost:
+            raise LeaseLost
+        return lease

@@ -20,6 +20,7 @@ from celery_middle_management.ledger.pool import PoolWriter, read_pool
 
 NOW = 1000.0
 POOL = Pool("worker", None, 0, 5, 10)
+LOGGED: list[Any] = []
 STUCK = PoolState(POOL, NOW, formation=5, count=Count(NOW, 70, 5, 0))
 
 
@@ -79,7 +80,9 @@ def evaluated(state: dict[str, str], now: float, since: float | None) -> list[di
     """The new entries of the history after an evaluation that finds the pool so."""
     changes = Changes()
     pool = replace(STUCK, now=now, stuck_since=since)
-    Troubles(Snapshot(now, state, {}, (), {}), changes, lambda *_: None).write([pool])
+    Troubles(Snapshot(now, state, {}, (), {}), changes, lambda *told: LOGGED.append(told)).write(
+        [pool]
+    )
     for name in changes.unset:
         state.pop(name, None)
     state |= changes.set
@@ -88,6 +91,7 @@ def evaluated(state: dict[str, str], now: float, since: float | None) -> list[di
 
 def test_the_history_says_once_that_it_began_and_once_that_it_is_over() -> None:
     state: dict[str, str] = {}
+    LOGGED.clear()
     assert evaluated(state, 1299.0, 1000.0) == []
     [begun] = evaluated(state, 1300.0, 1000.0)
     # Another process evaluates, and finds it as it was.
@@ -99,5 +103,7 @@ def test_the_history_says_once_that_it_began_and_once_that_it_is_over() -> None:
         "1970-01-01 00:26:40Z  worker  stuck at max over  after 10 min  75 tasks at 10 per worker "
         "need 8, and max_workers is 5: 70 tasks wait"
     )
+    # It is logged when it begins.
+    assert len(LOGGED) == 1
     # It is no trouble: `mm status` and the release before do not see one.
     assert {*state} <= {"told_stuck"}
