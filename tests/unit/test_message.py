@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,3 +96,11 @@ def test_a_message_of_the_most_entries_is_not_too_long_for_slack() -> None:
     message = message_of("myapp", [{**HIRE, "reason": "word " * 10_000}] * 10)
     assert len(json.loads(message)["text"]) < 4000
     assert len(message) < 16_000
+
+
+def test_the_documentation_shows_a_message() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "messages.md").read_text()
+    [shown] = re.findall(r"```json\n(.*?)```", page, re.S)
+    message = json.loads(shown)
+    told = message["metadata"]["event_payload"]
+    assert json.loads(message_of(told["app"], told["entries"])) == message

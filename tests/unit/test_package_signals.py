@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,3 +174,14 @@ class Losing:
         if self.lost:
             raise LeaseLost
         return lease
+
+
+def test_the_documentation_names_every_signal_and_its_arguments() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "messages.md").read_text()
+    told = {
+        name: {*re.findall(r"`(\w+)`", row[-1])}
+        for row in (line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `"))
+        for name in re.findall(r"`(\w+)`", row[0])
+    }
+    sent: Any = {name: {*getattr(signals, name).providing_args} for name in signals.__all__}
+    assert told == sent
