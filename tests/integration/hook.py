@@ -35,8 +35,9 @@ class Request:
 class Hook:
     """Listens on a port of this machine. Each connection has a thread, which reads one request.
 
-    *behaviour* is an answer, ``"hang"``, ``"drip"`` (five bytes of an answer a second), ``"close"``
-    (without an answer), or ``"deaf"`` (not even reading).
+    *behaviour* is an answer, ``"hang"``, ``"drip"`` (five bytes of an answer a second),
+    ``"endless"`` (an answer that is good and has no end), ``"close"`` (without an answer), or
+    ``"deaf"`` (not even reading).
     """
 
     def __init__(self, behaviour: bytes | str = OK, tls: ssl.SSLContext | None = None) -> None:
@@ -109,6 +110,9 @@ class Hook:
         if isinstance(behaviour, bytes):
             connection.sendall(behaviour)
         elif behaviour == "hang":
+            self._over.wait()
+        elif behaviour == "endless":
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Endless: ")
             self._over.wait()
         elif behaviour == "drip":
             for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 600:
