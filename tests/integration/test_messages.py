@@ -366,13 +366,16 @@ def test_messages_are_apart(redis_url: str, hook: Hook, monkeypatch: pytest.Monk
     assert all(later - earlier >= 0.35 for earlier, later in pairwise(times))
 
 
-def test_if_redis_fails_the_message_waits(redis_url: str, hook: Hook) -> None:
+def test_if_redis_fails_the_message_waits(
+    redis_url: str, hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
     with sender(redis_url, hook.url) as its:
         sent = its.note(1)
         real: Callable[[int], list[str]] = its.it.ledger.claim
         its.it.ledger.claim = refuse  # type: ignore[method-assign]
         its.wake()
         its.announcer.wait(10)
+        assert "messages wait because Redis failed: away" in caplog.text
         its.it.ledger.claim = real  # type: ignore[method-assign]
         its.wake()
         wait_for(lambda: numbers(hook) == sent)
