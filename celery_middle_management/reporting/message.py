@@ -22,7 +22,7 @@ def message_of(app: str, entries: Sequence[_Entry]) -> bytes:
     People read ``text``. Programs read ``metadata``, which Slack stores and does not show. Slack
     demands that its values be text, numbers or booleans.
     """
-    text = "\n".join(escaped(f"{app}: {sentence(entry)}") for entry in entries)
+    text = "\n".join(escaped(f"{app}, {sentence(entry)}") for entry in entries)
     payload = {"app": app, "entries": [dict(_plain(entry)) for entry in entries]}
     return json.dumps(
         {
@@ -44,10 +44,10 @@ def escaped(text: str) -> str:
 
 def sentence(entry: _Entry) -> str:
     """Return what an *entry* of the history says, for people."""
-    pool = entry.get("pool") or "all pools"
-    parts = [f"{pool} {_did(entry)}"]
+    where = f"pool {entry['pool']}" if entry.get("pool") else "all pools"
+    parts = [f"{where}: {_did(entry)}"]
     if "to" in entry:
-        parts.append(f"from {entry.get('from')} to {entry['to']}")
+        parts.append(f"from {entry.get('from')} to {entry['to']} workers")
     if entry.get("until"):
         parts.append(f"until {datetime.fromisoformat(entry['until']):%Y-%m-%d %H:%M:%SZ}")
     if "lasted" in entry:
@@ -66,15 +66,12 @@ def _did(entry: _Entry) -> str:
     if action in {"hire", "fire"}:
         return f"would {action}" if entry.get("dry_run") else f"{action}d"
     if action == "pause":
-        held = " and ".join(what for what in ("hires", "fires") if entry.get(what))
-        return f"paused {held}"
+        return " and ".join(what for what in ("hires", "fires") if entry.get(what)) + " paused"
     return {
         "by hand": "changed by hand",
         "resume": "resumed",
-        "ask to hire": "asked to hire",
-        "ask to fire": "asked to fire",
-        "trouble": "has trouble",
-        "trouble over": "has no such trouble any more",
+        "ask to hire": "hire requested",
+        "ask to fire": "fire requested",
         "stuck at max": "stuck at max_workers",
         "stuck at max over": "no longer stuck at max_workers",
     }.get(action, action)

@@ -58,7 +58,8 @@ def test_a_process_that_ends_after_its_hire_has_told_of_it(redis_url: str, hook:
         on.script("work.delay()")
         assert on.quantity == 1
         assert hook.texts() == [
-            "myapp: worker hired from 0 to 1: 1 task at 1 per worker needs 1, limits 0 to 5"
+            "myapp, pool worker: hired from 0 to 1 workers: "
+            "1 task at 1 per worker needs 1, limits 0 to 5"
         ]
         assert hook.entries() == history(on)
 
@@ -84,7 +85,7 @@ def test_a_dry_run_says_what_it_would_do(redis_url: str, hook: Hook) -> None:
         on.script("work.delay()")
         assert on.quantity == 0
         wait_for(lambda: len(hook.texts()) == 1)
-    assert hook.texts()[0].startswith("myapp: worker would hire from 0 to 1: ")
+    assert hook.texts()[0].startswith("myapp, pool worker: would hire from 0 to 1 workers: ")
 
 
 def test_a_process_elsewhere_sends_nothing(redis_url: str, hook: Hook) -> None:

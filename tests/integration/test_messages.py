@@ -114,7 +114,7 @@ def test_it_gets_every_entry_once_and_in_order(redis_url: str, hook: Hook) -> No
     assert [len(r.body["metadata"]["event_payload"]["entries"]) for r in hook.requests] == [
         *(10, 10, 5, 1)
     ]
-    assert hook.texts()[-1] == "celery: worker resumed by ann"
+    assert hook.texts()[-1] == "celery, pool worker: resumed by ann"
     assert "\r\nContent-Type: application/json\r\n" in hook.requests[0].head
 
 

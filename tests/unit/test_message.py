@@ -22,40 +22,40 @@ def said(action: str, **entry: Any) -> str:
 @pytest.mark.parametrize(
     ("entry", "text"),
     [
-        (HIRE, "worker hired from 2 to 5: 27 tasks"),
-        ({**HIRE, "dry_run": True}, "worker would hire from 2 to 5: 27 tasks"),
-        ({**HIRE, "action": "fire", "to": 0}, "worker fired from 2 to 0: 27 tasks"),
+        (HIRE, "pool worker: hired from 2 to 5 workers: 27 tasks"),
+        ({**HIRE, "dry_run": True}, "pool worker: would hire from 2 to 5 workers: 27 tasks"),
+        ({**HIRE, "action": "fire", "to": 0}, "pool worker: fired from 2 to 0 workers: 27 tasks"),
         (
             {"pool": "pdf", "action": "by hand", "from": 1, "to": 3},
-            "pdf changed by hand from 1 to 3",
+            "pool pdf: changed by hand from 1 to 3 workers",
         ),
         (
             {"action": "pause", "hires": True, "fires": True, "until": AT, "by": "ann@box"},
-            "all pools paused hires and fires until 2026-11-29 10:00:00Z by ann@box",
+            "all pools: hires and fires paused until 2026-11-29 10:00:00Z by ann@box",
         ),
         (
             {"action": "pause", "hires": False, "fires": True, "until": None, "by": "ann@box"},
-            "all pools paused fires by ann@box",
+            "all pools: fires paused by ann@box",
         ),
-        ({"action": "resume", "by": "ann@box"}, "all pools resumed by ann@box"),
+        ({"action": "resume", "by": "ann@box"}, "all pools: resumed by ann@box"),
         (
             {"pool": "pdf", "action": "ask to hire", "from": 1, "to": 2, "until": AT, "by": "ann"},
-            "pdf asked to hire from 1 to 2 until 2026-11-29 10:00:00Z by ann",
+            "pool pdf: hire requested from 1 to 2 workers until 2026-11-29 10:00:00Z by ann",
         ),
-        ({"action": "trouble", "reason": "no key"}, "all pools has trouble: no key"),
+        ({"action": "trouble", "reason": "no key"}, "all pools: trouble: no key"),
         (
             {"action": "trouble over", "lasted": 42.4, "reason": "no key"},
-            "all pools has no such trouble any more after 42 s: no key",
+            "all pools: trouble over after 42 s: no key",
         ),
         (
             {"pool": "pdf", "action": "stuck at max", "reason": "9 tasks wait"},
-            "pdf stuck at max_workers: 9 tasks wait",
+            "pool pdf: stuck at max_workers: 9 tasks wait",
         ),
         (
             {"pool": "pdf", "action": "stuck at max over", "lasted": 600.0, "reason": "9 tasks"},
-            "pdf no longer stuck at max_workers after 600 s: 9 tasks",
+            "pool pdf: no longer stuck at max_workers after 600 s: 9 tasks",
         ),
-        ({"action": "sing", "reason": "of a later release"}, "all pools sing: of a later release"),
+        ({"action": "sing", "reason": "of a later release"}, "all pools: sing: of a later release"),
     ],
 )
 def test_every_entry_is_a_sentence(entry: dict[str, Any], text: str) -> None:
@@ -76,8 +76,8 @@ def test_a_name_that_is_markup_pings_no_one(name: str, shown: str) -> None:
     entries: list[dict[str, Any]] = [{**HIRE, "reason": name}, {**HIRE, "pool": name}]
     text = json.loads(message_of(name, entries))["text"]
     assert text.splitlines() == [
-        f"{shown}: worker hired from 2 to 5: {shown}",
-        f"{shown}: {shown} hired from 2 to 5: 27 tasks",
+        f"{shown}, pool worker: hired from 2 to 5 workers: {shown}",
+        f"{shown}, pool {shown}: hired from 2 to 5 workers: 27 tasks",
     ]
 
 
