@@ -65,9 +65,10 @@ class Messenger:
                 return
             threads.sleep(max(gap, 0.0))
             entries = self._claim()
-            if not entries:
-                return
-            self._send(message_of(self._app, [json.loads(entry) for entry in entries]), until)
+            if entries:
+                self._send(message_of(self._app, [json.loads(entry) for entry in entries]), until)
+            if len(entries) < MOST_ENTRIES:
+                return  # What is written from now on is followed by another wake.
 
     def _claim(self) -> Sequence[str]:
         if self._thread.stop:

@@ -53,9 +53,25 @@ def without_nulls(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 # -- messages
 
 
-def test_a_process_that_ends_after_its_hire_has_told_of_it(redis_url: str, hook: Hook) -> None:
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "",
+        *(
+            pytest.param(it, marks=pytest.mark.slow)
+            for it in ("gevent", "eventlet", "gevent, late")
+        ),
+    ],
+)
+def test_a_process_that_ends_after_its_hire_has_told_of_it(
+    patch: str, redis_url: str, hook: Hook
+) -> None:
+    if patch:
+        pytest.importorskip(patch.partition(",")[0])
+    late = "from gevent import monkey; monkey.patch_all()\n" if "late" in patch else ""
+    env = {} if late else {"PATCH": patch}
     with stage(redis_url, command=None, settings={"webhook": hook.url}) as on:
-        on.script("work.delay()")
+        on.script(f"{late}work.delay()", **env)
         assert on.quantity == 1
         assert hook.texts() == [
             "myapp, pool worker: hired from 0 to 1 workers: "
@@ -64,6 +80,7 @@ def test_a_process_that_ends_after_its_hire_has_told_of_it(redis_url: str, hook:
         assert hook.entries() == history(on)
 
 
+@pytest.mark.slow
 def test_a_process_ends_though_the_server_hangs(redis_url: str, hook: Hook) -> None:
     hook.behaviour = "hang"
     with stage(redis_url, command=None, settings={"webhook": hook.url}) as on:

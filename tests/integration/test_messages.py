@@ -125,8 +125,8 @@ def test_several_processes_send_each_entry_once(redis_url: str, hook: Hook, proc
         sent = its.note(1)
         tell(others)
         wait_for(lambda: len(numbers(hook)) == 1)
-        for _ in range(12):
-            sent += its.note(5)
+        for _ in range(6):
+            sent += its.note(8)
             tell(others)
         wait_for(lambda: len(numbers(hook)) >= len(sent), 60.0)
     assert sorted(numbers(hook)) == sent
@@ -455,6 +455,7 @@ print(stalls.longest(), *outcomes, sep=";")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["gevent", "eventlet"])
 def test_no_greenlet_waits_for_it(library: str, tls: Hook) -> None:
     pytest.importorskip(library)
