@@ -6,6 +6,7 @@ process needs it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from celery_middle_management.evaluation.ports import Ledger
     from celery_middle_management.ledger.redis import RedisLedger
     from celery_middle_management.platforms import Chosen
+    from celery_middle_management.reporting.announcing import Announcer
     from celery_middle_management.reporting.scaler import Scaler
 
 
@@ -28,6 +30,7 @@ class AppServices:
         self._app = app
         self._settings = settings
         self._ledgers: dict[int, RedisLedger] = {}
+        self._announcers: dict[int, Announcer] = {}
         self.late_import = LateImport(self._import_modules)
 
     def ledger(self) -> RedisLedger:
@@ -48,7 +51,12 @@ class AppServices:
 
     def scaler(self) -> Scaler:
         """Make the scaler that evaluates the app's pools."""
-        return self._scaler(self._settings, self.ledger())
+        return self._scaler(self._settings, self.ledger(), self._announce)
+
+    def wait_for_messages(self, seconds: float) -> None:
+        """Wait until this process has sent all messages to the webhook; *seconds* at most."""
+        for announcer in self._announcers.values():
+            announcer.wait(seconds)
 
     def dry_scaler(self, settings: Settings) -> Scaler:
         """Make a scaler that decides and logs but changes nothing, not even in the ledger."""
@@ -59,15 +67,30 @@ class AppServices:
     def after_fork(self) -> None:
         """Drop the parent's connection, in a fresh child."""
         self._ledgers = {}
+        self._announcers = {}
         self.late_import.after_fork()
 
-    def _scaler(self, settings: Settings, ledger: Ledger) -> Scaler:
+    def _announce(self, written: Sequence[str]) -> None:
+        if not self._announcers:
+            from celery_middle_management.reporting.announcing import Announcer
+
+            # Threads that call this at the same time all get the same announcer.
+            self._announcers.setdefault(0, Announcer(self._app, self._settings, self.ledger))
+        self._announcers[0].evaluated(written)
+
+    def _scaler(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        evaluated: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> Scaler:
         self.late_import.finish()
         from celery_middle_management.brokers import broker_of
         from celery_middle_management.reporting.scaler import Scaler
 
         broker = broker_of(self._app, settings, self.ledger().redis)
-        return Scaler(self._app, settings, ledger, broker, self.platform.make(self._app))
+        platform = self.platform.make(self._app)
+        return Scaler(self._app, settings, ledger, broker, platform, evaluated=evaluated)
 
     def _import_modules(self) -> None:
         """Import what this process needs from its first task on."""
@@ -75,6 +98,6 @@ class AppServices:
 
         if not self._settings.inactive:
             from celery_middle_management import brokers  # noqa: F401
-            from celery_middle_management.reporting import scaler  # noqa: F401
+            from celery_middle_management.reporting import announcing, scaler  # noqa: F401
 
             _ = self.platform

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("celery_middle_management")
 
+#: A process that looks in waits this long (s) at most for its messages to be sent.
+LONGEST_LOOK = 60.0
+
 _managed_apps: WeakSet[ManagedApp] = WeakSet()
 
 
@@ -133,6 +136,7 @@ class ManagedApp:
         with no_fork_meanwhile():
             reporter.prepare()
         reporter.leave()
+        self._services.wait_for_messages(LONGEST_LOOK)
         if not self._publisher.begun:
             self.ledger().rest()
 

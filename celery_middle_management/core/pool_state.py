@@ -112,6 +112,8 @@ class PoolState:
     missed_at: float = 0.0
     #: The workers that are up but take nothing, though they should, and when that began.
     deaf: Mapping[str, float] = field(default_factory=dict)
+    #: Since when tasks have waited though the pool has its maximum of workers.
+    stuck_since: float | None = None
 
     @property
     def quantity(self) -> int | None:
@@ -182,7 +184,7 @@ class PoolState:
     def advised(self, demand: int) -> Advice:
         """Return the policy's advice for a *demand* (tasks)."""
         pool = self.pool
-        advice = backlog(demand, pool.jobs_per_worker).beside(0 if pool.one_off else len(self.deaf))
+        advice = unlimited(self, demand)
         if self.wish is not None:
             advice = self.wish.applied_to(advice)
         return advice.within(pool.min_workers, pool.max_workers)
@@ -209,6 +211,12 @@ class PoolState:
         """The quantity of a hire of unknown outcome: if it lands late, it undoes a higher one."""
         hire = _pending(self.hire, self.now)
         return hire.to if hire else None
+
+
+def unlimited(state: PoolState, demand: int) -> Advice:
+    """Return the policy's advice for a *demand* (tasks), without limits or requests by hand."""
+    deaf = 0 if state.pool.one_off else len(state.deaf)
+    return backlog(demand, state.pool.jobs_per_worker).beside(deaf)
 
 
 def _pending(sent: Sent | None, now: float) -> Sent | None:

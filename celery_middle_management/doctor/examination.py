@@ -35,6 +35,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     settings_checks.changes_are_made,
     settings_checks.nothing_is_paused,
     settings_checks.draining_has_no_end,
+    settings_checks.webhook_answers,
     settings_checks.nothing_goes_wrong,
     queue_checks.queues_can_be_counted,
     queue_checks.queues_are_served,

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.installation import Installation
+from celery_middle_management.reporting.webhook import reach
 
 
 def tasks_are_published(installation: Installation) -> Iterator[Finding]:
@@ -64,6 +65,24 @@ def workers_are_changed_from_here(installation: Installation) -> Iterator[Findin
         )
     else:
         yield Finding("place", OK, "this process may hire and fire")
+
+
+def webhook_answers(installation: Installation) -> Iterator[Finding]:
+    """Check that the webhook's server can be reached; a message is not sent unasked."""
+    address = installation.settings.webhook
+    if address is None:
+        yield Finding("webhook", OK, "no webhook is set")
+    elif trouble := reach(address):
+        yield Finding(
+            "webhook",
+            WARNING,
+            f"messages are lost: {trouble}",
+            "give the address as its maker shows it, or none:\n"
+            "app.conf.middle_management_webhook = None",
+        )
+    else:
+        what = "the webhook's server can be reached; what it answers, only a message shows"
+        yield Finding("webhook", OK, what)
 
 
 def nothing_is_paused(installation: Installation) -> Iterator[Finding]:

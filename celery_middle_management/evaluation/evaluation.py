@@ -66,6 +66,11 @@ class Evaluation:
             one_offs=self._ports.platform.one_offs is not None,
         )
 
+    @property
+    def written(self) -> list[str]:
+        """The entries of the history that the ledger has stored, packed."""
+        return self._session.written
+
     def run(self) -> None:
         """Evaluate."""
         self._forget_settled_calls()
@@ -227,8 +232,9 @@ class Evaluation:
                 self._troubles.meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
             if each.state.denied is not None:
                 self._troubles.refused(each.pool.name, each.state.denied)
+            each.state = each.writer.stuck(each.state)
         self._troubles.tried("refused", "lifetime", "unheard")
-        self._troubles.write(each.state for each in self._pools)
+        self._troubles.write([each.state for each in self._pools])
         self._changes.set["evaluated_at"] = str(millis(self._now))
         self._changes.set[BILLED_AT] = str(millis(self._now))
         self._accounts.write(self._session.time())

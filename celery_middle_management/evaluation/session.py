@@ -13,6 +13,8 @@ class Session:
         self.ports = ports
         self.changes = Changes()
         self.snapshot = ports.ledger.snapshot()
+        #: The entries of the history that were committed, packed.
+        self.written: list[str] = []
         self._lease = lease
         self._read = ports.clock()
 
@@ -35,4 +37,5 @@ class Session:
         self._lease = self.ports.ledger.commit(
             self._lease, self.changes, self.snapshot.state.get("seq", "0"), next_in
         )
+        self.written += self.changes.history
         self.changes.clear()

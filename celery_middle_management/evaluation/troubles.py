@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from celery_middle_management.core.fleet import BOOT_GRACE
 from celery_middle_management.core.pool_state import PoolState, Refusal
+from celery_middle_management.core.stuck import told_of
 from celery_middle_management.core.trouble import Told, Trouble, renewed, retold
 from celery_middle_management.evaluation.deafness import DEAF
 from celery_middle_management.evaluation.ports import Warn
@@ -39,7 +40,6 @@ class Troubles:
         self._changes = changes
         self._warn = warn
         self._known = unpack_troubles(snapshot.state.get("trouble"))
-        self._told = unpack_told(snapshot.state.get("told"))
         self._met: dict[str, Trouble] = {}
         self._tried: set[str] = set()
 
@@ -66,15 +66,28 @@ class Troubles:
         if refusal.at >= self._snapshot.now:
             self._warn(kind, "pool %s: %s", pool, refusal.why)
 
-    def write(self, pools: Iterable[PoolState]) -> None:
-        """Write the current troubles, and add to the history those that began or ended."""
+    def write(self, pools: Collection[PoolState]) -> None:
+        """Write the current troubles, and add to the history those that began or ended.
+
+        So are the pools that are stuck at their maximum. That is the user's limit, and no trouble.
+        """
         troubles = renewed(self._known, self._met, self._tried)
         if troubles != self._known:
             self._put("trouble", pack_troubles(troubles) if troubles else None)
-        told, turns = retold(self._told, troubles | _workers(pools), self._snapshot.now)
-        if told != self._told:
-            self._put("told", pack_told(told) if told else None)
-        self._changes.history += [self._entry(kind, turn) for kind, turn in turns.items()]
+        self._tell("told", "trouble", troubles | _workers(pools))
+        # Apart from the troubles: the releases until November 2026 know only those.
+        for kind, stuck in self._tell("told_stuck", "stuck at max", _stuck(pools)).items():
+            if not stuck.over:
+                self._warn(kind, "pool %s is stuck at max_workers: %s", stuck.pool, stuck.what)
+
+    def _tell(self, name: str, action: str, current: Mapping[str, Trouble]) -> Mapping[str, Told]:
+        """Add to the history what has begun or ended, and return it; it is kept as *name*."""
+        before = unpack_told(self._snapshot.state.get(name))
+        told, turns = retold(before, current, self._snapshot.now)
+        if told != before:
+            self._put(name, pack_told(told) if told else None)
+        self._changes.history += [self._entry(action, kind, turn) for kind, turn in turns.items()]
+        return turns
 
     def _put(self, name: str, document: str | None) -> None:
         if document is None:
@@ -82,20 +95,26 @@ class Troubles:
         else:
             self._changes.set[name] = document
 
-    def _entry(self, kind: str, told: Told) -> str:
+    def _entry(self, action: str, kind: str, told: Told) -> str:
         now = self._snapshot.now
         over = {"lasted": round(now - told.since, 1)} if told.over else {}
         return json.dumps(
             {
                 "pool": told.pool,
                 "at": self._snapshot.iso(now),
-                "action": "trouble over" if told.over else "trouble",
+                "action": f"{action} over" if told.over else action,
                 "kind": kind,
                 "reason": told.what,
                 "since": self._snapshot.iso(told.since),
                 **over,
             }
         )
+
+
+def _stuck(pools: Iterable[PoolState]) -> dict[str, Trouble]:
+    """Return which pools have long been stuck at their maximum."""
+    found = {state.pool.name: told_of(state) for state in pools}
+    return {f"stuck {pool}": told for pool, told in found.items() if told is not None}
 
 
 def _workers(pools: Iterable[PoolState]) -> dict[str, Trouble]:

@@ -20,6 +20,7 @@ from celery_middle_management.core.pool_state import (
 )
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.roster import Roster
+from celery_middle_management.core.stuck import stuck_since
 from celery_middle_management.ledger.codec import (
     filled,
     pack_cordon,
@@ -73,6 +74,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         missed=missed.get("since", {}),
         missed_at=missed.get("at", 0.0),
         deaf=_deaf(snapshot, pool),
+        stuck_since=its.time("stuck_since") or None,
     )
 
 
@@ -247,6 +249,17 @@ class PoolWriter:
             self._its.set_document("missed", {"since": since, "at": at})
         else:
             self._its.unset("missed")
+
+    def stuck(self, state: PoolState) -> PoolState:
+        """Write since when the pool has been stuck at its maximum, and return the new state."""
+        since = stuck_since(state)
+        if since == state.stuck_since:
+            return state
+        if since is None:
+            self._its.unset("stuck_since")
+        else:
+            self._its.set_time("stuck_since", since)
+        return replace(state, stuck_since=since)
 
     def quantity_unknown(self) -> None:
         """Write that the platform does not know the pool."""

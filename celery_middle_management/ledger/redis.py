@@ -17,10 +17,11 @@ until November 2026 had two lists, ``history`` and ``minutes``, which are read u
 
 Every process writes what it reports (counters, due times, queues, its presence), in ``report.lua``.
 Everything else, except requests by hand (``intend.lua``), is written only by the holder of the
-lock, in ``commit.lua``, which refuses any other process. Each step is one script, so if a
-process dies, the step is done either completely or not at all. Times are in milliseconds within the
-scripts and in seconds outside. They are the ledger's: Redis's clock, corrected so that the ledger's
-time goes on evenly when that clock steps (``prelude.lua``).
+lock, in ``commit.lua``, which refuses any other process; only ``claimed``, the last entry of the
+history that a process has claimed for a message, is written by ``claim.lua``. Each step is one
+script, so if a process dies, the step is done either completely or not at all. Times are in
+milliseconds within the scripts and in seconds outside. They are the ledger's: Redis's clock,
+corrected so that the ledger's time goes on evenly when that clock steps (``prelude.lua``).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from celery_middle_management.ledger.messages import (
     ReportReply,
 )
 from celery_middle_management.ledger.model import HISTORY, MOST_MINUTES, Snapshot
+from celery_middle_management.ledger.news import ClaimMessage, claim_message
 from celery_middle_management.ledger.page import Page, PageMessage, Tail, page_message, tails_of
 from celery_middle_management.ledger.sampling import Sampling, sampling_of
 from celery_middle_management.settings.model import Settings
@@ -64,6 +66,7 @@ KEYS = {
     "page": ("state", "due", "workers", "queues", "bill", "samples", "tens", "actions"),
     "commit": ("state", "due", "workers", "queues", "actions", "bill", "lock"),
     "intend": ("state", "actions"),
+    "claim": ("state", "actions"),
     "probe": ("state", "due", "workers", "queues", "bill", "actions", "samples", "tens"),
 }
 _REPORT = (
@@ -80,6 +83,7 @@ _SCRIPTS = {
     "page": load("whole", "page", keys=KEYS["page"], messages=(PageMessage,)),
     "commit": load("commit", keys=KEYS["commit"], messages=(CommitMessage,)),
     "intend": load("intend", keys=KEYS["intend"], messages=(IntendMessage,)),
+    "claim": load("claim", keys=KEYS["claim"], messages=(ClaimMessage,)),
     "probe": read("probe"),
 }
 
@@ -188,6 +192,14 @@ class RedisLedger(Ledger):
         new = [fields["entry"] for place, fields in reversed(latest) if place != self._last_read]
         self._last_read = latest[0][0] if latest else self._last_read
         return [entry for entry in new if entry not in self._own_entries]
+
+    def claim(self, most: int) -> list[str]:
+        """Return at most *most* packed entries that no process has claimed yet, and claim them.
+
+        They are the oldest ones of the last :data:`news.OLDEST` seconds, oldest first.
+        """
+        entries: list[str] = self._run("claim", json.dumps(claim_message(most)))
+        return entries
 
     def _latest(self, name: str, most: int, former: str, at: Callable[[Any], Any]) -> list[str]:
         """Return the last entries of a stream and of the list before it, the latest first."""

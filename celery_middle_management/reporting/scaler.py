@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 import redis
@@ -34,25 +35,34 @@ class Scaler:
         ledger: Ledger,
         broker: Broker,
         platform: Platform,
+        *,
+        evaluated: Callable[[Sequence[str]], None] = lambda _: None,
     ) -> None:
         self._app = app
         self._settings = settings
         self._ledger = ledger
         self._broker = broker
         self._platform = platform
+        #: Called after each evaluation with the entries of the history that it has written.
+        self._evaluated = evaluated
         self._declared = named_queues(app)
         self._trouble = LogThrottle(logger)
 
     def evaluate(self, lease: Lease) -> None:
         """Make one evaluation under *lease*; see :class:`Evaluation`."""
+        written: list[str] = []
         try:
-            Evaluation(lease, self._settings, self._ports()).run()
+            evaluation = Evaluation(lease, self._settings, self._ports())
+            written = evaluation.written
+            evaluation.run()
         except LeaseLost:
             self._trouble.warn("lease", "an evaluation took too long; another one takes over")
         except redis.RedisError as error:
             self._trouble.warn("redis", "Redis failed during an evaluation: %s", error)
         except Exception:
             logger.exception("an evaluation failed")
+        with self._trouble.guard("announcing an evaluation"):
+            self._evaluated(written)
 
     def _ports(self) -> Ports:
         return Ports(

@@ -312,13 +312,8 @@ class Both(RuleBasedStateMachine):
         changes.gone = list(self.store.workers)[:1] if refused else []
         changes.used_queues, changes.idle_queues = ["other"], ["celery"]
         changes.history = ["{}"]
-        if quantity:
-            changes.bill = {
-                f"worker/2026-11-2{quantity}/basic": 60_000,
-                "pdf/2026-11-22/": quantity,
-            }
-        if cordon:
-            changes.bill_from = ["2026-11-22"]
+        changes.bill = {"worker/2026-11-21/basic": 60_000, "pdf/2026-11-22/": 1 + called}
+        changes.bill_from = ["2026-11-22"] * cordon
         return changes
 
     def compare(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.reporting.messenger import MOST_ENTRIES
+from tests.integration.hook import Hook
 from tests.integration.stage import Stage, stage
 from tests.integration.test_connections import told
 from tests.servers import wait_for
@@ -43,6 +46,20 @@ def test_what_a_dead_process_published_is_not_left_to_chance(on: Stage) -> None:
         told(program)
         on.wait_for_quantity(1)
         wait_for(lambda: connected(on) == 0)
+
+
+def test_what_it_did_is_told_before_it_leaves_its_connection(on: Stage) -> None:
+    # More than one message has room for: a second claim comes a second after the first.
+    entry = {"pool": "worker", "at": "2026-11-29T10:00:00+00:00", "action": "resume", "by": "ann"}
+    for _ in range(MOST_ENTRIES):
+        on.redis.xadd("{middle-management:myapp}:actions", {"entry": json.dumps(entry)})
+    with (
+        Hook() as hook,
+        on.program(LOOK + STAYS, MIDDLE_MANAGEMENT_WEBHOOK=hook.url) as program,
+    ):
+        told(program)
+        wait_for(lambda: "hire" in [entry["action"] for entry in hook.entries()[MOST_ENTRIES:]])
+        assert connected(on) == 0
 
 
 def test_a_process_that_publishes_meanwhile_keeps_its_connection(on: Stage) -> None:

@@ -30,6 +30,7 @@ from celery_middle_management.reporting.scaler import Scaler
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.settings.reading import read_settings
 from tests.discreet import assert_discreet
+from tests.integration.hook import Hook, answer
 from tests.integration.stage import API_KEY, APP, WORKER, stage
 from tests.rabbitmq_server import RabbitServer
 from tests.servers import wait_for
@@ -41,6 +42,7 @@ WRONG, TLS = "a-wrong-Pass", "a-key-files-Pass"
 SECRETS = (
     *(API_KEY, base64.b64encode(f":{API_KEY}".encode()).decode()),
     *(*PASSWORDS, WRONG, TLS),
+    *("services/T0SECRET/B0SECRET/hook-Pass", "hook-query-Pass"),  # of the webhook's address
 )
 OURS = ("celery_middle_management", "heroku3", "requests", "redis")
 DEBUG = (*WORKER[:-3], "--loglevel", "DEBUG")
@@ -56,9 +58,13 @@ REPORTS = f"""
 REPRS = f"""
     import gc, time
     from celery_middle_management.app_setup import managed_app_of
+    from celery_middle_management.ledger.manual_scaling import resume
     from celery_middle_management.platforms import platform_for
     managed = managed_app_of(app)
     managed.ledger().snapshot()
+    resume(managed.settings, managed.ledger(), "me")
+    managed._services._announce([])
+    managed._services.wait_for_messages(30)
     scaler = managed._services.scaler()
     platform = platform_for(managed.settings).make(app)
     assert platform.quantities(["worker"], time.monotonic() + 60) == {{"worker": 0}}
@@ -105,13 +111,16 @@ def address(server: RedisServer, user: str, password: str | None = None) -> str:
 def test_no_secret_in_logs_output_or_redis(server: RedisServer, tmp_path: Path) -> None:
     broker = address(server, "broker")
     dead = f"redis://:{WRONG}@127.0.0.1:{free_port()}/1"
-    with stage(
-        f"{broker};{dead}",
-        address(server, "ledger"),
-        command=DEBUG,
-        log_dir=tmp_path,
-        settings={"call_interval": 1},
-    ) as on:
+    with (
+        Hook(answer(404)) as hook,
+        stage(
+            f"{broker};{dead}",
+            address(server, "ledger"),
+            command=DEBUG,
+            log_dir=tmp_path,
+            settings={"call_interval": 1, "webhook": hook.url},
+        ) as on,
+    ):
         on.env["BACKEND_URL"] = address(server, "backend")
         said = []
         for fault in ({"status": 401}, {"kind": "garbage"}, None):
@@ -133,6 +142,8 @@ def test_no_secret_in_logs_output_or_redis(server: RedisServer, tmp_path: Path) 
         with redis.Redis.from_url(server.url) as client:
             client.select(1)
             assert_clean(stored(client))
+        assert hook.requests
+        assert any(f"127.0.0.1:{hook.port} answered 404" in text for text in said)
 
 
 def output(process: subprocess.CompletedProcess[str]) -> list[str]:
@@ -194,8 +205,9 @@ def nothing_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No secret, neither as text nor in a frame of an error."""
     caplog.set_level(logging.DEBUG)
     yield
-    assert_clean(caplog.text)
-    for record in caplog.records:
+    records = caplog.get_records("call")
+    assert_clean("\n".join(record.getMessage() for record in records))
+    for record in records:
         if record.exc_info and record.exc_info[1] and record.name.startswith(OURS):
             assert_discreet(record.exc_info[1], *SECRETS)
 
@@ -325,7 +337,14 @@ def test_no_secret_where_a_local_worker_cannot_be_started(
 
 def test_no_secret_in_a_repr(server: RedisServer) -> None:
     # In a process of its own: in this one, other tests may have left requests with the same key.
-    with stage(address(server, "broker"), address(server, "ledger")) as on:
+    with (
+        Hook() as hook,
+        stage(
+            address(server, "broker"), address(server, "ledger"), settings={"webhook": hook.url}
+        ) as on,
+    ):
         told = on.script(REPRS).stdout
+        assert hook.connections
     assert {"ManagedApp", "HerokuPlatform", "RedisLedger", "_Client"} <= set(told.split())
+    assert {"Announcer", "Messenger", "Secret"} <= set(told.split())
     assert_clean(told)

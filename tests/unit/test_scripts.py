@@ -11,7 +11,7 @@ import pytest
 
 from celery_middle_management.core.batch import FINISHED, PUBLISHED, Batch, Record
 from celery_middle_management.core.presence import Presence
-from celery_middle_management.ledger import messages
+from celery_middle_management.ledger import messages, news
 from celery_middle_management.ledger import redis as in_redis
 from celery_middle_management.ledger.clocks import SYSTEM
 from celery_middle_management.ledger.lua import ScriptMismatch, check, load
@@ -73,6 +73,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
     ledger.page()
     ledger.commit(Lease("token", 0.0), Changes(), "0", next_in=1.0)
     ledger.intend({}, {"pause": None}, {"id": "1"})
+    ledger.claim(10)
     return ledger
 
 
@@ -84,6 +85,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
         ("page", PageMessage),
         ("commit", messages.CommitMessage),
         ("intend", messages.IntendMessage),
+        ("claim", news.ClaimMessage),
     ],
 )
 def test_a_script_is_sent_the_declared_fields(ledger: Recording, name: str, message: Any) -> None:

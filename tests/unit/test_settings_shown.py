@@ -39,7 +39,9 @@ class TestWhatCeleryShows:
         hide_from_celery()
         hide_from_celery()
 
-    @pytest.mark.parametrize("name", ["redis_url", "heroku_api_key", "heroku_password", "redisurl"])
+    @pytest.mark.parametrize(
+        "name", ["redis_url", "heroku_api_key", "heroku_password", "redisurl", "webhook"]
+    )
     def test_is_no_secret_and_the_setting_stays_what_it_was(self, name: str) -> None:
         app = app_with(**{name: self.URL})
         assert_masked(app, HUNTER)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from celery_middle_management.demo.redis_server import free_port
 from tests.integration.doctor.examine import doctor, wrong
+from tests.integration.hook import Hook
 from tests.integration.stage import Stage
 from tests.servers import wait_for
 
@@ -29,6 +31,16 @@ def test_fires_are_paused(on: Stage) -> None:
 @pytest.mark.slow
 def test_a_dry_run(on: Stage) -> None:
     wrong(on, "dry-run", "warning", "dry_run", MIDDLE_MANAGEMENT_DRY_RUN="true")
+
+
+@pytest.mark.slow
+def test_a_webhook_that_cannot_be_reached(on: Stage) -> None:
+    address = f"http://127.0.0.1:{free_port()}/its-secret-path"
+    wrong(on, "webhook", "warning", "ConnectionRefused", MIDDLE_MANAGEMENT_WEBHOOK=address)
+    with Hook() as hook:
+        findings, _ = doctor(on, MIDDLE_MANAGEMENT_WEBHOOK=hook.url)
+        assert [f["level"] for f in findings["webhook"]] == ["ok"]
+        assert hook.texts() == []
 
 
 @pytest.mark.slow
