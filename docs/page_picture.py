@@ -1,4 +1,4 @@
-"""Make the picture of the page for the README; all of them, with ``python docs/page_picture.py DIR``.
+"""Make the picture of the page; all of them, with ``python docs/page_picture.py DIR``.
 
 Needs the extra ``browser``, Chromium and its driver. The README's picture is ``docs/page.png``.
 """

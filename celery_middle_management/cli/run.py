@@ -23,6 +23,7 @@ from celery_middle_management.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from celery_middle_management.ledger.new_entries import NewEntries
     from celery_middle_management.ledger.redis import RedisLedger
     from celery_middle_management.managed_app import ManagedApp
     from celery_middle_management.reporting.reporter import Evaluator, Reporter
@@ -141,8 +142,10 @@ def _watch_dry(scaler: Evaluator, stop: threading.Event) -> None:
 
 def _watch(reporter: Reporter, ledger: RedisLedger, stop: threading.Event) -> None:
     from celery_middle_management.core.timing import EVALUATION_GAP
+    from celery_middle_management.ledger.new_entries import NewEntries
     from celery_middle_management.reporting.reporter import RETRY
 
+    entries = NewEntries(ledger)
     while not stop.is_set():
         wait = RETRY
         try:
@@ -150,22 +153,22 @@ def _watch(reporter: Reporter, ledger: RedisLedger, stop: threading.Event) -> No
             if reply is not None:
                 # With a lease, the reply's wait only tells how long the lock lasts.
                 wait = EVALUATION_GAP if reply.lease else min(reply.wait, LOOK_INTERVAL)
-            _log_news(ledger)
+            _log_new(entries)
         except Exception:
             logger.exception("mm run goes on after an error")
         stop.wait(wait)
     reporter.leave()
 
 
-def _log_news(ledger: RedisLedger) -> None:
+def _log_new(entries: NewEntries) -> None:
     """Log the decisions and troubles of other processes, and requests by hand."""
     import redis
 
     try:
-        news = ledger.news()
+        new = entries.read()
     except (redis.RedisError, OSError):
         return  # the report logs it
-    for entry in map(json.loads, news):
+    for entry in map(json.loads, new):
         level = logging.WARNING if entry["action"] == "trouble" else logging.INFO
         logger.log(level, "%s", key_value_line(entry))
 

@@ -57,7 +57,7 @@ class Ledger(ABC):
         self._reading: ClockReading | None = None
         self._in_flight = CallsInFlight()
         #: The last entries of the history that this process wrote.
-        self._own_entries = deque[str](maxlen=100)
+        self.own_entries = deque[str](maxlen=100)
 
     # -- what each kind of ledger implements
 
@@ -156,7 +156,7 @@ class Ledger(ABC):
         """
         won = self._clocks.monotonic()
         self._in_flight.before_commit(changes)
-        self._own_entries += changes.history
+        self.own_entries += changes.history
         message = commit_message(changes, seq, next_in)
         self._add_bounds(message, self._clocks.uptime())
         if not self._commit(lease.token, message):

@@ -99,8 +99,6 @@ class RedisLedger(Ledger):
         self._prefix = f"{{middle-management:{tag}}}"
         self.keys = {name: f"{self._prefix}:{name}" for name in names}
         self.redis = connect(settings)
-        #: The last entry of the history that :meth:`news` has read.
-        self._last_read: str | None = None
         #: What :meth:`page` has read of each stream; replaced as a whole, for other threads' sake.
         self._tails: Mapping[str, Tail] = {}
         self._scripts = {n: self.redis.register_script(text) for n, text in _SCRIPTS.items()}
@@ -161,7 +159,8 @@ class RedisLedger(Ledger):
         )
 
     def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
-        return unpack_samples(self._latest("samples", most, "minutes", lambda sample: sample[0]))
+        places = (self.keys["samples"], f"{self._prefix}:minutes")
+        return unpack_samples(_latest(self.redis, *places, most, lambda sample: sample[0]))
 
     def _commit(self, token: str, message: CommitMessage) -> bool:
         return bool(self._run("commit", token, json.dumps(message)))
@@ -170,28 +169,14 @@ class RedisLedger(Ledger):
         return bool(self._run("intend", json.dumps(message)))
 
     def actions(self) -> tuple[str, ...]:
-        return tuple(self._latest("actions", HISTORY, "history", lambda entry: entry["at"]))
+        places = (self.keys["actions"], f"{self._prefix}:history")
+        return tuple(_latest(self.redis, *places, HISTORY, lambda entry: entry["at"]))
 
     def bill(self) -> dict[str, str]:
         """Return the bill as it is kept; ``ledger.accounts.entries_of`` reads it."""
         untyped: Any = self.redis
         found: dict[str, str] = untyped.hgetall(self.keys["bill"])
         return found
-
-    def news(self) -> list[str]:
-        """Return the history's packed entries that other processes have written since the last
-        call, the oldest first; none the first time.
-        """
-        untyped: Any = self.redis
-        actions = self.keys["actions"]
-        if self._last_read is None:
-            last = untyped.xrevrange(actions, count=1)
-            self._last_read = last[0][0] if last else "0-0"
-            return []
-        latest = untyped.xrevrange(actions, min=self._last_read, count=HISTORY)
-        new = [fields["entry"] for place, fields in reversed(latest) if place != self._last_read]
-        self._last_read = latest[0][0] if latest else self._last_read
-        return [entry for entry in new if entry not in self._own_entries]
 
     def claim(self, most: int) -> list[str]:
         """Return at most *most* packed entries that no process has claimed yet, and claim them.
@@ -201,17 +186,19 @@ class RedisLedger(Ledger):
         entries: list[str] = self._run("claim", json.dumps(claim_message(most)))
         return entries
 
-    def _latest(self, name: str, most: int, former: str, at: Callable[[Any], Any]) -> list[str]:
-        """Return the last entries of a stream and of the list before it, the latest first."""
-        untyped: Any = self.redis
-        latest = [fields["entry"] for _, fields in untyped.xrevrange(self.keys[name], count=most)]
-        old = untyped.lrange(f"{self._prefix}:{former}", 0, most - 1)
-        if not old:
-            return latest
-        return sorted(latest + old, key=lambda entry: at(json.loads(entry)), reverse=True)[:most]
-
     def _run(self, name: str, *arguments: str | int) -> Any:
         return self._scripts[name]([self.keys[key] for key in KEYS[name]], arguments)
+
+
+def _latest(
+    client: Any, stream: str, former: str, most: int, at: Callable[[Any], Any]
+) -> list[str]:
+    """Return the last entries of a stream and of the list before it, the latest first."""
+    latest = [fields["entry"] for _, fields in client.xrevrange(stream, count=most)]
+    old = client.lrange(former, 0, most - 1)
+    if not old:
+        return latest
+    return sorted(latest + old, key=lambda entry: at(json.loads(entry)), reverse=True)[:most]
 
 
 def _snapshot(  # noqa: PLR0917

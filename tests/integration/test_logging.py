@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from celery_middle_management.ledger.model import Changes
+from celery_middle_management.ledger.new_entries import NewEntries
 from celery_middle_management.version import __version__
 from tests.integration.office import office
 from tests.integration.stage import APP, ROOT, Stage, stage
@@ -115,14 +116,15 @@ def test_run_logs_what_others_do(on: Stage, tmp_path: Path) -> None:
         run.wait()
 
 
-def test_the_news_is_what_others_wrote(redis_url: str) -> None:
+def test_new_entries_are_those_of_others(redis_url: str) -> None:
     with office(redis_url) as mine, office(redis_url) as others:
+        read_by_me, read_by_others = NewEntries(mine.ledger).read, NewEntries(others.ledger).read
         mine.publish()
         mine.ledger.commit(mine.lease(), Changes(history=["before"]), next_in=0.0)
-        assert others.ledger.news() == []
-        assert mine.ledger.news() == []
+        assert read_by_others() == []
+        assert read_by_me() == []
         mine.publish()
         mine.ledger.commit(mine.lease(), Changes(history=["first", "second"]), next_in=0.0)
-        assert mine.ledger.news() == []
-        assert others.ledger.news() == ["first", "second"]
-        assert others.ledger.news() == []
+        assert read_by_me() == []
+        assert read_by_others() == ["first", "second"]
+        assert read_by_others() == []

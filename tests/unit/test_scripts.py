@@ -55,7 +55,7 @@ _ANSWERS = {
     "report": '{"now": 1000, "lease": false, "wait": 1, "held": {}, "born": "b", "sent":'
     ' "{\\"worker/fire\\": {\\"to\\": 0, \\"until\\": 9e9}}", "watched": false, "failing": false}',
     "snapshot": [1000, 0, "", "", "", []],
-    "page": [1000, 0, "", "", "", [], [["1-0", 0, ""]] * 3, ""],
+    "page": [1000, 0, "", "", "", [], [["1-0", 0, ""]] * 3, "", ""],
 }
 
 
