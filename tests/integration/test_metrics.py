@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from prometheus_client import parser
 
 from celery_middle_management.app_setup import enabled_app_of
 from celery_middle_management.demo.redis_server import RedisServer, free_port
 from celery_middle_management.web.latest_status import FRESH
 from celery_middle_management.web.prometheus import exposition
+from tests.integration.local_workers import LocalWorkers
 from tests.integration.test_cli import APP, KEY, command, environment, heroku, mm
 from tests.integration.test_status_for_programs import app_with
 from tests.servers import ROOT, wait_for
@@ -159,9 +161,10 @@ def test_the_other_commands_do_without_prometheus_client(redis_url: str) -> None
 # -- with real workers, and with Prometheus itself
 
 
-def on_this_machine(redis_url: str, directory: Path) -> dict[str, str]:
+@pytest.fixture
+def on_this_machine(redis_url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of an app whose workers are processes of this machine."""
-    return {
+    yield {
         "BROKER_URL": redis_url,
         "MIDDLE_MANAGEMENT_PLATFORM": "local",
         "MIDDLE_MANAGEMENT_MAX_WORKERS": "2",
@@ -169,8 +172,10 @@ def on_this_machine(redis_url: str, directory: Path) -> dict[str, str]:
         "MIDDLE_MANAGEMENT_CALL_INTERVAL": "1",
         "MIDDLE_MANAGEMENT_COUNT_INTERVAL": "5",
         # The directory of the workers is below it.
-        "TMPDIR": str(directory),
+        "TMPDIR": str(tmp_path),
     }
+    for left in tmp_path.glob("celery-middle-management-*/*"):
+        LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
 
 
 COUNTERS = (
@@ -213,9 +218,9 @@ def publish(env: Mapping[str, str], code: str) -> None:
 
 @pytest.mark.slow
 def test_its_figures_are_those_of_the_status_and_counters_only_grow(
-    redis_url: str, tmp_path: Path
+    on_this_machine: dict[str, str], tmp_path: Path
 ) -> None:
-    env = on_this_machine(redis_url, tmp_path)
+    env = on_this_machine
     scrapes: list[dict[str, float]] = []
 
     def scrape() -> dict[str, float]:
@@ -284,9 +289,9 @@ def prometheus(directory: Path, scraped: int) -> Iterator[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(PROMETHEUS is None, reason="no prometheus: apt-get install prometheus")
 def test_prometheus_scrapes_it_and_answers_every_query_of_the_dashboard_and_the_alerts(
-    redis_url: str, tmp_path: Path
+    on_this_machine: dict[str, str], tmp_path: Path
 ) -> None:
-    env = on_this_machine(redis_url, tmp_path)
+    env = on_this_machine
 
     answered: set[Query] = set()
 
