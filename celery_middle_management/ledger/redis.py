@@ -152,7 +152,7 @@ class RedisLedger(Ledger):
             minutes=tails["samples"].entries,
             tens=tails["tens"].entries,
             actions=tails["actions"].entries,
-            bill=_lines(bill),
+            bill=_pairs(_lines(bill)),
             full=what_is_full(
                 dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
             ),
