@@ -1,4 +1,4 @@
-"""Make the pictures of the page: ``python docs/page_picture.py``; with a directory, all of them there.
+"""Make the picture of the page: ``python docs/page_picture.py``; in a directory, others of it too.
 
 Needs the extra ``browser``, Chromium and its driver. The README's picture is ``docs/page.png``.
 """
