@@ -126,14 +126,18 @@ def test_the_minutes_of_an_older_release_tell_only_its_counters() -> None:
 
 def test_if_an_older_release_takes_the_tenth_minute_the_next_one_sums_up() -> None:
     app = App()
-    app.report(0, tasks=1)
-    app.report(1)
+    app.report(0, tasks=5)
+    app.report(1, finished=5)
+    for minute in range(2, 10):
+        app.report(minute)
     app.store.set("minute", START // 60 + 10)
+    app.store.samples.insert(0, json.dumps([START // 60 + 10, {"worker": [5, 0, 5, 0, 0, 3]}]))
     app.report(10)
     assert len(app.tens()) == 1
     app.report(11)
     assert [at for at, _ in app.tens()] == [0, 11]
-    assert gauges(app.tens()[-1][1])[1] == 1
+    # The five of the first minute, and the three workers that the older release told of.
+    assert gauges(app.tens()[-1][1]) == (0, 5, 0, 0, 3)
 
 
 def test_an_older_release_can_read_every_sample() -> None:

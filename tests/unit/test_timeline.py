@@ -109,10 +109,15 @@ def test_a_minute_without_reports_has_the_workers_of_the_one_before_and_no_tasks
     assert row["workers"][-10:] == [2] + [0] * 9
 
 
-def test_workers_are_carried_into_the_hour() -> None:
-    minutes = [sample(-90, totals()), sample(-80, totals(workers=3)), sample(0, totals(workers=2))]
-    row = hour(totals(workers=1), minutes)
+def test_of_what_was_before_the_hour_only_the_workers_are_carried_into_it() -> None:
+    minutes = [
+        sample(-90, totals()),
+        sample(-80, totals(50, (9, 9, 9), 3)),
+        sample(0, totals(60, None, 2)),
+    ]
+    row = hour(totals(60, workers=1), minutes)
     assert row["workers"] == [*[2] * 59, 1]
+    assert known(row["arrivals"]) == known(row["waiting"]) == {}
 
 
 @pytest.mark.parametrize(("after", "grown"), [(3, 3), (60, 0), (99, 0)])
@@ -136,9 +141,13 @@ def test_a_sample_of_ten_minutes_tells_of_those_that_the_one_before_begins() -> 
         sample(-18, totals(5, (7, 8, 9), 1, peak=6)),
         sample(-8, totals(9, (4, 4, 4), 2, peak=2)),
     ]
-    row = week(
-        totals(10, (1, 1, 1), 3), [sample(-8, totals(9)), sample(-1, totals(9, (2, 0, 5)))], tens
-    )
+    minutes = [
+        # The samples of ten minutes have summed it up.
+        sample(-15, totals(7, (50, 50, 50), 50)),
+        sample(-8, totals(9)),
+        sample(-1, totals(9, (2, 0, 5))),
+    ]
+    row = week(totals(10, (1, 1, 1), 3), minutes, tens)
     assert known(row["arrivals"]) == {2: 5, 1: 4, 0: 1}
     assert row["workers"][-4:] == [None, 6, 2, 3]
     assert row["waiting"][-4:] == [None, 7, 4, 2]
