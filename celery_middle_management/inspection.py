@@ -15,7 +15,7 @@ from celery_middle_management.counting.delayed import delayed_natively
 from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.managed_app import ManagedApp
-from celery_middle_management.views.look import Look, look_at
+from celery_middle_management.views.look import Look, carried_on, look_at
 from celery_middle_management.views.status import MINUTES, sample_of, status_of
 from celery_middle_management.views.timeline import timeline_of
 from celery_middle_management.views.troubles import may_pass
@@ -67,7 +67,11 @@ def look(managed: ManagedApp) -> Look:
 def _look(managed: ManagedApp, snapshot: Snapshot) -> Look:
     app, settings = managed.app, managed.settings
     broker = broker_of(app, settings, managed.ledger().redis)
-    return look_at(broker, settings, snapshot, Queues(named_queues(app), delayed_natively(app)))
+    return look_at(broker, settings, snapshot, _queues(managed))
+
+
+def _queues(managed: ManagedApp) -> Queues:
+    return Queues(named_queues(managed.app), delayed_natively(managed.app))
 
 
 def page_document(managed: ManagedApp, look: Look) -> dict[str, Any]:
@@ -77,13 +81,13 @@ def page_document(managed: ManagedApp, look: Look) -> dict[str, Any]:
         redis.RedisError: the ledger cannot be read.
     """
     app, settings, page = managed.app, managed.settings, managed.ledger().page()
-    snapshot = page.snapshot
+    snapshot, queues = page.snapshot, _queues(managed)
     status = status_of(
         settings,
         snapshot,
-        named_queues(app),
+        queues.declared,
         page.minutes,
-        look=look,
+        look=carried_on(look, settings, snapshot, queues),
         full=page.full,
         celery=celery_command(app, settings.celery_app),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -68,7 +68,13 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     that fell had been lost and began again at zero.
     """
     known = sorted((sample.at, sample.pools.get(pool, Totals())) for sample in samples)
-    grown = {at // MINUTE: growth(one, other) for (at, one), (_, other) in pairwise(known)}
+    totals = [its for _, its in known]
+    grown = {
+        at // MINUTE: _activity(counts, after)
+        for (at, _), counts, after in zip(
+            known, zip(*growth(totals), strict=True), totals[1:], strict=False
+        )
+    }
     last = int(now // MINUTE)
     found: list[Activity] = []
     workers = next(
@@ -81,18 +87,24 @@ def activity(samples: Iterable[Sample], pool: str, now: float, minutes: int) -> 
     return found
 
 
-def growth(before: Totals, after: Totals) -> Activity:
-    """Return what happened between two samples of a pool, and its workers at the end.
-
-    If any counter fell, all had been lost and began again at zero.
-    """
-    if any(was > now for was, now in zip(before[:5], after[:5], strict=True)):
-        before = Totals()
+def _activity(grown: tuple[float, ...], after: Totals) -> Activity:
+    arrivals, starts, finishes, waits, runtime = grown
     return Activity(
-        arrivals=round(after.published - before.published),
-        starts=round(after.started - before.started),
-        finishes=round(after.finished - before.finished),
-        waits=after.waits - before.waits,
-        runtime=after.runtime - before.runtime,
-        workers=round(after.quantity),
+        round(arrivals), round(starts), round(finishes), waits, runtime, round(after.quantity)
     )
+
+
+def growth(totals: Sequence[Totals]) -> list[list[float]]:
+    """Return by how much each of the five counters grew from one sample of a pool to the next.
+
+    Counters that fell had been lost and began again at zero; or, if none lost more than half, the
+    ledger's server was replaced by one that lacked the latest reports.
+    """
+    counters = [*zip(*(its[:5] for its in totals), strict=True)]
+    grown = [[after - before for before, after in pairwise(values)] for values in counters]
+    fell = {i for steps in grown if min(steps, default=0) < 0 for i, n in enumerate(steps) if n < 0}
+    for i in fell:
+        some_left = all(2 * values[i + 1] >= values[i] for values in counters)
+        for values, steps in zip(counters, grown, strict=True):
+            steps[i] = max(steps[i], 0) if some_left else values[i + 1]
+    return grown

@@ -26,7 +26,7 @@ def take_sample(store: Store, sampling: Sampling, now: int) -> None:
     for field, value in store.state.items():
         pool, _, counter = field.rpartition("/")
         if pool and counter in counters:
-            pools[pool][counters.index(counter)] = math.floor(float(value) * 10 + 0.5) / 10
+            pools[pool][counters.index(counter)] = _tenths(value)
     running, (past, future) = _running(store, sampling, now), _due(store, now)
     for pool in {*pools, *running, *past, *future}:
         waiting = max(_reckoned(store, pool) + past[pool] - running[pool], 0)
@@ -34,6 +34,11 @@ def take_sample(store: Store, sampling: Sampling, now: int) -> None:
     store.samples.insert(0, json.dumps([minute, pools]))
     del store.samples[sampling["most_minutes"] :]
     _sum_up(store, sampling, minute, pools)
+
+
+def _tenths(value: str) -> float:
+    tenths = math.floor(float(value) * 10 + 0.5)
+    return tenths / 10 if tenths % 10 else tenths // 10
 
 
 def _running(store: Store, sampling: Sampling, now: int) -> Counter[str]:
@@ -55,14 +60,14 @@ def _due(store: Store, now: int) -> tuple[Counter[str], Counter[str]]:
     return past, future
 
 
-def _reckoned(store: Store, pool: str) -> float:
+def _reckoned(store: Store, pool: str) -> int:
     count = json.loads(store.state.get(f"{pool}/count", "{}"))
     published, finished = (
         store.number(f"{pool}/{name}") - store.number(f"{pool}/base_{name}")
         for name in ("published", "finished")
     )
-    counted: float = count.get("waiting", 0) + count.get("running", 0)
-    return counted + published - finished
+    counted: int = count.get("waiting", 0) + count.get("running", 0)
+    return counted + int(published - finished)
 
 
 def _sum_up(store: Store, sampling: Sampling, minute: int, pools: Mapping[str, Numbers]) -> None:
@@ -73,7 +78,7 @@ def _sum_up(store: Store, sampling: Sampling, minute: int, pools: Mapping[str, N
     store.set("summed", minute)
     most: defaultdict[tuple[str, int], Numbers] = defaultdict(list)
     for at, its in map(json.loads, store.samples[:11]):
-        if at > last and (at - 1) // 10 == last // 10:
+        if (at - 1) // 10 == last // 10:
             for pool, told in its.items():
                 for n in (_QUANTITY, *_TASKS):
                     most[pool, n] += told[n : n + 1]

@@ -25,7 +25,7 @@ time goes on evenly when that clock steps (``prelude.lua``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -52,7 +52,7 @@ from celery_middle_management.ledger.messages import (
     ReportReply,
 )
 from celery_middle_management.ledger.model import HISTORY, MOST_MINUTES, Snapshot
-from celery_middle_management.ledger.page import Page, PageMessage, page_message
+from celery_middle_management.ledger.page import Page, PageMessage, Tail, page_message, tails_of
 from celery_middle_management.ledger.sampling import Sampling, sampling_of
 from celery_middle_management.settings.model import Settings
 
@@ -96,6 +96,8 @@ class RedisLedger(Ledger):
         self.redis = connect(settings)
         #: The last entry of the history that :meth:`news` has read.
         self._last_read: str | None = None
+        #: What :meth:`page` has read of each stream; replaced as a whole, for other threads' sake.
+        self._tails: Mapping[str, Tail] = {}
         self._scripts = {n: self.redis.register_script(text) for n, text in _SCRIPTS.items()}
 
     def close(self) -> None:
@@ -137,14 +139,16 @@ class RedisLedger(Ledger):
         return _snapshot(*self._run("snapshot", json.dumps(bounds)))
 
     def page(self) -> Page:
-        message = page_message()
+        known = self._tails
+        message = page_message(known)
         self._add_bounds(message, self._clocks.uptime())
-        *whole, minutes, tens, actions, info = self._run("page", json.dumps(message))
+        *whole, streams, info = self._run("page", json.dumps(message))
+        self._tails = tails = tails_of(streams, known)
         return Page(
             snapshot=_snapshot(*whole),
-            minutes=unpack_samples(_lines(minutes)),
-            tens=unpack_samples(_lines(tens)),
-            actions=tuple(_lines(actions)),
+            minutes=tails["samples"].entries,
+            tens=tails["tens"].entries,
+            actions=tails["actions"].entries,
             full=what_is_full(
                 dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
             ),

@@ -1,9 +1,9 @@
-"""Counts what the broker itself holds now, as an evaluation would."""
+"""Counts what the broker itself holds, as an evaluation would."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from celery_middle_management.brokers.base import Broker, CountFailed
@@ -49,13 +49,8 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
 
     Waits for the broker no longer than an evaluation does.
     """
-    # The changes that these pools record are thrown away.
-    pools = [
-        CountedPool(pool, settings, snapshot, Changes(), queues, one_offs=True)
-        for pool in settings.pools
-    ]
-    gone = {p.id for each in pools for p in each.gone}
-    living = [p for p in snapshot.presences if p.id not in gone]
+    pools = _pools(settings, snapshot, queues)
+    living, silent = _living(pools, snapshot)
     leaving = [p for each in pools for p in each.leaving]
     asked = [queue for each in pools for queue in each.queues]
     asked += unserved(settings, (*queues.declared, *snapshot.queues))
@@ -64,7 +59,7 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
     except CountFailed as error:
         return Look(failed={"count": error})
     backlogs = {queue: b for queue, b in counts.items() if isinstance(b, Backlog)}
-    live, silent = LivePresences(living), [p for p in living if p.silent(snapshot.now)]
+    live = LivePresences(living)
     counted = [each for each in pools if backlogs.keys() >= {*each.queues}]
     for each in counted:
         each.count(snapshot.now, backlogs, live.of(each.queues), leaving)
@@ -73,6 +68,52 @@ def look_at(broker: Broker, settings: Settings, snapshot: Snapshot, queues: Queu
         {queue: b.ready - b.untold for queue, b in backlogs.items()},
         {f"count queue {q}": b for q, b in counts.items() if isinstance(b, CountFailed)},
     )
+
+
+def carried_on(look: Look, settings: Settings, snapshot: Snapshot, queues: Queues) -> Look:
+    """Return an earlier *look* with what has been reported since, until *snapshot*.
+
+    Its counts take the place of older ones in the ledger.
+    """
+    pools = _pools(settings, snapshot, queues)
+    living, silent = _living(pools, snapshot)
+    known = [each for each in pools if each.pool.name in look.pools]
+    for each in known:
+        each.state = _counted(each.state, look.pools[each.pool.name].state)
+    return replace(look, pools={each.pool.name: _seen(each, living, silent) for each in known})
+
+
+def _counted(state: PoolState, then: PoolState) -> PoolState:
+    """Return *state* with the count of *then*, unless its own is newer or the data was lost."""
+    own, count = state.count, then.count
+    lost = state.published < then.published or state.finished < then.finished
+    if lost or count is None or (own is not None and own.at >= count.at):
+        return state
+    # What it found beyond the reckoning had been published, and was reported only afterwards.
+    ahead = min(max(-then.drift, 0), state.published - then.published)
+    return replace(
+        state,
+        count=count,
+        base_published=then.base_published + ahead,
+        base_finished=then.base_finished,
+    )
+
+
+def _pools(settings: Settings, snapshot: Snapshot, queues: Queues) -> list[CountedPool]:
+    # The changes that these pools record are thrown away.
+    return [
+        CountedPool(pool, settings, snapshot, Changes(), queues, one_offs=True)
+        for pool in settings.pools
+    ]
+
+
+def _living(
+    pools: Iterable[CountedPool], snapshot: Snapshot
+) -> tuple[list[Presence], list[Presence]]:
+    """Return the workers that are not surely gone, and those of them that are silent."""
+    gone = {p.id for each in pools for p in each.gone}
+    living = [p for p in snapshot.presences if p.id not in gone]
+    return living, [p for p in living if p.silent(snapshot.now)]
 
 
 def _seen(pool: CountedPool, living: Sequence[Presence], silent: Sequence[Presence]) -> Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from math import ceil
 from typing import Any
 
@@ -13,6 +12,8 @@ from celery_middle_management.core.pool_state import iso
 TEN_MINUTES = 10 * MINUTE
 #: The numbers of intervals in an hour of minutes, and in a day and a week of ten minutes each.
 HOUR, DAY, WEEK = 60, 144, 1008
+#: What a sample tells of a pool that it does not know.
+_ABSENT = Totals()
 Document = dict[str, Any]
 
 
@@ -81,54 +82,60 @@ class _Intervals:
 
     def rows_of(self, pool: str) -> Document:
         """Return the rows of one pool."""
-        totals = [sample.pools.get(pool) for sample in self._samples]
+        totals = [sample.pools.get(pool, _ABSENT) for sample in self._samples]
+        arrivals, starts, finishes, waits, _ = map(self._added_up, growth(totals))
         return {
-            **self._growth(totals),
-            **self._tasks(totals),
-            "workers": self._workers(totals),
+            "arrivals": [*map(int, arrivals)],
+            "finishes": [*map(int, finishes)],
+            "waiting": self._most_of([its.waiting for its in totals]),
+            "running": self._most_of([its.running for its in totals]),
+            "scheduled": self._most_of([its.scheduled for its in totals]),
+            "workers": self._workers(totals[1:]),
+            "mean_wait": [
+                round(wait / n, 2) if n else None for wait, n in zip(waits, starts, strict=True)
+            ],
         }
 
-    def _growth(self, totals: Sequence[Totals | None]) -> Document:
-        """What happened in each interval: growth until a sample begins with the one before."""
-        arrivals, finishes, starts = ([0] * self._length for _ in range(3))
-        waits = [0.0] * self._length
-        for i, (before, after) in zip(self._begun, pairwise(totals), strict=False):
-            if i >= 0 and after:
-                done = growth(before or Totals(), after)
-                arrivals[i] += done.arrivals
-                finishes[i] += done.finishes
-                starts[i] += done.starts
-                waits[i] += done.waits
-        mean = [round(w / n, 2) if n else None for w, n in zip(waits, starts, strict=True)]
-        return {"arrivals": arrivals, "finishes": finishes, "mean_wait": mean}
+    def _added_up(self, grown: Iterable[float]) -> list[float]:
+        """Return a counter's growth in each interval.
 
-    def _tasks(self, totals: Sequence[Totals | None]) -> Document:
-        """The most tasks that there were in each interval, as far as samples tell."""
-        rows: list[list[int | None]] = [[None] * self._length for _ in range(3)]
-        for i, told in zip(self._told, totals, strict=True):
-            if i >= 0 and told:
-                for row, tasks in zip(rows, told[6:9], strict=True):
-                    row[i] = _most(row[i], tasks)
-        return dict(zip(("waiting", "running", "scheduled"), rows, strict=True))
-
-    def _workers(self, totals: Sequence[Totals | None]) -> list[int | None]:
-        """The most workers of each interval; where no sample tells, those of the one before."""
-        row: list[int | None] = [None] * self._length
-        after_it, known = row.copy(), None
-        for i, told in zip(self._begun, totals[1:], strict=False):
-            if told and i >= 0:
-                row[i] = _most(row[i], _most(told.quantity, told.peak))
-                after_it[i] = round(told.quantity)
-            elif told:
-                known = round(told.quantity)
-        for i, most in enumerate(row):
-            if most is None:
-                row[i] = known
-            else:
-                known = after_it[i]
+        Growth until a sample belongs to the interval that began with the sample before.
+        """
+        row = [0.0] * self._length
+        for i, n in zip(self._begun, grown, strict=False):
+            if i >= 0:
+                row[i] += n
         return row
 
+    def _most_of(self, tasks: Iterable[float | None]) -> list[int | None]:
+        """Return the most tasks that there were in each interval, None where no sample tells."""
+        row: list[int | None] = [None] * self._length
+        for i, n in zip(self._told, tasks, strict=True):
+            if n is not None and i >= 0:
+                most = row[i]
+                if most is None or n > most:
+                    row[i] = int(n)
+        return row
 
-def _most(one: float | None, other: float | None) -> int | None:
-    known = [round(n) for n in (one, other) if n is not None]
-    return max(known, default=None)
+    def _workers(self, totals: Iterable[Totals]) -> list[int | None]:
+        """Return the most workers of each interval, from all samples but the first.
+
+        Where no sample tells, there were as many as before.
+        """
+        most: list[int | None] = [None] * self._length
+        at_end, before = most.copy(), None
+        for i, its in zip(self._begun, totals, strict=False):
+            if its is _ABSENT:
+                continue
+            quantity = int(its.quantity)
+            if i >= 0:
+                most[i] = max(most[i] or 0, int(its.peak or 0), quantity)
+                at_end[i] = quantity
+            else:
+                before = quantity
+        for i, workers in enumerate(most):
+            if workers is None:
+                most[i] = before
+            else:
+                before = at_end[i]
+        return most

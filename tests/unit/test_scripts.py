@@ -16,7 +16,9 @@ from celery_middle_management.ledger import redis as in_redis
 from celery_middle_management.ledger.clocks import SYSTEM
 from celery_middle_management.ledger.lua import ScriptMismatch, check, load
 from celery_middle_management.ledger.model import Changes, Lease
+from celery_middle_management.ledger.page import PageMessage
 from celery_middle_management.ledger.redis import KEYS, RedisLedger
+from celery_middle_management.ledger.sampling import Sampling
 
 from .test_pool_evaluation import SETTINGS
 
@@ -28,12 +30,16 @@ class Recording(RedisLedger):
         monkeypatch.setattr(in_redis, "connect", lambda _: _NoRedis())
         super().__init__(SETTINGS)
         self.sent: dict[str, list[dict[str, Any]]] = {}
+        self.others: dict[str, list[dict[str, Any]]] = {}
         self.keys_of: dict[str, list[str]] = {}
         self._scripts = {name: self._script(name) for name in self._scripts}
 
     def _script(self, name: str) -> Any:
         def called(keys: Collection[str], arguments: list[Any]) -> Any:
-            self.sent.setdefault(name, []).append(json.loads(arguments[-1]))
+            # The first argument of a commit is the scaler's token.
+            message, *others = map(json.loads, arguments[name == "commit" :])
+            self.sent.setdefault(name, []).append(message)
+            self.others[name] = others
             self.keys_of[name] = [key.rpartition(":")[2] for key in keys]
             return _ANSWERS.get(name, 1)
 
@@ -49,6 +55,7 @@ _ANSWERS = {
     "report": '{"now": 1000, "lease": false, "wait": 1, "held": {}, "born": "b", "sent":'
     ' "{\\"worker/fire\\": {\\"to\\": 0, \\"until\\": 9e9}}", "watched": false, "failing": false}',
     "snapshot": [1000, 0, "", "", "", []],
+    "page": [1000, 0, "", "", "", [], [["1-0", 0, ""]] * 3, ""],
 }
 
 
@@ -63,6 +70,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
     for _ in range(2):  # the second time, with what the first reply said
         ledger.report(batch, "a", presence, unseen=1)
     ledger.snapshot()
+    ledger.page()
     ledger.commit(Lease("token", 0.0), Changes(), "0", next_in=1.0)
     ledger.intend({}, {"pause": None}, {"id": "1"})
     return ledger
@@ -73,6 +81,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
     [
         ("report", messages.ReportMessage),
         ("snapshot", messages.Bounds),
+        ("page", PageMessage),
         ("commit", messages.CommitMessage),
         ("intend", messages.IntendMessage),
     ],
@@ -89,6 +98,10 @@ def test_the_parts_of_a_report_have_the_declared_fields(ledger: Recording) -> No
     sent = ledger.sent["report"][-1]
     assert {*sent["pools"]["worker"]} == messages.PoolCounts.__required_keys__
     assert {*sent["sent"]["worker/fire"]} == messages.InFlight.__required_keys__
+    [sampling] = ledger.others["report"]
+    # Without a pool of all queues, there is no rest.
+    declared = Sampling.__required_keys__ | Sampling.__optional_keys__
+    assert {*sampling} | {"rest"} == declared
 
 
 # -- a difference is found when the script is loaded

@@ -18,12 +18,17 @@ local function tables()
 end
 
 -- ## Waiting, running and scheduled, as `mm status` reckons them without asking the broker
+-- Decodes no more of a presence than it needs, unless another release wrote it in another order.
+local function held_by(text)
+  local alone, held = pcall(cjson.decode, string.match(text, '"held":(.-),"due":') or '')
+  return alone and held or cjson.decode(string.match(text, ' (.*)$')).held or {}
+end
+
 local function running_tasks(sampling)
   local running = {}
   for _, text in ipairs(redis.call('HVALS', workers)) do
-    local seen, presence = string.match(text, '^(%d+) (.*)$')
-    if now - seen <= sampling.silent then
-      for queue, held in pairs(cjson.decode(presence).held or {}) do
+    if now - string.match(text, '^%d+') <= sampling.silent then
+      for queue, held in pairs(held_by(text)) do
         local pool = sampling.pools[queue] or sampling.rest
         if pool then running[pool] = (running[pool] or 0) + held[2] end
       end
@@ -42,12 +47,14 @@ local function due_tasks()
   return past, future
 end
 
--- Returns the dead reckoning of a pool's outstanding tasks.
-local function reckoned(its, fallen_due)
+-- Returns the dead reckoning of a pool's outstanding tasks, without those that have fallen due.
+local COUNTED = {count = true, published = true, base_published = true, finished = true,
+                 base_finished = true}
+local function reckoned(its)
   local count = cjson.decode(its.count or '{}')
   local published = (its.published or 0) - (its.base_published or 0)
   local finished = (its.finished or 0) - (its.base_finished or 0)
-  return (count.waiting or 0) + (count.running or 0) + published - finished + fallen_due
+  return (count.waiting or 0) + (count.running or 0) + published - finished
 end
 
 -- ## A sample of ten minutes sums up the interval in which the last one was taken: the counters at its
@@ -59,7 +66,7 @@ local function sum_up(minute, pools, last, most_tens)
   local most = tables()
   for _, entry in ipairs(redis.call('XREVRANGE', samples, '+', '-', 'COUNT', 11)) do
     local at, its = unpack(cjson.decode(entry[2][2]))
-    if at > last and math.floor((at - 1) / 10) == math.floor(last / 10) then
+    if math.floor((at - 1) / 10) == math.floor(last / 10) then
       for pool, told in pairs(its) do
         for _, n in ipairs(MOST) do
           -- Older releases tell fewer numbers.
@@ -85,7 +92,7 @@ local function take_sample()
   for i, counter in ipairs(sampling.counters) do place[counter] = i end
   for i = 1, #all, 2 do
     local pool, field = string.match(all[i], '^(.*)/([%l_]+)$')
-    if pool then known[pool][field] = all[i + 1] end
+    if COUNTED[field] then known[pool][field] = all[i + 1] end
     if place[field] then pools[pool][place[field]] = math.floor(all[i + 1] * 10 + 0.5) / 10 end
   end
   local running, past, future = running_tasks(sampling), due_tasks()
@@ -95,7 +102,7 @@ local function take_sample()
   for pool, told in pairs(pools) do
     for n = 1, #sampling.counters do told[n] = told[n] or 0 end
     local runs = running[pool] or 0
-    told[7] = math.max(reckoned(known[pool], past[pool] or 0) - runs, 0)
+    told[7] = math.max(reckoned(known[pool]) + (past[pool] or 0) - runs, 0)
     told[8], told[9] = runs, future[pool] or 0
   end
   setmetatable(pools, nil)
