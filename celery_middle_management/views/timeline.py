@@ -83,7 +83,7 @@ class _Intervals:
     def rows_of(self, pool: str) -> Document:
         """Return the rows of one pool."""
         totals = [sample.pools.get(pool, _ABSENT) for sample in self._samples]
-        arrivals, starts, finishes, waits, _ = map(self._added_up, growth(totals))
+        arrivals, starts, finishes, waits = map(self._added_up, growth(totals)[:4])
         return {
             "arrivals": [*map(int, arrivals)],
             "finishes": [*map(int, finishes)],
