@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.ledger.model import HISTORY, Changes
+from celery_middle_management.ledger.model import BILL_EXPIRY, HISTORY, Changes
 from celery_middle_management.views.status import MINUTES
 from tests.integration.office import Office, office
 
@@ -70,3 +70,13 @@ def test_no_latest_action_is_lost(it: Office) -> None:
     assert told == sorted(told, reverse=True)
     assert len(told) == HISTORY
     assert told[0] == "2026-11-28T10:17:09"
+
+
+def test_the_bill_expires_and_forgets_old_days(it: Office) -> None:
+    old, new = "worker/2026-09-29/basic", "worker/2026-11-29/basic"
+    it.ledger.commit(it.lease(), Changes(bill={old: 5, new: 7}), next_in=0.0)
+    later = Changes(bill={new: 1}, bill_from=["2026-09-30"])
+    it.ledger.commit(it.lease(), later, next_in=0.0)
+    assert it.ledger.bill() == {new: "8"}
+    left: Any = it.redis.ttl(f"{PREFIX}:bill")
+    assert BILL_EXPIRY - 60 < left <= BILL_EXPIRY

@@ -223,6 +223,19 @@ def test_a_hire_counts_from_when_it_was_announced_if_it_was_carried_out(
     assert it.hours == ({f"2026-11-09 {SMALL}": hours} if hours else {})
 
 
+def test_a_refused_hire_is_not_taken_for_one_that_a_person_makes_later() -> None:
+    it = Priced("2026-11-09T09:00")
+    it.pause_fires()
+    it.settle()
+    it.at("2026-11-09T10:00")
+    it.ready = EACH * 4
+    it.evaluate(Behaviour("refused"))
+    it.behaviour = WELL
+    it.by_hand("2026-11-09T11:00", 4)
+    it.at("2026-11-09T12:00")
+    assert it.hours == {f"2026-11-09 {SMALL}": 4.0}
+
+
 def test_nothing_is_added_while_it_is_not_known_whether_the_platform_obeyed() -> None:
     it = Priced("2026-11-09T09:00")
     it.settle()
