@@ -1,4 +1,4 @@
-"""Make the picture of the page; all of them, with ``python docs/page_picture.py DIR``.
+"""Make the picture of the page: ``python docs/page_picture.py``; in a directory, others of it too.
 
 Needs the extra ``browser``, Chromium and its driver. The README's picture is ``docs/page.png``.
 """

@@ -49,7 +49,7 @@ class Account(NamedTuple):
 
     def due(self, now: int, offset: int = 0) -> bool:
         """Return whether time must be added although nothing has changed."""
-        another_day = day_of(self.at, offset) != day_of(now, offset)
+        another_day = (self.at - offset) // DAY != (now - offset) // DAY
         return self.to is None and (now - self.at >= ADDS_EVERY or another_day)
 
     def until(self, now: int, offset: int = 0, quantity: int | None = None) -> dict[str, int]:

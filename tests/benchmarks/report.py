@@ -1,4 +1,4 @@
-"""What a report costs, with the samples that reports take, relative to another checkout.
+"""The processor time of a report, with the samples that reports take, relative to another checkout.
 
 ``python -m tests.benchmarks.report --other /path/of/the/other``: both are measured in turn.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from celery import Celery
@@ -27,13 +27,15 @@ from celery_middle_management.settings.reading import read_settings
 from tests.benchmarks.figures import Figure, median, ratio
 
 POOLS, WORKERS = 10, 50
-#: Reports of each kind in a round.
-PLAIN, SAMPLING = 1500, 60
+#: Reports of each kind in a block: blocks of the two checkouts take turns.
+BLOCKS = {"plain": 60, "sample": 6, "sum": 6}
+#: Fields of the state that make the next report take a sample.
+DUE = {"plain": {}, "sample": {"minute": "0"}, "sum": {"minute": "0", "summed": "0"}}
 Figures = dict[str, float]
 
 
-def one_round() -> Figures:
-    """Measure this checkout: the time (ms) of a report, and that (µs) which Redis takes of it."""
+def serve() -> None:
+    """Measure a block of each kind of reports whenever a line comes in."""
     with RedisServer() as server:
         app = Celery(broker=server.url, set_as_current=False)
         app.conf.update(
@@ -47,40 +49,39 @@ def one_round() -> Figures:
         settings = read_settings(app)
         assert settings is not None
         ledger = RedisLedger(settings)
-        client, state = ledger.redis, ledger.keys["state"]
         live = [_worker(n) for n in range(WORKERS)]
-        for presence in live:
-            ledger.report(_batch(settings.pool_name, presence), presence.id, presence)
-        turn = iter(range(10**9))
 
-        def report() -> None:
-            presence = live[next(turn) % WORKERS]
+        def report(number: int) -> None:
+            presence = live[number % WORKERS]
             ledger.report(_batch(settings.pool_name, presence), presence.id, presence)
 
-        def due(**fields: str) -> None:
-            client.hset(state, mapping=fields)
-
-        plain = _timed(client, report, PLAIN)
-        sample = _timed(client, report, SAMPLING, lambda: due(minute="0"))
-        summed = _timed(client, report, SAMPLING, lambda: due(minute="0", summed="0"))
+        for number in range(WORKERS):
+            report(number)
+        for _ in sys.stdin:
+            told: Figures = {}
+            for kind, times in BLOCKS.items():
+                told |= _block(ledger, report, kind, times)
+            print(json.dumps(told), flush=True)
         ledger.close()
-    kinds = {"plain": plain, "sample": sample, "sum": summed}
-    return {f"{kind} {what}": x for kind, its in kinds.items() for what, x in its.items()}
 
 
-def _timed(
-    client: Any, report: Callable[[], None], times: int, before: Callable[[], None] | None = None
-) -> Figures:
-    client.config_resetstat()
-    took = []
-    for _ in range(times):
-        if before:
-            before()
-        began = time.perf_counter()
-        report()
-        took.append((time.perf_counter() - began) * 1000)
-    stats = client.info("commandstats")["cmdstat_evalsha"]
-    return {"ms": statistics.median(took), "redis": stats["usec"] / stats["calls"]}
+def _block(ledger: RedisLedger, report: Callable[[int], None], kind: str, times: int) -> Figures:
+    """The processor time (ms) of a report, which other work on the machine changes little."""
+    client: Any = ledger.redis
+    own, redis = 0.0, _processor_time_of(client)
+    for number in range(times):
+        if DUE[kind]:
+            client.hset(ledger.keys["state"], mapping=DUE[kind])
+        began = time.process_time()
+        report(number)
+        own += time.process_time() - began
+    redis = _processor_time_of(client) - redis
+    return {f"{kind} all": (own + redis) / times * 1000, f"{kind} redis": redis / times * 1000}
+
+
+def _processor_time_of(client: Any) -> float:
+    told = client.info("cpu")
+    return float(told["used_cpu_user_main_thread"] + told["used_cpu_sys_main_thread"])
 
 
 def _worker(number: int) -> Presence:
@@ -103,36 +104,48 @@ def _batch(pool_of: Callable[[str], str | None], presence: Presence) -> Batch:
     return batch
 
 
-def measure(other: str | None, rounds: int) -> Iterator[Figure]:
+def measure(other: str | None, blocks: int) -> Iterator[Figure]:
     """Measure both checkouts in turn; without the *other* only this one."""
     ours: list[Figures] = []
     theirs: list[Figures] = []
-    for turn in range(rounds):
-        both = [(ours, os.getcwd())] + ([(theirs, other)] if other else [])
-        for results, tree in both if turn % 2 else reversed(both):
-            results.append(_in(tree))
+    with ExitStack() as ending:
+        both = [(ours, ending.enter_context(_serving(os.getcwd())))]
+        if other:
+            both.append((theirs, ending.enter_context(_serving(other))))
+        for turn in range(blocks):
+            for results, process in both if turn % 2 else reversed(both):
+                assert process.stdin
+                assert process.stdout
+                print(file=process.stdin, flush=True)
+                results.append(json.loads(process.stdout.readline()))
     for kind, what in (
         ("plain", "a report"),
         ("sample", "the first of a minute"),
         ("sum", "the first of ten minutes"),
     ):
-        yield median(what, [r[f"{kind} ms"] for r in ours], "ms")
-        yield median(f"{what}: in Redis", [r[f"{kind} redis"] for r in ours], "µs")
-    yield median("a worker's reports: in all", [*map(_mean_ms, ours)], "ms")
+        yield median(f"{what}, in the process and in Redis", [r[f"{kind} all"] for r in ours], "ms")
+        yield median(f"{what}, in Redis", [r[f"{kind} redis"] for r in ours], "ms")
     if other:
-        for what, mean in (("in all", _mean_ms), ("in Redis", _mean_redis)):
-            name = f"a worker's reports, relative to the other's: {what}"
-            yield ratio(name, [*map(mean, ours)], [*map(mean, theirs)], "<= 1.05")
+        for what, where in (("all", "in both"), ("redis", "in Redis")):
+            one, two = ([_mean(r, what) for r in results] for results in (ours, theirs))
+            name = f"a worker's reports, relative to the other's: {where}"
+            yield ratio(name, one, two, "<= 1.05")
 
 
-def _in(tree: str) -> Figures:
-    code = f"import runpy; runpy.run_path({__file__!r}, run_name='one round')"
-    env = {**os.environ, "PYTHONPATH": tree}
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=tree, env=env, stdout=subprocess.PIPE, check=True
-    )
-    figures: Figures = json.loads(told.stdout)
-    return figures
+@contextmanager
+def _serving(tree: str) -> Iterator[subprocess.Popen[str]]:
+    code = f"import runpy; runpy.run_path({__file__!r}, run_name='serve')"
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": tree},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin
+        yield process
+        process.stdin.close()
 
 
 def _mean(figures: Figures, what: str) -> float:
@@ -141,26 +154,18 @@ def _mean(figures: Figures, what: str) -> float:
     return (590 * plain + 9 * sample + summed) / 600
 
 
-def _mean_ms(figures: Figures) -> float:
-    return _mean(figures, "ms")
-
-
-def _mean_redis(figures: Figures) -> float:
-    return _mean(figures, "redis")
-
-
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--other", help="the other checkout")
-    parser.add_argument("--rounds", type=int, default=7, help="default 7")
+    parser.add_argument("--blocks", type=int, default=300, help="default 300")
     options = parser.parse_args()
-    for figure in measure(options.other, options.rounds):
+    for figure in measure(options.other, options.blocks):
         spread = f"{figure.spread[0]:.3g} … {figure.spread[1]:.3g}" if figure.spread else ""
         print(f"{figure.name:<60} {figure.value:.4g} {figure.unit}  {spread}  {figure.limit}")
 
 
 if __name__ == "__main__":
     main()
-elif __name__ == "one round":
-    print(json.dumps(one_round()))
+elif __name__ == "serve":
+    serve()

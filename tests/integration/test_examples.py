@@ -28,6 +28,7 @@ from celery_middle_management.settings.model import Heroku
 from celery_middle_management.settings.reading import read_settings
 from tests.emulator import HerokuEmulator
 from tests.integration.local_workers import LocalWorkers
+from tests.integration.web_apps import Browser, basic
 from tests.servers import ROOT, wait_for
 
 EXAMPLES = ROOT / "examples"
@@ -293,6 +294,56 @@ def test_an_example_runs_by_the_command_of_its_readme(
         assert "fire " in last
         assert "0 waiting, 0 running" in last
     finally:
+        for left in tmp_path.glob("celery-middle-management-*/*"):
+            LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
+
+
+#: What serves the page in the environment that was made.
+PAGE_COMMAND = re.compile(r"^    PATH=\S+ (.* sh -c '.*')$", re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["django", "flask", "fastapi"])
+def test_an_example_shows_its_page_by_the_command_of_its_readme(
+    example: str, tmp_path: Path
+) -> None:
+    for module in ("bokeh", *NEEDS.get(example, ())):
+        pytest.importorskip(module)
+    readme = EXAMPLES.joinpath(example, "README.md").read_text()
+    [line] = PAGE_COMMAND.findall(readme)
+    [path] = re.findall(r"<http://127.0.0.1:8000(/\S+)>", readme)
+    port = free_port()
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(tmp_path),
+        "DATABASE": str(tmp_path / "db.sqlite3"),
+    }
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = ["bash", "-c", line.replace("8000", str(port))]
+        process = start_on_leash(command, output, env, EXAMPLES / example)
+    try:
+        browser = Browser(f"http://127.0.0.1:{port}", Authorization=basic("jo", "try-it"))
+
+        def up() -> bool:
+            try:
+                return browser.ask(path).status == 200
+            except OSError:
+                return False
+
+        wait_for(up, 100.0, log.read_text)
+        if example == "django":
+            browser.log_in("jo")
+            assert "Workers and tasks of each pool, now" in browser.ask(path).text
+            path += "live/"
+        document = json.loads(browser.ask(f"{path}data").text)
+        assert (document["visitor"], document["may_act"]) == ("jo", True)
+        assert document["status"]["pools"][0]["workers"]["max"] == 3
+    finally:
+        process.terminate()
+        kill_group(process)
         for left in tmp_path.glob("celery-middle-management-*/*"):
             LocalWorkers(Celery(), (), left).stop_all(time.monotonic() + 60.0)
 

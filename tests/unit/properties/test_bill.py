@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.traits import DOTTED
+from celery_middle_management.evaluation.accounts import Accounts
+from celery_middle_management.evaluation.pool import PoolEvaluation
+from celery_middle_management.evaluation.ports import Queues
 from celery_middle_management.ledger.accounts import entries_of, read_accounts
-from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.platforms import PlatformError, Refused
 from celery_middle_management.views.money import days_of, money_of
 
@@ -454,3 +457,22 @@ def test_a_pool_that_may_have_no_workers_saves_nothing() -> None:
     it.at("2026-11-09T11:00")
     assert it.money["always_on"] == {"hours": 0.0, "dollars": 0.0}
     assert it.money["saved"] is None
+
+
+def test_days_are_those_of_redis_clock_after_it_has_stepped_back() -> None:
+    """The ledger's time goes on evenly; three hours ahead, it is past midnight too soon."""
+    begun, now = (datetime.fromisoformat(f"2026-11-{at}:00+00:00") for at in ("29T23", "30T04"))
+    account = [round(begun.timestamp() * 1000), 2, SMALL, None]
+    state = {"accounts": json.dumps({POOL: account})}
+    world = World(0, numbered=True)
+    ahead = Snapshot(now.timestamp(), state, {}, (), {}, offset=3 * 3600.0)
+    pools = [
+        PoolEvaluation(*(world._settings.pools[0], world._settings, ahead, Changes(), Queues()))
+    ]
+    changes = Changes()
+    Accounts(ahead, changes, pools).write(ahead.now)
+    assert changes.bill == {
+        f"{POOL}/2026-11-29/{SMALL}": 8 * 3_600_000,
+        f"{POOL}/2026-11-30/{SMALL}": 2 * 3_600_000,
+    }
+    assert changes.bill_from == ["2026-09-30"]
