@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
@@ -76,7 +77,8 @@ class Sender:
         self._number += entries
         for number in numbers:
             entry = {"pool": "worker", "at": "2026-11-29T10:00:00+00:00", "action": "resume"}
-            self.it.ledger.intend({}, json.dumps({**entry, "by": "ann", "number": number}))
+            own = {"id": uuid.uuid4().hex, "by": "ann", "number": number}
+            assert self.it.ledger.intend({}, {}, {**entry, **own})
         return numbers
 
     def wake(self) -> None:

@@ -9,11 +9,13 @@ export const KINDS = {
   fire: { sign: "▼", word: "fire", marker: "inverted_triangle", colour: "--fire" },
   person: { sign: "◆", word: "by a person", marker: "diamond", colour: "--person" },
   pause: { sign: "■", word: "pause, resume", marker: "square", colour: "--person" },
+  stuck: { sign: "●", word: "stuck at max", marker: "circle", colour: "--person" },
   trouble: { sign: "✕", word: "trouble", marker: "x", colour: "--wrong" },
 };
 const KIND_OF = {
   hire: "hire", fire: "fire", pause: "pause", resume: "pause",
   trouble: "trouble", "trouble over": "trouble",
+  "stuck at max": "stuck", "stuck at max over": "stuck",
 };
 const STEP = 30;
 let most = STEP;
