@@ -33,11 +33,7 @@ def requests_recorded(story: Story) -> Verdict:
     for request in story.kinds["asked"]:
         found, outcome = entries[request["who"]], request["outcome"]
         told = f"{request['action']} by {request['who']} at {at_of(story, request)}, {outcome},"
-        if (
-            outcome == "done"
-            and found == 0
-            and data_lost(story, request["at"], request["until"] + SEEN_WITHIN)
-        ):
+        if outcome == "done" and found == 0 and _data_lost(story, request):
             lost += 1
         elif found not in {"done": (1,), "unknown": (0, 1)}.get(outcome, (0,)):
             verdict.broken.append(f"{told} is in the history {found} times")
@@ -150,8 +146,8 @@ def _changes(story: Story, write: Event, span: _Span) -> Iterator[str]:
             yield told
 
 
-def data_lost(story: Story, begin: float, end: float) -> bool:
-    """Return whether the ledger may have lost its data between two times."""
+def _data_lost(story: Story, request: Event) -> bool:
+    begin, end = request["at"], request["until"] + SEEN_WITHIN
     return any(
         fault["what"] == "ledger"
         and fault["sort"] in LOSSES

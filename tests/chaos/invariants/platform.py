@@ -8,15 +8,13 @@ from itertools import pairwise
 
 from tests.chaos.journal import Event
 
-from .people import asked_until, data_lost
+from .people import asked_until
 from .requests import UNANSWERED, asked, calls, lateness, unanswered, writes
 from .story import Story, Verdict, at_of, count_of
 
 AT_MINIMUM = 90.0  # s
 #: Calls may come this much (s) early, since the emulator sees each a moment after it was sent.
 TOLERANCE = 0.15
-#: Processes that were cut off report again within this time (s).
-HEALED = 5.0
 
 
 def within_limits(story: Story) -> Verdict:
@@ -82,9 +80,7 @@ def calls_spaced(story: Story) -> Verdict:
             gaps.append(gap)
         elif not any(_quantity_before(story, p, after[0]["at"]) for p in asked(after[0])):
             from_zero += 1
-        elif story.disturbed("clock", before[0]["at"], after[0]["at"]) or _two_times(
-            story, after[0]["at"]
-        ):
+        elif story.disturbed("clock", before[0]["at"], after[0]["at"]):
             stepped += 1
         else:
             gaps.append(gap)
@@ -107,20 +103,6 @@ def calls_spaced(story: Story) -> Verdict:
         ],
     }
     return verdict
-
-
-def _two_times(story: Story, at: float) -> bool:
-    """Return whether processes may have disagreed on the ledger's time.
-
-    Those that were cut off while the clock was stepped know another time than those that were not.
-    If the ledger has lost its data meanwhile, both have to be believed, and time jumps once more.
-    """
-    for cut in story.faults:
-        if cut["what"] == "line" and cut["sort"].endswith("all") and cut["until"] + HEALED > at:
-            stepped = story.disturbed("clock", cut["at"] - HEALED, cut["until"])
-            if stepped and at >= cut["at"] and data_lost(story, cut["at"], cut["until"]):
-                return True
-    return False
 
 
 def _quantity_before(story: Story, pool: str, at: float) -> int:
