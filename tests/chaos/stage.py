@@ -354,7 +354,8 @@ class Stage:
 
     def line_pids(self) -> list[int]:
         """The processes that have a line to the ledger, except for the children of workers."""
-        return sorted([*self.worker_pids(), *(publisher.pid for publisher in self.publishers)])
+        others = (*self.publishers, *self.people)
+        return sorted([*self.worker_pids(), *(process.pid for process in others)])
 
     # -- other apps
 
