@@ -21,9 +21,9 @@ from celery_middle_management.core.batch import UNPLACED
 from celery_middle_management.counting.signals import SignalHandlers
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.late_import import locks_may_be_patched, no_fork_meanwhile
-from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.log_to_stderr import show_log
 from celery_middle_management.managed_worker import ManagedWorker
+from celery_middle_management.reporting.attendant import Attendant
 from celery_middle_management.reporting.publisher import PublisherAgent
 from celery_middle_management.reporting.reporter import Evaluator, Reporter, wait_for_last_report
 from celery_middle_management.settings.model import Settings
@@ -51,6 +51,8 @@ class ManagedApp:
         self._publisher = (
             double._publisher if double else PublisherAgent(self._tally, self.reporter)
         )
+        # What this process has published is for its own agent to report.
+        self._attendant = Attendant(lambda: self._reporter(Tally()))
         self.worker = ManagedWorker(
             app, settings, self._tally, self._services, self._reach, self.reporter
         )
@@ -143,16 +145,9 @@ class ManagedApp:
         wait_for_last_report(threads.start("mm-by-hand", reporter.leave), reporter)
 
     def have_evaluated(self) -> None:
-        """Have the pools evaluated now, in a thread, by this process if no other does it."""
-        # What this process has published is for its own agent to report.
-        reporter = self._reporter(Tally())
-
-        def leave() -> None:
-            with LogThrottle(logger).guard("an evaluation"):
-                self._services.late_import.finish()
-                reporter.leave()
-
-        threads.start("mm-by-hand", leave)
+        """Have a person's request evaluated, in a thread, by this process if no other does it."""
+        if not self.settings.inactive:
+            self._attendant.attend()
 
     def after_fork(self) -> None:
         """Drop the parent's connection, thread and agent, in a fresh child."""
@@ -160,6 +155,7 @@ class ManagedApp:
         self.worker.after_fork()
         self._tally.after_fork()
         self._publisher.reset()
+        self._attendant.reset()
 
     def _reporter(self, tally: Tally) -> Reporter:
         return Reporter(self.settings, tally, self._services.ledger, self._services.scaler)
