@@ -16,6 +16,8 @@ from tests.browser.window import Window
 from tests.integration.web_apps import GUNICORN, LIVE, PANEL, PEOPLE, django, serving
 from tests.servers import wait_for
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def site(redis_url_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

@@ -25,12 +25,20 @@ MARKED = """
   return Bokeh.documents.flatMap((d) => d.roots()).flatMap((f) => f.renderers)
     .flatMap((r) => [...(r.data_source.data.what ?? [])]);
 """
+#: The colours of the lines of the plot that was made last.
+COLOURS = """
+  return Bokeh.documents.at(-1).roots().flatMap((f) => f.renderers)
+    .map((r) => JSON.stringify(r.glyph.line_color)).join();
+"""
 FOCUSED = """
   const e = document.activeElement;
   const name = e.id || e.getAttribute("aria-label") || e.value || e.innerText;
   const outline = getComputedStyle(e).outlineStyle, box = (e.labels?.[0] ?? e);
   return {name, tag: e.localName, outline, width: box.getBoundingClientRect().width};
 """
+
+#: Making a week takes long where much else runs.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +148,10 @@ def luminance(page: Window) -> float:
 
 def test_it_is_dark_for_those_who_prefer_that_even_if_they_change_their_mind(page: Window) -> None:
     assert luminance(page) > 200
+    colours = page.run(COLOURS)
     page.media(prefers_color_scheme=DARK)
     wait_for(lambda: luminance(page) < 60)
+    wait_for(lambda: page.run(COLOURS) != colours)
     page.drawn()
     page.media(prefers_color_scheme=LIGHT)
     wait_for(lambda: luminance(page) > 200)

@@ -45,6 +45,8 @@ ATTACK = """<!doctype html>
 </script>
 """
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture(scope="module")
 def site(redis_url_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:

@@ -122,7 +122,7 @@ class Window:
         def are() -> bool:
             return bool(self.run(PAINTED) == plots)
 
-        wait_for(are, 30.0, lambda: f"{self.run(PAINTED)} plots:\n{self.text()}\n{self.console()}")
+        wait_for(are, 60.0, lambda: f"{self.run(PAINTED)} plots:\n{self.text()}\n{self.console()}")
 
     def press(self, *keys: str) -> None:
         """Press and release keys, one after the other."""
@@ -168,8 +168,8 @@ def open_window() -> Iterator[Window]:
         service = webdriver.ChromeService(executable_path=find(DRIVER))
         driver = webdriver.Chrome(options=options, service=service)
         try:
-            driver.set_page_load_timeout(30)
-            driver.set_script_timeout(30)
+            driver.set_page_load_timeout(90)
+            driver.set_script_timeout(90)
             yield Window(driver)
         finally:
             driver.quit()
