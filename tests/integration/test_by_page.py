@@ -70,7 +70,7 @@ def test_what_is_asked_for_by_page_and_by_command_adds_up(redis_url: str) -> Non
             person.start()
         for person in people:
             person.join()
-        on.wait_for_quantity(4)
+        assert on.status()["wish"]["least"] == 4
         [(status, entry)] = answers
         assert (status, entry["action"], entry["by"][:4]) == (200, "ask to hire", "eve@")
         assert entry in log(on)
