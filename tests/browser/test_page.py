@@ -92,8 +92,8 @@ def test_what_is_wrong_is_at_the_top_in_the_words_of_the_command(site: Site, pag
 def test_every_decision_is_marked_on_the_plot_and_in_the_list(page: Window) -> None:
     choose(page, "week")
     page.drawn()
+    wait_for(lambda: len(page.run(MARKED)) == 1000)
     marks = page.run(MARKED)
-    assert len(marks) == 1000
     for what in ("hire 1 → 2", "fire 2 → 1", "trouble"):
         assert sum(mark.startswith(what) for mark in marks) > 0
     choose(page, "hour")
