@@ -458,4 +458,4 @@ def test_prices_that_cannot_be_read_are_a_platform_error(
     emulator: HerokuEmulator, platform: HerokuPlatform
 ) -> None:
     emulator.costs["Basic"] = {"unit": "month"}
-    error_of(platform.prices, within())
+    error_of(platform.prices, within(2.0))

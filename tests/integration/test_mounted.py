@@ -138,7 +138,7 @@ class TestDjango:
             client.hset(
                 "{middle-management:local}:state",
                 "trouble",
-                json.dumps({"platform": {"what": "<b>bold</b>", "since": time.time()}}),
+                json.dumps({"unknown": {"what": "<b>bold</b>", "since": time.time()}}),
             )
             client.expire("{middle-management:local}:state", 60)
         text = Browser(admin).log_in("jo").ask(PANEL).text

@@ -160,7 +160,7 @@ def test_only_what_is_new_is_read_again(it: Office, monkeypatch: pytest.MonkeyPa
     def recorded(self: RedisLedger, name: str, *arguments: str | int) -> Any:
         answer = run(self, name, *arguments)
         if name == "page":
-            answers.append([told[2] for told in answer[-2]])
+            answers.append([told[2] for told in answer[-3]])
         return answer
 
     for n in range(3):
