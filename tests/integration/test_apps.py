@@ -32,7 +32,8 @@ def ledger() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.mark.parametrize("pool", ["prefork", pytest.param("threads", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_an_app_made_twice_counts_each_task_once(
     redis_url: str, ledger: RedisServer, pool: str
 ) -> None:

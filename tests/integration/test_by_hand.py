@@ -45,6 +45,7 @@ def did(on: Stage) -> list[tuple[str, int | None]]:
     return [(entry["action"], entry.get("to")) for entry in decided(on)]
 
 
+@pytest.mark.slow
 def test_a_pause_hires_no_worker_until_it_ends(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
         assert mm(on, "pause").returncode == 0
@@ -255,6 +256,7 @@ def test_in_a_dry_run_a_request_changes_nothing_and_says_so(redis_url: str) -> N
         assert on.emulator.changes == []
 
 
+@pytest.mark.slow
 def test_the_log_for_people(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         on.script("work.delay()")

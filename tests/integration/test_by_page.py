@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from celery_middle_management.demo.redis_server import RedisServer
 from tests.integration.stage import APP, Stage, stage
 from tests.integration.test_by_hand import decided, log, mm
 from tests.servers import ROOT, wait_for
 
-pytest.importorskip("bottle")
-pytest.importorskip("waitress")
-requests = pytest.importorskip("requests")
+pytestmark = pytest.mark.usefixtures("plotting")
 
 TOKEN = "a token that cannot be guessed".replace(" ", "-")
 #: The page's own token, as its cookie and as the header that its requests bring.
@@ -55,6 +54,7 @@ def page(on: Stage) -> Iterator[Page]:
             its.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_by_page_and_by_command_adds_up(redis_url: str) -> None:
     with stage(redis_url, command=None, settings=SETTINGS) as on, page(on) as its:
         assert mm(on, "hire", "1").returncode == 0

@@ -31,6 +31,7 @@ def money(on: Stage) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_worker_in_the_status_and_in_the_log(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         on.emulator.size = "Performance-M"

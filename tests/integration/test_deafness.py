@@ -214,6 +214,7 @@ def test_a_task_that_celery_would_cancel_is_not_killed_for_a_dead_line(tmp_path:
         worker.kill()
 
 
+@pytest.mark.slow
 def test_a_dead_line_does_not_keep_a_worker_from_being_fired(tmp_path: Path) -> None:
     with worker_behind_a_line(tmp_path, "-c", "1", min_workers=0) as (it, publisher, line, worker):
         publisher.say("hold_early.delay()")

@@ -100,6 +100,7 @@ def test_a_publisher_killed_before_it_could_tell_a_pool_at_rest(tmp_path: Path) 
         assert it.on.number("worker/published") == 1
 
 
+@pytest.mark.slow
 def test_a_task_killed_with_its_process_is_not_waited_for(tmp_path: Path) -> None:
     with scene(tmp_path) as it:
         publisher = it.program()

@@ -53,6 +53,7 @@ def test_no_busy_worker_is_stopped(tmp_path: Path) -> None:
         it.assert_no_worker_was_killed()
 
 
+@pytest.mark.slow
 def test_two_workers_have_one_name_during_a_deploy(tmp_path: Path) -> None:
     # Threads, since prefork's processes die of the SIGTERM that each of them gets.
     with scene(tmp_path, command=(*WORKER, "--pool", "threads")) as it:
@@ -122,6 +123,7 @@ def test_no_worker_is_kept_for_a_task_that_threads_cannot_terminate(tmp_path: Pa
         it.assert_no_worker_was_killed()
 
 
+@pytest.mark.slow
 def test_dynos_without_numbers(tmp_path: Path) -> None:
     """Heroku's Fir generation may stop any of the workers."""
     with scene(tmp_path, dyno_names="fir") as it:

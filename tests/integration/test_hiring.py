@@ -54,6 +54,7 @@ def test_a_script_ends_although_heroku_hangs(redis_url: str) -> None:
         assert changes(on) == []
 
 
+@pytest.mark.slow
 def test_what_one_process_could_not_hire_another_one_does(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         on.emulator.fault("status", status=503)
@@ -124,6 +125,7 @@ def test_publishing_under_gevent(redis_url: str) -> None:
         on.wait_for_quantity(4)
 
 
+@pytest.mark.slow
 def test_the_minimum_is_kept(redis_url: str, tmp_path: Path) -> None:
     with (
         stage(redis_url, log_dir=tmp_path, settings={"min_workers": 1, "call_interval": 1}) as on,

@@ -137,6 +137,7 @@ def test_commands_elsewhere_read_and_write_the_ledger_alone(on: Stage) -> None:
         on.wait_for_quantity(3)
 
 
+@pytest.mark.slow
 def test_without_key_and_redis_all_is_as_without_us(on: Stage) -> None:
     for name in ("HEROKU_API_KEY", "HEROKU_APP", "REDIS_URL", "MAX_WORKERS"):
         del on.env[f"MIDDLE_MANAGEMENT_{name}"]

@@ -76,6 +76,7 @@ def killed(log_dir: Path) -> list[str]:
     return [log.name for log in log_dir.iterdir() if "Cold shutdown" in log.read_text()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dyno_names", ["cedar", pytest.param("fir", marks=pytest.mark.slow)])
 def test_a_hired_worker_works_and_leaves_by_itself(
     redis_url: str, tmp_path: Path, dyno_names: str

@@ -27,10 +27,13 @@ MARK = pytest.mark
 PREFETCH = ("--prefetch-multiplier", "4")
 POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
 #: The others are left to the slow tests.
-FEW_QUICKLY = [
-    pool if pool in ("prefork", "gevent") else pytest.param(pool, marks=MARK.slow) for pool in POOLS
-]
+FEW_QUICKLY = [pool if pool == "prefork" else pytest.param(pool, marks=MARK.slow) for pool in POOLS]
 CONCURRENT = [pool for pool in POOLS if pool != "solo"]
+#: Only the pools of processes and of threads among the tests that are run most often.
+CONCURRENT_QUICKLY = [
+    pytest.param(pool, marks=MARK.slow) if pool in ("gevent", "eventlet") else pool
+    for pool in CONCURRENT
+]
 #: The arguments of the queues.
 ON_RABBITMQ: dict[str, dict[str, object]] = {"classic": {}, "quorum": {"x-queue-type": "quorum"}}
 
@@ -110,7 +113,7 @@ def worker_of(it: Bench, pool: str, slots: int, *arguments: str) -> AbstractCont
     return it.scene.on.worker(*options, DYNO="worker.1")
 
 
-@pytest.mark.parametrize("pool", CONCURRENT)
+@pytest.mark.parametrize("pool", CONCURRENT_QUICKLY)
 def test_every_slot_works(pool: str, bench: Bench) -> None:
     slots = 3 if pool == "prefork" else 20
     with worker_of(bench, pool, slots):
@@ -121,7 +124,7 @@ def test_every_slot_works(pool: str, bench: Bench) -> None:
         bench.assert_each_ran_once(tasks)
 
 
-@pytest.mark.parametrize("pool", CONCURRENT)
+@pytest.mark.parametrize("pool", CONCURRENT_QUICKLY)
 def test_short_tasks_pass_the_long_ones_by(pool: str, bench: Bench) -> None:
     with worker_of(bench, pool, 4):
         bench.show_that_tasks_are_short()
@@ -134,7 +137,7 @@ def test_short_tasks_pass_the_long_ones_by(pool: str, bench: Bench) -> None:
             bench.scene.let_go("worker.1")
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent", "eventlet"])
+@pytest.mark.parametrize("pool", CONCURRENT_QUICKLY[1:])
 def test_a_task_that_exits_frees_its_slot(pool: str, bench: Bench) -> None:
     """Celery shows it as active for ever."""
     with worker_of(bench, pool, 2):
@@ -223,6 +226,7 @@ def test_a_busy_worker_takes_no_more_after_a_lost_connection(
         it.wait(lambda: {*waiting} <= it.ended())
 
 
+@pytest.mark.slow
 def test_queues_take_turns(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     with bench_on("redis", request, tmp_path) as it:
         first, second = (it.publish_some(14, "note", 0.05, queue=queue) for queue in "az")
@@ -278,6 +282,7 @@ def test_order_and_deliveries_are_left_alone(
         assert it.begun() == tasks
 
 
+@pytest.mark.slow
 def test_a_broker_that_closes_idle_connections_does_not_have_a_long_task_run_twice(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

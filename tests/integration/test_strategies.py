@@ -73,6 +73,7 @@ def test_no_message_is_carried_from_buffer_to_buffer(pool: str, tmp_path: Path) 
         it.assert_no_worker_was_killed()
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_to_be_run_later_keeps_no_worker(tmp_path: Path) -> None:
     with scene(tmp_path, **ALONE) as it:
         permit = it.forbid_evaluations()

@@ -81,6 +81,7 @@ def hired(on: Stage) -> int:
     return int(on.state().get("worker/quantity", 0))
 
 
+@pytest.mark.slow
 def test_status_does_not_hide_that_the_ledgers_redis_is_full(redis_url: str) -> None:
     with (
         RedisServer() as ledger,

@@ -191,6 +191,7 @@ def mm(on: Stage, *arguments: str, **env: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_hired_and_fired_on_the_page_within_the_limits(redis_url: str) -> None:
     with stage(redis_url, command=None, settings=SETTINGS) as on, opened(on) as page:
         unknown = page.post("hire", {"pool": "worker", "number": 1})

@@ -73,6 +73,7 @@ def test_no_fault_of_ours_keeps_a_worker_from_working(broken: str, redis_url: st
         assert "LookupError: broken" in worker.log
 
 
+@pytest.mark.slow
 def test_a_worker_takes_nothing_until_it_consumes(redis_url: str) -> None:
     """Its first report comes before that, and must not make it look like help for waiting tasks."""
     with stage(redis_url, command=None) as on:

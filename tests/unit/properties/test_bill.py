@@ -140,7 +140,7 @@ def test_a_week_costs_what_the_sum_by_hand_says() -> None:
     | Sunday 10 to 16, of twice the size | 2 | 12 |
 
     93 hours at $25 / 720 and 12 hours at $50 / 720: $3.229 + $0.833 = $4.06. Four workers all week
-    are 672 hours, which at the size of Sunday cost $46.67: 91.3 % more.
+    are 672 hours, which at the size of Sunday cost $46.67: 91.3 % less.
     """
     week = Priced("2026-11-09T00:00")
     week.pause_fires()
