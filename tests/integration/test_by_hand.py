@@ -230,9 +230,9 @@ def test_a_laptop_records_a_request_and_a_dyno_of_the_app_acts_on_it(redis_url: 
             assert asked.returncode == 0
             assert "no workers are hired or fired from this process" in asked.stderr
             assert "They act on the request once they next report" in asked.stderr
-            on.wait_for_quantity(3)
-        asked, hired = decided(on)[-2:]
-        assert (asked["by"][:4], asked["to"], hired["to"]) == ("ann@", 3, 3)
+            # The history has the hire a moment after the platform.
+            wait_for(lambda: did(on)[-2:] == [("ask to hire", 3), ("hire", 3)], 45)
+        assert decided(on)[-2]["by"].startswith("ann@")
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_what_the_platform_refuses_to_a_request_is_said(redis_url: str) -> None:
         assert "at least 4 workers, by ann@" in status.stdout
         assert status.returncode == 1
         assert "refused" in status.stdout
-        assert did(on) == [("ask to hire", 4), ("hire", 2)]
+        wait_for(lambda: did(on) == [("ask to hire", 4), ("hire", 2)])
 
 
 def test_in_a_dry_run_a_request_changes_nothing_and_says_so(redis_url: str) -> None:
