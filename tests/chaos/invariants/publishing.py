@@ -49,8 +49,8 @@ def never_slower(story: Story) -> Verdict:
 
     The maximum of a few publishes on a busy machine is chance, so it is compared with the worst of
     plain Celery at any time of the run. Of fewer than a hundred, the last percentile is the
-    maximum. The first publish of each process is left out on both sides: it connects, and only
-    our processes are killed and begin again.
+    maximum. The first moments of each process are left out on both sides: it connects and imports,
+    and only our processes are killed and begin again.
     """
     verdict = Verdict("delay() as fast as plain Celery's")
     all_plain = _times(story, plain=True, trouble=None)

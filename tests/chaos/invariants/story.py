@@ -25,6 +25,11 @@ class Verdict:
         return not self.broken
 
 
+#: A process starts until this long (s) after its first publish: meanwhile a thread imports what the
+#: package needs, and shares the interpreter with publishing.
+STARTS = 1.0
+
+
 class Story:
     """A journal, indexed."""
 
@@ -46,9 +51,11 @@ class Story:
         }
         #: One-off dynos that ended, by their first process.
         self.gone = {gone["pid"]: gone for gone in self.kinds["gone"] if gone["pid"]}
-        first = {p["pid"]: p["id"] for p in reversed(self.kinds["published"])}
-        #: All except the first of each process.
-        self.later_publishes = [p for p in self.kinds["published"] if p["id"] != first[p["pid"]]]
+        first = {p["pid"]: p["at"] + p["took"] for p in reversed(self.kinds["published"])}
+        #: All but those of the first moments of each process.
+        self.later_publishes = [
+            p for p in self.kinds["published"] if p["at"] >= first[p["pid"]] + STARTS
+        ]
         killed = [event for event in self.kinds["killed"] if event["sid"] is not None]
         self.killed_workers = {e["sid"]: e["at"] for e in killed if e["what"] != "child"}
         self.killed_children = {e["pid"]: e["at"] for e in killed if e["what"] == "child"}
