@@ -44,7 +44,7 @@ def status(managed: ManagedApp) -> dict[str, Any]:
 def _status(managed: ManagedApp) -> dict[str, Any]:
     app, settings, ledger = managed.app, managed.settings, managed.ledger()
     # One minute more than is shown, to know what the counters were before.
-    past, snapshot = ledger.history(MINUTES + 1), ledger.snapshot()
+    past, (snapshot, bill) = ledger.history(MINUTES + 1), ledger.billed()
     document = status_of(
         settings,
         snapshot,
@@ -54,7 +54,7 @@ def _status(managed: ManagedApp) -> dict[str, Any]:
         full=ledger.full,
         celery=celery_command(app, settings.celery_app),
     )
-    return document | {"money": money_of(settings, snapshot, ledger.bill())}
+    return document | {"money": money_of(settings, snapshot, bill)}
 
 
 def daily_cost(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
@@ -63,10 +63,9 @@ def daily_cost(managed: ManagedApp) -> tuple[datetime, list[dict[str, Any]]]:
     Raises:
         redis.RedisError: the ledger cannot be read.
     """
-    ledger = managed.ledger()
-    snapshot = ledger.snapshot()
+    snapshot, bill = managed.ledger().billed()
     now = datetime.fromisoformat(snapshot.iso(snapshot.now))
-    return now, days_of(snapshot, ledger.bill())
+    return now, days_of(snapshot, bill)
 
 
 def look(managed: ManagedApp) -> Look:

@@ -11,6 +11,9 @@ from math import inf
 
 from celery_middle_management.core.policies import Advice
 
+#: A pause that several people asked for names at most this many of them, the last ones.
+MOST_NAMES = 3
+
 
 @dataclass(frozen=True)
 class Pause:
@@ -65,11 +68,12 @@ def both_paused(one: Pause | None, other: Pause | None) -> Pause | None:
     first, last = sorted((one, other), key=lambda pause: pause.ends)
     left = both_paused(first.then, last.then if last.ends == first.ends else last)
     hires, fires = first.hires or last.hires, first.fires or last.fires
+    since = one.since or other.since
     if left is not None and (left.hires, left.fires) == (hires, fires):
-        return left
+        return replace(left, since=since)
     by = dict.fromkeys(name for pause in (one, other) for name in pause.who.split(", "))
-    who = ", ".join(by)
-    return Pause(hires, fires, first.until, who, one.since or other.since, left)
+    who = ", ".join([*by][-MOST_NAMES:])
+    return Pause(hires, fires, first.until, who, since, left)
 
 
 def asked_after(earlier: ManualRequest | None, request: ManualRequest) -> ManualRequest:

@@ -20,7 +20,9 @@ def told_of(state: PoolState) -> Trouble | None:
     if since is None or state.now - since < STUCK_AFTER:
         return None
     why = unlimited(state, state.demand).why
-    what = f"{why}, and max_workers is {state.pool.max_workers}: {_waiting(state)} tasks wait"
+    waiting = _waiting(state)
+    tasks = "1 task waited" if waiting == 1 else f"{waiting} tasks waited"
+    what = f"{why}, and max_workers is {state.pool.max_workers}: {tasks} at the last count"
     return Trouble(what, since, state.pool.name)
 
 

@@ -7,7 +7,7 @@ on from there. Both are written in the same commit, so a process that dies leave
   platform has obeyed. Until then nothing is added.
 - A change that is found by reading counts from the reading.
 - A one-off worker counts from its hire, once it is known to exist, until it has been let go.
-- If another release has evaluated, which keeps no accounts, the time until now is left out.
+- If a release that keeps no accounts has evaluated, the time until now is left out.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ class Accounts:
             paid = sum(
                 bool(m.name) and not m.left_at for m in each.one_offs.roster.members.values()
             )
-        if formation is None or not (paid or account):
+        known = formation or account
+        if not (paid or account) or known is None:
             return
-        size = (each.pool.dyno_size or "").lower() or formation.size
+        size = (each.pool.dyno_size or "").lower() or known.size
         if each.one_offs is not None:
             self._charge_found(pool, size, each.one_offs.roster, now)
         if account is None or (account.quantity, account.size) != (paid, size):

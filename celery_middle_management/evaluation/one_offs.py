@@ -142,9 +142,10 @@ class OneOffs:
             if known := sorted(names & self.roster.names):
                 logger.info("%s pool=%s workers=%s", action, self._pool.name, ",".join(known))
         self._leave = self.choice.leave
-        self._write(why if new else "")
+        self.write_roster(why if new else "")
 
-    def _write(self, why: str = "") -> None:
+    def write_roster(self, why: str = "") -> None:
+        """Write the roster and which workers must leave, if either has changed, and *why*."""
         if (self.roster, self._leave) != self._written:
             self._writer.roster(self.roster, self._leave, why)
             self._written = self.roster, self._leave
@@ -164,7 +165,7 @@ class OneOffs:
             raise AssertionError(
                 f"{total} workers for pool {self._pool.name!r}, but only {most} are allowed"
             )
-        self._write()
+        self.write_roster()
         return ids
 
     def record_answers(self, outcomes: Mapping[str, OneOff | PlatformError], at: float) -> None:
@@ -174,7 +175,7 @@ class OneOffs:
                 self.roster = self.roster.with_answer(key, outcome.name, at + APPEARS)
             elif outcome.settled:
                 self.roster = self.roster.with_answer(key, None, at)
-        self._write()
+        self.write_roster()
 
     @property
     def hanging(self) -> list[str]:

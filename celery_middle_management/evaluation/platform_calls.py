@@ -204,6 +204,10 @@ class PlatformCalls:
         """Write the changes, and renew the lease, before the platform is called."""
         self._troubles.tried("platform")
         self._mark_called()
+        for each in self._pools:
+            if each.one_offs is not None:
+                # With what is charged for the workers that have turned out to exist.
+                each.one_offs.write_roster()
         self._accounts.write(self._called_at)
         self._session.commit()
 
@@ -215,8 +219,11 @@ class PlatformCalls:
 
     def _record_failure(self, error: PlatformError) -> None:
         self._troubles.meet("platform", str(error))
-        wait = max(error.retry_after or 0.0, self._interval)
-        self._blocked_until = self._session.time() + wait
+        self.block(max(error.retry_after or 0.0, self._interval))
+
+    def block(self, seconds: float) -> None:
+        """Have the platform not called for this time (s)."""
+        self._blocked_until = self._session.time() + seconds
         self._session.changes.set["blocked_until"] = str(millis(self._blocked_until))
 
 

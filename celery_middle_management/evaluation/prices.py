@@ -25,14 +25,17 @@ def learn_prices(session: Session, calls: PlatformCalls) -> None:
     """
     platform, now, known = session.ports.platform, session.time(), read_prices(session.snapshot)
     due = now - known.at >= READS_AGAIN and now - known.asked_at >= ASKS_AGAIN
-    if platform.sizes is None or not due or not calls.called or calls.blocked():
+    free = calls.called and calls.may_call() and not calls.blocked()
+    if platform.sizes is None or not due or not free:
         return
     session.changes.set["prices_asked_at"] = str(millis(now))
     calls.begin()
     try:
         cents = platform.prices(min(session.deadline, session.ports.clock() + PATIENCE))
-    except PlatformError:
+    except PlatformError as error:
+        if error.retry_after:
+            calls.block(error.retry_after)
         return
+    session.changes.set["prices_at"] = str(millis(now))
     if cents:
         session.changes.set["prices"] = json.dumps(cents)
-        session.changes.set["prices_at"] = str(millis(now))

@@ -58,6 +58,8 @@ class Ledger(ABC):
         self._in_flight = CallsInFlight()
         #: The last entries of the history that this process wrote.
         self.own_entries = deque[str](maxlen=100)
+        #: How many commits this process has sent.
+        self._commits = 0
 
     # -- what each kind of ledger implements
 
@@ -157,7 +159,8 @@ class Ledger(ABC):
         won = self._clocks.monotonic()
         self._in_flight.before_commit(changes)
         self.own_entries += changes.history
-        message = commit_message(changes, seq, next_in)
+        self._commits += 1
+        message = commit_message(self._commits, changes, seq, next_in)
         self._add_bounds(message, self._clocks.uptime())
         if not self._commit(lease.token, message):
             raise LeaseLost

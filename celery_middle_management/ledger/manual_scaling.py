@@ -93,7 +93,7 @@ def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
         # Processes of another release may have other pools.
         there = {name for name in snapshot.state if name.endswith("/wish")}
         fields: Fields = dict.fromkeys(["pause", *sorted(ours | there)])
-        return {}, fields, _entry(snapshot, "resume", who)
+        return _read(snapshot, fields), fields, _entry(snapshot, "resume", who)
 
     return _write(ledger, work_out)
 

@@ -129,6 +129,7 @@ class ReportReply(_Answer, total=False):
 
 
 class _Commit(TypedDict):
+    number: int
     set: dict[str, str]
     unset: list[str]
     add: dict[str, int]
@@ -237,9 +238,10 @@ def _counts(batch: Batch, pool: str, maximum: int, now: Moment) -> PoolCounts:
     }
 
 
-def commit_message(changes: Changes, seq: str, next_in: float | None) -> CommitMessage:
+def commit_message(number: int, changes: Changes, seq: str, next_in: float | None) -> CommitMessage:
     """Return the message of a commit; only an evaluation's last one has *next_in* (s)."""
     message: CommitMessage = {
+        "number": number,
         "set": changes.set,
         "unset": [*changes.unset],
         "add": changes.add,

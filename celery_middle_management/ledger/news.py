@@ -15,15 +15,17 @@ FIRST = 60.0
 class ClaimMessage(TypedDict):
     """Which entries of the history to claim. See ``claim.lua``."""
 
+    id: str
     most: int
     oldest: int
     first: int
     expiry: int
 
 
-def claim_message(most: int) -> ClaimMessage:
-    """Return the message of a claim of at most so many entries."""
+def claim_message(id: str, most: int) -> ClaimMessage:
+    """Return the message of the claim *id*, of at most *most* entries."""
     return {
+        "id": id,
         "most": most,
         "oldest": millis(OLDEST),
         "first": millis(FIRST),

@@ -7,8 +7,8 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``workers`` (hash): the presence of each live worker
 - ``queues`` (hash): when each queue was last reported or found in use
 - ``actions`` (stream): the history: the last changes, troubles and requests by hand, capped
-- ``samples`` (stream): the counters when each minute began, capped
-- ``tens`` (stream): the same every ten minutes, capped
+- ``samples`` (stream): the counters and the tasks when each minute began, capped
+- ``tens`` (stream): the counters every ten minutes, and the most tasks in between, capped
 - ``bill`` (hash): worker time (ms) by ``<pool>/<day>/<size>``
 - ``lock`` (string): the token of the one scaler
 
@@ -172,18 +172,28 @@ class RedisLedger(Ledger):
         places = (self.keys["actions"], f"{self._prefix}:history")
         return tuple(_latest(self.redis, *places, HISTORY, lambda entry: entry["at"]))
 
-    def bill(self) -> dict[str, str]:
-        """Return the bill as it is kept; ``ledger.accounts.entries_of`` reads it."""
-        untyped: Any = self.redis
-        found: dict[str, str] = untyped.hgetall(self.keys["bill"])
-        return found
+    def billed(self) -> tuple[Snapshot, dict[str, str]]:
+        """Read everything and the bill at one moment. ``accounts.entries_of`` reads the bill.
 
-    def claim(self, most: int) -> list[str]:
+        Time is either on the bill or still on an account of the state.
+        """
+        bounds: Bounds = {}
+        self._add_bounds(bounds, self._clocks.uptime())
+        untyped: Any = self.redis
+        with untyped.pipeline() as both:
+            keys = [self.keys[key] for key in KEYS["snapshot"]]
+            self._scripts["snapshot"](keys, [json.dumps(bounds)], client=both)
+            both.hgetall(self.keys["bill"])
+            whole, bill = both.execute()
+        return _snapshot(*whole), bill
+
+    def claim(self, id: str, most: int) -> list[str]:
         """Return at most *most* packed entries that no process has claimed yet, and claim them.
 
-        They are the oldest ones of the last :data:`news.OLDEST` seconds, oldest first.
+        They are the oldest ones of the last :data:`news.OLDEST` seconds, oldest first. If no answer
+        came, the same *id* gets the same entries, unless another process has claimed meanwhile.
         """
-        entries: list[str] = self._run("claim", json.dumps(claim_message(most)))
+        entries: list[str] = self._run("claim", json.dumps(claim_message(id, most)))
         return entries
 
     def _run(self, name: str, *arguments: str | int) -> Any:

@@ -27,10 +27,12 @@ class Announcer:
         The messenger also looks for entries that other processes have left: those of a person's
         requests, and of an evaluation whose process has died.
         """
-        if written:
-            self._signalling.send(written)
+        # Messages first: at the end of a process both may be sent in this thread, and receivers may
+        # take long.
         if self._messenger is not None:
             self._messenger.wake()
+        if written:
+            self._signalling.send(written)
 
     def wait(self, seconds: float) -> None:
         """Wait until all messages are sent, for some *seconds* at most."""

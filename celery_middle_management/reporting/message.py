@@ -28,6 +28,7 @@ def message_of(app: str, entries: Sequence[_Entry]) -> bytes:
         {
             "text": text,
             "unfurl_links": False,
+            "unfurl_media": False,
             "metadata": {"event_type": "middle_management", "event_payload": payload},
         }
     ).encode()

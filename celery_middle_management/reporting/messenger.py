@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
@@ -38,8 +39,11 @@ FIRST_WAIT = 1.0
 class History(Protocol):
     """Where the entries come from."""
 
-    def claim(self, most: int) -> list[str]:
-        """Return at most this many entries that no process has claimed, and claim them."""
+    def claim(self, id: str, most: int) -> list[str]:
+        """Return at most *most* entries that no process has claimed, and claim them.
+
+        The same *id* gets the same entries again.
+        """
 
 
 class Messenger:
@@ -51,6 +55,8 @@ class Messenger:
         self._history = history
         self._trouble = LogThrottle(logger)
         self._thread = SideWork("mm-messages", self._deliver)
+        #: The id of the next claim, or of the last one if it got no answer.
+        self._next_claim = secrets.token_hex(8)
         #: When (``monotonic()``) the last message was sent.
         self._last = -inf
         #: Called after an evaluation, and to wait until there is nothing to send.
@@ -74,10 +80,12 @@ class Messenger:
         if self._thread.stop:
             return ()
         try:
-            return self._history().claim(MOST_ENTRIES)
+            entries = self._history().claim(self._next_claim, MOST_ENTRIES)
         except (redis.RedisError, OSError) as error:
             self._trouble.warn("redis", "messages wait because Redis failed: %s", error)
             return ()
+        self._next_claim = secrets.token_hex(8)
+        return entries
 
     def _send(self, body: bytes, until: float) -> None:
         """Send one message; send it again only if it surely was not delivered."""

@@ -55,6 +55,10 @@ class SideWork:
         try:
             threads.start(self._name, self._run)
         except RuntimeError:
+            if threading.main_thread().is_alive():
+                self._turn.release()  # The next wake tries again.
+                self._trouble.warn("thread", "%s waits: no thread can be started", self._name)
+                return
             # The interpreter shuts down: this thread, which has evaluated, has nothing else to do.
             self._run(monotonic() + LAST_WORK)
 
@@ -68,6 +72,8 @@ class SideWork:
         """Wait for the work at the end of the process, and have nothing new begun after that."""
         self.wait(LAST_WORK)
         self.stop = True
+        if self.busy:
+            logger.warning("this process ends before %s has sent everything", self._name)
 
     def _run(self, until: float = inf) -> None:
         try:

@@ -29,7 +29,7 @@ MOST_WAITING = 100
 #: A receiver that takes longer (s) is logged.
 SLOW = 30.0
 #: The troubles of single workers: their pool is scaled all the same.
-_OF_WORKERS = ("deaf", "missed")
+_OF_WORKERS = ("deaf", "missed", "lifetime")
 
 
 class Signalling:

@@ -44,16 +44,20 @@ class Outcome(NamedTuple):
 
 
 def post(address: Secret, body: bytes, longest: float = TOTAL_TIMEOUT) -> Outcome:
-    """Send *body* (JSON) once, in *longest* seconds at most. Follow no redirect; raise nothing."""
+    """Send *body* (JSON) once, in *longest* seconds at most. Follow no redirect; raise nothing.
+
+    The time that the system takes to look up the host's name comes on top.
+    """
+    until = monotonic() + longest
     try:
-        connection = _connect(address, longest)
+        connection = _connect(address, until)
     except ssl.SSLError as error:  # it will fail again
         return Outcome(_told(address, error))
     except Exception as error:  # noqa: BLE001 - not even a frame may show the address
         return Outcome(_told(address, error), undelivered=True)
     try:
         with connection:
-            return _outcome(address, _exchange(connection, address, body, longest))
+            return _outcome(address, _exchange(connection, address, body, until))
     except Exception as error:  # noqa: BLE001 - as above
         return Outcome(_told(address, error))
 
@@ -61,25 +65,45 @@ def post(address: Secret, body: bytes, longest: float = TOTAL_TIMEOUT) -> Outcom
 def reach(address: Secret) -> str:
     """Connect to the webhook's server and send nothing; return what went wrong, or nothing."""
     try:
-        _connect(address, CONNECT_TIMEOUT).close()
+        _connect(address, monotonic() + TOTAL_TIMEOUT).close()
     except Exception as error:  # noqa: BLE001 - not even a frame may show the address
         return _told(address, error)
     return ""
 
 
-def _connect(address: Secret, longest: float) -> socket.socket:
+def _connect(address: Secret, until: float) -> socket.socket:
     parts = urlsplit(address.reveal())
     host, encrypted = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if encrypted else 80)
-    plain = socket.create_connection((host, port), min(CONNECT_TIMEOUT, longest))
+    plain = _connected(host, parts.port or (443 if encrypted else 80), until)
     if not encrypted:
         return plain
     try:
+        plain.settimeout(_left(until))
         # Made here, from modules as they are now: gevent or eventlet may patch them late.
         return _context().wrap_socket(plain, server_hostname=host)
     except BaseException:
         plain.close()
         raise
+
+
+def _connected(host: str, port: int, until: float) -> socket.socket:
+    """Connect to the first of the host's addresses that accepts."""
+    error: OSError = TimeoutError()
+    for *_, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            at = (str(place[0]), port)
+            return socket.create_connection(at, min(CONNECT_TIMEOUT, _left(until)))
+        except OSError as failure:
+            error = failure
+    raise error
+
+
+def _left(until: float) -> float:
+    """Return the seconds that are left. Raises TimeoutError if there are none."""
+    left = until - monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _context() -> ssl.SSLContext:
@@ -94,17 +118,13 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _exchange(connection: socket.socket, address: Secret, body: bytes, longest: float) -> bytes:
+def _exchange(connection: socket.socket, address: Secret, body: bytes, until: float) -> bytes:
     """Send the request, and return the head of the answer, or as much of it as matters."""
-    until = monotonic() + longest
-    connection.settimeout(longest)
+    connection.settimeout(_left(until))
     connection.sendall(_head(address, len(body)) + body)
     answer = b""
     while not _ENOUGH.match(answer) and len(answer) < _LONGEST_HEAD:
-        left = until - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
+        connection.settimeout(_left(until))
         part = connection.recv(4096)
         if not part:
             break

@@ -181,7 +181,10 @@ def test_a_pool_that_needs_more_than_its_maximum_is_told_of_and_is_no_trouble(it
     assert actions(it) == ["hire", "stuck at max"]
     [told, _] = map(json.loads, it.ledger.actions())
     assert told["pool"] == "worker"
-    assert told["reason"] == "3 tasks at 1 per worker need 3, and max_workers is 1: 3 tasks wait"
+    assert (
+        told["reason"]
+        == "3 tasks at 1 per worker need 3, and max_workers is 1: 3 tasks waited at the last count"
+    )
     assert status_of(it.settings, it.ledger.snapshot(), ("celery",))["trouble"] == []
     it.redis.delete("celery")
     it.publish(1)

@@ -73,7 +73,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Recording:
     ledger.page()
     ledger.commit(Lease("token", 0.0), Changes(), "0", next_in=1.0)
     ledger.intend({}, {"pause": None}, {"id": "1"})
-    ledger.claim(10)
+    ledger.claim("1", 10)
     return ledger
 
 

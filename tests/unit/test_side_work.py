@@ -72,13 +72,29 @@ def test_an_error_is_logged_and_the_next_wake_works(caplog: pytest.LogCaptureFix
     assert "mm-test failed" in caplog.text
 
 
+def refuse(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_without_a_thread_it_waits_for_the_next_wake(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller reports and evaluates: it must not do other work."""
+    untils: list[float] = []
+    side = SideWork("mm-test", untils.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "start", refuse)
+        side.wake()
+    assert untils == []
+    assert "mm-test waits: no thread can be started" in caplog.text
+    side.wake()
+    wait_for(lambda: untils == [inf] and not side.busy)
+
+
 def test_at_the_end_of_the_interpreter_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    untils = []
-
-    def refuse(*_: object) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
+    untils: list[float] = []
     monkeypatch.setattr(threads, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "is_alive", lambda _: False)
     side = SideWork("mm-test", untils.append)
     side.wake()
     assert not side.busy
@@ -116,4 +132,5 @@ def test_a_process_that_ends_waits_for_it_but_not_for_ever(seconds: float) -> No
         text=True,
     )
     assert told.stdout.split() == (["begun", "done"] if seconds < 1 else ["begun"])
-    assert not told.stderr
+    lost = "mm-test" in told.stderr and "before" in told.stderr
+    assert lost == (seconds > 1)

@@ -59,7 +59,9 @@ def test_it_is_told_after_five_minutes() -> None:
     told = told_of(replace(STUCK, stuck_since=NOW - STUCK_AFTER))
     assert told is not None
     assert (told.since, told.pool) == (NOW - STUCK_AFTER, "worker")
-    assert told.what == "75 tasks at 10 per worker need 8, and max_workers is 5: 70 tasks wait"
+    assert told.what == (
+        "75 tasks at 10 per worker need 8, and max_workers is 5: 70 tasks waited at the last count"
+    )
 
 
 def test_the_ledger_keeps_it() -> None:
@@ -101,7 +103,7 @@ def test_the_history_says_once_that_it_began_and_once_that_it_is_over() -> None:
     assert [e["action"] for e in (begun, over)] == ["stuck at max", "stuck at max over"]
     assert log_line(over) == (
         "1970-01-01 00:26:40Z  worker  stuck at max over  after 10 min  75 tasks at 10 per worker "
-        "need 8, and max_workers is 5: 70 tasks wait"
+        "need 8, and max_workers is 5: 70 tasks waited at the last count"
     )
     # It is logged when it begins.
     assert len(LOGGED) == 1

@@ -1,10 +1,10 @@
 -- Writes what a scaler did or is about to do. Returns 0 and writes nothing if the scaler no longer
 -- holds the lock. ARGV[1]: the scaler's token.
 local state, due, workers, queues, actions, bill, lock = unpack(KEYS)
-if redis.call('GET', lock) ~= ARGV[1] then return 0 end
 local msg = cjson.decode(ARGV[2])
 
 -- ## CommitMessage (msg): ARGV[2], as JSON; with Bounds
+--   number       count  the commits of the caller's process so far, this one included
 --   set          text   fields of the state
 --   unset        names  fields of the state to delete
 --   add          count  fields of the state to increase, and by how much
@@ -22,6 +22,12 @@ local msg = cjson.decode(ARGV[2])
 --   lock         ms     how long the lock lasts from now on, if it is not given up
 --   keep         count  entries that the history keeps
 --   expiry       s      how long the keys are kept after the last change
+
+-- A client that got no answer sends the commit again, and the first copy may arrive after the next commit.
+local token, number = string.match(redis.call('HGET', state, 'committed') or '', '^(.*) (%d+)$')
+if token == ARGV[1] and tonumber(number) >= msg.number then return 1 end
+if redis.call('GET', lock) ~= ARGV[1] then return 0 end
+msg.set.committed = ARGV[1] .. ' ' .. ms(msg.number)
 
 local values = redis.call('HMGET', state, 'seq', 'sent', unpack(CLOCK))
 local seq, in_flight = table.remove(values, 1) or '0', cjson.decode(table.remove(values, 1) or '{}')

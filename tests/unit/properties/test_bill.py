@@ -427,9 +427,11 @@ def test_prices_are_read_once_a_day_after_all_else_and_only_beside_other_calls()
     it.evaluate()
     assert it.priced_at == []
     it.hire_to("2026-11-09T10:00", 1)
-    assert it.before_prices == "scale"
+    assert it.priced_at == []  # The hire from zero did not wait for the call interval.
+    it.at("2026-11-09T10:02")
+    it.settle()
     first = it.now
-    for when in ("2026-11-09T11:00", "2026-11-10T09:59", "2026-11-10T10:01"):
+    for when in ("2026-11-09T11:00", "2026-11-10T10:01", "2026-11-10T10:03"):
         it.at(when)
         it.settle()
     assert it.priced_at == [first, it.now]
@@ -438,6 +440,9 @@ def test_prices_are_read_once_a_day_after_all_else_and_only_beside_other_calls()
 def test_without_an_answer_the_prices_stay_and_it_is_no_trouble() -> None:
     it = Priced("2026-11-09T09:00", minimum=1)
     it.evaluate()
+    it.at("2026-11-09T09:02")
+    it.evaluate()
+    assert len(it.priced_at) == 1
     it.prices_answer = False
     it.at("2026-11-10T10:00")
     it.evaluate()
@@ -447,7 +452,7 @@ def test_without_an_answer_the_prices_stay_and_it_is_no_trouble() -> None:
     it.evaluate()
     assert len(it.priced_at) == 3
     assert it.money["month"]["dollars"] == pytest.approx(26.0167 * 25 / 720, abs=0.001)
-    assert it.money["prices_at"] == "2026-11-09T09:00:00.000+00:00"
+    assert it.money["prices_at"] == "2026-11-09T09:02:00.000+00:00"
     assert "troubles" not in it.store.state or json.loads(it.store.state["troubles"]) == {}
     assert "blocked_until" not in it.store.state
 
