@@ -25,8 +25,8 @@ FRESH, LOOK_EVERY = 2.0, 10.0
 LOOK_LASTS = 30.0
 #: A visitor waits this long (s) at most if something is known, and if nothing is.
 PATIENCE, FIRST_PATIENCE = 1.0, 5.0
-#: The first document waits this long (s) for the first look.
-_FIRST_LOOK = 2.0
+#: A document waits this long (s) for a look if there is none, or one that is too old.
+_LOOK_PATIENCE = 2.0
 
 
 class Read(NamedTuple):
@@ -60,7 +60,10 @@ class PageData:
         return self._looks, inspection.look(self._managed())
 
     def _read(self) -> Read:
-        seen = self._look.get(0.0, _FIRST_LOOK)
+        seen = self._look.get(0.0, _LOOK_PATIENCE)
+        if seen.value and seen.age >= LOOK_LASTS:
+            # A page that is not seen asks as rarely as that.
+            seen = self._look.get(_LOOK_PATIENCE)
         number, look = seen.value if seen.value and seen.age < LOOK_LASTS else (0, Look())
         document = inspection.page_document(self._managed(), look)
         status = document["status"]
@@ -85,7 +88,7 @@ class Patience:
 
     def _lasts(self, trouble: Document, look: int, now: float) -> bool:
         since, first_look = self._first[trouble["pool"], trouble["kind"]]
-        return look != first_look and now - since >= FRESH
+        return look > first_look and now - since >= FRESH
 
 
 def sent(read: Read, has: Collection[str]) -> Document:

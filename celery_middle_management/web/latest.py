@@ -44,10 +44,13 @@ class Latest(Generic[Value]):
 
     def __init__(self, read: Callable[[], Value], fresh: float, name: str) -> None:
         self._read, self._fresh, self._name = read, fresh, name
+        # Held only for some assignments. A thread that held it while it starts another one would
+        # stop all of gevent's, if Python's locks were made before gevent has replaced them.
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._over.set()
-        self._begun = self._read_at = float("-inf")
+        self._last = _Attempt(begun=float("-inf"))
+        self._last.over.set()
+        self._expired = False
+        self._read_at = float("-inf")
         self._value: Value | None = None
         self._error: Exception | None = None
         _all.add(self)
@@ -56,35 +59,45 @@ class Latest(Generic[Value]):
         """Return what is known, after waiting for an attempt that is under way or due.
 
         Args:
-            patience: the longest wait (s).
+            patience: the longest wait (s), from when the attempt was begun.
             first_patience: the longest wait as long as nothing is known, if that is longer.
         """
+        attempt = self._begin_if_due()
+        known = self._value is not None or self._error is not None
+        longest = patience if known else max(patience, first_patience)
+        attempt.over.wait(max(attempt.begun + longest - monotonic(), 0.0))
         with self._lock:
-            now = monotonic()
-            if self._over.is_set() and now - self._begun >= self._fresh:
-                over = threading.Event()
-                threads.start(self._name, self._attempt, over, now)
-                # Only now: if no thread could be started, the next reader tries again.
-                self._over, self._begun = over, now
-            over, known = self._over, self._value is not None or self._error is not None
-        over.wait(patience if known else max(patience, first_patience))
-        with self._lock:
-            now = monotonic()
-            waiting = 0.0 if self._over.is_set() else now - self._begun
+            now, last = monotonic(), self._last
+            waiting = 0.0 if last.over.is_set() else now - last.begun
             return Reading(self._value, now - self._read_at, self._error, waiting)
 
     def expire(self) -> None:
-        """Have the next reader begin an attempt, unless one is under way."""
-        with self._lock:
-            self._begun = float("-inf")
+        """Have the next reader begin an attempt, once the one that may be under way is over."""
+        self._expired = True
 
     def begin_anew(self) -> None:
         """In a child, give up an attempt of the parent's, which never ends here."""
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._over.set()
-        self._begun = float("-inf")
+        self._lock, self._last = threading.Lock(), _Attempt(begun=float("-inf"))
+        self._last.over.set()
 
-    def _attempt(self, over: threading.Event, began: float) -> None:
+    def _begin_if_due(self) -> _Attempt:
+        """Return the attempt that is under way, or else the last one."""
+        attempt = _Attempt(begun=monotonic())
+        with self._lock:
+            last = self._last
+            old = self._expired or attempt.begun - last.begun >= self._fresh
+            if not (old and last.over.is_set()):
+                return last
+            self._last, self._expired = attempt, False
+        try:
+            threads.start(self._name, self._make, attempt)
+        except RuntimeError:  # no more threads: the next reader tries again
+            self._expired = True
+            attempt.over.set()
+            raise
+        return attempt
+
+    def _make(self, attempt: _Attempt) -> None:
         value: Value | None = None
         error: Exception | None = None
         try:
@@ -98,8 +111,17 @@ class Latest(Generic[Value]):
         with self._lock:
             self._error = error
             if error is None:
-                self._value, self._read_at = value, began
-            over.set()
+                self._value, self._read_at = value, attempt.begun
+        attempt.over.set()
+
+
+class _Attempt:
+    """One attempt to read."""
+
+    def __init__(self, begun: float) -> None:
+        self.begun = begun
+        #: Set once it has read, or cannot.
+        self.over = threading.Event()
 
 
 _all: WeakSet[Latest[Any]] = WeakSet()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery_middle_management.web.document import FRESH, Patience, Read, sent, tags_of
+import pytest
+
+from celery_middle_management import inspection
+from celery_middle_management.views.look import Look
+from celery_middle_management.web.document import (
+    FRESH,
+    LOOK_LASTS,
+    PageData,
+    Patience,
+    Read,
+    sent,
+    tags_of,
+)
 
 SPAN = {"start": "2026-11-29T10:00:00+00:00", "step": 60, "pools": {"pdf": {"waiting": [1, 2, 3]}}}
 DOCUMENT: dict[str, Any] = {
@@ -59,6 +71,32 @@ def test_trouble_that_may_pass_is_shown_after_two_documents_and_two_looks() -> N
     assert patience.shown([passing, lasting], 2, 10.0) == [passing, lasting]
     assert patience.shown([lasting], 3, 12.0) == [lasting]
     assert patience.shown([passing], 4, 14.0) == []
+
+
+def test_a_document_without_a_look_is_not_one_after_a_later_look() -> None:
+    patience, passing = Patience(), trouble("unserved")
+    assert patience.shown([passing], 5, 0.0) == []
+    assert patience.shown([passing], 0, 30.0) == []
+    assert patience.shown([passing], 6, 60.0) == [passing]
+
+
+def test_a_page_that_asks_rarely_gets_a_fresh_look_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, looks = [0.0], [Look(ready={"celery": n}) for n in range(3)]
+    given: list[Look] = []
+    monkeypatch.setattr("celery_middle_management.web.latest.monotonic", lambda: now[0])
+    monkeypatch.setattr(inspection, "look", lambda _: looks[len(given)])
+    monkeypatch.setattr(
+        inspection,
+        "page_document",
+        lambda _, look: given.append(look) or {**DOCUMENT, "status": {"trouble": []}},
+    )
+    app: Any = object()
+    data = PageData(lambda: app)
+    for now[0] in (0.0, LOOK_LASTS + 1, 2 * LOOK_LASTS + 2):
+        assert data.get().value
+    assert given == looks
 
 
 def test_trouble_that_is_known_to_last_is_shown_at_once() -> None:

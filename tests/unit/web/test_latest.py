@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
 
+from celery_middle_management import threads
 from celery_middle_management.web.latest import Latest, Reading
 from tests.servers import wait_for
 
@@ -71,6 +74,56 @@ def test_a_reading_that_hangs_is_waited_for_and_not_begun_twice() -> None:
     assert begun == [1]
     go_on.set()
     wait_for(lambda: latest.get(0.1).value == 1)
+
+
+def test_a_reader_is_not_kept_longer_by_a_reading_that_has_hung_for_a_while() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+    latest: Latest[bool] = Latest(lambda: begun.set() or go_on.wait(LONG), LONG, "test")
+    latest.get(0.0)
+    assert begun.wait(LONG)
+    time.sleep(0.2)
+    before = time.monotonic()
+    assert latest.get(0.2).value is None
+    assert time.monotonic() - before < 0.1
+    go_on.set()
+
+
+def test_told_to_read_again_while_it_reads_it_does_so_afterwards() -> None:
+    go_on, numbers = threading.Event(), iter(range(9))
+    latest: Latest[int] = Latest(lambda: go_on.wait(LONG) and next(numbers), LONG, "test")
+    latest.get(0.0)
+    latest.expire()
+    assert 0.0 < latest.get(0.0).waiting < LONG
+    go_on.set()
+    wait_for(lambda: latest.get(LONG).value == 1)
+    assert latest.get(LONG).value == 1
+
+
+def test_readers_can_come_while_a_thread_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gevent has them come, by whose greenlets no lock of Python's may be waited for."""
+    latest: Latest[int] = Latest(lambda: 7, LONG, "test")
+    start, locked = threads.start, []
+
+    def starting(*given: Any) -> Any:
+        locked.append(latest._lock.locked())
+        return start(*given)
+
+    monkeypatch.setattr(threads, "start", starting)
+    assert (latest.get(LONG).value, locked) == (7, [False])
+
+
+def test_if_no_thread_can_be_started_the_next_reader_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    latest: Latest[int] = Latest(lambda: 7, LONG, "test")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            latest.get(LONG)
+    assert latest.get(LONG).value == 7
 
 
 def test_a_child_gives_up_what_its_parent_had_begun() -> None:
