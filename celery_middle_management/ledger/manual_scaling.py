@@ -3,11 +3,15 @@
 A request is written together with its entry of the history, and only if what it rests on (the
 number of workers, what others have asked for) is still as it was read. Otherwise it is worked out
 again: two people who act at once are served one after the other.
+
+A request that is sent again, because no answer came, has the *id* that it had before, and is
+written once.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 import secrets
 import socket
 from collections.abc import Callable, Iterable
@@ -52,7 +56,13 @@ class OutcomeUnknown(redis.ConnectionError):
 
 
 def pause(
-    ledger: Ledger, who: str, *, hires: bool, fires: bool, lasts: float | None
+    ledger: Ledger,
+    who: str,
+    *,
+    hires: bool,
+    fires: bool,
+    lasts: float | None,
+    id: str | None = None,
 ) -> dict[str, Any]:
     """Stop hiring, firing, or both in all pools for *lasts* seconds, or until :func:`resume`.
 
@@ -77,10 +87,12 @@ def pause(
             told["reason"] = _said_of(earlier, snapshot)
         return _read(snapshot, fields), fields, _entry(snapshot, "pause", who, **told)
 
-    return _write(ledger, work_out)
+    return _write(ledger, work_out, id)
 
 
-def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
+def resume(
+    settings: Settings, ledger: Ledger, who: str, *, id: str | None = None
+) -> dict[str, Any]:
     """End every pause and every request by hand. Returns the history entry.
 
     Raises:
@@ -95,10 +107,12 @@ def resume(settings: Settings, ledger: Ledger, who: str) -> dict[str, Any]:
         fields: Fields = dict.fromkeys(["pause", *sorted(ours | there)])
         return _read(snapshot, fields), fields, _entry(snapshot, "resume", who)
 
-    return _write(ledger, work_out)
+    return _write(ledger, work_out, id)
 
 
-def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> dict[str, Any]:
+def ask_for(
+    ledger: Ledger, pool: Pool, more: int, who: str, lasts: float, *, id: str | None = None
+) -> dict[str, Any]:
     """Ask for this many *more* workers than now (< 0: fewer), for *lasts* seconds.
 
     Workers that were asked for by hand count as there. Returns the history entry.
@@ -129,7 +143,7 @@ def ask_for(ledger: Ledger, pool: Pool, more: int, who: str, lasts: float) -> di
         read = _read(snapshot, [*fields, f"{pool.name}/quantity"])
         return read, fields, _entry(snapshot, action, who, **told)
 
-    return _write(ledger, work_out)
+    return _write(ledger, work_out, id)
 
 
 def outlook(settings: Settings) -> str:
@@ -192,11 +206,18 @@ def _said_of(pause: Pause, snapshot: Snapshot) -> str:
 
 
 def _write(
-    ledger: Ledger, work_out: Callable[[Snapshot], tuple[Fields, Fields, dict[str, Any]]]
+    ledger: Ledger,
+    work_out: Callable[[Snapshot], tuple[Fields, Fields, dict[str, Any]]],
+    given: str | None,
 ) -> dict[str, Any]:
-    """Write a request, worked out again as often as what it rests on has changed meanwhile."""
-    id = secrets.token_hex(8)
+    """Write a request, worked out again as often as what it rests on has changed meanwhile.
+
+    If one with the *given* id was written already, return its entry.
+    """
+    id = given or secrets.token_hex(8)
     while True:
+        if given and (written := _written(ledger, given)):
+            return written
         read, fields, entry = work_out(ledger.snapshot())
         entry["id"] = id
         try:
@@ -208,6 +229,12 @@ def _write(
                 f"{why}. It is not known whether the request was written: `mm log` shows it if it "
                 "was, or will be"
             ) from None
+
+
+def _written(ledger: Ledger, id: str) -> dict[str, Any] | None:
+    """Return the entry of the history with this id; None if there is none."""
+    entries = (json.loads(entry) for entry in ledger.actions() if id in entry)
+    return next((entry for entry in entries if entry.get("id") == id), None)
 
 
 def _read(snapshot: Snapshot, names: Iterable[str]) -> Fields:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ MOST_BYTES = 4096
 MOST_WORKERS, LONGEST = 1000, 366 * 86400
 #: A hire or fire by hand lasts this long (s) unless it says otherwise, as on the command line.
 _FOR = 600
+#: What the page names a request by. Nothing else in the history looks like this.
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class BadInput(ValueError):
@@ -46,11 +49,11 @@ def _pause(managed: ManagedApp, body: Body, who: str) -> Entry:
     if not any(given.values()):
         raise BadInput("neither 'hires' nor 'fires' is true; allowed: one of them, or both")
     lasts = _lasts(body, None)
-    return pause(managed.ledger(), who, **given, lasts=lasts)
+    return pause(managed.ledger(), who, **given, lasts=lasts, id=_id(body))
 
 
 def _resume(managed: ManagedApp, body: Body, who: str) -> Entry:
-    return resume(managed.settings, managed.ledger(), who)
+    return resume(managed.settings, managed.ledger(), who, id=_id(body))
 
 
 def _hire(managed: ManagedApp, body: Body, who: str) -> Entry:
@@ -76,8 +79,8 @@ def _change(managed: ManagedApp, body: Body, who: str, sign: int) -> Entry:
         raise BadInput(
             f"'number' is {_told(number)}; allowed: a whole number from 1 to {MOST_WORKERS}"
         )
-    lasts = _lasts(body, _FOR)
-    return ask_for(managed.ledger(), pool, sign * number, who, lasts or _FOR)
+    lasts = _lasts(body, _FOR) or _FOR
+    return ask_for(managed.ledger(), pool, sign * number, who, lasts, id=_id(body))
 
 
 def _pool(managed: ManagedApp, body: Body) -> Pool:
@@ -105,6 +108,14 @@ def _lasts(body: Body, default: float | None) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= LONGEST:
         raise BadInput(f"'for' is {_told(value)}; allowed: seconds, from 1 to {LONGEST}")
     return float(value)
+
+
+def _id(body: Body) -> str | None:
+    """Return the request's id, if it has one: with it, it can be sent again, and is done once."""
+    value = body.get("id")
+    if value is not None and not (isinstance(value, str) and _ID.fullmatch(value)):
+        raise BadInput(f"'id' is {_told(value)}; allowed: 32 of the characters 0-9 and a-f")
+    return value
 
 
 def _told(value: Any) -> str:

@@ -63,6 +63,7 @@ def json_answer(document: Any, *, status: int = 200) -> bottle.HTTPResponse:
     return answer(packed, "application/json", status=status)
 
 
-def error(sentence: str, status: int) -> bottle.HTTPResponse:
-    """Make an answer that says what is wrong."""
-    return json_answer({"error": sentence}, status=status)
+def error(sentence: str, status: int, *, unknown: bool = False) -> bottle.HTTPResponse:
+    """Make an answer that says what is wrong, or that it is *unknown* whether it was done."""
+    document = {"error": sentence, "unknown": True} if unknown else {"error": sentence}
+    return json_answer(document, status=status)

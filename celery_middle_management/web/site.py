@@ -12,7 +12,7 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management.app_setup import enabled_app_of
-from celery_middle_management.ledger.manual_scaling import NotDone
+from celery_middle_management.ledger.manual_scaling import NotDone, OutcomeUnknown, QuantityUnknown
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.views.remedies import redis_failed
 from celery_middle_management.web import forgery
@@ -75,13 +75,15 @@ class _Site:
 
     def data(self) -> bottle.HTTPResponse:
         """Send the document: all of it, or what is new to a page that has parts of it."""
+        # What is asked, before the wait: where gevent has patched Python late, Bottle's request is
+        # another one afterwards.
+        visitor: Visitor = bottle.request.environ[VISITOR]
+        has = bottle.request.query.get("has", "")[:200].split(",")
         managed = self._managed()
         reading = self._data.get()
         problem = _problem(reading, managed)
         if reading.value is None:
             return error(problem or "Redis has not answered yet", 503)
-        visitor: Visitor = bottle.request.environ[VISITOR]
-        has = bottle.request.query.get("has", "")[:200].split(",")
         return json_answer(
             {
                 **sent(reading.value, has),
@@ -107,12 +109,21 @@ class _Site:
         except BadInput as failure:
             return error(str(failure), 400)
         except NotDone as failure:
+            if isinstance(failure, QuantityUnknown):
+                self._evaluate(managed)  # it reads how many there are
             return error(str(failure), 409)
         except (redis.RedisError, OSError) as failure:
-            return error(redis_failed("written", failure, managed.settings), 503)
+            unknown = isinstance(failure, OutcomeUnknown)
+            if unknown:
+                self._evaluate(managed)
+            return error(redis_failed("written", failure, managed.settings), 503, unknown=unknown)
+        self._evaluate(managed)
+        return json_answer(entry)
+
+    def _evaluate(self, managed: ManagedApp) -> None:
+        """Have what was asked for carried out and shown."""
         managed.have_evaluated()
         self._data.expire()
-        return json_answer(entry)
 
     def metrics(self) -> bottle.HTTPResponse:
         """Send the metrics for Prometheus."""
@@ -169,4 +180,5 @@ def _failed(failure: bottle.HTTPError) -> bottle.HTTPResponse:
     """Say in one sentence what is wrong with a request, or that our own code has failed."""
     said = {404: NOTHING, 405: "this address is for other requests"}
     status = failure.status_code
-    return error(said.get(status, "the page failed; see the log of its server"), status)
+    sentence = said.get(status, "the page failed; see the log of its server")
+    return error(sentence, status, unknown=status >= 500)

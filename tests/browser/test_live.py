@@ -58,6 +58,28 @@ def latest(site: Site) -> dict[str, Any]:
     return json.loads(site.actions()[0])
 
 
+#: JavaScript by which the answer to the next request does not come, or comes when it is told to.
+LOSE_ONE_ANSWER = """
+  const fetched = window.fetch;
+  window.fetch = async (address, options = {}) => {
+    const answer = await fetched(address, options);
+    if (options.method !== "POST") return answer;
+    window.fetch = fetched;
+    throw new TypeError("lost");
+  };
+"""
+HOLD_ONE_ANSWER = """
+  const fetched = window.fetch;
+  window.fetch = async (address, options = {}) => {
+    const answer = await fetched(address, options);
+    if (options.method !== "POST") return answer;
+    window.fetch = fetched;
+    await new Promise((done) => { window.goOn = done; });
+    return answer;
+  };
+"""
+
+
 def press(page: Window, button: str) -> None:
     """A button, as a person would by the keyboard."""
     page.run("arguments[0].focus()", page.one(button))
@@ -126,6 +148,46 @@ def test_hire_and_fire(site: Site, at_rest: Window) -> None:
     press(page, "#resume")
     wait_for(lambda: latest(site)["action"] in ("resume", "fire"))
     wait_for(lambda: total(page, "Workers") == "0", 60.0, page.text)
+
+
+def test_an_answer_that_is_lost_is_said_and_sent_again_it_is_done_once(
+    site: Site, at_rest: Window
+) -> None:
+    def asked() -> int:
+        return sum('"ask to hire"' in each for each in site.actions())
+
+    page, before = at_rest, asked()
+    page.run(LOSE_ONE_ANSWER)
+    ask(page, "[aria-label='Hire workers of worker']", 1)
+    page.says("may have done it or not", "Sent again from here, it is done once")
+    press(page, "#do")
+    wait_for(lambda: closed(page))
+    assert asked() == before + 1
+    page.run(LOSE_ONE_ANSWER)
+    press(page, "#resume")
+    page.says("Resume: The server does not answer")
+    press(page, "#resume")
+    wait_for(lambda: not page.all("#failed"))
+    wait_for(lambda: total(page, "Workers") == "0", 60.0, page.text)
+
+
+def test_a_dialog_gets_no_answer_to_another_one_and_begins_anew(
+    site: Site, at_rest: Window
+) -> None:
+    page = at_rest
+    page.run(HOLD_ONE_ANSWER)
+    ask(page, "[aria-label='Fire workers of worker']", 7)
+    press(page, "#cancel")
+    wait_for(lambda: closed(page))
+    press(page, "#pause")
+    page.run("window.goOn()")
+    page.says("Fire workers: worker: Worker has 0 workers")
+    assert not closed(page)
+    assert page.texts("#dialog-error") == [""]
+    press(page, "#cancel")
+    press(page, "[aria-label='Hire workers of worker']")
+    assert page.run("return document.querySelector('[name=number]').value") == "1"
+    press(page, "#cancel")
 
 
 def test_a_limit_is_kept_and_said(site: Site, at_rest: Window) -> None:

@@ -11,10 +11,12 @@ const PLANS = {
   fire: { title: "Fire workers", about: "Never fewer than min_workers. Workers finish their tasks first, as always.", verb: "Fire" },
 };
 
+/** What the open dialog asks for, and the requests of it to which there was no answer, by what they say. */
 let asked = null;
+const resuming = new Map();
 let onDone = () => {};
 
-/** Connects the buttons; `done` is called after each change. */
+/** Connects the buttons; `done` is called after each request that may have changed something. */
 export function connect(done) {
   onDone = done;
   $("pause").addEventListener("click", () => open("pause"));
@@ -29,8 +31,11 @@ export function connect(done) {
 /** Opens the dialog that asks how to pause, hire or fire. */
 export function open(what, pool = null) {
   const plan = PLANS[what];
-  asked = { what, pool };
-  say($("dialog-title"), pool ? `${plan.title}: ${short(pool, 60)}` : plan.title);
+  const title = pool ? `${plan.title}: ${short(pool, 60)}` : plan.title;
+  asked = { what, pool, title, sent: new Map() };
+  $("form").reset();
+  $("do").disabled = false;
+  say($("dialog-title"), title);
   say($("dialog-about"), plan.about);
   say($("dialog-error"), "");
   say($("do"), plan.verb);
@@ -46,36 +51,60 @@ export function open(what, pool = null) {
 }
 
 async function send() {
+  const mine = asked;
   const form = new FormData($("form"));
   const lasts = form.get("for") ? Number(form.get("for")) : null;
-  const how = asked.what === "pause"
+  const how = mine.what === "pause"
     ? { hires: form.has("hires"), fires: form.has("fires"), for: lasts }
-    : { pool: asked.pool, number: Number(form.get("number")), for: lasts };
+    : { pool: mine.pool, number: Number(form.get("number")), for: lasts };
   $("do").disabled = true;
-  try {
-    await ask(asked.what, how);
-    $("dialog").close();
-    onDone();
-  } catch (error) {
-    say($("dialog-error"), sentence(error));
-  } finally {
+  failed("");
+  const error = await request(mine.what, how, mine.sent);
+  // Meanwhile the dialog may have been closed, and opened for something else.
+  if (asked === mine && $("dialog").open) {
     $("do").disabled = false;
+    say($("dialog-error"), error ? `${sentence(error)}${error.unknown ? " Sent again from here, it is done once." : ""}` : "");
+    if (!error) $("dialog").close();
+  } else if (error) {
+    failed(`${mine.title}: ${sentence(error)}`);
   }
 }
 
 async function resume() {
   $("resume").disabled = true;
+  failed("");
+  const error = await request("resume", {}, resuming);
+  if (error) failed(`Resume: ${sentence(error)}`);
+  $("resume").disabled = false;
+}
+
+/** Asks for a change, with the id that the same request had if it was `sent` and not answered; returns the error, or null. */
+async function request(what, how, sent) {
+  const key = JSON.stringify(how);
+  if (!sent.has(key)) sent.set(key, newId());
   try {
-    await ask("resume", {});
+    await ask(what, { ...how, id: sent.get(key) });
+    sent.delete(key);
     onDone();
+    return null;
   } catch (error) {
-    onDone(sentence(error));
-  } finally {
-    $("resume").disabled = false;
+    if (error.unknown) onDone();
+    else sent.delete(key);
+    return error;
   }
 }
 
+function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Says, outside of any dialog, that a request failed. */
+function failed(text) {
+  say($("failed"), text);
+  show($("failed"), text !== "");
+}
+
 function sentence(error) {
-  const said = error.message || "The server does not answer";
+  const said = error.message || "The server does not answer, and may have done it or not: see the decisions";
   return `${said[0].toUpperCase()}${said.slice(1)}.`;
 }

@@ -4,8 +4,13 @@ const TIMEOUT = 12000;
 const token = document.querySelector('meta[name="mm-token"]').content;
 const LOGGED_OUT = "You may no longer see this page. Reload it to log in";
 
-/** Why there is no answer, in a sentence. */
-export class NoAnswer extends Error {}
+/** Why there is no answer, in a sentence; `unknown`: what was asked for may have been done. */
+export class NoAnswer extends Error {
+  constructor(sentence, unknown = false) {
+    super(sentence);
+    this.unknown = unknown;
+  }
+}
 
 let known = null;
 
@@ -33,7 +38,7 @@ function completed(old, last) {
   return { ...last, pools };
 }
 
-/** Asks for a change; returns the entry of the history. */
+/** Asks for a change; returns the entry of the history. Asked again with the same `how.id`, it is made once. */
 export function ask(what, how) {
   return request(what, {
     method: "POST",
@@ -52,8 +57,8 @@ async function request(address, options = {}) {
   } catch (error) {
     // A login page, or a refusal, is not JSON.
     if (response && (response.redirected || response.status < 500)) throw new NoAnswer(LOGGED_OUT);
-    throw new NoAnswer("");
+    throw new NoAnswer("", true);
   }
-  if (!response.ok) throw new NoAnswer(body.error);
+  if (!response.ok) throw new NoAnswer(body.error, body.unknown);
   return body;
 }

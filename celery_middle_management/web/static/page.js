@@ -25,29 +25,42 @@ let lost = 0;
 let refusal = "";
 let spokenAt = 0;
 let timer = 0;
+/** Whether a question is under way, and whether another one is to follow it at once. */
+let asking = false, again = false;
+/** What is wrong with this page itself. */
+let fault = "";
 
 async function poll() {
+  again = asking;
+  if (asking) return;
+  asking = true;
   clearTimeout(timer);
-  timer = 0;
+  const before = doc;
   try {
     doc = await link.latest();
     [got, lost, refusal] = [Date.now(), 0, ""];
-    draw();
   } catch (error) {
     if (!(error instanceof link.NoAnswer)) console.error(error);
     lost ||= got || Date.now();
     refusal = error.message || "";
   }
+  asking = false;
+  timer = setTimeout(poll, again ? 0 : document.hidden ? UNSEEN : SEEN);
+  try {
+    if (doc !== before) draw();
+    fault = "";
+  } catch (error) {
+    console.error(error);
+    fault = "Not all that the server sent could be shown: reload the page";
+  }
   connection();
-  clearTimeout(timer);
-  timer = setTimeout(poll, document.hidden ? UNSEEN : SEEN);
 }
 
 /** Says whether what is shown is up to date, and if not, why and how old it is. */
 function connection() {
   const since = `${refusal ? `${trimmed(refusal)}. ` : ""}No answer since ${second(lost)}`;
   const old = doc?.problem ? `${trimmed(doc.problem)}. What you see is from ${second(got - doc.age * 1000)}` : "";
-  const text = lost ? (got ? `${since}; what you see is from then.` : `${refusal ? trimmed(refusal) : "The server does not answer"}.`) : old && `${old}.`;
+  const text = lost ? (got ? `${since}; what you see is from then.` : `${refusal ? trimmed(refusal) : "The server does not answer"}.`) : fault ? `${fault}.` : old && `${old}.`;
   say($("connection"), text);
   show($("connection"), text !== "");
   document.body.classList.toggle("stale", text !== "");
@@ -150,12 +163,9 @@ for (const choice of [...document.querySelectorAll('input[name="span"]'), $("whi
   });
 }
 events.onMore(history);
-actions.connect((failed) => {
-  if (failed) say($("spoken"), failed);
-  poll();
-});
+actions.connect(poll);
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && timer) poll();
+  if (!document.hidden) poll();
 });
 setInterval(connection, 1000);
 poll();

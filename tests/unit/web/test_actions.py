@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.ledger.memory import MemoryLedger
+from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.web.actions import ACTIONS, BadInput, read_body
+from tests.unit.snapshots import NOW, settings
 
 
 def managed(*names: str) -> Any:
     """An app whose ledger must not be asked for."""
-    return SimpleNamespace(
-        settings=SimpleNamespace(pools=[Pool(name, (name,), 0, 5, 10) for name in names])
-    )
+    pools = [Pool(name, (name,), 0, 5, 10) for name in names]
+    return SimpleNamespace(settings=SimpleNamespace(pools=pools), ledger=lambda: None)
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b"null", b"[" * 4000, b'"x"'])
@@ -46,6 +48,9 @@ def test_a_body_that_is_no_object(raw: bytes) -> None:
         ("fire", {"pool": "pdf", "number": True}, "'number' is true; allowed"),
         ("hire", {"pool": "pdf", "number": 10**9}, "'number' is 1000000000; allowed"),
         ("hire", {"pool": "pdf", "number": 1, "for": -5}, "'for' is -5; allowed"),
+        ("hire", {"pool": "pdf", "number": 1, "id": 7}, "'id' is 7; allowed: 32 of the characters"),
+        ("pause", {"id": "hires"}, "'id' is \"hires\"; allowed: 32"),
+        ("resume", {"id": ""}, "'id' is \"\"; allowed: 32"),
         ("hire", {"pool": "x" * 10000, "number": 1}, f'there is no pool "{"x" * 59}…; allowed'),
     ],
 )
@@ -56,3 +61,21 @@ def test_bad_input_is_named_with_what_is_allowed(
     with pytest.raises(BadInput) as error:
         ACTIONS[action](managed("worker", "pdf"), given, "ann")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [("hire", {"number": 4}), ("fire", {"number": 1}), ("pause", {}), ("resume", {})],
+)
+def test_what_is_sent_again_because_no_answer_came_is_done_once(
+    action: str, body: dict[str, Any]
+) -> None:
+    ours = managed("worker")
+    ledger = MemoryLedger(settings(*ours.settings.pools), Store(lambda: NOW))
+    ledger.store.state["worker/quantity"] = "1"
+    ours.ledger = lambda: ledger
+    first, again = (ACTIONS[action](ours, {**body, "id": "0" * 32}, "ann") for _ in range(2))
+    assert again == first
+    assert len(ledger.actions()) == 1
+    ACTIONS["resume"](ours, {"id": "1" * 32}, "ann")
+    assert len(ledger.actions()) == 2
