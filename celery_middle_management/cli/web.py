@@ -32,8 +32,8 @@ def web(ctx: click.Context, port: int) -> None:
     """Serve the live page to this machine, until SIGTERM or Ctrl-C.
 
     Prints the address to open, with a token without which nothing is shown. Prometheus sends it as
-    `Authorization: Bearer TOKEN`; MM_WEB_TOKEN in the environment fixes it (20
-    characters at least). To show the page to others, mount it in your web app, behind its login:
+    `Authorization: Bearer TOKEN`; MM_WEB_TOKEN in the environment fixes it (20 letters and digits
+    at least). To show the page to others, mount it in your web app, behind its login:
     celery_middle_management.web.Page(app, visitor).
     """
     from celery_middle_management.app_setup import look_only

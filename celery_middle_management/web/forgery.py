@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 COOKIE = "mm-page"
 #: The header in which the page sends its token, as WSGI spells it.
@@ -41,13 +41,15 @@ def cookie_of(environ: Mapping[str, Any], name: str) -> str | None:
     return None
 
 
-def set_cookie(environ: Mapping[str, Any], name: str, value: str) -> str:
-    """The header that sets a cookie which only our own pages send back."""
-    path = (environ.get("SCRIPT_NAME") or "").rstrip("/") or "/"
+def set_cookie(environ: Mapping[str, Any], name: str, value: str, path: str = "") -> str:
+    """The header that sets a cookie which only our own pages send back.
+
+    Without a *path*, it is for what lies beside the address to which this is the answer, as the
+    browser knows that: a proxy may have changed it.
+    """
+    where = f"; Path={path}" if path else ""
     secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
-    return (
-        f"{name}={value}; Path={quote(path, encoding='latin-1')}; HttpOnly; SameSite=Strict{secure}"
-    )
+    return f"{name}={value}{where}; HttpOnly; SameSite=Strict{secure}"
 
 
 def why_forged(environ: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ HOST = "127.0.0.1"
 #: The variable that fixes the token, for a Prometheus that asks for `/metrics` with it.
 TOKEN_VARIABLE = "MM_WEB_TOKEN"
 SHORTEST_TOKEN = 20
+#: A token that means itself in an address as well as in a header.
+_MEANS_ITSELF = re.compile(r"[A-Za-z0-9._~-]+")
 #: The longest request body (bytes) that is read at all, and the most connections.
 _MOST_BYTES, _MOST_CONNECTIONS = 65536, 200
 
@@ -29,11 +32,10 @@ def token_of(environ: Mapping[str, str]) -> Secret:
     given = environ.get(TOKEN_VARIABLE)
     if given is None:
         return Secret(secrets.token_urlsafe(32))
-    usable = given.isascii() and given.isprintable() and " " not in given
-    if len(given) < SHORTEST_TOKEN or not usable:
+    if len(given) < SHORTEST_TOKEN or not _MEANS_ITSELF.fullmatch(given):
         raise ValueError(
             f"{TOKEN_VARIABLE} has {len(given)} characters; allowed: {SHORTEST_TOKEN} or more, "
-            "all ASCII and none of them a blank"
+            "all of them letters of ASCII, digits, or one of -._~"
         )
     return Secret(given)
 

@@ -56,11 +56,12 @@ def site(redis_url_of_module: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def another_site(html: str) -> Iterator[int]:
-    """Serve one page; yield its port."""
+def another_site(html: str, cookies: list[str | None]) -> Iterator[int]:
+    """Serve one page, and note the *cookies* that it is sent; yield its port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            cookies.append(self.headers["Cookie"])
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
@@ -83,11 +84,13 @@ def another_site(html: str) -> Iterator[int]:
 def test_another_site_can_change_and_read_nothing(site: Site, window: Window, host: str) -> None:
     window.open(site.entrance)
     wait_for(lambda: "token" not in window.driver.current_url)
-    before = site.actions()
-    with another_site(ATTACK.format(url=site.url)) as port:
+    before, page = site.actions(), window.driver.current_url
+    cookies: list[str | None] = []
+    with another_site(ATTACK.format(url=page), cookies) as port:
         window.open(f"http://{host}:{port}/")
         wait_for(lambda: window.driver.title == "done", 30.0, window.text)
-        assert sum(f":{site.port}/pause" in url for url in window.requests()) >= 4
+        assert sum(f"{page}pause" == url for url in window.requests()) >= 4
+        assert {*cookies} == {None}, "its server is sent none of ours"
         assert window.run("return window.read") is None
         window.driver.switch_to.frame("framed")
         assert "Middle Management" not in window.run("return document.title")
@@ -112,8 +115,9 @@ def test_the_token_does_not_stay_in_the_address_or_in_scripts_reach(
     token = site.entrance.partition("token=")[2]
     wait_for(lambda: "token" not in window.driver.current_url)
     assert token not in window.run("return document.documentElement.outerHTML + document.cookie")
-    window.open(site.url)
-    assert window.requests()[0] == site.url
+    page = window.driver.current_url
+    window.open(page)
+    assert window.requests()[0] == page
     wait_for(lambda: "Middle Management" in window.driver.title)
 
 

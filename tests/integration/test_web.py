@@ -107,9 +107,10 @@ def mm_web(on: Stage, *arguments: str, **env: str) -> Iterator[str]:
 def opened(on: Stage, **env: str) -> Iterator[Browser]:
     """A browser that has opened the page of `mm web` by the address that it printed."""
     with mm_web(on, **env) as address:
-        root, _, query = address.partition("?")
-        browser = Browser(root)
-        browser.headers["Cookie"] = browser.get(f"?{query}").headers["Set-Cookie"].partition(";")[0]
+        root, _, query = address.partition("/?")
+        entered = Browser(root).get(f"/?{query}")
+        browser = Browser(root + entered.headers["Location"])
+        browser.headers["Cookie"] = entered.headers["Set-Cookie"].partition(";")[0]
         assert browser.open().status == 200
         yield browser
 
@@ -155,7 +156,10 @@ def test_the_token_of_mm_web(redis_url: str) -> None:
             assert (answer.status, answer.raw) == (403, b"You may not see this page.\n")
         assert stranger.post("pause").status == 403
         answer = stranger.get(f"?token={token}")
-        assert (answer.status, answer.headers["Location"]) == (303, "/")
+        assert answer.status == 303
+        path = answer.headers["Location"]
+        assert f"; Path={path};" in answer.headers["Set-Cookie"]
+        assert stranger.get(path[1:]).status == 403
         known = Browser(root, Authorization=f"Bearer {token}")
         assert known.get("data").json["visitor"].startswith("ann@")
         assert b"celery_mm_up 1.0" in known.get("metrics").raw
@@ -282,7 +286,8 @@ def test_fifty_readers_cost_redis_what_one_does(redis_url: str) -> None:
 def test_mounted_under_a_path(redis_url: str) -> None:
     with mounted(app_on(redis_url), Visitor("ann"), "/ops/mm") as page:
         answer = page.get()
-        assert "Path=/ops/mm;" in answer.headers["Set-Cookie"]
+        # A proxy may have added to the path: the browser takes the one that it knows.
+        assert "Path=" not in answer.headers["Set-Cookie"]
         for name in re.findall(rb'(?:href|src)="([^"#]+)"', answer.raw):
             assert page.get(name.decode()).status == 200
         bare = Browser(page.url.rstrip("/")).get()

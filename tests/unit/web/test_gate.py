@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -35,12 +36,27 @@ def cookie() -> str:
 
 def test_the_token_becomes_a_cookie_and_leaves_the_address() -> None:
     answer = seen(f"/?token={TOKEN}")
-    assert (answer.status, answer.headers["Location"]) == (303, "/")
-    said = answer.headers["Set-Cookie"]
+    path, said = answer.headers["Location"], answer.headers["Set-Cookie"]
+    assert answer.status == 303
+    assert re.fullmatch(r"/[0-9a-f]{32}/", path), "no server of another port is told of it"
     assert said.startswith(f"mm-{PORT}=")
-    assert said.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    assert said.endswith(f"; Path={path}; HttpOnly; SameSite=Strict")
     assert TOKEN not in said
+    assert path.strip("/") not in said.partition(";")[0]
     assert "ann@here" in seen(HTTP_COOKIE=f"other=a\x01b; {cookie()}; more=1").body
+
+
+def test_the_page_is_mounted_where_its_cookies_go() -> None:
+    def where(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']}".encode()]
+
+    path = seen(f"/?token={TOKEN}").headers["Location"]
+    door = gate().before(where)
+    assert ask(door, f"{path}data?has=x").body == f"{path[:-1]} /data"
+    assert ask(door, path).body == f"{path[:-1]} /"
+    assert ask(door, "/metrics").body == " /metrics", "for Prometheus"
+    assert ask(door, f"{path[:-1]}x/data").body == f" {path[:-1]}x/data"
 
 
 def test_prometheus_sends_it_in_a_header() -> None:
@@ -90,7 +106,10 @@ def test_the_token_is_in_no_repr() -> None:
     assert TOKEN not in repr(vars(gate()))
 
 
-@pytest.mark.parametrize("token", ["", "x" * 19, "x" * 30 + "\n", "blank " * 5, "ü" * 30])
+@pytest.mark.parametrize(
+    "token",
+    ["", "x" * 19, "x" * 30 + "\n", "blank " * 5, "ü" * 30, "a+b" * 9, "a&b" * 9, "a#b" * 9],
+)
 def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused(token: str) -> None:
     with pytest.raises(
         ValueError, match=r"MM_WEB_TOKEN has \d+ characters; allowed: 20 or more"
