@@ -44,11 +44,13 @@ def pause(ctx: click.Context, lasts: float | None, hires: bool, fires: bool, as_
     from celery_middle_management.ledger.manual_scaling import pause as write_pause
 
     # Without an option, or with both, both are paused.
-    which = {"hires": hires or not fires, "fires": fires or not hires}
+    both = hires == fires
     _request(
         ctx,
         as_json,
-        lambda managed: write_pause(managed.ledger(), me(), lasts=lasts, **which),
+        lambda managed: write_pause(
+            managed.ledger(), me(), hires=hires or both, fires=fires or both, lasts=lasts
+        ),
     )
 
 

@@ -106,7 +106,7 @@ class Latest(Generic[Value]):
             error = bare(failure)
         except Exception as failure:
             error = failure
-            with _trouble.guard("reading for the page"):
+            with _trouble.guard("reading what is shown"):
                 raise
         with self._lock:
             self._error = error

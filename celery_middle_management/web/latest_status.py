@@ -1,77 +1,49 @@
-"""The status document for any number of readers, who wait a bounded time and cost what one does."""
+"""The latest status document of each app, for its metrics and for the admin's panel."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Mapping
-from time import monotonic
+from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
-from celery_middle_management import threads
 from celery_middle_management.inspection import status
-from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.managed_app import ManagedApp
+from celery_middle_management.web.latest import Latest, Reading
 
 Document = Mapping[str, Any]
 
 #: A document is given out again for this time (s) after it was asked for.
 FRESH = 5.0
-#: A reader waits this long (s) at most. Prometheus gives up after 10 s, unless told otherwise.
-PATIENCE = 8.0
+#: And for this time (s) as long as a newer one is being read: a broker that hangs delays that.
+KEPT = 30.0
 
-_log = LogThrottle(logging.getLogger("celery_middle_management"))
+_latest: WeakKeyDictionary[ManagedApp, Latest[Document]] = WeakKeyDictionary()
 
 
-class LatestStatus:
-    """The latest status document of one app.
+def read_status(
+    managed: ManagedApp, patience: float, first_patience: float = 0.0
+) -> Reading[Document]:
+    """Read the status of *managed*, or return what another reader was given a moment ago.
 
-    One thread at a time reads it. If Redis hangs, that thread waits for it, and no other is
-    started: each reader gives up after :data:`PATIENCE`.
+    The times (s) are those that :meth:`Latest.get` waits at most.
     """
-
-    def __init__(
-        self,
-        read: Callable[[ManagedApp], Document] = status,
-        fresh: float = FRESH,
-        patience: float = PATIENCE,
-    ) -> None:
-        self._read, self._fresh, self._patience = read, fresh, patience
-        self._lock = threading.Lock()
-        self._last: _Attempt | None = None
-
-    def of(self, managed: ManagedApp) -> Document | None:
-        """Return the document, at most some seconds old; None if it could not be read in time."""
-        with self._lock:
-            last = self._last
-            if last is None or (last.over.is_set() and last.age >= self._fresh):
-                last = _Attempt()
-                threads.start("mm-status", last.make, self._read, managed)
-                # Only now: if no thread could be started, the next reader tries again.
-                self._last = last
-        last.over.wait(self._patience)
-        return last.document
+    latest = _latest.get(managed) or _latest.setdefault(managed, _latest_of(managed))
+    return latest.get(patience, first_patience)
 
 
-class _Attempt:
-    """One attempt to read the document."""
+def document_of(reading: Reading[Document]) -> Document | None:
+    """Return the document, unless it is too old or the last attempt to read it failed."""
+    old = reading.waiting > 0 and reading.age >= KEPT
+    return None if old or reading.error is not None else reading.value
 
-    def __init__(self) -> None:
-        self._begun = monotonic()
-        #: Set once the document is read, or cannot be.
-        self.over = threading.Event()
-        self.document: Document | None = None
 
-    @property
-    def age(self) -> float:
-        """For how long (s) the attempt has been under way or over."""
-        return monotonic() - self._begun
+def _latest_of(managed: ManagedApp) -> Latest[Document]:
+    its = ref(managed)  # it is not kept alive by what is kept for it
 
-    def make(self, read: Callable[[ManagedApp], Document], managed: ManagedApp) -> None:
-        """Read the document."""
-        try:
-            self.document = read(managed)
-        except Exception as error:  # noqa: BLE001 - the reader is told that it could not be read
-            _log.warn("status", "the status could not be read: %s", " ".join(str(error).split()))
-        finally:
-            self.over.set()
+    def read() -> Document:
+        app = its()
+        if app is None:
+            raise ReferenceError("the app is gone")
+        return status(app)
+
+    return Latest(read, FRESH, "mm-status")

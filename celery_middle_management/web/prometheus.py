@@ -6,10 +6,9 @@ what the app itself exports is left alone.
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import (
@@ -19,10 +18,11 @@ from prometheus_client.metrics_core import (
     SummaryMetricFamily,
 )
 
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.managed_app import ManagedApp
 from celery_middle_management.views.metrics import Measured, measured
 from celery_middle_management.views.readings import Timed
-from celery_middle_management.web.latest_status import LatestStatus
+from celery_middle_management.web.latest_status import document_of, read_status
 
 _FAMILIES: dict[str, Any] = {
     "gauge": GaugeMetricFamily,
@@ -31,9 +31,11 @@ _FAMILIES: dict[str, Any] = {
 }
 
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0"
-_latest: WeakKeyDictionary[ManagedApp, LatestStatus] = WeakKeyDictionary()
-# A reading that is under way in the parent never ends in a child.
-os.register_at_fork(after_in_child=_latest.clear)
+#: A scrape waits this long (s) at most if something is known, and if nothing is. Prometheus gives
+#: up after 10 s, unless told otherwise.
+_PATIENCE, _FIRST_PATIENCE = 4.0, 8.0
+
+_log = LogThrottle(logging.getLogger("celery_middle_management"))
 
 
 def exposition(managed: ManagedApp, accept: str = "") -> tuple[bytes, str]:
@@ -57,8 +59,11 @@ class _Metrics:
     """The metrics of one app, in place of the registry that prometheus_client encodes."""
 
     def __init__(self, managed: ManagedApp) -> None:
-        latest = _latest.setdefault(managed, LatestStatus())
-        self._measured = measured(latest.of(managed))
+        reading = read_status(managed, _PATIENCE, _FIRST_PATIENCE)
+        if reading.error is not None:
+            why = " ".join(str(reading.error).split())
+            _log.warn("status", "the status could not be read: %s", why)
+        self._measured = measured(document_of(reading))
 
     def collect(self) -> Iterator[Metric]:
         return map(_metric, self._measured)

@@ -18,9 +18,10 @@ from celery_middle_management.core.batch import Batch
 from celery_middle_management.core.demand import Held
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.demo.redis_server import RedisServer
+from celery_middle_management.inspection import status
 from celery_middle_management.managed_app import ManagedApp
-from celery_middle_management.web import prometheus
-from celery_middle_management.web.latest_status import LatestStatus
+from celery_middle_management.web import latest_status, prometheus
+from celery_middle_management.web.latest import Latest
 from tests.benchmarks.figures import Figure, command, median
 
 
@@ -31,9 +32,9 @@ def measure(pools: int, workers: int, rounds: int) -> Iterator[Figure]:
             managed.ledger().report(Batch(), str(n), _worker(n, n % pools))
         read = []
         for _ in range(rounds):
-            prometheus._latest[managed] = LatestStatus(fresh=0.0)
+            _last_for(managed, 0.0)
             read.append(_scrape(managed))
-        prometheus._latest[managed] = LatestStatus(fresh=3600.0)
+        _last_for(managed, 3600.0)
         _scrape(managed)
         again = [_scrape(managed) for _ in range(rounds)]
         size = len(prometheus.exposition(managed)[0])
@@ -72,6 +73,11 @@ def _worker(number: int, pool: int) -> Presence:
     )
 
 
+def _last_for(managed: ManagedApp, seconds: float) -> None:
+    """Have what is read given out again for so long, beginning with nothing."""
+    latest_status._latest[managed] = Latest(lambda: status(managed), seconds, "mm-status")
+
+
 def _scrape(managed: ManagedApp) -> float:
     """The time (ms) that it takes."""
     began = time.perf_counter()
@@ -82,7 +88,7 @@ def _scrape(managed: ManagedApp) -> float:
 
 def _commands(client: redis.Redis, managed: ManagedApp, scrapes: int) -> int:
     """How many commands Redis gets while so many scrapes come at once."""
-    prometheus._latest[managed] = LatestStatus(fresh=3600.0)
+    _last_for(managed, 3600.0)
     before = _processed(client)
     with ThreadPoolExecutor(scrapes) as scrapers:
         list(scrapers.map(lambda _: _scrape(managed), range(scrapes)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,8 +16,8 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Run
 from celery_middle_management.version import __version__
 from celery_middle_management.views import metrics, readings
-from celery_middle_management.web import prometheus
-from celery_middle_management.web.latest_status import LatestStatus
+from celery_middle_management.web import latest_status, prometheus
+from celery_middle_management.web.latest import Latest
 from tests.servers import ROOT
 from tests.unit.snapshots import KINDS, NOW, PDF, WORKER, Holds, looked, presence, snapshot
 from tests.unit.test_status_page import everything
@@ -54,11 +53,11 @@ class App:
     """What `exposition` takes for a managed app; its status is the *document*."""
 
     def __init__(self, document: dict[str, Any] | None) -> None:
-        def read(_: object) -> dict[str, Any]:
+        def read() -> dict[str, Any]:
             assert document is not None, "there is no document"
             return document
 
-        prometheus._latest[self] = LatestStatus(read)  # type: ignore[index]
+        latest_status._latest[self] = Latest(read, 0.0, "test")  # type: ignore[index]
 
 
 def exposed(document: dict[str, Any] | None, accept: str) -> tuple[str, str]:
@@ -235,17 +234,6 @@ def test_the_units_are_told_in_openmetrics() -> None:
     text, _ = exposed(everything(), OPENMETRICS)
     assert "# UNIT celery_mm_task_wait_seconds seconds" in text
     assert text.endswith("# EOF\n")
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork")
-def test_a_child_does_not_wait_for_what_its_parent_reads() -> None:
-    app = App(everything())
-    kept = prometheus._latest[app]  # type: ignore[index]
-    pid = os.fork()
-    if pid == 0:  # pragma: no cover - the child
-        os._exit(len(prometheus._latest))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert prometheus._latest[app] is kept  # type: ignore[index]
 
 
 # -- docs/metrics.md

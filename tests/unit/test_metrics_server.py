@@ -1,4 +1,4 @@
-"""One status document for many scrapes, and a server that a client can neither stop nor fill."""
+"""A server of metrics that a client can neither stop nor fill."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,87 +15,11 @@ from click.testing import CliRunner
 
 from celery_middle_management.cli.common import CouldNot, UsedWrongly
 from celery_middle_management.cli.run import _metrics_server, run
-from celery_middle_management.web import prometheus
-from celery_middle_management.web.latest_status import LatestStatus
+from celery_middle_management.web import latest_status
+from celery_middle_management.web.latest import Latest
 from celery_middle_management.web.metrics_server import MOST_CLIENTS, SILENCE, MetricsServer
 from tests.servers import wait_for
 from tests.unit.test_status_page import everything
-
-APP: Any = object()
-LONG = 3600.0
-
-
-class Reads:
-    """Reads a document when it is told to go on, and counts how often it is asked."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.go_on = threading.Event()
-        self.error: Exception | None = None
-
-    def __call__(self, _: object) -> dict[str, Any]:
-        self.asked += 1
-        assert self.go_on.wait(60)
-        if self.error:
-            raise self.error
-        return {"reading": self.asked}
-
-
-def test_many_readers_cost_what_one_does() -> None:
-    reads = Reads()
-    latest = LatestStatus(reads, fresh=LONG)
-    with ThreadPoolExecutor(20) as readers:
-        documents = [readers.submit(latest.of, APP) for _ in range(20)]
-        wait_for(lambda: reads.asked)
-        reads.go_on.set()
-        assert [each.result() for each in documents] == [{"reading": 1}] * 20
-    assert latest.of(APP) == {"reading": 1}
-
-
-def test_a_document_that_is_not_fresh_is_read_again() -> None:
-    reads = Reads()
-    reads.go_on.set()
-    latest = LatestStatus(reads, fresh=0.0)
-    assert [latest.of(APP), latest.of(APP)] == [{"reading": 1}, {"reading": 2}]
-
-
-def test_while_a_reading_hangs_readers_give_up_and_no_other_is_begun() -> None:
-    reads = Reads()
-    latest = LatestStatus(reads, fresh=0.0, patience=0.01)
-    assert [latest.of(APP) for _ in range(5)] == [None] * 5
-    assert reads.asked == 1
-    reads.go_on.set()
-    wait_for(lambda: latest.of(APP) is not None)
-
-
-def test_a_failed_reading_is_over_at_once_and_logged_in_one_line(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("celery_middle_management.web.latest_status._log._last", {})
-    reads = Reads()
-    reads.error = ConnectionError("no\nRedis")
-    reads.go_on.set()
-    latest = LatestStatus(reads, fresh=LONG, patience=60.0)
-    assert [latest.of(APP), latest.of(APP)] == [None, None]
-    assert reads.asked == 1
-    assert caplog.messages == ["the status could not be read: no Redis"]
-
-
-def test_if_no_thread_can_be_started_the_next_reader_tries_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    reads = Reads()
-    reads.go_on.set()
-    latest = LatestStatus(reads, fresh=LONG)
-    with monkeypatch.context() as patched:
-        patched.setattr(threading.Thread, "start", _no_thread)
-        with pytest.raises(RuntimeError, match="can't start new thread"):
-            latest.of(APP)
-    assert latest.of(APP) == {"reading": 1}
-
-
-def _no_thread(_: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
 
 
 class App:
@@ -111,7 +34,7 @@ def read() -> Callable[[object], dict[str, Any]]:
 @pytest.fixture
 def server(read: Callable[[object], dict[str, Any]]) -> Iterator[MetricsServer]:
     app: Any = App()
-    prometheus._latest[app] = LatestStatus(read, fresh=0.0)
+    latest_status._latest[app] = Latest(lambda: read(app), 0.0, "test")
     listening = MetricsServer(app, "127.0.0.1", 0)
     listening.start()
     yield listening

@@ -9,23 +9,34 @@ from typing import Any
 import redis
 from celery.exceptions import ImproperlyConfigured
 
-from celery_middle_management import inspection
 from celery_middle_management.app_setup import enabled_app_of
 from celery_middle_management.views.words import span
 from celery_middle_management.web.django.managed import celery_app
+from celery_middle_management.web.latest_status import document_of, read_status
 
 Document = Mapping[str, Any]
+
+#: A visitor waits this long (s) at most if something is known, and if nothing is.
+_PATIENCE, _FIRST_PATIENCE = 3.0, 5.0
 
 
 def panel() -> dict[str, Any]:
     """Return what the template needs; a sentence, ``failed``, if it cannot be known."""
     try:
-        document = inspection.status(enabled_app_of(celery_app()))
+        managed = enabled_app_of(celery_app())
     except ImproperlyConfigured as error:
         return {"failed": str(error)}
-    except (redis.RedisError, OSError) as error:
-        return {"failed": f"The ledger's Redis could not be read: {type(error).__name__}."}
-    return panel_of(document)
+    reading = read_status(managed, _PATIENCE, _FIRST_PATIENCE)
+    document = document_of(reading)
+    if document is not None:
+        return panel_of(document)
+    if isinstance(reading.error, (redis.RedisError, OSError)):
+        why = f"could not be read: {type(reading.error).__name__}"
+    elif reading.error is not None:
+        return {"failed": "The status could not be made; see the server's log."}
+    else:
+        why = f"has not answered for {reading.waiting:.0f} s"
+    return {"failed": f"The ledger's Redis {why}."}
 
 
 def panel_of(document: Document) -> dict[str, Any]:

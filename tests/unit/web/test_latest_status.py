@@ -1,0 +1,122 @@
+"""The status for scrapes and for the admin's panel, which wait for it a bounded time."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Iterator
+from typing import Any
+from weakref import ref
+
+import pytest
+
+from celery_middle_management.web import latest_status, prometheus
+from celery_middle_management.web.latest import Latest
+from celery_middle_management.web.latest_status import FRESH, KEPT, document_of, read_status
+from tests.servers import wait_for
+from tests.unit.test_status_page import everything
+
+
+class App:
+    """What is taken for a managed app."""
+
+
+class Reads:
+    """Reads a document once it is told to go on, at a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.error: Exception | None = None
+
+    def __call__(self, _: object = None) -> dict[str, Any]:
+        assert self.go_on.wait(60)
+        if self.error:
+            raise self.error
+        return everything()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
+    its = Reads()
+    monkeypatch.setattr("celery_middle_management.web.latest.monotonic", lambda: its.now)
+    monkeypatch.setattr(latest_status, "status", its)
+    monkeypatch.setattr(prometheus, "_PATIENCE", 0.0)
+    monkeypatch.setattr(prometheus, "_log", prometheus.LogThrottle(prometheus._log._logger))
+    yield its
+    its.go_on.set()
+
+
+def up(app: Any) -> bool:
+    return b"\ncelery_mm_up 1.0\n" in prometheus.exposition(app)[0]
+
+
+def test_metrics_stay_while_a_broker_that_hangs_delays_the_status(reads: Reads) -> None:
+    app: Any = App()
+    assert up(app)
+    reads.go_on.clear()
+    reads.now += FRESH
+    assert up(app), "the ledger was read a moment ago"
+    reads.now += KEPT
+    assert not up(app)
+    reads.go_on.set()
+    wait_for(lambda: up(app))
+
+
+def test_a_ledger_that_cannot_be_read_is_told_at_once_and_logged_in_one_line(
+    reads: Reads, caplog: pytest.LogCaptureFixture
+) -> None:
+    app: Any = App()
+    assert up(app)
+    reads.now += FRESH
+    reads.error = ConnectionError("no\nRedis")
+    wait_for(lambda: not up(app))
+    assert caplog.messages == ["the status could not be read: no Redis"]
+
+
+def test_without_a_document_there_is_none(reads: Reads) -> None:
+    app: Any = App()
+    reads.go_on.clear()
+    reading = read_status(app, 0.0)
+    assert document_of(reading) is None
+    assert reading.error is None
+
+
+def test_an_app_is_not_kept_alive_by_its_status(reads: Reads) -> None:
+    app: Any = App()
+    assert document_of(read_status(app, 60.0)) is not None
+    its = ref(app)
+    del app
+    gc.collect()
+    assert its() is None
+
+
+def test_the_admins_panel_says_that_redis_hangs(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("django")
+    from celery_middle_management.web.django import panel
+
+    app: Any = App()
+    monkeypatch.setattr(panel, "celery_app", lambda: None)
+    monkeypatch.setattr(panel, "enabled_app_of", lambda _: app)
+    monkeypatch.setattr(panel, "_FIRST_PATIENCE", 0.0)
+    monkeypatch.setattr(panel, "_PATIENCE", 0.0)
+    reads.go_on.clear()
+    read_status(app, 0.0)
+    reads.now += 7
+    assert panel.panel() == {"failed": "The ledger's Redis has not answered for 7 s."}
+    reads.go_on.set()
+    wait_for(lambda: "pools" in panel.panel())
+    reads.now += FRESH
+    reads.error = ConnectionError("with a secret")
+    wait_for(lambda: "failed" in panel.panel())
+    failed = {"failed": "The ledger's Redis could not be read: ConnectionError."}
+    assert panel.panel() == failed
+
+
+def test_all_readers_are_given_one_reading() -> None:
+    app: Any = App()
+    latest_status._latest[app] = Latest(lambda: {"reading": 1}, 60.0, "test")
+    assert read_status(app, 60.0).value is read_status(app, 60.0).value
