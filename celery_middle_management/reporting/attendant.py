@@ -53,14 +53,22 @@ class Attendant:
             self._busy.release()
 
     def _run(self) -> None:
-        with _trouble.guard("an evaluation after a request"):
-            reporter = self._make_reporter()
+        try:
             while monotonic() < self._until:
-                reply = reporter.report()
-                wait = RETRY if reply is None else EVALUATION_GAP if reply.lease else reply.wait
-                time.sleep(min(wait, EVALUATION_GAP))
-            reporter.leave()
-        self._busy.release()
+                with _trouble.guard("an evaluation after a request"):
+                    self._report()
+                    break
+                time.sleep(RETRY)
+        finally:
+            self._busy.release()
         # A request may have come after the last look at the time.
         if monotonic() < self._until:
             self._begin()
+
+    def _report(self) -> None:
+        reporter = self._make_reporter()
+        while monotonic() < self._until:
+            reply = reporter.report()
+            wait = RETRY if reply is None else EVALUATION_GAP if reply.lease else reply.wait
+            time.sleep(min(wait, EVALUATION_GAP))
+        reporter.leave()

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import bottle
 import pytest
 import redis
 from celery import Celery
@@ -13,8 +14,11 @@ from celery import Celery
 from celery_middle_management.ledger.manual_scaling import NotDone, OutcomeUnknown, QuantityUnknown
 from celery_middle_management.settings.secret import Secret
 from celery_middle_management.web import Page, Visitor, site
+from celery_middle_management.web.document import PageData, Read
 from celery_middle_management.web.forgery import new_token
-from tests.unit.web.wsgi import Answer, ask
+from celery_middle_management.web.latest import Reading
+from celery_middle_management.web.page import VISITOR
+from tests.unit.web.wsgi import Answer, ask, environ_of
 
 pytestmark = pytest.mark.usefixtures("plotting")
 ANN = Visitor("ann@example.com", may_act=True)
@@ -44,6 +48,22 @@ class Managed:
         page, token = Page(Celery(set_as_current=False), lambda _: ANN), new_token()
         ours = {"HTTP_COOKIE": f"mm-page={token}", "HTTP_X_MM_TOKEN": token}
         return ask(page, "/hire", "POST", b"{}", CONTENT_TYPE="application/json", **ours)
+
+
+def test_the_data_are_for_the_visitor_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where gevent has patched Python late, Bottle has another request after a wait."""
+    managed = Managed({}, monkeypatch)
+    page = Page(Celery(set_as_current=False), lambda _: ANN)
+
+    def get(_: object) -> Reading[Read]:
+        bottle.request.bind(environ_of("/data?has=x", **{VISITOR: Visitor("bob")}))
+        document = {"history": {}, "events": [], "status": {}}
+        return Reading(Read(document, {"events": "tag"}), 0.0, None, 0.0)
+
+    monkeypatch.setattr(PageData, "get", get)
+    told = json.loads(ask(page, "/data?has=tag").body)
+    assert (told["visitor"], told["may_act"], told["events"]) == (ANN.name, True, None)
+    assert managed.evaluations == 0
 
 
 @pytest.mark.parametrize(
