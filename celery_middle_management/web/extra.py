@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from celery.exceptions import ImproperlyConfigured
 
-#: What `pip install 'celery-middle-management[web]'` brings.
+#: What the page needs of the extra `[web]`; the server that the extra also has is for `mm web`.
 NEEDED = ("bottle", "bokeh")
 
 

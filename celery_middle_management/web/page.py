@@ -11,7 +11,7 @@ from celery import Celery
 from celery_middle_management.web.extra import NEEDED, require
 from celery_middle_management.web.visitor import FindVisitor, Visitor
 
-#: The key of the WSGI environment under which our own pages find the visitor.
+#: The key of the WSGI environment under which our own pages find the visitor; no header can set it.
 VISITOR = "celery_middle_management.visitor"
 
 StartResponse = Callable[..., Any]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-#: A key of the WSGI environment that no header can set.
-VISITOR = "celery_middle_management.visitor"
+from celery_middle_management.web.page import VISITOR
 
 
 def call_wsgi(app: Any, request: HttpRequest, path: str, visitor: object) -> HttpResponse:
@@ -51,7 +51,7 @@ def _environ(request: HttpRequest, path: str, visitor: object) -> dict[str, Any]
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": request.scheme,
         "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": request.META.get("wsgi.errors", io.StringIO()),
+        "wsgi.errors": request.META.get("wsgi.errors", sys.stderr),
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

@@ -15,9 +15,8 @@ from django.urls import NoReverseMatch, reverse
 from celery_middle_management.django_check import level
 from celery_middle_management.settings.reading import read_settings
 from celery_middle_management.web.django.managed import celery_app
+from celery_middle_management.web.extra import NEEDED
 
-#: What the page needs of the extra; the server that the extra also has is for `mm web`.
-_NEEDED = ("bottle", "bokeh")
 _APP = "celery_middle_management.web.django"
 
 
@@ -45,7 +44,7 @@ def check_actions(**_: Any) -> list[checks.CheckMessage]:
 
 
 def _extra() -> Iterator[checks.CheckMessage]:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         yield checks.CheckMessage(
             level(),

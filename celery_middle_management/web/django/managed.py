@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management.celery_internals import active_apps
+from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.reading import read_settings
-from celery_middle_management.web.django.bridge import VISITOR
+from celery_middle_management.web.page import VISITOR
 
 if TYPE_CHECKING:
     from celery_middle_management.web import Page
 
+_log = LogThrottle(logging.getLogger("celery_middle_management"))
 _lock = threading.Lock()
 _pages: dict[Celery, Page] = {}
 
@@ -25,10 +28,12 @@ def celery_app() -> Celery:
     Raises:
         ImproperlyConfigured: there is none, or there are several, or its settings are wrong.
     """
-    enabled: list[Celery] = [app for app in active_apps() if read_settings(app) is not None]
+    enabled, failures = _enabled()
     if len(enabled) > 1:
         # Celery makes an app "default" for code that runs before the project's is imported.
         enabled = [app for app in enabled if app.main != "default"]
+    if not enabled and failures:
+        raise failures[0]
     if not enabled:
         raise ImproperlyConfigured(
             "Middle Management is not enabled for any Celery app of this process: import the "
@@ -41,6 +46,24 @@ def celery_app() -> Celery:
             f"the admin shows one Celery app, and this process has several: {names}"
         )
     return enabled[0]
+
+
+def _enabled() -> tuple[list[Celery], list[ImproperlyConfigured]]:
+    """Return the apps that have the package enabled, and what is wrong with others' settings.
+
+    Apps of libraries, whose configuration we cannot read, are none of ours.
+    """
+    enabled: list[Celery] = []
+    failures: list[ImproperlyConfigured] = []
+    for app in active_apps():
+        try:
+            if read_settings(app) is not None:
+                enabled.append(app)
+        except ImproperlyConfigured as error:
+            failures.append(error)
+        except Exception:  # noqa: BLE001 - that app's own code
+            _log.warn("app", "the settings of the Celery app %r cannot be read", app.main)
+    return enabled, failures
 
 
 def page() -> Page:
