@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import socketserver
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
+from ipaddress import ip_address
+from time import monotonic
 from typing import Any
 
 from celery_middle_management import threads
@@ -17,8 +21,11 @@ from celery_middle_management.web.prometheus import exposition
 
 #: It closes further connections, so that clients that hang cannot use up the process's threads.
 MOST_CLIENTS = 8
-#: It closes a connection over which nothing has come for this time (s).
-SILENCE = 10.0
+#: It closes a connection over which nothing has come for this time (s), and one that is as old as
+#: that: a client may send a byte now and then.
+SILENCE, LONGEST = 10.0, 30.0
+#: The end of a host's name in a request.
+_PORT = re.compile(r":\d*$")
 
 _log = LogThrottle(logging.getLogger("celery_middle_management"))
 
@@ -34,8 +41,10 @@ class MetricsServer(socketserver.TCPServer):
         Raises:
             OSError: the port is taken, or the host is not this machine.
         """
-        self.managed = managed
+        self.managed, self.host = managed, host
         self._free = threading.Semaphore(MOST_CLIENTS)
+        #: When each connection is closed.
+        self._until: dict[socket.socket, float] = {}
         self.address_family = socket.getaddrinfo(host, port)[0][0]
         super().__init__((host, port), _Request)
 
@@ -52,10 +61,11 @@ class MetricsServer(socketserver.TCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in a thread, or close it if there are too many."""
         if self._free.acquire(blocking=False):
+            self._until[request] = monotonic() + LONGEST
             try:
                 threads.start("mm-scrape", self._answer, request, client_address)
             except RuntimeError:  # no more threads
-                self._free.release()
+                self._end(request)
                 raise
         else:
             self.shutdown_request(request)
@@ -67,7 +77,19 @@ class MetricsServer(socketserver.TCPServer):
             self.handle_error(request, client_address)
         finally:
             self.shutdown_request(request)
-            self._free.release()
+            self._end(request)
+
+    def _end(self, request: Any) -> None:
+        self._until.pop(request, None)
+        self._free.release()
+
+    def service_actions(self) -> None:
+        """Close connections that are too old; called twice a second."""
+        now = monotonic()
+        for request, until in list(self._until.items()):
+            if until <= now:
+                with suppress(OSError):  # it is closed already
+                    request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log what went wrong, unless it is that the client has gone."""
@@ -83,11 +105,23 @@ class _Request(BaseHTTPRequestHandler):
     server: MetricsServer
 
     def do_GET(self) -> None:
-        if self.path.partition("?")[0] == "/metrics":
+        if not self._host_is_ours():
+            self._send(403, b"The metrics are not at this host.\n", "text/plain; charset=utf-8")
+        elif self.path.partition("?")[0] == "/metrics":
             body, content_type = exposition(self.server.managed, self.headers.get("Accept", ""))
             self._send(200, body, content_type)
         else:
             self._send(404, b"The metrics are at /metrics.\n", "text/plain; charset=utf-8")
+
+    def _host_is_ours(self) -> bool:
+        """Whether a server for this machine alone was asked by a name of this machine.
+
+        A site may have its own name lead here, for its scripts to read the metrics.
+        """
+        if not ip_address(str(self.server.server_address[0])).is_loopback:
+            return True
+        host = _PORT.sub("", self.headers.get("Host", "")).lower()
+        return host in (self.server.host.lower(), "localhost", "127.0.0.1", "[::1]")
 
     def _send(self, status: int, body: bytes, content_type: str) -> None:
         self.send_response(status)

@@ -98,6 +98,34 @@ def test_a_client_that_says_nothing_is_not_waited_for(
         assert client.recv(1) == b""
 
 
+def test_a_client_that_says_a_little_now_and_then_is_not_waited_for_for_ever(
+    server: MetricsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celery_middle_management.web.metrics_server.LONGEST", 0.2)
+    address: Any = server.server_address
+    with socket.create_connection(address, timeout=30) as client:
+
+        def closed() -> bool:
+            try:
+                client.sendall(b"GET"[:1])
+            except OSError:
+                return True
+            return False
+
+        wait_for(closed, 10)
+    wait_for(lambda: not server._until)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "[evil"])
+def test_a_name_that_another_site_lets_lead_here_gets_no_metrics(
+    server: MetricsServer, host: str
+) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(server.url, Host=host)
+    for ours in ("127.0.0.1", "localhost:9000", "[::1]:9000"):
+        assert "celery_mm_up" in get(server.url, Host=ours)[0]
+
+
 @pytest.mark.parametrize("read", [lambda _: {}])
 def test_a_fault_of_ours_is_logged_and_the_server_goes_on(
     server: MetricsServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
