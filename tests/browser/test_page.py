@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -106,6 +107,34 @@ def test_every_decision_is_marked_on_the_plot_and_in_the_list(page: Window) -> N
     reasons = page.texts("#decisions li .why")
     assert len(reasons) == len(listed)
     assert "need" in reasons[0]
+
+
+def test_a_pause_is_shaded_until_the_last_of_it_ends(page: Window) -> None:
+    """A pause does not end an earlier one."""
+
+    def at(minute: int) -> str:
+        return f"2026-11-29T10:{minute:02}:00+00:00"
+
+    def shaded(*entries: dict[str, Any]) -> list[tuple[int, int]]:
+        found = page.run(
+            "const [entries, at] = arguments;"
+            "return import(document.getElementById('script').src.replace('page.js', 'series.js'))"
+            ".then((series) => series.periods(entries, { at, trouble: [] }))",
+            [{"pool": None, **entry} for entry in reversed(entries)],
+            at(50),
+        )
+        start = datetime.fromisoformat(at(0)).timestamp()
+        return [
+            (round(p["from"] / 60000 - start / 60), round(p["to"] / 60000 - start / 60))
+            for p in found
+        ]
+
+    lasting = {"action": "pause", "at": at(1), "until": None}
+    short = {"action": "pause", "at": at(5), "until": at(9)}
+    assert shaded(lasting, short) == [(1, 50)]
+    assert shaded(lasting, short, {"action": "resume", "at": at(20)}) == [(1, 20)]
+    assert shaded({**lasting, "until": at(7)}, short) == [(1, 9)]
+    assert shaded({**lasting, "until": at(3)}, short) == [(1, 3), (5, 9)]
 
 
 def test_a_draining_worker_is_named_with_its_task(page: Window) -> None:

@@ -41,11 +41,15 @@ export function periods(entries, status) {
       found.push({ what: "trouble", from: since, to: at });
       open.delete(key);
     }
-    if (pause && (entry.action === "pause" || entry.action === "resume")) {
+    // An earlier pause goes on until its own end.
+    if (pause && (entry.action === "resume" || pause.until <= at)) {
       found.push({ what: "pause", from: pause.from, to: Math.min(at, pause.until) });
       pause = null;
     }
-    if (entry.action === "pause") pause = { from: at, until: Date.parse(entry.until ?? "") || Infinity };
+    if (entry.action === "pause") {
+      const until = Date.parse(entry.until ?? "") || Infinity;
+      pause = { from: pause?.from ?? at, until: Math.max(until, pause?.until ?? 0) };
+    }
   }
   const now = Date.parse(status.at);
   if (status.trouble.length) for (const from of open.values()) found.push({ what: "trouble", from, to: now });
