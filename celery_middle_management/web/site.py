@@ -45,6 +45,7 @@ class _Site:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._ready: ManagedApp | None = None
         self._assets = Assets()
         self._data = PageData(self._managed)
 
@@ -138,12 +139,15 @@ class _Site:
 
     def _managed(self) -> ManagedApp:
         """The managed app, which may not be ready when the page is made."""
+        if self._ready is not None:
+            return self._ready
         try:
             managed = enabled_app_of(self._app)
         except ImproperlyConfigured as failure:
             raise error(str(failure), 503) from None
         if not managed.in_reach:
             raise error("the app's broker keeps its tasks in this process or machine", 503)
+        self._ready = managed
         return managed
 
 

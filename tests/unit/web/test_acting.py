@@ -33,8 +33,13 @@ class Managed:
     def __init__(self, outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         self.outcome = outcome
         self.evaluations = 0
-        monkeypatch.setattr(site, "enabled_app_of", lambda _: self)
+        self.found = 0
+        monkeypatch.setattr(site, "enabled_app_of", self.find)
         monkeypatch.setattr(site, "ACTIONS", {"hire": self.hire})
+
+    def find(self, _: Celery) -> Any:
+        self.found += 1
+        return self
 
     def hire(self, *_: object) -> Any:
         if isinstance(self.outcome, Exception):
@@ -64,6 +69,17 @@ def test_the_data_are_for_the_visitor_who_asked(monkeypatch: pytest.MonkeyPatch)
     told = json.loads(ask(page, "/data?has=tag").body)
     assert (told["visitor"], told["may_act"], told["events"]) == (ANN.name, True, None)
     assert managed.evaluations == 0
+
+
+def test_the_settings_are_read_once_and_not_for_each_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    managed = Managed({}, monkeypatch)
+    reading: Reading[Read] = Reading(None, 0.0, None, 0.0)
+    monkeypatch.setattr(PageData, "get", lambda _: reading)
+    page = Page(Celery(set_as_current=False), lambda _: ANN)
+    assert [ask(page, "/data").status for _ in range(3)] == [503] * 3
+    assert managed.found == 1
 
 
 @pytest.mark.parametrize(
