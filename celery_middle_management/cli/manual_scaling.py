@@ -115,12 +115,13 @@ def _change_by(
 
 
 def _pool_named(ctx: click.Context, managed: ManagedApp, name: str | None) -> Pool:
-    pools = {pool.name: pool for pool in managed.settings.pools}
-    if name is None and len(pools) == 1:
-        return next(iter(pools.values()))
-    if name not in pools:
-        raise click.UsageError(no_such_pool(name, pools), ctx)
-    return pools[name]
+    from celery_middle_management.core.pools import pool_named
+
+    pools = managed.settings.pools
+    pool = pool_named(pools, name)
+    if pool is None:
+        raise click.UsageError(no_such_pool(name, [pool.name for pool in pools]), ctx)
+    return pool
 
 
 def _request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -19,3 +20,9 @@ class Pool:
     """True if its workers are one-off dynos, which are hired one by one."""
     dyno_size: str | None = None
     """The size of its one-off dynos; None means the size of the process type's dynos."""
+
+
+def pool_named(pools: Iterable[Pool], name: str | None) -> Pool | None:
+    """Return the pool of this name, or the only one if no name is given; None: there is none."""
+    found = [pool for pool in pools if name is None or pool.name == name]
+    return found[0] if len(found) == 1 else None

@@ -26,6 +26,7 @@ from celery_middle_management.core.intents import (
     both_paused,
     expected,
 )
+from celery_middle_management.core.person import recorded_name
 from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.codec import pack_intent, unpack_pause
@@ -36,8 +37,6 @@ from celery_middle_management.settings.model import Settings
 
 #: The longest time (s) that a request may last: as long as `--for` can say in days.
 LONGEST = 999_999 * 86400.0
-#: Longer names of people are cut.
-_LONGEST_NAME = 100
 
 #: Fields of the state, and their values.
 Fields = dict[str, str | None]
@@ -79,7 +78,7 @@ def pause(
 
     def work_out(snapshot: Snapshot) -> tuple[Fields, Fields, dict[str, Any]]:
         until = None if lasts is None else snapshot.now + lasts
-        asked = Pause(hires, fires, until, _name(who), snapshot.now)
+        asked = Pause(hires, fires, until, recorded_name(who), snapshot.now)
         earlier = unpack_pause(snapshot.state.get("pause"), snapshot.now)
         told = {"hires": hires, "fires": fires, "until": snapshot.iso(until)}
         fields: Fields = {"pause": pack_intent(both_paused(earlier, asked) or asked)}
@@ -132,7 +131,7 @@ def ask_for(
         before, to, reasons = _aim(state, more)
         until = snapshot.now + lasts
         least, most = (to, None) if more > 0 else (None, to)
-        request = ManualRequest(until, least, most, _name(who))
+        request = ManualRequest(until, least, most, recorded_name(who))
         fields: Fields = {f"{pool.name}/wish": pack_intent(asked_after(state.wish, request))}
         told = {"pool": pool.name, "from": before, "to": to, "until": snapshot.iso(until)}
         if state.pause is not None and (state.pause.hires if more > 0 else state.pause.fires):
@@ -243,13 +242,7 @@ def _read(snapshot: Snapshot, names: Iterable[str]) -> Fields:
 
 def _entry(snapshot: Snapshot, action: str, who: str, **told: Any) -> dict[str, Any]:
     at = snapshot.iso(snapshot.now)
-    return {"pool": None, "at": at, "action": action, **told, "by": _name(who)}
-
-
-def _name(who: str) -> str:
-    """Return a person's name on one line, of bounded length."""
-    printable = "".join(char if char.isprintable() else " " for char in who)
-    return " ".join(printable.split())[:_LONGEST_NAME] or "unknown"
+    return {"pool": None, "at": at, "action": action, **told, "by": recorded_name(who)}
 
 
 def _check_duration(lasts: float | None) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.pools import Pool, pool_named
 from celery_middle_management.ledger.manual_scaling import ask_for, pause, resume
 from celery_middle_management.managed_app import ManagedApp
 
@@ -84,14 +84,12 @@ def _change(managed: ManagedApp, body: Body, who: str, sign: int) -> Entry:
 
 
 def _pool(managed: ManagedApp, body: Body) -> Pool:
-    pools = {pool.name: pool for pool in managed.settings.pools}
     name = body.get("pool")
-    if name is None and len(pools) == 1:
-        return next(iter(pools.values()))
-    if not isinstance(name, str) or name not in pools:
-        allowed = ", ".join(map(repr, pools))
+    pool = pool_named(managed.settings.pools, name)
+    if pool is None:
+        allowed = ", ".join(repr(pool.name) for pool in managed.settings.pools)
         raise BadInput(f"there is no pool {_told(name)}; allowed: {allowed}")
-    return pools[name]
+    return pool
 
 
 def _bool(body: Body, what: str) -> bool:

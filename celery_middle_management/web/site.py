@@ -22,7 +22,7 @@ from celery_middle_management.web.assets import Assets
 from celery_middle_management.web.document import PATIENCE, PageData, Read, sent
 from celery_middle_management.web.latest import Reading
 from celery_middle_management.web.page import VISITOR
-from celery_middle_management.web.visitor import Visitor, recorded_name
+from celery_middle_management.web.visitor import Visitor, name_of
 
 NOTHING = "there is nothing at this address"
 _FOR_EVER = "private, max-age=31536000, immutable"
@@ -89,7 +89,7 @@ class _Site:
             {
                 **sent(reading.value, has),
                 "may_act": visitor.may_act and managed.settings.web_actions,
-                "visitor": recorded_name(visitor),
+                "visitor": name_of(visitor),
                 # How old the document is (s), and why there is no newer one.
                 "age": round(reading.age, 1),
                 "problem": problem,
@@ -106,7 +106,7 @@ class _Site:
         if refused:
             return error(refused, 403)
         try:
-            entry = ACTIONS[name](managed, _body(environ), recorded_name(visitor))
+            entry = ACTIONS[name](managed, _body(environ), name_of(visitor))
         except BadInput as failure:
             return error(str(failure), 400)
         except NotDone as failure:
@@ -155,7 +155,7 @@ def _why_not(environ: dict[str, Any], visitor: Visitor, managed: ManagedApp) -> 
     if not managed.settings.web_actions:
         return "the page's buttons are off: middle_management_web_actions is not True"
     if not visitor.may_act:
-        return f"{recorded_name(visitor)} may look at this page, and not act on it"
+        return f"{name_of(visitor)} may look at this page, and not act on it"
     return forgery.why_forged(environ)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-#: The longest name that is recorded.
-LONGEST_NAME = 80
+from celery_middle_management.core.person import recorded_name
 
 Environ = Mapping[str, Any]
 
@@ -24,7 +23,6 @@ class Visitor(NamedTuple):
 FindVisitor = Callable[[dict[str, Any]], Visitor | None]
 
 
-def recorded_name(visitor: Visitor) -> str:
-    """The name for the history: short, on one line, and without control characters."""
-    seen = "".join(c if c.isprintable() else " " for c in str(visitor.name))
-    return " ".join(seen.split())[:LONGEST_NAME] or "a visitor of the page"
+def name_of(visitor: Visitor) -> str:
+    """Return the name for the history."""
+    return recorded_name(str(visitor.name), "a visitor of the page")

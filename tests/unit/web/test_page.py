@@ -13,7 +13,7 @@ from celery.exceptions import ImproperlyConfigured
 
 import celery_middle_management.web
 from celery_middle_management.web import Page, Visitor
-from celery_middle_management.web.visitor import recorded_name
+from celery_middle_management.web.visitor import name_of
 from tests.unit.web.wsgi import ask, environ_of
 
 pytestmark = pytest.mark.usefixtures("plotting")
@@ -154,4 +154,4 @@ def test_its_own_scripts_make_no_markup_of_text() -> None:
     ],
 )
 def test_the_recorded_name_is_one_short_line(name: str, recorded: str) -> None:
-    assert recorded_name(Visitor(name)) == recorded
+    assert name_of(Visitor(name)) == recorded
