@@ -206,6 +206,17 @@ def test_no_duration(ours: Ours, lasts: float) -> None:
     assert ours.log() == []
 
 
+def test_a_request_that_is_sent_again_with_its_id_is_written_once(ours: Ours) -> None:
+    ids = ["0" * 32, "0" * 32, "1" * 32]
+    first, again, other = (
+        ask_for(ours.ledger, ours.pool, more, "ann", HOUR, id=id)
+        for id, more in zip(ids, [29, 29, -1], strict=True)
+    )
+    assert again == first, "though the limit is reached"
+    assert (other["from"], other["to"]) == (30, 29)
+    assert len(ours.log()) == 2
+
+
 def test_nothing_to_pause_or_to_hire(ours: Ours) -> None:
     with pytest.raises(ValueError, match="allowed: one of them, or both"):
         pause(ours.ledger, "ann", hires=False, fires=False, lasts=None)
