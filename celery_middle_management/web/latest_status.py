@@ -21,13 +21,15 @@ _latest: WeakKeyDictionary[ManagedApp, Latest[Document]] = WeakKeyDictionary()
 
 
 def read_status(
-    managed: ManagedApp, patience: float, first_patience: float = 0.0
+    managed: ManagedApp, patience: float, first_patience: float = 0.0, *, anew: bool = False
 ) -> Reading[Document]:
-    """Read the status of *managed*, or return what another reader was given a moment ago.
+    """Read the status of *managed*; unless *anew*, what was read a moment ago will do.
 
     The times (s) are those that :meth:`Latest.get` waits at most.
     """
     latest = _latest.get(managed) or _latest.setdefault(managed, _latest_of(managed))
+    if anew:
+        latest.expire()
     return latest.get(patience, first_patience)
 
 

@@ -26,7 +26,8 @@ def panel() -> dict[str, Any]:
         managed = enabled_app_of(celery_app())
     except ImproperlyConfigured as error:
         return {"failed": str(error)}
-    reading = read_status(managed, _PATIENCE, _FIRST_PATIENCE)
+    # Anew: the visitor may just have pressed a button of the live page.
+    reading = read_status(managed, _PATIENCE, _FIRST_PATIENCE, anew=True)
     document = document_of(reading)
     if document is not None:
         return panel_of(document)

@@ -118,6 +118,14 @@ def test_the_admins_panel_says_that_redis_hangs(
     assert panel.panel() == failed
 
 
+def test_a_reader_can_have_it_read_anew() -> None:
+    app: Any = App()
+    numbers = iter(range(9))
+    latest_status._latest[app] = Latest(lambda: {"reading": next(numbers)}, 60.0, "test")
+    read = [read_status(app, 60.0, anew=anew).value for anew in (False, False, True)]
+    assert read == [{"reading": 0}, {"reading": 0}, {"reading": 1}]
+
+
 def test_all_readers_are_given_one_reading() -> None:
     app: Any = App()
     latest_status._latest[app] = Latest(lambda: {"reading": 1}, 60.0, "test")
