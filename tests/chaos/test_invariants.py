@@ -178,6 +178,8 @@ HELD: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
     (invariants.pauses_kept, [person(1, "pause", lasts=60.0, hires=False), changed(20, 0, 5),
                               changed(25, 5, 2, by="late"), asked(30, 3)]),
     (invariants.back_at_minimum, [person(60, lasts=200.0), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0, outcome="unknown"), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, "pause", lasts=200.0, hires=False), quiet(330)]),
 ]  # fmt: skip
 
 BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
@@ -264,6 +266,9 @@ BROKEN: list[tuple[Callable[[Story], Verdict], list[Event]]] = [
                               event("request", 30, method="POST", path="/apps/a/dynos")]),
     (invariants.back_at_minimum, [person(60, lasts=200.0), quiet(360)]),
     (invariants.back_at_minimum, [person(60, lasts=200.0, outcome="not done"), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, lasts=200.0, outcome="failed"), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, "fire", lasts=200.0), quiet(330)]),
+    (invariants.back_at_minimum, [person(60, "pause", lasts=200.0, fires=False), quiet(330)]),
     (invariants.back_at_minimum, [person(60, lasts=200.0), person(61, "resume"), quiet(330)]),
 ]  # fmt: skip
 
@@ -282,6 +287,13 @@ def test_where_people_take_part_some_request_is_done() -> None:
     settings = {**SETTINGS, "people": True}
     assert not invariants.requests_recorded(Story([settings, QUIET])).held
     assert invariants.requests_recorded(Story([settings, person(1), entry(1.5), QUIET])).held
+
+
+@pytest.mark.parametrize(("lasts", "held"), [(60.0, True), (10.0, False)])
+def test_where_people_take_part_some_pause_is_judged(lasts: float, held: bool) -> None:
+    settings = {**SETTINGS, "people": True}
+    told = [settings, person(1, "pause", lasts=lasts), QUIET]
+    assert invariants.pauses_kept(Story(told)).held is held
 
 
 def test_only_a_task_nowhere_in_the_broker_can_be_lost_by_kombu() -> None:

@@ -61,7 +61,8 @@ def requests_recorded(story: Story) -> Verdict:
 def pauses_kept(story: Story) -> Verdict:
     """While hires were paused, no quantity was raised; while fires were, none was lowered.
 
-    From when every evaluation knew of it, and as long as the ledger did.
+    From when every evaluation knew of it, and as long as the ledger did. Where people take part,
+    at least one pause must have lasted long enough to be judged.
     """
     verdict = Verdict("nothing hired or fired while paused")
     judged = 0
@@ -79,6 +80,8 @@ def pauses_kept(story: Story) -> Verdict:
         for span in spans:
             if span.begin <= write["at"] <= span.end:
                 verdict.broken += [f"{span} {what}" for what in _changes(story, write, span)]
+    if story.settings.get("people") and not spans:
+        verdict.broken.append("no pause lasted long enough to be judged")
     verdict.figures = {
         "pauses judged": len(spans),
         "their seconds": round(sum(span.end - span.begin for span in spans)),
@@ -88,13 +91,21 @@ def pauses_kept(story: Story) -> Verdict:
 
 
 def asked_until(story: Story, before: float) -> float:
-    """When the last request that was made before a time was over, at the latest; 0: none."""
+    """When the last request that keeps workers and was made before a time was over, at the latest.
+
+    Such requests are hires and pauses of fires, if they were written or may have been. 0: none.
+    """
     ends = [
         _ends(story, request)
         for request in story.kinds["asked"]
-        if request["at"] < before and request.get("lasts") and request["outcome"] != "not done"
+        if request["at"] < before and request.get("lasts") and _keeps_workers(request)
     ]
     return max(ends, default=0.0)
+
+
+def _keeps_workers(request: Event) -> bool:
+    keeps = request["action"] == "hire" or (request["action"] == "pause" and request["fires"])
+    return keeps and request["outcome"] in ("done", "unknown")
 
 
 @dataclass(frozen=True)
