@@ -16,7 +16,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 DAY = 86_400_000  # ms
-#: The bill keeps this many days: this month, and the one before.
+#: The bill keeps the last days on which workers ran, this many: two months' at least.
 KEPT_DAYS = 62
 #: Time is added to the bill this often (ms) while nothing changes.
 ADDS_EVERY = 60_000
@@ -74,11 +74,6 @@ def day_of(at: int, offset: int = 0) -> str:
     """Return the day (UTC) of a time."""
     days = (at - offset) // DAY
     return (date(1970, 1, 1) + timedelta(days)).isoformat()
-
-
-def first_kept(now: int, offset: int = 0) -> str:
-    """Return the first day that the bill keeps."""
-    return day_of(now - (KEPT_DAYS - 1) * DAY, offset)
 
 
 def midnight(day: str, offset: int = 0) -> int:

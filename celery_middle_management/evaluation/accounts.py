@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
-from celery_middle_management.core.bill import Account, by_day, day_of, first_kept
+from celery_middle_management.core.bill import KEPT_DAYS, Account, by_day, day_of
 from celery_middle_management.core.roster import Roster
 from celery_middle_management.evaluation.pool import PoolEvaluation
 from celery_middle_management.ledger.accounts import BILLED_AT, read_accounts, run_account
@@ -133,7 +133,7 @@ class Accounts:
     def _charge(self, name: str, account: Account, now: int, many: int | None = None) -> None:
         self._add(name.partition("/")[0], account.size, account.until(now, self._offset, many))
         if day_of(account.at, self._offset) != day_of(now, self._offset):
-            self._changes.bill_from[:] = [first_kept(now, self._offset)]
+            self._changes.bill_days[:] = [KEPT_DAYS]
 
     def _add(self, pool: str, size: str, days: Mapping[str, int]) -> None:
         bill = self._changes.bill

@@ -123,12 +123,13 @@ class MemoryLedger(Ledger):
 
 
 def _add_to_bill(bill: dict[str, int], message: CommitMessage) -> None:
-    """Forget days that the bill no longer keeps, and add worker time."""
-    for first in message["bill_from"]:
-        for name in [name for name in bill if name.split("/")[1] < first]:
-            del bill[name]
+    """Add worker time, and forget days that the bill no longer keeps."""
     for name, worked in message["bill"].items():
         bill[name] = bill.get(name, 0) + worked
+    for most in message["bill_days"]:
+        kept = sorted({name.split("/")[1] for name in bill})[-most:]
+        for name in [name for name in bill if name.split("/")[1] not in kept]:
+            del bill[name]
 
 
 def _repeat_calls_in_flight(state: dict[str, str], message: CommitMessage) -> None:

@@ -139,7 +139,7 @@ class _Commit(TypedDict):
     idle_queues: list[str]
     history: list[str]
     bill: dict[str, int]
-    bill_from: list[str]
+    bill_days: list[int]
     bill_expiry: int
     seq: str
     gap: int
@@ -251,7 +251,7 @@ def commit_message(number: int, changes: Changes, seq: str, next_in: float | Non
         "idle_queues": changes.idle_queues,
         "history": changes.history,
         "bill": changes.bill,
-        "bill_from": changes.bill_from,
+        "bill_days": changes.bill_days,
         "bill_expiry": BILL_EXPIRY,
         "seq": seq,
         "gap": millis(EVALUATION_GAP),

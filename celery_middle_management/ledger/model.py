@@ -141,8 +141,8 @@ class Changes:
     history: list[str] = field(default_factory=list)
     #: Worker time (ms) to add to the bill, by ``<pool>/<day>/<size>``.
     bill: dict[str, int] = field(default_factory=dict)
-    #: The first day that the bill keeps, once a day has begun.
-    bill_from: list[str] = field(default_factory=list)
+    #: How many of its days the bill keeps, the latest, once a day has begun.
+    bill_days: list[int] = field(default_factory=list)
 
     def clear(self) -> None:
         """Forget the changes, once they are written."""

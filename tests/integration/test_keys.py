@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.core.bill import KEPT_DAYS
 from celery_middle_management.ledger.model import BILL_EXPIRY, HISTORY, Changes
 from celery_middle_management.views.status import MINUTES
 from tests.integration.office import Office, office
@@ -73,10 +74,20 @@ def test_no_latest_action_is_lost(it: Office) -> None:
 
 
 def test_the_bill_expires_and_forgets_old_days(it: Office) -> None:
-    old, new = "worker/2026-09-29/basic", "worker/2026-11-29/basic"
-    it.ledger.commit(it.lease(), Changes(bill={old: 5, new: 7}), next_in=0.0)
-    later = Changes(bill={new: 1}, bill_from=["2026-09-30"])
-    it.ledger.commit(it.lease(), later, next_in=0.0)
-    assert it.ledger.billed()[1] == {new: "8"}
+    days = [*(f"worker/2026-10-{n:02}/basic" for n in range(1, 32)), "pdf/2026-10-01/basic"]
+    new = "worker/2026-11-29/basic"
+    it.ledger.commit(it.lease(), Changes(bill=dict.fromkeys(days, 5) | {new: 7}), next_in=0.0)
+    it.ledger.commit(it.lease(), Changes(bill={new: 1}, bill_days=[31]), next_in=0.0)
+    assert it.ledger.billed()[1] == {**dict.fromkeys(days[1:-1], "5"), new: "8"}
     left: Any = it.redis.ttl(f"{PREFIX}:bill")
     assert BILL_EXPIRY - 60 < left <= BILL_EXPIRY
+
+
+@pytest.mark.parametrize("wrong", ["1970-01-01", "2106-02-07"])
+def test_a_wrong_date_of_redis_does_not_erase_the_bill(it: Office, wrong: str) -> None:
+    days = {f"worker/2026-11-{n:02}/basic": n for n in range(1, 30)}
+    it.ledger.commit(it.lease(), Changes(bill=days), next_in=0.0)
+    strange = Changes(bill={f"worker/{wrong}/basic": 1}, bill_days=[KEPT_DAYS])
+    it.ledger.commit(it.lease(), strange, next_in=0.0)
+    it.ledger.commit(it.lease(), Changes(bill_days=[KEPT_DAYS]), next_in=0.0)
+    assert it.ledger.billed()[1].items() >= {day: str(n) for day, n in days.items()}.items()

@@ -313,7 +313,7 @@ class Both(RuleBasedStateMachine):
         changes.used_queues, changes.idle_queues = ["other"], ["celery"]
         changes.history = ["{}"]
         changes.bill = {"worker/2026-11-21/basic": 60_000, "pdf/2026-11-22/": 1 + called}
-        changes.bill_from = ["2026-11-22"] * cordon
+        changes.bill_days = [1] * cordon
         return changes
 
     def compare(self) -> None:

@@ -16,7 +16,6 @@ from celery_middle_management.core.bill import (
     by_day,
     cost,
     day_of,
-    first_kept,
     month_begins,
     month_lasts,
 )
@@ -104,8 +103,3 @@ def test_an_unknown_price_is_not_nothing() -> None:
     assert cost(entries, {"basic": 700}) is None
     assert cost([entries[0]._replace(worked=0)], {}) == 0
     assert cost([], {}) == Fraction(0)
-
-
-def test_62_days_are_kept() -> None:
-    assert first_kept(ms("2026-12-31T23:00")) == "2026-10-31"
-    assert first_kept(ms("2026-12-31T23:00"), DAY) == "2026-10-30"

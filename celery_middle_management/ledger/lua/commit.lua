@@ -14,7 +14,7 @@ local msg = cjson.decode(ARGV[2])
 --   idle_queues  names  queues to forget
 --   history      JSON   entries for the history
 --   bill         ms     worker time to add to `<pool>/<day>/<size>`
---   bill_from    day    the first day that the bill keeps; empty unless a day has begun
+--   bill_days    count  the days that the bill keeps, the latest; empty unless a day has begun
 --   bill_expiry  s      how long the bill is kept after it last grew
 --   seq          text   the state's `seq` as the scaler read it
 --   next?        ms     give up the lock; the next evaluation is due after this time
@@ -68,17 +68,20 @@ if #msg.history > 0 then
 end
 
 -- ## The bill
-for _, first in ipairs(msg.bill_from) do
-  local old = {}
-  for _, name in ipairs(redis.call('HKEYS', bill)) do
-    local day = string.match(name, '/(%d+%-%d+%-%d+)/')
-    if day and day < first then old[#old + 1] = name end
-  end
-  hdel(bill, old)
-end
 if next(msg.bill) then
   for name, worked in pairs(msg.bill) do redis.call('HINCRBY', bill, name, worked) end
   redis.call('EXPIRE', bill, msg.bill_expiry)
+end
+-- Days are counted, not compared with today's: Redis's clock may have a wrong date for a while.
+for _, most in ipairs(msg.bill_days) do
+  local names, days = {}, {}
+  for _, name in ipairs(redis.call('HKEYS', bill)) do
+    local day = string.match(name, '/(%d+%-%d+%-%d+)/')
+    if day and not names[day] then days[#days + 1], names[day] = day, {} end
+    if day then table.insert(names[day], name) end
+  end
+  table.sort(days)
+  for i = 1, #days - most do hdel(bill, names[days[i]]) end
 end
 
 -- ## The next evaluation, and the lock

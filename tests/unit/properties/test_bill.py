@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.core.bill import KEPT_DAYS
 from celery_middle_management.core.traits import DOTTED
 from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.pool import PoolEvaluation
@@ -322,18 +323,16 @@ def test_a_pool_that_is_dropped_ends_its_account() -> None:
     assert [pool["name"] for pool in it.money["pools"]] == ["other", POOL]
 
 
-def test_days_that_are_too_old_are_forgotten() -> None:
+def test_the_62_latest_days_are_kept() -> None:
     it = Priced("2026-11-09T09:00", minimum=1)
     it.evaluate()
-    it.store.bill[f"{POOL}/2026-09-09/{SMALL}"] = 1
-    it.store.bill[f"{POOL}/2026-09-10/{SMALL}"] = 1
+    months = [(month, day) for month in ("07", "08") for day in range(1, 32)]
+    it.store.bill |= {f"{POOL}/2026-{month}-{day:02}/{SMALL}": 1 for month, day in months}
     it.at("2026-11-10T09:00")
     it.evaluate()
-    assert [e.day for e in entries_of(it.publisher.ledger.bill())] == [
-        "2026-09-10",
-        "2026-11-09",
-        "2026-11-10",
-    ]
+    days = [e.day for e in entries_of(it.publisher.ledger.bill())]
+    assert len(days) == KEPT_DAYS
+    assert (days[0], days[-2:]) == ("2026-07-03", ["2026-11-09", "2026-11-10"])
 
 
 # -- one-off workers
@@ -493,4 +492,4 @@ def test_days_are_those_of_redis_clock_after_it_has_stepped_back() -> None:
         f"{POOL}/2026-11-29/{SMALL}": 8 * 3_600_000,
         f"{POOL}/2026-11-30/{SMALL}": 2 * 3_600_000,
     }
-    assert changes.bill_from == ["2026-09-30"]
+    assert changes.bill_days == [KEPT_DAYS]
