@@ -12,8 +12,7 @@ All keys share one prefix with a hash tag, and expire some days after the last s
 - ``bill`` (hash): worker time (ms) by ``<pool>/<day>/<size>``
 - ``lock`` (string): the token of the one scaler
 
-No key is a list, since other products (Judoscale) take every list for a Celery queue. The releases
-until November 2026 had two lists, ``history`` and ``minutes``, which are read until they expire.
+No key is a list, since other products (Judoscale) take every list for a Celery queue.
 
 Every process writes what it reports (counters, due times, queues, its presence), in ``report.lua``.
 Everything else, except requests by hand (``intend.lua``), is written only by the holder of the
@@ -27,7 +26,7 @@ corrected so that the ledger's time goes on evenly when that clock steps (``prel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import redis
@@ -159,8 +158,7 @@ class RedisLedger(Ledger):
         )
 
     def history(self, most: int = MOST_MINUTES) -> tuple[Sample, ...]:
-        places = (self.keys["samples"], f"{self._prefix}:minutes")
-        return unpack_samples(_latest(self.redis, *places, most, lambda sample: sample[0]))
+        return unpack_samples(_latest(self.redis, self.keys["samples"], most))
 
     def _commit(self, token: str, message: CommitMessage) -> bool:
         return bool(self._run("commit", token, json.dumps(message)))
@@ -169,8 +167,7 @@ class RedisLedger(Ledger):
         return bool(self._run("intend", json.dumps(message)))
 
     def actions(self) -> tuple[str, ...]:
-        places = (self.keys["actions"], f"{self._prefix}:history")
-        return tuple(_latest(self.redis, *places, HISTORY, lambda entry: entry["at"]))
+        return tuple(_latest(self.redis, self.keys["actions"], HISTORY))
 
     def billed(self) -> tuple[Snapshot, dict[str, str]]:
         """Read everything and the bill at one moment. ``accounts.entries_of`` reads the bill.
@@ -200,15 +197,9 @@ class RedisLedger(Ledger):
         return self._scripts[name]([self.keys[key] for key in KEYS[name]], arguments)
 
 
-def _latest(
-    client: Any, stream: str, former: str, most: int, at: Callable[[Any], Any]
-) -> list[str]:
-    """Return the last entries of a stream and of the list before it, the latest first."""
-    latest = [fields["entry"] for _, fields in client.xrevrange(stream, count=most)]
-    old = client.lrange(former, 0, most - 1)
-    if not old:
-        return latest
-    return sorted(latest + old, key=lambda entry: at(json.loads(entry)), reverse=True)[:most]
+def _latest(client: Any, stream: str, most: int) -> list[str]:
+    """Return the last entries of a stream, the latest first."""
+    return [fields["entry"] for _, fields in client.xrevrange(stream, count=most)]
 
 
 def _snapshot(  # noqa: PLR0917

@@ -10,7 +10,6 @@ import pytest
 
 from celery_middle_management.core.bill import KEPT_DAYS
 from celery_middle_management.ledger.model import BILL_EXPIRY, HISTORY, Changes
-from celery_middle_management.views.status import MINUTES
 from tests.integration.office import Office, office
 
 PREFIX = "{middle-management:local}"
@@ -20,19 +19,12 @@ PREFIX = "{middle-management:local}"
 def it(redis_url: str) -> Iterator[Office]:
     with office(redis_url) as made:
         yield made
-        made.redis.delete(*(f"{PREFIX}:{key}" for key in ("history", "minutes")))
 
 
 def act(it: Office, *actions: str) -> None:
     """Write into the history as an evaluation does."""
     entries = [json.dumps({"pool": "worker", "at": at}) for at in actions]
     it.ledger.commit(it.lease(), Changes(history=entries), next_in=0.0)
-
-
-def as_before(it: Office, key: str, *told: object) -> None:
-    """Write as the releases until November 2026 did, the latest last."""
-    it.redis.lpush(f"{PREFIX}:{key}", *map(json.dumps, told))
-    it.redis.expire(f"{PREFIX}:{key}", 60)
 
 
 def test_no_key_of_ours_is_taken_for_a_queue(it: Office) -> None:
@@ -46,23 +38,6 @@ def test_no_key_of_ours_is_taken_for_a_queue(it: Office) -> None:
     kinds = {key.rpartition(":")[2]: it.redis.type(key) for key in keys}
     assert kinds.keys() >= {"state", "due", "queues", "actions", "samples"}
     assert "list" not in kinds.values()
-
-
-def test_no_action_of_another_release_is_lost(it: Office) -> None:
-    act(it, "2026-11-28T10:00:00", "2026-11-28T10:02:00")
-    as_before(it, "history", *({"at": f"2026-11-28T10:0{n}:00"} for n in (1, 3)))
-    told = [json.loads(entry)["at"] for entry in it.ledger.actions()]
-    assert told == [f"2026-11-28T10:0{n}:00" for n in (3, 2, 1, 0)]
-
-
-def test_no_minute_of_another_release_is_lost(it: Office) -> None:
-    it.report()
-    [ours] = it.ledger.history()
-    before, after = ours.at // 60 - 1, ours.at // 60 + 1
-    as_before(it, "minutes", [before, {"worker": [5]}], [after, {"worker": [7]}])
-    samples = it.ledger.history(MINUTES)
-    assert [sample.at // 60 for sample in samples] == [after, ours.at // 60, before]
-    assert [sample.pools["worker"].published for sample in samples[::2]] == [7, 5]
 
 
 def test_no_latest_action_is_lost(it: Office) -> None:
