@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from celery_middle_management.core.bill import KEPT_DAYS, Account, by_day, day_of
 from celery_middle_management.core.roster import Roster
 from celery_middle_management.evaluation.pool import PoolEvaluation
-from celery_middle_management.ledger.accounts import BILLED_AT, read_accounts, run_account
+from celery_middle_management.ledger.accounts import billed, read_accounts, run_account
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
 from celery_middle_management.platforms.base import PlatformError
 
@@ -38,7 +38,7 @@ class Accounts:
         self._rosters = {each.pool.name: each.state.roster for each in pools}
         self._since = snapshot.state.get("billed_since")
         now = millis(snapshot.now)
-        if snapshot.state.get(BILLED_AT) != snapshot.state.get("evaluated_at"):
+        if not billed(snapshot):
             self._restart(now)
         self._drop_others(now)
 

@@ -25,7 +25,7 @@ from celery_middle_management.evaluation.prices import learn_prices
 from celery_middle_management.evaluation.queues import leaves_out, unserved, used_and_idle
 from celery_middle_management.evaluation.session import Session
 from celery_middle_management.evaluation.troubles import BROKER, Troubles
-from celery_middle_management.ledger.accounts import BILLED_AT
+from celery_middle_management.ledger.accounts import BILLED_AT, billed
 from celery_middle_management.ledger.model import MOST_QUEUES, Lease, millis
 from celery_middle_management.settings.model import Settings
 
@@ -226,13 +226,15 @@ class Evaluation:
 
     def _close(self) -> None:
         """Write down what is wrong, give up the lease, and say when to evaluate next."""
+        # The first release to look for stuck pools is also the first to keep a bill.
+        anew = not billed(self._snapshot)
         for each in self._pools:
             for kind, trouble in each.trouble:
                 full = self._ports.ledger.full if kind.startswith("unheard ") else ""
                 self._troubles.meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
             if each.state.denied is not None:
                 self._troubles.refused(each.pool.name, each.state.denied)
-            each.state = each.writer.stuck(each.state)
+            each.state = each.writer.stuck(each.state, anew=anew)
         self._troubles.tried("refused", "lifetime", "unheard")
         self._troubles.write([each.state for each in self._pools])
         self._changes.set["evaluated_at"] = str(millis(self._now))

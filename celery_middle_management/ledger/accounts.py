@@ -26,6 +26,11 @@ class Prices(NamedTuple):
     asked_at: float
 
 
+def billed(snapshot: Snapshot) -> bool:
+    """Return whether the release that evaluated last keeps accounts."""
+    return snapshot.state.get(BILLED_AT) == snapshot.state.get("evaluated_at")
+
+
 def run_account(pool: str) -> str:
     """Return the name of the account of a pool's one-off workers."""
     return f"{pool}/run"
@@ -51,7 +56,7 @@ def entries_of(bill: Mapping[str, str | int]) -> Iterator[Entry]:
 
 def open_entries(snapshot: Snapshot) -> Iterator[Entry]:
     """Yield what will be added to the bill for the time until now, as far as it is known."""
-    if snapshot.state.get(BILLED_AT) != snapshot.state.get("evaluated_at"):
+    if not billed(snapshot):
         return
     now, offset = round(snapshot.now * 1000), round(snapshot.offset * 1000)
     for name, account in read_accounts(snapshot).items():

@@ -250,10 +250,13 @@ class PoolWriter:
         else:
             self._its.unset("missed")
 
-    def stuck(self, state: PoolState) -> PoolState:
-        """Write since when the pool has been stuck at its maximum, and return the new state."""
-        since = stuck_since(state)
-        if since == state.stuck_since:
+    def stuck(self, state: PoolState, *, anew: bool = False) -> PoolState:
+        """Write since when the pool has been stuck at its maximum, and return the new state.
+
+        *anew*: what the ledger has is out of date.
+        """
+        since = stuck_since(replace(state, stuck_since=None) if anew else state)
+        if since == state.stuck_since and not anew:
             return state
         if since is None:
             self._its.unset("stuck_since")

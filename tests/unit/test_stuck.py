@@ -17,6 +17,8 @@ from celery_middle_management.core.stuck import STUCK_AFTER, stuck_since, told_o
 from celery_middle_management.evaluation.troubles import Troubles
 from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from tests.unit.properties.processes import POOL as POOL_NAME
+from tests.unit.properties.world import World
 
 NOW = 1000.0
 POOL = Pool("worker", None, 0, 5, 10)
@@ -76,6 +78,27 @@ def test_the_ledger_keeps_it() -> None:
     assert changes == Changes()
     PoolWriter(stuck, changes).stuck(replace(stuck, formation=4))
     assert [*changes.unset] == ["worker/stuck_since"]
+
+
+def test_what_the_ledger_kept_while_another_release_evaluated_is_out_of_date() -> None:
+    was = replace(STUCK, stuck_since=NOW - 600)
+    changes = Changes()
+    assert PoolWriter(was, changes).stuck(was, anew=True).stuck_since == NOW
+    assert changes.set == {"worker/stuck_since": "1000000"}
+    changes = Changes()
+    was = replace(was, formation=4)
+    assert PoolWriter(was, changes).stuck(was, anew=True).stuck_since is None
+    assert [*changes.unset] == ["worker/stuck_since"]
+
+
+@pytest.mark.parametrize("by_us", [True, False])
+def test_after_a_release_that_does_not_look_for_it_a_pool_is_stuck_anew(by_us: bool) -> None:
+    world = World(minimum=4, numbered=True)
+    world.ready = 100
+    evaluated_at = {"evaluated_at": "900000"} | ({"billed_at": "900000"} if by_us else {})
+    world.store.state |= {f"{POOL_NAME}/stuck_since": "500000", **evaluated_at}
+    world.evaluate()
+    assert (world.store.state[f"{POOL_NAME}/stuck_since"] == "500000") is by_us
 
 
 def evaluated(state: dict[str, str], now: float, since: float | None) -> list[dict[str, Any]]:
