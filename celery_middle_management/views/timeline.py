@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from celery_middle_management.core.history import MINUTE, Sample, Totals, growth
@@ -14,6 +14,10 @@ TEN_MINUTES = 10 * MINUTE
 HOUR, DAY, WEEK = 60, 144, 1008
 #: What a sample tells of a pool that it does not know.
 _ABSENT = Totals()
+#: An interval before all others: of it nothing is shown.
+_UNKNOWN = -1
+#: A sample, and the number, since 1970, of the interval of whose tasks it tells.
+_Told = tuple[Sample, int]
 Document = dict[str, Any]
 
 
@@ -35,10 +39,8 @@ def timeline_of(
     """
     names = tuple(pools)
     single, summed = (sorted(samples, key=lambda s: s.at) for samples in (minutes, tens))
-    # What no sample sums up yet is known from those of single minutes.
-    latest = [s for s in single if not summed or s.at >= summed[-1].at]
-    hour = _Intervals(MINUTE, HOUR, [], single, now)
-    week = _Intervals(TEN_MINUTES, WEEK, summed, latest, now)
+    hour = _Intervals(MINUTE, HOUR, _told_singly(single, MINUTE), now)
+    week = _Intervals(TEN_MINUTES, WEEK, _told(summed, single), now)
     rows = {name: week.rows_of(name) for name in names}
     days = {
         name: {what: values[-DAY:] for what, values in its.items()} for name, its in rows.items()
@@ -50,30 +52,41 @@ def timeline_of(
     }
 
 
+def _told_singly(single: Iterable[Sample], step: float) -> list[_Told]:
+    """Return samples of single minutes, each with the interval that it ends or lies in."""
+    return [(sample, ceil(sample.at / step) - 1) for sample in single]
+
+
+def _told(summed: Sequence[Sample], single: Sequence[Sample]) -> list[_Told]:
+    """Return samples that sum up ten minutes, each with the interval that the one before began.
+
+    What none sums up is known from those of single minutes: the latest, and the time in which a
+    release evaluated that sums up nothing.
+    """
+    found: list[_Told] = []
+    before = -inf
+    for sample in summed:
+        began = before // TEN_MINUTES
+        if sample.at // TEN_MINUTES - began > 1:
+            between = (s for s in single if before < s.at < sample.at)
+            found += _told_singly(between, TEN_MINUTES) if found else ()
+        found.append((sample, int(began) if found else _UNKNOWN))
+        before = sample.at
+    return found + _told_singly((s for s in single if s.at >= before), TEN_MINUTES)
+
+
 class _Intervals:
     """The last *length* intervals of *step* seconds each, and the samples that tell of them."""
 
-    def __init__(
-        self,
-        step: float,
-        length: int,
-        summed: Sequence[Sample],
-        single: Sequence[Sample],
-        now: Sample,
-    ) -> None:
+    def __init__(self, step: float, length: int, told: Sequence[_Told], now: Sample) -> None:
         self._step, self._length = step, length
         self._end = int(now.at // step) + 1
         first = self._end - length
-        self._samples = [*summed, *single, now]
+        self._samples = [*(sample for sample, _ in told), now]
         #: The interval that begins with each sample, or in which it lies.
         self._begun = [int(sample.at // step) - first for sample in self._samples]
-        #: The interval whose tasks each sample tells. One that sums up tells those of the interval
-        #: that began with the sample before; any other one tells those of its moment.
-        self._told = [
-            *[-1, *self._begun][: len(summed)],
-            *(ceil(sample.at / step) - 1 - first for sample in single),
-            self._begun[-1],
-        ]
+        #: The interval of whose tasks each sample tells.
+        self._told = [*(interval - first for _, interval in told), self._begun[-1]]
 
     def document(self, pools: Document, length: int, offset: float) -> Document:
         """Return the rows of the *pools*, of the last *length* intervals, with their times."""
@@ -124,18 +137,20 @@ class _Intervals:
         """
         most: list[int | None] = [None] * self._length
         at_end, before = most.copy(), None
-        for i, its in zip(self._begun, totals, strict=False):
+        for i, told, its in zip(self._begun, self._told[1:], totals, strict=False):
             if its is _ABSENT:
                 continue
             quantity = int(its.quantity)
+            if its.peak is not None and told >= 0:
+                most[told] = max(most[told] or 0, int(its.peak))
             if i >= 0:
-                most[i] = max(most[i] or 0, int(its.peak or 0), quantity)
+                most[i] = max(most[i] or 0, quantity)
                 at_end[i] = quantity
             else:
                 before = quantity
         for i, workers in enumerate(most):
             if workers is None:
                 most[i] = before
-            else:
+            elif at_end[i] is not None:
                 before = at_end[i]
         return most

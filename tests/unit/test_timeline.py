@@ -177,6 +177,18 @@ def test_ten_minutes_that_no_sample_sums_up_yet_are_known_by_the_minute() -> Non
     assert row["workers"][-3:] == [None, 5, 1]
 
 
+def test_while_a_release_evaluated_that_sums_up_nothing_each_minute_is_known() -> None:
+    tens = [
+        sample(-48, totals(0)),
+        sample(-8, totals(40, (1, 1, 1), 2, peak=7)),
+    ]
+    minutes = [sample(n, totals(n + 48, (n + 50, 0, 0), 5)) for n in range(-47, -8)]
+    row = week(totals(40, workers=2), [*minutes, sample(-8, totals(40, workers=2))], tens)
+    assert known(row["arrivals"]) == {4: 10, 3: 10, 2: 10, 1: 10}
+    assert row["waiting"][-6:] == [None, 12, 22, 32, 41, 0]
+    assert row["workers"][-6:] == [None, 7, 5, 5, 5, 2]
+
+
 def test_midnight_is_nothing_special() -> None:
     minutes = [sample(n, totals(10 + n, (n + 10, 0, 0), 1)) for n in range(-10, 1)]
     row = hour(totals(11, workers=1), minutes)
