@@ -76,8 +76,8 @@ def webhook_answers(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "webhook",
             WARNING,
-            f"messages are lost: {trouble}",
-            "give the address as its maker shows it, or none:\n"
+            f"it cannot be reached from here, so messages of processes here are lost: {trouble}",
+            "run this where the app runs; give the address as its maker shows it, or none:\n"
             "app.conf.middle_management_webhook = None",
         )
     else:

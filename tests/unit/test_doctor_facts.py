@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from celery_middle_management.demo.redis_server import free_port
 from celery_middle_management.doctor.platform_checks import changed_by_others
+from celery_middle_management.doctor.settings_checks import webhook_answers
 from celery_middle_management.doctor.worker_checks import known_faults
+from celery_middle_management.settings.secret import Secret
 
 
 def test_what_a_person_changes_now_and_then_is_no_scaler() -> None:
@@ -35,3 +40,12 @@ def test_which_versions_have_known_faults(
 ) -> None:
     found = known_faults({"celery": celery, "kombu": kombu}, on_redis=on_redis)
     assert [what.partition(":")[0] for what, _ in found] == said
+
+
+def test_a_webhook_that_cannot_be_reached_from_here_may_be_reached_from_elsewhere() -> None:
+    address = Secret(f"http://127.0.0.1:{free_port()}/its-secret-path")
+    installation: Any = SimpleNamespace(settings=SimpleNamespace(webhook=address))
+    [finding] = webhook_answers(installation)
+    assert finding.level == "warning"
+    assert finding.what.startswith("it cannot be reached from here, so messages of processes here")
+    assert "its-secret-path" not in finding.what
