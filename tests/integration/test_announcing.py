@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ PUBLISHER = """
     work.delay()
     sys.stdin.read()
 """
+#: At its end a process waits a little for messages; here, as long as they take.
+PATIENTLY = "from celery_middle_management.reporting import side_work; side_work.LAST_WORK = 30.0"
 SIGNALS = """
     import sys, time
     from celery_middle_management.signals import workers_hired
@@ -71,7 +74,7 @@ def test_a_process_that_ends_after_its_hire_has_told_of_it(
     late = "from gevent import monkey; monkey.patch_all()\n" if "late" in patch else ""
     env = {} if late else {"PATCH": patch}
     with stage(redis_url, command=None, settings={"webhook": hook.url}) as on:
-        on.script(f"{late}work.delay()", **env)
+        on.script(f"{late}work.delay()\n{PATIENTLY}", **env)
         assert on.quantity == 1
         assert hook.texts() == [
             "myapp, pool worker: hired from 0 to 1 workers: "
@@ -84,11 +87,13 @@ def test_a_process_that_ends_after_its_hire_has_told_of_it(
 def test_a_process_ends_though_the_server_hangs(redis_url: str, hook: Hook) -> None:
     hook.behaviour = "hang"
     with stage(redis_url, command=None, settings={"webhook": hook.url}) as on:
-        done = on.script("work.delay()")
+        with on.program(f"import os\nos.dup2(1, 2)\n{dedent(PUBLISHER)}") as process:
+            wait_for(lambda: len(hook.requests) == 1)
+            said, _ = process.communicate(timeout=60)
         assert on.quantity == 1
-        assert len(hook.requests) == 1
         # It hired: nothing is said about workers that may not be hired.
-        assert "may not be hired" not in done.stderr
+        assert "before mm-messages has sent everything" in said
+        assert "may not be hired" not in said
         # The next one sends what has happened since, and this message not again.
         hook.behaviour = OK
         on.script("app.start(['mm', 'pause'])")

@@ -79,8 +79,8 @@ def ours(redis_url: str) -> Iterator[Ours]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[RedisServer]:
-    """A Redis of its own, for which clients wait half a second."""
-    monkeypatch.setattr(connection, "TIMEOUT", 0.5)
+    """A Redis of its own, for which clients wait two seconds, twice."""
+    monkeypatch.setattr(connection, "TIMEOUT", 2.0)
     with RedisServer() as it:
         yield it
 
@@ -237,7 +237,7 @@ def test_a_request_that_redis_answers_late_is_written_once(server: RedisServer) 
     """The client gives up waiting, and sends it again; Redis carries out both."""
     ours = Ours(server.url)
     assert ours.hire(1, "ann")["to"] == 2  # the script is loaded
-    with suspended(server, ours, 0.7):
+    with suspended(server, ours, 2.7):
         assert ours.hire(1, "bob")["to"] == 3
     assert ours.log() == [("ask to hire", 1, 2), ("ask to hire", 2, 3)]
     assert ours.wish == (3, None)

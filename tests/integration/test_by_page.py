@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from celery_middle_management.demo.redis_server import RedisServer
+from tests.integration.apps.journal import Journal
 from tests.integration.stage import APP, Stage, stage
 from tests.integration.test_by_hand import decided, log, mm
 from tests.servers import ROOT, wait_for
@@ -99,11 +100,11 @@ def test_a_pause_by_page_does_not_end_one_by_command(redis_url: str) -> None:
 @pytest.mark.slow
 def test_hired_by_page_while_workers_drain(redis_url: str, tmp_path: Path) -> None:
     settings = {**SETTINGS, "count_interval": 2}
-    with (
-        stage(redis_url, log_dir=tmp_path, settings=settings) as on,
-        on.program("for _ in range(3): work.delay(25)\nimport time; time.sleep(120)"),
-        page(on) as its,
-    ):
+    with stage(redis_url, log_dir=tmp_path, settings=settings) as on, ExitStack() as stack:
+        on.env["JOURNAL"] = str(tmp_path)
+        program = "for _ in range(3): hold.delay()\nimport time; time.sleep(120)"
+        stack.enter_context(on.program(program))
+        its = stack.enter_context(page(on))
         on.wait_for_quantity(3)
         wait_for(lambda: on.number("worker/started") == 3, 60)
         assert its.post("fire", pool="worker", number=2)[1]["to"] == 1
@@ -112,6 +113,8 @@ def test_hired_by_page_while_workers_drain(redis_url: str, tmp_path: Path) -> No
         assert its.post("hire", pool="worker", number=3)[1]["to"] == 4
         on.wait_for_quantity(4)
         assert not on.status()["workers"]["draining"]
+        for number in (1, 2, 3):
+            Journal(tmp_path).let_go(f"worker.{number}")
         on.wait_until_finished(3)
         assert its.post("resume")[0] == 200
         on.wait_for_quantity(0)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from calendar import monthrange
+from contextlib import ExitStack
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -31,17 +34,30 @@ def money(on: Stage) -> dict[str, Any]:
     return found
 
 
+def hours_of_this_month() -> int:
+    today = datetime.now(timezone.utc)
+    return 24 * monthrange(today.year, today.month)[1]
+
+
+def is_known(told: dict[str, Any]) -> bool:
+    """Whether there is a price, and enough time: hours are rounded to 0.001."""
+    return told["prices_at"] is not None and told["month"]["hours"] >= 0.005
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_the_cost_of_a_worker_in_the_status_and_in_the_log(redis_url: str) -> None:
-    with stage(redis_url, command=None) as on:
+    settings = {"call_interval": 1}
+    with stage(redis_url, command=None, settings=settings) as on, ExitStack() as stack:
         on.emulator.size = "Performance-M"
         on.emulator.costs["Performance-M"] = {"cents": 250_000_000, "unit": "month"}
-        on.script("work.delay()")
+        # The prices are read by a later evaluation.
+        stack.enter_context(on.program("work.delay()\nimport time; time.sleep(240)"))
         on.wait_for_quantity(1)
-        wait_for(lambda: money(on)["today"]["hours"] >= 0.001, message=lambda: str(money(on)))
+        wait_for(lambda: is_known(money(on)), 120.0, lambda: str(money(on)))
         told = money(on)
-        rate = told["today"]["dollars"] / told["today"]["hours"]
-        assert rate == pytest.approx(2_500_000 / 720, rel=0.6), "hours are rounded"
+        rate = told["month"]["dollars"] / told["month"]["hours"]
+        assert rate == pytest.approx(2_500_000 / hours_of_this_month(), rel=0.11)
         assert told["prices_at"] is not None
         assert 0 < told["saved"] < 1
         screen = " ".join(mm(on, "status").split())

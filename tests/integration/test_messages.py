@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -265,15 +266,18 @@ def test_what_may_have_arrived_is_sent_once(  # noqa: PLR0917
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(webhook, "TOTAL_TIMEOUT", 0.5)
+    if logged == "did not answer in time":
+        monkeypatch.setattr(webhook, "TOTAL_TIMEOUT", 1.0)
     hook.behaviour = behaviour
     with sender(redis_url, hook.url) as its:
         its.note(1)
         for _ in range(30):
             its.wake()
-            assert len(threads()) <= 1
+            # The one before may still be ending.
+            assert len(threads()) <= 2
         wait_for(lambda: "a message about workers was lost" in caplog.text)
         connections = hook.connections
+        monkeypatch.setattr(webhook, "TOTAL_TIMEOUT", 20.0)
         hook.behaviour = OK
         [later] = its.note(1)
         its.wake()
@@ -311,7 +315,6 @@ def test_a_server_that_refuses_gets_the_message_later(redis_url: str, hook: Hook
 @contextmanager
 def forwarded(port: int, to: int) -> Iterator[None]:
     """Carry connections to another port."""
-    import socket
 
     def carry() -> None:
         while True:
@@ -340,11 +343,22 @@ def forwarded(port: int, to: int) -> Iterator[None]:
 def test_a_name_that_is_not_known_is_tried_again(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(messenger, "TRY_FOR", 0.5)
+    look_up = socket.getaddrinfo
+    tries: list[str] = []
+
+    def unknown(host: Any, *rest: Any, **options: Any) -> Any:
+        if host != "hook.invalid":
+            return look_up(host, *rest, **options)
+        tries.append(host)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(messenger, "TRY_FOR", 2.0)
     with sender(redis_url, "http://hook.invalid/hook-Pass") as its:
         its.note(1)
         its.wake()
         wait_for(lambda: "http://hook.invalid cannot be reached or used (gaierror)" in caplog.text)
+    assert len(tries) > 1
 
 
 def test_too_many_requests_wait_as_long_as_they_are_told(redis_url: str, hook: Hook) -> None:

@@ -70,7 +70,8 @@ def test_a_reading_that_hangs_is_waited_for_and_not_begun_twice() -> None:
     latest: Latest[int] = Latest(hang, 0.0, "test")
     first = latest.get(0.0, 0.01)
     assert (first.value, first.error, first.waiting > 0) == (None, None, True)
-    assert latest.get(0.0).value is None
+    wait_for(lambda: begun)
+    assert latest.get(0.01).value is None
     assert begun == [1]
     go_on.set()
     wait_for(lambda: latest.get(0.1).value == 1)
