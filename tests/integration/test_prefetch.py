@@ -379,6 +379,7 @@ def test_a_worker_reports_that_it_is_full(tmp_path: Path, request: pytest.Fixtur
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.rabbitmq
+@pytest.mark.xdist_group("a RabbitMQ of its own")
 @pytest.mark.parametrize("pool", CONCURRENT)
 def test_all_slots_work_after_a_broker_has_restarted(pool: str, tmp_path: Path) -> None:
     """Celery lowers the prefetch count then, and raises it as tasks end that began before.
