@@ -338,7 +338,7 @@ class Both(RuleBasedStateMachine):
         """The state without the ledgers' names, and with times that need not be quite the same."""
         told = {}
         for name, value in state.items():
-            if name in ("born", "clock"):
+            if name in ("born", "clock", "committed"):
                 continue
             if name.endswith(("_at", "_until")):
                 told[name] = Near(float(value) / 1000)

@@ -387,7 +387,7 @@ def test_if_redis_fails_the_message_waits(
 ) -> None:
     with sender(redis_url, hook.url) as its:
         sent = its.note(1)
-        real: Callable[[int], list[str]] = its.it.ledger.claim
+        real: Callable[[str, int], list[str]] = its.it.ledger.claim
         its.it.ledger.claim = refuse  # type: ignore[method-assign]
         its.wake()
         its.announcer.wait(10)
@@ -397,7 +397,7 @@ def test_if_redis_fails_the_message_waits(
         wait_for(lambda: numbers(hook) == sent)
 
 
-def refuse(_: int) -> list[str]:
+def refuse(*_: object) -> list[str]:
     raise redis.ConnectionError("away")
 
 
