@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -44,12 +45,20 @@ def redis_server() -> Iterator[RedisServer]:
         yield server
 
 
+#: The numbers of a Redis server's databases, in turn.
+_DATABASES = cycle(range(16))
+
+
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """An empty database of the session's server."""
-    with redis.Redis.from_url(redis_server.url) as client:
+    """An empty database of the session's server.
+
+    It is not the one of the last tests: their threads may evaluate for a while still.
+    """
+    url = f"{redis_server.url.rpartition('/')[0]}/{next(_DATABASES)}"
+    with redis.Redis.from_url(url) as client:
         client.flushall()
-    return redis_server.url
+    return url
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,9 @@ def nothing_stays_for_ever(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     server = request.getfixturevalue("redis_server")
+    given = "redis_url" in request.fixturenames
+    url = request.getfixturevalue("redis_url") if given else server.url
     yield
-    with redis.Redis.from_url(server.url, decode_responses=True) as client:
+    with redis.Redis.from_url(url, decode_responses=True) as client:
         assert_keys_expire(client)
         assert list(client.scan_iter("{middle-management:*", _type="list")) == []
