@@ -177,7 +177,7 @@ def test_a_process_killed_while_it_sends_doubles_nothing(redis_url: str, hook: H
         lost = its.note(1)
         other.send_signal(signal.SIGKILL)
         other.wait()
-        its.it.ledger.claim(1)  # as a process that is killed before it connects
+        its.it.ledger.claim("another", 1)  # as a process that is killed before it connects
         hook.behaviour = OK
         sent += its.note(1)
         its.wake()
@@ -211,7 +211,7 @@ def test_what_is_ten_minutes_old_is_no_news(redis_url: str, hook: Hook) -> None:
 def test_the_cursor_is_set_by_the_first_look(redis_url: str, hook: Hook) -> None:
     """So an entry that is written later has its ten minutes, even if the webhook is away."""
     with sender(redis_url, hook.url) as its:
-        assert its.it.ledger.claim(5) == []
+        assert its.it.ledger.claim("another", 5) == []
         client: Any = its.it.redis
         assert int(client.hget(STATE, "claimed").partition("-")[0]) <= now(client)
         assert 0 < client.ttl(STATE) <= 7 * 86400
@@ -220,7 +220,7 @@ def test_the_cursor_is_set_by_the_first_look(redis_url: str, hook: Hook) -> None
 def test_the_claimed_entry_may_have_left_the_history(redis_url: str, hook: Hook) -> None:
     with sender(redis_url, hook.url) as its:
         its.note(3)
-        assert len(its.it.ledger.claim(2)) == 2
+        assert len(its.it.ledger.claim("another", 2)) == 2
         its.it.redis.xtrim(ACTIONS, maxlen=0)
         sent = its.note(1)
         its.wake()
