@@ -61,6 +61,8 @@ def test_a_lock_whose_holder_is_dead_or_asleep(tmp_path: Path) -> None:
         sleeping.say("note.delay()")
         it.wait(lambda: it.changes == [(0, 2)], REPLACED)
         print(f"replaced {time.monotonic() - killed_at:.1f} s after the scaler was killed")
+        # After its call, the evaluation asks for the prices.
+        it.wait(lambda: "/dyno-sizes" in requests(it, "GET"))
 
         it.emulator.fault("hang", count=1, methods={"GET"})
         before = len(requests(it, "GET"))
