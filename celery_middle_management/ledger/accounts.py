@@ -16,7 +16,7 @@ BILLED_AT = "billed_at"
 
 
 class Prices(NamedTuple):
-    """What the platform last said about its prices. Times are the ledger's, Unix (s)."""
+    """The platform's last answer about its prices. Times are the ledger's, Unix (s)."""
 
     #: Monthly prices (cents), by size.
     cents: Mapping[str, int]

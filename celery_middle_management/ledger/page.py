@@ -50,7 +50,7 @@ class _Page(TypedDict):
 
 
 class PageMessage(_Page, Bounds, total=False):
-    """What the page reads, and what is known already. See ``page.lua``."""
+    """The request of the page: what to read, and what it knows already. See ``page.lua``."""
 
 
 def page_message(known: Mapping[str, Tail]) -> PageMessage:

@@ -19,7 +19,7 @@ class _Sampling(TypedDict):
 
 
 class Sampling(_Sampling, total=False):
-    """What a sample is made by. See ``report_samples.lua``."""
+    """The fields that a sample is made by. See ``report_samples.lua``."""
 
     rest: str
 

@@ -24,9 +24,9 @@ _trouble = LogThrottle(logging.getLogger("celery_middle_management"))
 
 
 class Attendant:
-    """One app's in one process; a single thread of its reports, however many requests there are.
+    """Reports for one app in one process, in one thread however many requests there are.
 
-    If the process dies, the request is in the ledger, and due for any other process to evaluate.
+    If the process dies, the request is in the ledger, where any other process evaluates it.
     """
 
     def __init__(self, reporter: Callable[[], Reporter]) -> None:

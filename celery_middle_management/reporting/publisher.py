@@ -106,7 +106,7 @@ class PublisherAgent:
 
     @property
     def begun(self) -> bool:
-        """Whether this process has published."""
+        """True if this process has published."""
         return self._begun
 
     def close(self) -> None:

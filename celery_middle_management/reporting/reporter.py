@@ -92,7 +92,7 @@ class Reporter:
 
     @property
     def has_unseen(self) -> bool:
-        """Whether there is something to hire for that evaluations may not have seen."""
+        """True if there is something to hire for that evaluations may not have seen."""
         return bool(self._batch) or self._unseen is not None
 
     def collect(self) -> None:

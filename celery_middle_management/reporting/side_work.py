@@ -43,7 +43,7 @@ class SideWork:
 
     @property
     def busy(self) -> bool:
-        """Whether there is work left."""
+        """True if there is work left."""
         return self._wanted or self._turn.locked()
 
     def wake(self) -> None:

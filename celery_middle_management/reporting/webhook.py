@@ -33,7 +33,7 @@ _WAIT = 5.0
 
 
 class Outcome(NamedTuple):
-    """What became of a request."""
+    """The outcome of a request."""
 
     #: What went wrong, in words without secrets; empty if it was accepted.
     trouble: str = ""

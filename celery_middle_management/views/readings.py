@@ -67,7 +67,7 @@ def last_evaluation(document: Document) -> Iterator[Reading]:
 
 
 def paused(document: Document) -> Iterator[Reading]:
-    """Whether hires and fires are paused."""
+    """The switches that pause hires and fires."""
     pause = document["pause"] or {"hires": False, "fires": False}
     for what in ("hires", "fires"):
         yield Reading((what,), float(pause[what]))
@@ -92,7 +92,7 @@ def queue_lengths(document: Document) -> Iterator[Reading]:
 
 
 def workers_up(document: Document) -> Iterator[Reading]:
-    """Whether each worker reports."""
+    """The workers that report, and those that do not."""
     for pool in document["pools"]:
         workers = pool["workers"]
         down = [worker["name"] for kind in ("silent", "unheard") for worker in workers[kind]]
@@ -121,7 +121,7 @@ def longest_task(document: Document) -> Iterator[Reading]:
 
 
 def costs(document: Document) -> Iterator[Reading]:
-    """What each pool cost in each period, where that is known."""
+    """The cost of each pool in each period, where it is known."""
     for pool, period, spent in _spent(document):
         if spent["dollars"] is not None:
             yield Reading((pool, period), spent["dollars"])
@@ -134,7 +134,7 @@ def worker_times(document: Document) -> Iterator[Reading]:
 
 
 def _spent(document: Document) -> Iterator[tuple[str, str, Document]]:
-    """What each pool cost in each period; nothing if the document does not tell."""
+    """The cost of each pool in each period; nothing if the document has none."""
     for pool in (document.get("money") or {"pools": ()})["pools"]:
         for period in ("today", "month", "always_on"):
             yield label(pool["name"]), period, pool[period]

@@ -117,6 +117,6 @@ def _id(body: Body) -> str | None:
 
 
 def _told(value: Any) -> str:
-    """What was given, as JSON, shortened."""
+    """Return *value* as JSON, shortened."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}…"

@@ -38,7 +38,7 @@ class Read(NamedTuple):
 
 
 class PageData:
-    """What the page of one app shows."""
+    """The data that the page of one app shows."""
 
     def __init__(self, managed: Callable[[], ManagedApp]) -> None:
         self._managed = managed

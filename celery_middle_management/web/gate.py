@@ -74,9 +74,9 @@ class Gate:
         return door
 
     def _host_is_ours(self, environ: Mapping[str, Any]) -> bool:
-        """Whether the browser believes to talk to this machine.
+        """Return whether the browser addresses this machine by one of its own names.
 
-        A site may have its own name lead here, to make its scripts one with our page.
+        A site may have its own name lead here, so that the browser takes our page for the site's.
         """
         host, hosts = environ.get("HTTP_HOST", ""), [f"{h}:{self._port}" for h in _HOSTS]
         return host in (hosts if self._port != 80 else [*hosts, *_HOSTS])

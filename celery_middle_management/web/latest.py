@@ -24,7 +24,7 @@ _trouble = LogThrottle(logging.getLogger("celery_middle_management"))
 
 @dataclass(frozen=True)
 class Reading(Generic[Value]):
-    """What is known now."""
+    """The latest known answer."""
 
     #: The latest that could be read; None: nothing could be yet.
     value: Value | None

@@ -114,9 +114,10 @@ class _Request(BaseHTTPRequestHandler):
             self._send(404, b"The metrics are at /metrics.\n", "text/plain; charset=utf-8")
 
     def _host_is_ours(self) -> bool:
-        """Whether a server for this machine alone was asked by a name of this machine.
+        """Return whether the name in the request may be this server's.
 
-        A site may have its own name lead here, for its scripts to read the metrics.
+        If only this machine can reach it, the name must be this machine's: a site may have its own
+        name lead here, so that its scripts can read the metrics.
         """
         if not ip_address(str(self.server.server_address[0])).is_loopback:
             return True
