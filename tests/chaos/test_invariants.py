@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos import invariants
 from tests.chaos.invariants import Story, Verdict
+from tests.chaos.invariants.people import MANY
 from tests.chaos.journal import Event, Journal, read
 
 SETTINGS: Event = {
@@ -313,10 +314,10 @@ def test_where_people_take_part_some_request_is_done() -> None:
 
 
 @pytest.mark.parametrize(("lasts", "held"), [(60.0, True), (10.0, False)])
-def test_where_people_take_part_some_pause_is_judged(lasts: float, held: bool) -> None:
-    settings = {**SETTINGS, "people": True}
-    told = [settings, person(1, "pause", lasts=lasts), QUIET]
-    assert invariants.pauses_kept(Story(told)).held is held
+def test_of_many_pauses_some_is_judged(lasts: float, held: bool) -> None:
+    pauses = [person(100 * n, "pause", lasts=lasts) for n in range(MANY)]
+    assert invariants.pauses_kept(Story([SETTINGS, *pauses, QUIET])).held is held
+    assert invariants.pauses_kept(Story([SETTINGS, *pauses[1:], QUIET])).held
 
 
 def test_only_a_task_nowhere_in_the_broker_can_be_lost_by_kombu() -> None:

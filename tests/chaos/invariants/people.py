@@ -17,6 +17,8 @@ KNOWN_AFTER = 13.0
 RESTS_ON = 12.0
 #: The history is recorded at most this long (s) after it was written.
 SEEN_WITHIN = 1.0
+#: Of so many pauses, one lasts long enough to be judged.
+MANY = 8
 #: After these, a Redis that stores nothing on disk has lost its data.
 LOSSES = ("restart", "flush", "kill")
 
@@ -61,8 +63,8 @@ def requests_recorded(story: Story) -> Verdict:
 def pauses_kept(story: Story) -> Verdict:
     """While hires were paused, no quantity was raised; while fires were, none was lowered.
 
-    From when every evaluation knew of it, and as long as the ledger did. Where people take part,
-    at least one pause must have lasted long enough to be judged.
+    From when every evaluation knew of it, and as long as the ledger did. Of :data:`MANY` pauses, at
+    least one must have lasted long enough to be judged.
     """
     verdict = Verdict("nothing hired or fired while paused")
     judged = 0
@@ -80,8 +82,9 @@ def pauses_kept(story: Story) -> Verdict:
         for span in spans:
             if span.begin <= write["at"] <= span.end:
                 verdict.broken += [f"{span} {what}" for what in _changes(story, write, span)]
-    if story.settings.get("people") and not spans:
-        verdict.broken.append("no pause lasted long enough to be judged")
+    paused = sum(r["action"] == "pause" and r["outcome"] == "done" for r in story.kinds["asked"])
+    if paused >= MANY and not spans:
+        verdict.broken.append(f"none of {paused} pauses lasted long enough to be judged")
     verdict.figures = {
         "pauses judged": len(spans),
         "their seconds": round(sum(span.end - span.begin for span in spans)),
