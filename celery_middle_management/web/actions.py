@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from celery_middle_management.core.pools import Pool, pool_named
-from celery_middle_management.ledger.manual_scaling import ask_for, pause, resume
+from celery_middle_management.ledger.manual_scaling import NotDone, ask_for, pause, resume
 from celery_middle_management.managed_app import ManagedApp
 
 Entry = dict[str, Any]
@@ -49,11 +50,13 @@ def _pause(managed: ManagedApp, body: Body, who: str) -> Entry:
     if not any(given.values()):
         raise BadInput("neither 'hires' nor 'fires' is true; allowed: one of them, or both")
     lasts = _lasts(body, None)
-    return pause(managed.ledger(), who, **given, lasts=lasts, id=_id(body))
+    id = _id(managed, body, "pause", given, lasts)
+    return pause(managed.ledger(), who, **given, lasts=lasts, id=id)
 
 
 def _resume(managed: ManagedApp, body: Body, who: str) -> Entry:
-    return resume(managed.settings, managed.ledger(), who, id=_id(body))
+    id = _id(managed, body, "resume")
+    return resume(managed.settings, managed.ledger(), who, id=id)
 
 
 def _hire(managed: ManagedApp, body: Body, who: str) -> Entry:
@@ -80,7 +83,8 @@ def _change(managed: ManagedApp, body: Body, who: str, sign: int) -> Entry:
             f"'number' is {_told(number)}; allowed: a whole number from 1 to {MOST_WORKERS}"
         )
     lasts = _lasts(body, _FOR) or _FOR
-    return ask_for(managed.ledger(), pool, sign * number, who, lasts, id=_id(body))
+    id = _id(managed, body, "ask", pool.name, sign * number, lasts)
+    return ask_for(managed.ledger(), pool, sign * number, who, lasts, id=id)
 
 
 def _pool(managed: ManagedApp, body: Body) -> Pool:
@@ -108,12 +112,29 @@ def _lasts(body: Body, default: float | None) -> float | None:
     return float(value)
 
 
-def _id(body: Body) -> str | None:
-    """Return the request's id, if it has one: with it, it can be sent again, and is done once."""
-    value = body.get("id")
-    if value is not None and not (isinstance(value, str) and _ID.fullmatch(value)):
-        raise BadInput(f"'id' is {_told(value)}; allowed: 32 of the characters 0-9 and a-f")
-    return value
+def _id(managed: ManagedApp, body: Body, *request: Any) -> str | None:
+    """Return the id of the request for the history; None if the body has none.
+
+    With it, the request can be sent again, and is done once. It ends with a digest of the request,
+    by which another one with the same id is found out.
+
+    Raises:
+        BadInput: it is no id.
+        NotDone: another request had it.
+    """
+    given = body.get("id")
+    if given is None:
+        return None
+    if not (isinstance(given, str) and _ID.fullmatch(given)):
+        raise BadInput(f"'id' is {_told(given)}; allowed: 32 of the characters 0-9 and a-f")
+    id = f"{given}-{hashlib.sha256(json.dumps(request).encode()).hexdigest()[:16]}"
+    written = [json.loads(entry) for entry in managed.ledger().actions() if given in entry]
+    others = {entry.get("id", "") for entry in written} - {id}
+    if given in others:  # the release before this one wrote it
+        return given
+    if any(other.startswith(given) for other in others):
+        raise NotDone("nothing was done, because another request was sent with the same id")
+    return id
 
 
 def _told(value: Any) -> str:

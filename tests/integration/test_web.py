@@ -256,6 +256,21 @@ def test_what_is_forged_or_not_allowed_changes_nothing(redis_url: str) -> None:
         assert page.post("pause").json["by"] == "eve@example.com"
 
 
+def test_an_id_is_that_of_one_request(redis_url: str) -> None:
+    visitor = Visitor("ann", may_act=True)
+    with mounted(app_on(redis_url, web_actions=True), visitor) as page:
+        page.open()
+        first = page.post("pause", {"id": "0" * 32, "for": 600})
+        assert page.post("pause", {"id": "0" * 32, "for": 600}).json == first.json
+        for action, body in (("resume", {}), ("pause", {"for": 60}), ("pause", {"hires": False})):
+            other = page.post(action, {**body, "id": "0" * 32})
+            assert other.status == 409
+            assert other.json == {
+                "error": "nothing was done, because another request was sent with the same id"
+            }
+        assert page.get("data").json["status"]["pause"]["until"] == first.json["until"]
+
+
 def test_fifty_readers_cost_redis_what_one_does(redis_url: str) -> None:
     with (
         mounted(app_on(redis_url), Visitor("ann")) as page,

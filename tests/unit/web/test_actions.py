@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.ledger.manual_scaling import NotDone, pause
 from celery_middle_management.ledger.memory import MemoryLedger
 from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.web.actions import ACTIONS, BadInput, read_body
@@ -19,6 +20,15 @@ def managed(*names: str) -> Any:
     """An app whose ledger must not be asked for."""
     pools = [Pool(name, (name,), 0, 5, 10) for name in names]
     return SimpleNamespace(settings=SimpleNamespace(pools=pools), ledger=lambda: None)
+
+
+def managed_with_ledger(*names: str) -> tuple[Any, MemoryLedger]:
+    """An app each of whose pools has one worker, and its ledger."""
+    ours = managed(*names)
+    ledger = MemoryLedger(settings(*ours.settings.pools), Store(lambda: NOW))
+    ledger.store.state |= {f"{name}/quantity": "1" for name in names}
+    ours.ledger = lambda: ledger
+    return ours, ledger
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"1", b"{", b"\xff", b"null", b"[" * 4000, b'"x"'])
@@ -70,12 +80,50 @@ def test_bad_input_is_named_with_what_is_allowed(
 def test_what_is_sent_again_because_no_answer_came_is_done_once(
     action: str, body: dict[str, Any]
 ) -> None:
-    ours = managed("worker")
-    ledger = MemoryLedger(settings(*ours.settings.pools), Store(lambda: NOW))
-    ledger.store.state["worker/quantity"] = "1"
-    ours.ledger = lambda: ledger
+    ours, ledger = managed_with_ledger("worker")
     first, again = (ACTIONS[action](ours, {**body, "id": "0" * 32}, "ann") for _ in range(2))
     assert again == first
     assert len(ledger.actions()) == 1
     ACTIONS["resume"](ours, {"id": "1" * 32}, "ann")
     assert len(ledger.actions()) == 2
+
+
+HIRE: dict[str, Any] = {"pool": "worker", "number": 1, "for": 60}
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        ("fire", HIRE),
+        ("pause", {}),
+        ("resume", {}),
+        ("hire", {**HIRE, "pool": "pdf"}),
+        ("hire", {**HIRE, "number": 2}),
+        ("hire", {**HIRE, "for": 61}),
+    ],
+)
+def test_an_id_that_another_request_had_is_refused_and_nothing_is_done(
+    action: str, body: dict[str, Any]
+) -> None:
+    ours, ledger = managed_with_ledger("worker", "pdf")
+    ACTIONS["hire"](ours, {**HIRE, "id": "0" * 32}, "ann")
+    before = dict(ledger.store.state)
+    with pytest.raises(NotDone, match="^nothing was done, because another request was sent with"):
+        ACTIONS[action](ours, {**body, "id": "0" * 32}, "ann")
+    assert (len(ledger.actions()), ledger.store.state) == (1, before)
+
+
+def test_what_is_said_in_other_words_is_the_same_request() -> None:
+    ours, ledger = managed_with_ledger("worker")
+    for body in ({}, {"hires": True, "for": None}):
+        ACTIONS["pause"](ours, {**body, "id": "0" * 32}, "ann")
+    for body in ({"number": 2}, {"pool": "worker", "number": 2, "for": 600.0}):
+        ACTIONS["hire"](ours, {**body, "id": "1" * 32}, "ann")
+    assert len(ledger.actions()) == 2
+
+
+def test_what_the_release_before_this_one_has_written_is_not_done_again() -> None:
+    ours, ledger = managed_with_ledger("worker")
+    written = pause(ledger, "ann", hires=True, fires=True, lasts=None, id="0" * 32)
+    assert ACTIONS["pause"](ours, {"id": "0" * 32}, "ann") == written
+    assert len(ledger.actions()) == 1
