@@ -68,6 +68,14 @@ LOSE_ONE_ANSWER = """
     throw new TypeError("lost");
   };
 """
+LOSE_ONE_REQUEST = """
+  const fetched = window.fetch;
+  window.fetch = async (address, options = {}) => {
+    if (options.method !== "POST") return fetched(address, options);
+    window.fetch = fetched;
+    throw new TypeError("lost");
+  };
+"""
 HOLD_ONE_ANSWER = """
   const fetched = window.fetch;
   window.fetch = async (address, options = {}) => {
@@ -163,12 +171,57 @@ def test_an_answer_that_is_lost_is_said_and_sent_again_it_is_done_once(
     press(page, "#do")
     wait_for(lambda: closed(page))
     assert asked() == before + 1
-    page.run(LOSE_ONE_ANSWER)
+    page.run(LOSE_ONE_REQUEST)
     press(page, "#resume")
     page.says("Resume: The server does not answer")
     press(page, "#resume")
     wait_for(lambda: not page.all("#failed"))
     wait_for(lambda: total(page, "Workers") == "0", 60.0, page.text)
+
+
+def test_a_resume_whose_answer_is_lost_does_not_stand_for_a_later_one(
+    site: Site, at_rest: Window
+) -> None:
+    page = at_rest
+    site.mm("pause")
+    page.says("no hires and no fires")
+    page.run(LOSE_ONE_ANSWER)
+    press(page, "#resume")
+    wait_for(lambda: latest(site)["action"] == "resume")
+    wait_for(lambda: not page.all("#states .band"), message=page.text)
+    wait_for(lambda: not page.all("#failed"), message=page.text)
+    site.mm("pause")
+    page.says("no hires and no fires")
+    press(page, "#resume")
+    wait_for(lambda: not page.all("#states .band"), message=page.text)
+    assert latest(site)["action"] == "resume"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, '{"detail": "Not authenticated"}', "You may no longer see this page."),
+        (403, '{"message": "No"}', "You may no longer see this page."),
+        (403, "null", "You may no longer see this page."),
+        (404, '["nothing"]', "The request was refused with status 404."),
+        (429, "null", "The request was refused with status 429."),
+        (429, '{"error": {"code": 7}}', "The request was refused with status 429."),
+        (429, "Slow down", "The request was refused with status 429."),
+    ],
+)
+def test_a_refusal_by_the_web_app_around_the_page_is_said(
+    page: Window, status: int, body: str, said: str
+) -> None:
+    page.run(
+        "const [body, status] = arguments;"
+        "window.fetch = async () => new Response(body, {status});",
+        *(body, status),
+    )
+    page.says(said[:-1])
+    press(page, "#resume")
+    page.says(f"Resume: {said}")
+    assert "does not answer" not in page.text()
+    assert page.console() == []
 
 
 def test_a_dialog_gets_no_answer_to_another_one_and_begins_anew(

@@ -11,9 +11,12 @@ const PLANS = {
   fire: { title: "Fire workers", about: "Never fewer than min_workers. Workers finish their tasks first, as always.", verb: "Fire" },
 };
 
-/** What the open dialog asks for, and the requests of it to which there was no answer, by what they say. */
+/** What the open dialog asks for, and the ids of its requests that have not succeeded, by what they say. */
 let asked = null;
-const resuming = new Map();
+/** The status that was drawn last. */
+let status = null;
+/** Tells of a status whether what could not be said to be done was done after all. */
+let isDone = null;
 let onDone = () => {};
 
 /** Connects the buttons; `done` is called after each request that may have changed something. */
@@ -26,6 +29,12 @@ export function connect(done) {
     event.preventDefault();
     send();
   });
+}
+
+/** Takes a new status: it may show that a Resume without an answer was done. */
+export function see(latest) {
+  status = latest;
+  if (isDone?.(status)) failed("");
 }
 
 /** Opens the dialog that asks how to pause, hire or fire. */
@@ -59,11 +68,13 @@ async function send() {
     : { pool: mine.pool, number: Number(form.get("number")), for: lasts };
   $("do").disabled = true;
   failed("");
-  const error = await request(mine.what, how, mine.sent);
+  // A pause that is asked for twice is one pause; one that somebody has ended meanwhile begins anew.
+  const once = mine.what !== "pause";
+  const error = await request(mine.what, how, once ? mine.sent : new Map());
   // Meanwhile the dialog may have been closed, and opened for something else.
   if (asked === mine && $("dialog").open) {
     $("do").disabled = false;
-    say($("dialog-error"), error ? `${sentence(error)}${error.unknown ? " Sent again from here, it is done once." : ""}` : "");
+    say($("dialog-error"), error ? `${sentence(error)}${error.unknown && once ? " Sent again from here, it is done once." : ""}` : "");
     if (!error) $("dialog").close();
   } else if (error) {
     failed(`${mine.title}: ${sentence(error)}`);
@@ -73,12 +84,14 @@ async function send() {
 async function resume() {
   $("resume").disabled = true;
   failed("");
-  const error = await request("resume", {}, resuming);
-  if (error) failed(`Resume: ${sentence(error)}`);
+  const done = status.pause ? (later) => !later.pause : (later) => !later.pools.some((pool) => pool.wish);
+  // Each press is a request of its own: since the last one, somebody may have paused again.
+  const error = await request("resume", {}, new Map());
+  if (error) failed(`Resume: ${sentence(error)}`, error.unknown ? done : null);
   $("resume").disabled = false;
 }
 
-/** Asks for a change, with the id that the same request had if it was `sent` and not answered; returns the error, or null. */
+/** Asks for a change, with the id that the same request had if it was `sent` and did not succeed; returns the error, or null. */
 async function request(what, how, sent) {
   const key = JSON.stringify(how);
   if (!sent.has(key)) sent.set(key, newId());
@@ -88,8 +101,8 @@ async function request(what, how, sent) {
     onDone();
     return null;
   } catch (error) {
+    // It keeps its id even if it is refused now: an earlier try may have been done.
     if (error.unknown) onDone();
-    else sent.delete(key);
     return error;
   }
 }
@@ -98,8 +111,9 @@ function newId() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Says, outside of any dialog, that a request failed. */
-function failed(text) {
+/** Says, outside of any dialog, that a request failed, until a status shows that it is `done`. */
+function failed(text, done = null) {
+  isDone = done;
   say($("failed"), text);
   show($("failed"), text !== "");
 }

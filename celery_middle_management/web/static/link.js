@@ -55,10 +55,21 @@ async function request(address, options = {}) {
     });
     body = await response.json();
   } catch (error) {
-    // A login page, or a refusal, is not JSON.
-    if (response && (response.redirected || response.status < 500)) throw new NoAnswer(LOGGED_OUT);
-    throw new NoAnswer("", true);
+    if (!response || (!response.redirected && response.status >= 500)) throw new NoAnswer("", true);
+    throw refusal(response);
   }
-  if (!response.ok) throw new NoAnswer(body.error, body.unknown);
-  return body;
+  if (response.ok && isObject(body)) return body;
+  if (typeof body?.error === "string") throw new NoAnswer(body.error, body.unknown);
+  if (response.status >= 500) throw new NoAnswer("", true);
+  throw refusal(response);
+}
+
+/** What an answer means that is not ours: of the login around the page, or of a proxy. */
+function refusal({ redirected, ok, status }) {
+  const login = redirected || ok || status === 401 || status === 403;
+  return new NoAnswer(login ? LOGGED_OUT : `The request was refused with status ${status}`);
+}
+
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

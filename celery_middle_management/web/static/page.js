@@ -79,6 +79,7 @@ function draw() {
   totals(doc);
   pools.draw(doc, actions.open);
   choices(status);
+  actions.see(status);
   history();
   show($("buttons"), doc.may_act);
   say($("foot"), `Times are those of ${zone}. You are ${doc.visitor}${doc.may_act ? "" : ", and may look, but not act"}.`);
