@@ -73,4 +73,6 @@ class WorkersAdmin(admin.ModelAdmin):  # type: ignore[misc]
     def _visitor(self, request: HttpRequest) -> Visitor | None:
         if not (self.admin_site.has_permission(request) and self.has_view_permission(request)):
             return None
-        return Visitor(request.user.get_username(), self.has_change_permission(request))
+        # In a project's own model of users, and its own permissions, they may be of other types.
+        name, may_act = request.user.get_username(), self.has_change_permission(request)
+        return Visitor(str(name), may_act=bool(may_act))
