@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -35,7 +36,8 @@ def site_of(app: Celery) -> bottle.Bottle:
     site.route("/data", "GET", pages.data)
     site.route("/metrics", "GET", pages.metrics)
     site.route("/static/<version>/<name>", "GET", pages.static)
-    site.route("/<name>", "POST", pages.act)
+    for name in ACTIONS:
+        site.route(f"/{name}", "POST", partial(pages.act, name))
     site.default_error_handler = _failed
     return site
 
@@ -100,8 +102,6 @@ class _Site:
         """Do what a person asks for, if this is such a person and our page sent it."""
         environ, managed = bottle.request.environ, self._managed()
         visitor: Visitor = environ[VISITOR]
-        if name not in ACTIONS:
-            return error(NOTHING, 404)
         refused = _why_not(environ, visitor, managed)
         if refused:
             return error(refused, 403)
@@ -185,4 +185,7 @@ def _failed(failure: bottle.HTTPError) -> bottle.HTTPResponse:
     said = {404: NOTHING, 405: "this address is for other requests"}
     status = failure.status_code
     sentence = said.get(status, "the page failed; see the log of its server")
-    return error(sentence, status, unknown=status >= 500)
+    told = error(sentence, status, unknown=status >= 500)
+    if allowed := failure.get_header("Allow"):
+        told.set_header("Allow", allowed)
+    return told

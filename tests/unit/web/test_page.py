@@ -40,6 +40,41 @@ def test_what_is_no_visitor_lets_no_one_in() -> None:
         Page(Celery(set_as_current=False), "ann")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": None}, "name is None; allowed: a text"),
+        ({"name": 7}, "name is 7; allowed"),
+        ({"name": "ann", "may_act": "no"}, "may_act is 'no'; allowed: True or False"),
+        ({"name": "ann", "may_act": "x".isupper}, "may_act is <built-in"),
+        ({"name": "ann", "may_act": 1}, "may_act is 1; allowed"),
+        ({"name": "ann", "may_act": None}, "may_act is None; allowed"),
+    ],
+)
+def test_a_visitor_is_told_by_a_text_and_a_bool(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError) as error:
+        Visitor(**given)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize("path", ["/nope", "/static", "/favicon.ico", "/pauses"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_at_an_unknown_address_there_is_nothing(path: str, method: str) -> None:
+    answer = ask(page(), path, method)
+    assert (answer.status, answer.body) == (404, '{"error":"there is nothing at this address"}')
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [("/pause", "GET", "POST"), ("/data", "POST", "GET"), ("/", "PUT", "GET")],
+)
+def test_an_address_for_other_requests_says_for_which(
+    path: str, method: str, allowed: str
+) -> None:
+    answer = ask(page(), path, method)
+    assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+
+
 @pytest.mark.parametrize("module", ["bottle", "bokeh"])
 def test_a_missing_package_is_named_once(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
