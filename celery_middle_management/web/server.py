@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import resource
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,8 +21,12 @@ TOKEN_VARIABLE = "MM_WEB_TOKEN"
 SHORTEST_TOKEN = 20
 #: A token that means itself in an address as well as in a header.
 _MEANS_ITSELF = re.compile(r"[A-Za-z0-9._~-]+")
-#: The longest request body (bytes) that is read at all, and the most connections.
-_MOST_BYTES, _MOST_CONNECTIONS = 65536, 200
+#: The longest request body (bytes) that is read at all, and the most connections, if the process
+#: may have so many files open.
+_MOST_BYTES, _MOST_CONNECTIONS = 65536, 1000
+#: A connection over which nothing comes for this time (s) is closed at the next look, and how often
+#: (s) waitress looks. A page that is seen asks every two seconds.
+_SILENCE, _LOOK_EVERY = 10, 3
 
 
 def token_of(environ: Mapping[str, str]) -> Secret:
@@ -57,6 +63,8 @@ def make_server(app: Celery, port: int, token: Secret, name: str) -> Any:
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         return door(environ, start_response)
 
+    # It warns of a "task queue", which is none of Celery's, whenever all threads are busy.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server: Any = create_server(
         answer,
         host=HOST,
@@ -64,9 +72,18 @@ def make_server(app: Celery, port: int, token: Secret, name: str) -> Any:
         threads=8,
         ident="",
         max_request_body_size=_MOST_BYTES,
-        connection_limit=_MOST_CONNECTIONS,
+        connection_limit=_most_connections(),
+        channel_timeout=_SILENCE,
+        cleanup_interval=_LOOK_EVERY,
+        asyncore_use_poll=True,  # select() knows no file descriptor above 1023
     )
     gate = Gate(token, server.effective_port, name)
     # Nothing is answered before the server runs.
     door = gate.before(Page(app, gate.visitor))
     return server
+
+
+def _most_connections() -> int:
+    """Return how many connections there may be, with files to spare for all else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if files < 0 else min(_MOST_CONNECTIONS, files // 2)

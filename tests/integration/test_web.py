@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +22,10 @@ from celery import Celery
 from waitress.server import create_server
 
 from celery_middle_management.demo.redis_server import RedisServer, free_port
+from celery_middle_management.settings.secret import Secret
 from celery_middle_management.web import Page, Visitor
 from celery_middle_management.web.document import FRESH, LOOK_EVERY
+from celery_middle_management.web.server import make_server
 from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.integration.test_by_hand import decided
 from tests.servers import wait_for
@@ -181,6 +184,39 @@ def test_a_token_that_the_environment_fixes_is_not_printed(redis_url: str) -> No
         refused = mm(on, "web", MM_WEB_TOKEN="short")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "MM_WEB_TOKEN has 5 characters; allowed: 20 or more" in refused.stderr
+
+
+def test_a_port_that_is_none(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on:
+        for port in ("abc", "65536", "-1"):
+            refused = mm(on, "web", "--port", port)
+            assert refused.returncode == 2
+            assert f"'{port}' is not a number from 0 to 65535" in refused.stderr
+
+
+@pytest.mark.slow
+def test_connections_that_say_nothing_keep_no_one_out(redis_url: str) -> None:
+    with stage(redis_url, command=None) as on, opened(on) as page, ExitStack() as stack:
+        port = int(re.findall(r":(\d+)/", page.url)[0])
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(300)
+        ]
+        assert page.get("data").status == 200
+        for each in silent:
+            each.settimeout(60)
+            assert each.recv(1) == b"", "it is closed"
+        assert page.get("data").status == 200
+
+
+def test_the_word_task_queue_is_left_to_celery(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(app_on(redis_url), 0, Secret("x" * 40), "ann")
+    try:
+        server.task_dispatcher.queue_logger.warning("Task queue depth is %d", 7)
+        assert caplog.messages == []
+    finally:
+        server.close()
 
 
 def mm(on: Stage, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
