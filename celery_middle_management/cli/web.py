@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Any
 from urllib.parse import quote
 
 import click
@@ -19,10 +20,26 @@ from celery_middle_management.cli.common import (
 )
 
 
+class _Port(click.IntRange):
+    """The number of a port."""
+
+    name = "port"
+
+    def __init__(self) -> None:
+        super().__init__(0, 65535)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """Read it, or say what is allowed."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number from 0 to 65535", param, ctx)
+
+
 @click.command(cls=CeleryCommand)
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=_Port(),
     default=8765,
     show_default=True,
     help="Where to listen on 127.0.0.1; 0: on any port that is free.",
