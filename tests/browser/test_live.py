@@ -213,8 +213,7 @@ def test_a_refusal_by_the_web_app_around_the_page_is_said(
     page: Window, status: int, body: str, said: str
 ) -> None:
     page.run(
-        "const [body, status] = arguments;"
-        "window.fetch = async () => new Response(body, {status});",
+        "const [body, status] = arguments;window.fetch = async () => new Response(body, {status});",
         *(body, status),
     )
     page.says(said[:-1])

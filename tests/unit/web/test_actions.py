@@ -108,7 +108,7 @@ def test_an_id_that_another_request_had_is_refused_and_nothing_is_done(
     ours, ledger = managed_with_ledger("worker", "pdf")
     ACTIONS["hire"](ours, {**HIRE, "id": "0" * 32}, "ann")
     before = dict(ledger.store.state)
-    with pytest.raises(NotDone, match="^nothing was done, because another request was sent with"):
+    with pytest.raises(NotDone, match=r"^nothing was done, because another request was sent with"):
         ACTIONS[action](ours, {**body, "id": "0" * 32}, "ann")
     assert (len(ledger.actions()), ledger.store.state) == (1, before)
 

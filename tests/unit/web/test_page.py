@@ -68,9 +68,7 @@ def test_at_an_unknown_address_there_is_nothing(path: str, method: str) -> None:
     ("path", "method", "allowed"),
     [("/pause", "GET", "POST"), ("/data", "POST", "GET"), ("/", "PUT", "GET")],
 )
-def test_an_address_for_other_requests_says_for_which(
-    path: str, method: str, allowed: str
-) -> None:
+def test_an_address_for_other_requests_says_for_which(path: str, method: str, allowed: str) -> None:
     answer = ask(page(), path, method)
     assert (answer.status, answer.headers["Allow"]) == (405, allowed)
 
