@@ -20,9 +20,9 @@ from celery_middle_management.web import forgery
 from celery_middle_management.web.actions import ACTIONS, MOST_BYTES, BadInput, Body, read_body
 from celery_middle_management.web.answers import answer, error, json_answer
 from celery_middle_management.web.assets import Assets
-from celery_middle_management.web.document import PATIENCE, PageData, Read, sent
-from celery_middle_management.web.latest import Reading
+from celery_middle_management.web.document import PATIENCE, PageData, sent
 from celery_middle_management.web.page import VISITOR
+from celery_middle_management.web.problem import problem_of
 from celery_middle_management.web.visitor import Visitor, name_of
 
 NOTHING = "there is nothing at this address"
@@ -84,7 +84,7 @@ class _Site:
         has = bottle.request.query.get("has", "")[:200].split(",")
         managed = self._managed()
         reading = self._data.get()
-        problem = _problem(reading, managed)
+        problem = problem_of(reading, managed.settings, PATIENCE)
         if reading.value is None:
             return error(problem or "Redis has not answered yet", 503)
         return json_answer(
@@ -166,18 +166,6 @@ def _body(environ: dict[str, Any]) -> Body:
     if not 0 <= length <= MOST_BYTES:
         raise BadInput(f"the request's body is too long; allowed: {MOST_BYTES} bytes")
     return read_body(environ["wsgi.input"].read(length))
-
-
-def _problem(reading: Reading[Read], managed: ManagedApp) -> str | None:
-    """Say why there is no newer document, if there should be one."""
-    failure = reading.error
-    if isinstance(failure, (redis.RedisError, OSError)):
-        return redis_failed("read", failure, managed.settings)
-    if failure is not None:
-        return "the page's data could not be made; see the log of the page's server"
-    if reading.waiting > PATIENCE:
-        return f"Redis has not answered for {reading.waiting:.0f} s"
-    return None
 
 
 def _failed(failure: bottle.HTTPError) -> bottle.HTTPResponse:

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -28,6 +29,8 @@ from celery_middle_management.web.document import FRESH, LOOK_EVERY
 from celery_middle_management.web.server import make_server
 from tests.integration.stage import APP, ROOT, Stage, stage
 from tests.integration.test_by_hand import decided
+from tests.integration.web_apps import GUNICORN, PANEL, PEOPLE, django, serving
+from tests.integration.web_apps import Browser as Admin
 from tests.servers import wait_for
 
 pytestmark = pytest.mark.usefixtures("plotting")
@@ -380,6 +383,23 @@ def test_redis_hangs_and_goes_on() -> None:
         assert "Redis could not be written (redis://127.0.0.1:" in failed.json["error"]
         server.resume()
         wait_for(lambda: page.get("data").json["problem"] is None, 60)
+
+
+@pytest.mark.slow
+def test_djangos_admin_says_that_redis_hangs(tmp_path: Path) -> None:
+    with RedisServer() as server:
+        django(["migrate", "--verbosity", "0"], tmp_path, server.url)
+        django(["shell", "--command", PEOPLE], tmp_path, server.url)
+        with serving("django", server.url, tmp_path, *GUNICORN) as address:
+            admin = Admin(address).log_in("jo")
+            wait_for(lambda: "Nothing is wrong." in admin.ask(PANEL).text, 60)
+            server.pause()
+            text = admin.ask(PANEL).text
+            assert "Nothing is wrong." not in text
+            assert re.search(r"Redis .* \(redis://127\.0\.0\.1:\d+\)", text)
+            assert re.search(r"What you see is \d+ s old\.", text)
+            server.resume()
+            wait_for(lambda: "Nothing is wrong." in admin.ask(PANEL).text, 60)
 
 
 def test_redis_that_was_never_there(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-import redis
 from celery.exceptions import ImproperlyConfigured
 
 from celery_middle_management.app_setup import enabled_app_of
 from celery_middle_management.views.words import span
 from celery_middle_management.web.django.managed import celery_app
-from celery_middle_management.web.latest_status import document_of, read_status
+from celery_middle_management.web.latest_status import KEPT, read_status
+from celery_middle_management.web.problem import problem_of
 
 Document = Mapping[str, Any]
 
 #: A visitor waits this long (s) at most if something is known, and if nothing is.
-_PATIENCE, _FIRST_PATIENCE = 3.0, 5.0
+_PATIENCE, _FIRST_PATIENCE = 4.0, 5.0
 
 
 def panel() -> dict[str, Any]:
@@ -28,16 +28,15 @@ def panel() -> dict[str, Any]:
         return {"failed": str(error)}
     # Anew: the visitor may just have pressed a button of the live page.
     reading = read_status(managed, _PATIENCE, _FIRST_PATIENCE, anew=True)
-    document = document_of(reading)
-    if document is not None:
-        return panel_of(document)
-    if isinstance(reading.error, (redis.RedisError, OSError)):
-        why = f"could not be read: {type(reading.error).__name__}"
-    elif reading.error is not None:
-        return {"failed": "The status could not be made; see the server's log."}
-    else:
-        why = f"has not answered for {reading.waiting:.0f} s"
-    return {"failed": f"The ledger's Redis {why}."}
+    # The status is made of what both say.
+    problem = problem_of(reading, managed.settings, _PATIENCE, "Redis or the broker")
+    if problem is None and reading.value is not None:
+        return panel_of(reading.value)
+    problem = problem or "Redis has not answered yet"
+    said = f"{problem[0].upper()}{problem[1:].rstrip('.')}."
+    if reading.value is None or reading.age >= KEPT:
+        return {"failed": said}
+    return panel_of(reading.value) | {"problem": f"{said} What you see is {span(reading.age)} old."}
 
 
 def panel_of(document: Document) -> dict[str, Any]:
