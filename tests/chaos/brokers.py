@@ -60,6 +60,9 @@ class Redis(Broker):
             "visibility_timeout": self.visibility_timeout,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,
+            # Else a worker that ends, or gets no answer, while it restores keeps others from it for
+            # five minutes.
+            "unacked_mutex_expire": 10,
         }
 
     def purge(self) -> list[str]:

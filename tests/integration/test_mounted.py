@@ -62,6 +62,13 @@ def see_nothing(browser: Browser, redis_url: str) -> None:
 
 @pytest.mark.usefixtures("redis_url")
 class TestDjango:
+    @pytest.fixture
+    def redis_url(self, redis_server: RedisServer) -> str:
+        """The project's database, emptied."""
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.flushall()
+        return redis_server.url
+
     def test_without_a_login_there_is_only_the_form_for_it(self, admin: str) -> None:
         stranger = Browser(admin)
         for path in (PANEL, LIVE):
