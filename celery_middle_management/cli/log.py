@@ -38,7 +38,8 @@ def log(ctx: click.Context, since: float | None, cost: bool, as_json: bool) -> N
     """Show decisions, troubles and requests by hand, or the cost.
 
     The oldest entry comes first. The ledger keeps the last 1,000 entries, until a week after the
-    app was last active, and the cost of 62 days.
+    app was last active, and the cost of 62 days. The first of these may be known in part only:
+    mm status says since when.
     """
     from celery_middle_management.app_setup import look_only
 

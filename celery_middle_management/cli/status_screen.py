@@ -56,7 +56,7 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
     else:
         parts += [_overview(document), _line(Text("\nIn full: mm status POOL …", style="dim"))]
     if (money := document.get("money")) and money["since"]:
-        parts.append(_line(Text(f"cost  {cost_line(money)}", style="dim")))
+        parts.append(_line(Text(f"cost  {cost_line(money, now)}", style="dim")))
     if asleep(document):
         parts.append(_line(Text(f"Note: {ASLEEP}", style="yellow")))
     return Group(*parts)

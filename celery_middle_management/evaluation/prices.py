@@ -13,9 +13,9 @@ from celery_middle_management.platforms.base import PlatformError
 #: The prices are read again after this time (s), ...
 READS_AGAIN = 86400.0
 #: ... and, if the platform has not answered, after this time (s).
-ASKS_AGAIN = 3600.0
+ASKS_AGAIN = 600.0
 #: How long (s) an evaluation waits for them. It has the lock, so a hire may have to wait as long.
-PATIENCE = 1.0
+PATIENCE = 2.0
 
 
 def learn_prices(session: Session, calls: PlatformCalls) -> None:
@@ -35,6 +35,9 @@ def learn_prices(session: Session, calls: PlatformCalls) -> None:
     except PlatformError as error:
         if error.retry_after:
             calls.block(error.retry_after)
+        session.ports.warn(
+            "prices", "the prices of dynos could not be read: %s; asked again later", error
+        )
         return
     session.changes.set["prices_at"] = str(millis(now))
     if cents:

@@ -5,7 +5,8 @@ Days and months are those of UTC. docs/status.md describes every field of the do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby
 from typing import Any
@@ -33,7 +34,8 @@ def money_of(settings: Settings, snapshot: Snapshot, bill: Bill) -> Document:
     prices, entries = read_prices(snapshot), _entries(snapshot, bill)
     now, offset = millis(snapshot.now), millis(snapshot.offset)
     begin = _begin(snapshot, entries)
-    always = {p.name: _always_on(p, snapshot, begin) for p in settings.pools}
+    mine = {p.name: [e for e in entries if e.pool == p.name] for p in settings.pools}
+    always = {p.name: _always_on(p, snapshot, begin, mine[p.name]) for p in settings.pools}
 
     def sums(mine: list[Entry], most: list[Entry]) -> Document:
         today, month = day_of(now, offset), day_of(now, offset)[:7]
@@ -87,16 +89,44 @@ def _begin(snapshot: Snapshot, entries: Iterable[Entry]) -> int | None:
     return max(first, int(since)) if earliest is None else midnight(earliest, offset)
 
 
-def _always_on(pool: Pool, snapshot: Snapshot, begin: int | None) -> list[Entry]:
-    """Return what would be on this month's bill if max_workers had been on all the time."""
+def _always_on(
+    pool: Pool, snapshot: Snapshot, begin: int | None, worked: Sequence[Entry]
+) -> list[Entry]:
+    """Return what would be on this month's bill if max_workers had been on all the time.
+
+    A day's workers would have had the sizes that this day's workers had; on a day without any,
+    those of the last day that had some, or of the next.
+    """
     if begin is None:
         return []
-    account = read_accounts(snapshot).get(pool.name)
-    size = account.size if account is not None else ""
+    now, offset = millis(snapshot.now), millis(snapshot.offset)
+    sizes: dict[str, Counter[str]] = {}
+    for entry in sorted((e for e in worked if e.worked), key=lambda e: e.day):
+        sizes.setdefault(entry.day, Counter())[entry.size] += entry.worked
+    earlier = [mix for day, mix in sizes.items() if day < day_of(begin, offset)]
+    known = [*earlier[-1:], *sizes.values(), Counter({_size_now(pool, snapshot): 1})]
+    mix = known[0]
+    found: list[Entry] = []
+    for day, ms in by_day(begin, now, offset):
+        mix = sizes.get(day, mix)
+        found += _shared(pool.name, day, pool.max_workers * ms, mix)
+    return found
+
+
+def _shared(pool: str, day: str, worked: int, mix: Mapping[str, int]) -> Iterator[Entry]:
+    """Share worker time (ms) among sizes in proportion to *mix*, to the last millisecond."""
+    left, weights = worked, sum(mix.values())
+    for size, weight in mix.items():
+        part = left * weight // weights
+        left, weights = left - part, weights - weight
+        yield Entry(pool, day, size, part)
+
+
+def _size_now(pool: Pool, snapshot: Snapshot) -> str:
     if pool.one_off and pool.dyno_size:
-        size = pool.dyno_size.lower()
-    days = by_day(begin, millis(snapshot.now), millis(snapshot.offset))
-    return [Entry(pool.name, day, size, pool.max_workers * ms) for day, ms in days]
+        return pool.dyno_size.lower()
+    account = read_accounts(snapshot).get(pool.name)
+    return account.size if account is not None else ""
 
 
 def _sum(entries: list[Entry], cents: Mapping[str, int]) -> Document:

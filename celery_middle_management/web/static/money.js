@@ -2,6 +2,14 @@
 
 const dollar = new Intl.NumberFormat("en", { style: "currency", currency: "USD" });
 const hour = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "long", timeZone: "UTC" });
+
+/** "this month", or since when the bill has some of it. */
+function period({ since }) {
+  const begin = new Date(since);
+  const whole = begin.getUTCDate() === 1 && begin.getTime() % 86_400_000 === 0;
+  return whole ? "this month" : `since ${day.format(begin)}`;
+}
 
 /** Dollars; where a price is not known, hours. */
 function told(sum, priced) {
@@ -18,7 +26,7 @@ export function totalOf(money) {
   if (!money?.since) return [];
   const { month, today, always_on: always, saved, priced } = money;
   const about = `${told(today, priced)} today; max_workers always on: ${told(always, priced)}${less(saved)}`;
-  return [[priced ? "Cost this month" : "Worker time this month", told(month, priced), about]];
+  return [[`${priced ? "Cost" : "Worker time"} ${period(money)}`, told(month, priced), about]];
 }
 
 /** What one pool costs, in a sentence; null if it is not known. */
@@ -26,6 +34,6 @@ export function costOf(money, name) {
   const pool = money?.since && money.pools.find((its) => its.name === name);
   if (!pool) return null;
   const { priced } = money;
-  return `${told(pool.today, priced)} today, ${told(pool.month, priced)} this month; `
+  return `${told(pool.today, priced)} today, ${told(pool.month, priced)} ${period(money)}; `
     + `max_workers always on: ${told(pool.always_on, priced)}${less(pool.saved)}`;
 }

@@ -141,7 +141,8 @@ def test_a_week_costs_what_the_sum_by_hand_says() -> None:
     | Sunday 10 to 16, of twice the size | 2 | 12 |
 
     93 hours at $25 / 720 and 12 hours at $50 / 720: $3.229 + $0.833 = $4.06. Four workers all week
-    are 672 hours, which at the size of Sunday cost $46.67: 91.3 % less.
+    are 672 hours: 576 until Saturday, and 96 on Sunday, of which 12 in 14 have twice the size. They
+    cost $20 + $3.33 * (2 + 2 * 12) / 14 = $26.19: 84.5 % less.
     """
     week = Priced("2026-11-09T00:00")
     week.pause_fires()
@@ -162,8 +163,8 @@ def test_a_week_costs_what_the_sum_by_hand_says() -> None:
     money = week.money
     assert money["month"] == {"hours": 105.0, "dollars": 4.0625}
     assert money["today"] == {"hours": 14.0, "dollars": round(2 * 25 / 720 + 12 * 50 / 720, 4)}
-    assert money["always_on"] == {"hours": 672.0, "dollars": 46.6667}
-    assert money["saved"] == pytest.approx(0.913, abs=0.0001)
+    assert money["always_on"] == {"hours": 672.0, "dollars": 26.1905}
+    assert money["saved"] == pytest.approx(0.8449, abs=0.0001)
     assert money["since"] == "2026-11-09T00:00:00.000+00:00"
     [pool] = money["pools"]
     assert pool == {"name": POOL} | {
@@ -171,6 +172,17 @@ def test_a_week_costs_what_the_sum_by_hand_says() -> None:
     }
     days = {d["day"][8:]: d["hours"] for d in days_of(week.snapshot, week.publisher.ledger.bill())}
     assert days == {"09": 30, "10": 30, "11": 3, "12": 24, "13": 2, "14": 2, "15": 14}
+
+
+def test_workers_that_were_always_on_have_saved_nothing_although_their_size_changed() -> None:
+    it = Priced("2026-11-09T00:00", minimum=4)
+    it.settle()
+    for day, size in ((10, LARGE), (12, SMALL), (13, LARGE)):
+        it.by_hand(f"2026-11-{day}T06:00", 4, size)
+        it.at(f"2026-11-{day}T18:00")
+        money = it.money
+        assert money["always_on"]["dollars"] == pytest.approx(money["month"]["dollars"], abs=0.0001)
+        assert money["saved"] == pytest.approx(0.0, abs=0.0001)
 
 
 def test_what_ran_while_nothing_evaluated_is_counted_up_to_now() -> None:
@@ -445,12 +457,12 @@ def test_without_an_answer_the_prices_stay_and_it_is_no_trouble() -> None:
     it.prices_answer = False
     it.at("2026-11-10T10:00")
     it.evaluate()
-    it.at("2026-11-10T10:30")
+    it.at("2026-11-10T10:05")
     it.evaluate()
-    it.at("2026-11-10T11:01")
+    it.at("2026-11-10T10:11")
     it.evaluate()
     assert len(it.priced_at) == 3
-    assert it.money["month"]["dollars"] == pytest.approx(26.0167 * 25 / 720, abs=0.001)
+    assert it.money["month"]["dollars"] == pytest.approx(25.1833 * 25 / 720, abs=0.001)
     assert it.money["prices_at"] == "2026-11-09T09:02:00.000+00:00"
     assert "troubles" not in it.store.state or json.loads(it.store.state["troubles"]) == {}
     assert "blocked_until" not in it.store.state
