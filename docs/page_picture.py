@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import sys
 import tempfile
 import time
@@ -20,7 +21,7 @@ from PIL import Image
 from celery_middle_management.demo.redis_server import RedisServer
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.settings.reading import read_settings
-from tests.benchmarks.week import SETTINGS, reporting, week
+from tests.benchmarks.week import PRICED, reporting, week
 from tests.browser.site import Site, serve
 from tests.browser.window import Window, open_window
 
@@ -42,7 +43,7 @@ def a_week(*, trouble: bool, seed: int = 7, **settings: str) -> Iterator[Site]:
     """The page of an app with a week of history, which ends now."""
     with RedisServer() as server, tempfile.TemporaryDirectory() as directory:
         app = Celery(broker=server.url, set_as_current=False)
-        app.conf.update(SETTINGS)
+        app.conf.update(PRICED)
         read = read_settings(app)
         assert read is not None
         ledger = RedisLedger(read)
@@ -89,6 +90,7 @@ def save(picture: Image.Image, path: Path) -> None:
 
 def main(directory: Path | None) -> None:
     """Make the README's picture; all of them if there is a *directory* for them."""
+    os.environ |= {"PRICED": "true", "DYNO": "web.1", "HEROKU_APP_NAME": "shop"}
     with open_window() as window:
         with a_week(trouble=False, web_actions="true") as site:
             shot(window, site, PICTURE, width=1200, span="day", dark=False, most=900)

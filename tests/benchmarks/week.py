@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from celery_middle_management.core.bill import day_of
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.policies.backlog import backlog
@@ -75,6 +76,8 @@ LOADS = {
     "thumbnails": Load(0, 6, 60, 120, 10, 1.5, 4, 600),
     "billing": Load(0, 2, 30, 0.1, 0.0, 8.0, 0.3, 250, morning=40),
 }
+#: The size of all workers, and what one costs a month (cents).
+SIZE, PRICE = "standard-1x", 2500
 SETTINGS: Mapping[str, Any] = {
     "middle_management_enabled": True,
     "middle_management_platform": "local",
@@ -88,6 +91,15 @@ SETTINGS: Mapping[str, Any] = {
         }
         for name, load in LOADS.items()
     },
+}
+
+
+#: The same on Heroku, where workers have a price. Nothing asks Heroku for anything.
+PRICED: Mapping[str, Any] = {
+    **SETTINGS,
+    "middle_management_platform": "heroku",
+    "middle_management_heroku_api_key": "unused",
+    "middle_management_heroku_app": "shop",
 }
 
 
@@ -107,12 +119,15 @@ class PoolWeek:
     waits: float = 0.0
     runtime: float = 0.0
     idle: int = 0
+    #: Worker time (ms), by day.
+    worked: Counter[str] = field(default_factory=Counter)
     scheduled: Counter[int] = field(default_factory=Counter)
 
     def step(self, now: int, *, paused: bool) -> dict[str, Any] | None:
         """Let ten seconds pass until *now*; return the entry of a change."""
         self._arrive(now)
         self._run()
+        self.worked[day_of(now * 1000)] += self.quantity * STEP * 1000
         advice = backlog(self.waiting + self.running, self.load.per_worker)
         advice = advice.within(self.load.least, self.load.most)
         self.idle = self.idle + STEP if advice.workers < self.quantity else 0
@@ -152,9 +167,9 @@ class PoolWeek:
         if self.load.runs < STEP:  # a slot serves several tasks in a step
             room = max(round(self.quantity * SLOTS * STEP / self.load.runs), room)
         begun = max(min(self.waiting, room), 0)
-        self.waits += self.waiting * STEP / 2
         self.waiting -= begun
-        self.waits += self.waiting * STEP / 2
+        # Those for which there is room begin at once.
+        self.waits += self.waiting * STEP + begun * 0.2
         self.started += begun
         running = min(self.running - ended + begun, self.quantity * SLOTS)
         done = self.running + begun - running
@@ -219,6 +234,9 @@ class Week:
         pipe.hset(keys["state"], mapping=store.state)
         if store.due:
             pipe.hset(keys["due"], mapping=store.due)
+        for pool in self.pools:
+            bill = {f"{pool.name}/{day}/{SIZE}": ms for day, ms in pool.worked.items()}
+            pipe.hset(keys["bill"], mapping=bill)
         for at, silent in store.workers.values():
             pipe.hset(keys["workers"], silent.id, f"{at} {pack_presence(silent)}")
         for key in keys.values():
@@ -235,6 +253,7 @@ class Week:
         """Have every worker report now; the next evaluation is some seconds away."""
         now = ledger.snapshot().now
         told = {"told_at": now, "ticked_at": now, "evaluated_at": now - 3, "next_at": now + 9}
+        told |= {"billed_at": now - 3}
         pipe: Any = ledger.redis.pipeline(transaction=False)
         pipe.hset(ledger.keys["state"], mapping={n: str(millis(at)) for n, at in told.items()})
         if self.presences:
@@ -270,6 +289,10 @@ def week(settings: Settings, now: float, seed: int = 7, *, trouble: bool = False
     store.workers.clear()
     presences = [p for pool in pools for p in pool.presences(end)]
     store.state |= {"born": "week", "seq": "1", "kept_at": str(millis(now))}
+    store.state |= {"prices": json.dumps({SIZE: PRICE}), "prices_at": str(millis(now - 3600))}
+    store.state |= {"billed_since": str(millis(now - SECONDS))}
+    accounts = {pool.name: [millis(end), pool.quantity, SIZE, None] for pool in pools}
+    store.state["accounts"] = json.dumps(accounts)
     made = Week(store, pools, presences)
     if trouble:
         _add_trouble(made, end)

@@ -1,4 +1,4 @@
-"""The app whose week ``tests.benchmarks.week`` makes, in the Redis at ``REDIS_URL``."""
+"""The app whose week ``tests.benchmarks.week`` makes, at ``REDIS_URL``; ``PRICED``: on Heroku."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from celery import Celery
 
 import celery_middle_management  # noqa: F401
-from tests.benchmarks.week import SETTINGS
+from tests.benchmarks.week import PRICED, SETTINGS
 
 app = Celery("shop", broker=os.environ["REDIS_URL"])
-app.conf.update(SETTINGS)
+app.conf.update(PRICED if "PRICED" in os.environ else SETTINGS)
