@@ -1,4 +1,4 @@
-"""The address of the webhook, which is secret as a whole: what is wrong with it, without showing it."""
+"""The address of the webhook: what is wrong with one, in words that do not show it."""
 
 from __future__ import annotations
 
