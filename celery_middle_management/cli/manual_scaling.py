@@ -78,7 +78,8 @@ def resume(ctx: click.Context, as_json: bool) -> None:
 def hire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
     """Run NUMBER more workers than now, for a while.
 
-    Never more than max_workers. POOL may be left out if the app has only one.
+    Never more than max_workers. It ends every fire by hand in the pool. POOL may be left out if
+    the app has only one.
     """
     _change_by(ctx, number, pool, lasts, as_json)
 
@@ -92,8 +93,8 @@ def hire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_jso
 def fire(ctx: click.Context, number: int, pool: str | None, lasts: float, as_json: bool) -> None:
     """Run NUMBER fewer workers than now, for a while.
 
-    Never fewer than min_workers. Workers finish their tasks first, as always. POOL may be left out
-    if the app has only one.
+    Never fewer than min_workers. It ends every hire by hand in the pool. Workers finish their
+    tasks first, as always. POOL may be left out if the app has only one.
     """
     _change_by(ctx, -number, pool, lasts, as_json)
 

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from celery_middle_management.cli.cost import cost_line
+from celery_middle_management.cli.requests import pause_line, request_line
 from celery_middle_management.views.sparkline import sparkline
 from celery_middle_management.views.status import asleep
-from celery_middle_management.views.words import plural, span
+from celery_middle_management.views.words import ago, plural, span
 
 ASLEEP = (
     "Scheduled tasks wake a pool only while a process of the app is alive: one that has published, "
@@ -49,7 +50,7 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
         text = f"INACTIVE  this process neither hires nor fires, because {why}"
         parts.append(_line(Text(text, "yellow")))
     if document["pause"]:
-        parts.append(_line(Text(_pause(document["pause"], now), style="yellow")))
+        parts.append(_line(Text(pause_line(document["pause"], now), style="yellow")))
     if full or len(document["pools"]) <= IN_FULL:
         for pool in document["pools"]:
             parts += [_title(pool), _labelled(_about(document, pool, now))]
@@ -60,12 +61,6 @@ def status_screen(document: Document, *, full: bool = False) -> RenderableType:
     if asleep(document):
         parts.append(_line(Text(f"Note: {ASLEEP}", style="yellow")))
     return Group(*parts)
-
-
-def ago(at: str, now: datetime) -> str:
-    """How long before or after *now* a time (ISO 8601) is: ``5 s ago``, ``in 5 s``."""
-    seconds = _seconds(at, now)
-    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
 
 def _line(text: Text) -> Text:
@@ -80,13 +75,6 @@ def _trouble(troubles: Sequence[Document], now: datetime) -> Iterator[Text]:
         yield Text(f"WRONG  {whose}{trouble['what']}{since}", style="bold red")
     if more := len(troubles[MOST_TROUBLES:]):
         yield Text(f"WRONG  and {more} more: see --json", style="bold red")
-
-
-def _pause(pause: Document, now: datetime) -> str:
-    which = " and ".join(f"no {what}" for what in ("hires", "fires") if pause[what])
-    until = f"ends {ago(pause['until'], now)}" if pause["until"] else "until `mm resume`"
-    since = f" {ago(pause['since'], now)}" if pause["since"] else ""
-    return f"PAUSED  {which}, by {pause['by']}{since}, {until}"
 
 
 # -- many pools, one line each
@@ -187,7 +175,7 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
         yield "by hand", Text(_by_hand(by_hand, now), style="yellow")
     if wish := pool["wish"]:
-        yield "asked", Text(_request(wish, now), style="yellow")
+        yield "asked", Text(request_line(wish, now), style="yellow")
     yield "next", _next(document, pool, now)
     yield from _last_hour(pool["last_hour"])
 
@@ -259,12 +247,6 @@ def _action(pool: Document, now: datetime) -> str:
 def _by_hand(change: Document, now: datetime) -> str:
     when = ago(change["at"], now)
     return f"{change['from']} -> {change['to']}, {when}; `mm pause` keeps what is set by hand"
-
-
-def _request(wish: Document, now: datetime) -> str:
-    bounds = {"at least": wish["least"], "at most": wish["most"]}
-    asked = ", ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
-    return f"{asked} workers, by {wish['by']}, ends {ago(wish['until'], now)}"
 
 
 def _next(document: Document, pool: Document, now: datetime) -> str:

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf
+from typing import NamedTuple
 
 from celery_middle_management.core.policies import Advice
 
 #: A pause that several people asked for names at most this many of them, the last ones.
 MOST_NAMES = 3
+
+
+class Stop(NamedTuple):
+    """What a pause stops, hires or fires; the ledger's time (Unix, s) of its end, None: none."""
+
+    what: str
+    until: float | None
+    by: str
 
 
 @dataclass(frozen=True)
@@ -27,11 +36,29 @@ class Pause:
     who: str = ""
     since: float | None = None
     then: Pause | None = None
+    #: Those of them who asked for a stop to hires, and to fires; empty: all of them.
+    hires_by: str = ""
+    fires_by: str = ""
 
     @property
     def ends(self) -> float:
         """When it ends; infinite if it must be withdrawn."""
         return inf if self.until is None else self.until
+
+    @property
+    def stops(self) -> tuple[Stop, ...]:
+        """What it stops, each with its own end and the people who asked for it."""
+        return tuple(self._stop(what) for what in ("hires", "fires") if getattr(self, what))
+
+    def _stop(self, what: str) -> Stop:
+        last = self
+        while last.then is not None and getattr(last.then, what):
+            last = last.then
+        return Stop(what, last.until, self.people(what))
+
+    def people(self, what: str) -> str:
+        """Return who asked for a stop to *what*: hires or fires; empty if it is not stopped."""
+        return (getattr(self, f"{what}_by") or self.who) if getattr(self, what) else ""
 
     def held(self, needed: int, quantity: int) -> int:
         """Return how many workers to aim for, if *needed* are needed and there are *quantity*."""
@@ -71,9 +98,28 @@ def both_paused(one: Pause | None, other: Pause | None) -> Pause | None:
     since = one.since or other.since
     if left is not None and (left.hires, left.fires) == (hires, fires):
         return replace(left, since=since)
-    by = dict.fromkeys(name for pause in (one, other) for name in pause.who.split(", "))
-    who = ", ".join([*by][-MOST_NAMES:])
-    return Pause(hires, fires, first.until, who, since, left)
+    who = _names(one.who, other.who)
+    by_each = [_names(one.people(what), other.people(what)) for what in ("hires", "fires")]
+    hires_by, fires_by = ("" if by == who else by for by in by_each)
+    return Pause(hires, fires, first.until, who, since, left, hires_by, fires_by)
+
+
+def _names(*people: str) -> str:
+    names = dict.fromkeys(name for who in people for name in who.split(", ") if name)
+    return ", ".join([*names][-MOST_NAMES:])
+
+
+def ended_by(earlier: ManualRequest | None, request: ManualRequest) -> tuple[float, str] | None:
+    """Return when what *request* takes back would have ended, and who asked for it; None: nothing.
+
+    What is taken back are requests of the other kind, all of them.
+    """
+    if earlier is None or (earlier.least is None) == (request.least is None):
+        return None
+    until, people = earlier.until, earlier.who
+    while (earlier := earlier.then) is not None:
+        until, people = max(until, earlier.until), _names(people, earlier.who)
+    return until, people
 
 
 def asked_after(earlier: ManualRequest | None, request: ManualRequest) -> ManualRequest:

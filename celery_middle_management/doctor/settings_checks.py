@@ -89,11 +89,15 @@ def nothing_is_paused(installation: Installation) -> Iterator[Finding]:
     """Check that hires and fires are not paused."""
     pause = installation.status["pause"]
     if pause:
-        which = " and ".join(what for what in ("hires", "fires") if pause[what])
-        until = _minute(pause["until"]) if pause["until"] else "`mm resume`"
-        what = f"{pause['by']} has paused {which} until {until}"
+        stops: dict[str, list[str]] = {}
+        for what in (what for what in ("hires", "fires") if pause[what]):
+            end, by = pause[f"{what}_until"], pause[f"{what}_by"]
+            until = _minute(end) if end else "`mm resume`"
+            said = f"{by} {'have' if ', ' in by else 'has'} paused {{}} until {until}"
+            stops.setdefault(said, []).append(what)
+        found = "; ".join(said.replace("{}", " and ".join(what)) for said, what in stops.items())
         yield Finding(
-            "pause", WARNING, what, f"to end the pause:\n{installation.shell.celery} mm resume"
+            "pause", WARNING, found, f"to end the pause:\n{installation.shell.celery} mm resume"
         )
     else:
         yield Finding("pause", OK, "nothing is paused")

@@ -15,6 +15,7 @@ import json
 import secrets
 import socket
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -24,6 +25,7 @@ from celery_middle_management.core.intents import (
     Pause,
     asked_after,
     both_paused,
+    ended_by,
     expected,
 )
 from celery_middle_management.core.person import recorded_name
@@ -83,7 +85,7 @@ def pause(
         told = {"hires": hires, "fires": fires, "until": snapshot.iso(until)}
         fields: Fields = {"pause": pack_intent(both_paused(earlier, asked) or asked)}
         if earlier is not None:
-            told["reason"] = _said_of(earlier, snapshot)
+            told["reason"] = _said_of(earlier, snapshot, "hires", "fires")
         return _read(snapshot, fields), fields, _entry(snapshot, "pause", who, **told)
 
     return _write(ledger, work_out, id)
@@ -134,8 +136,12 @@ def ask_for(
         request = ManualRequest(until, least, most, recorded_name(who))
         fields: Fields = {f"{pool.name}/wish": pack_intent(asked_after(state.wish, request))}
         told = {"pool": pool.name, "from": before, "to": to, "until": snapshot.iso(until)}
-        if state.pause is not None and (state.pause.hires if more > 0 else state.pause.fires):
-            reasons.append(_said_of(state.pause, snapshot))
+        if ended := ended_by(state.wish, request):
+            kind = "fire" if more > 0 else "hire"
+            reasons.append(f"ends the {kind} of {ended[1]}, until {_time(ended[0], snapshot)}")
+        what = "hires" if more > 0 else "fires"
+        if state.pause is not None and state.pause.people(what):
+            reasons.append(_said_of(state.pause, snapshot, what))
         if reasons:
             told["reason"] = "; ".join(reasons)
         action = "ask to hire" if more > 0 else "ask to fire"
@@ -180,7 +186,8 @@ def _aim(state: PoolState, more: int) -> tuple[int, int, list[str]]:
     there = f"{quantity} worker{'' if quantity == 1 else 's'}"
     reasons = []
     if state.wish is not None and before != quantity:
-        reasons.append(f"there are {quantity}, and {state.wish.who} has asked for {before}")
+        are = "is" if quantity == 1 else "are"
+        reasons.append(f"there {are} {quantity}, and {state.wish.who} has asked for {before}")
         there = f"{there}, {state.wish.who} has asked for {before}"
     limit = (
         f"max_workers is {pool.max_workers}"
@@ -190,7 +197,7 @@ def _aim(state: PoolState, more: int) -> tuple[int, int, list[str]]:
     if (to - before) * more <= 0:
         raise NotDone(f"{pool.name} has {there}, and its {limit}")
     if to != wanted:
-        reasons.append(f"not {wanted}: {limit}")
+        reasons.append(f"not {abs(more)} {'more' if more > 0 else 'fewer'}: {limit}")
     return before, to, reasons
 
 
@@ -198,10 +205,22 @@ def _within(pool: Pool, workers: int) -> int:
     return min(max(workers, pool.min_workers), pool.max_workers)
 
 
-def _said_of(pause: Pause, snapshot: Snapshot) -> str:
-    which = " and ".join(what for what in ("hires", "fires") if getattr(pause, what))
-    until = "`mm resume`" if pause.until is None else f"{snapshot.iso(pause.until)}"
-    return f"{pause.who} has paused {which} until {until}"
+def _said_of(pause: Pause, snapshot: Snapshot, *which: str) -> str:
+    """Say until when a pause stops hires, fires, or both of them, and by whom."""
+    stops: dict[tuple[str, float | None], list[str]] = {}
+    for stop in pause.stops:
+        if stop.what in which:
+            stops.setdefault((stop.by, stop.until), []).append(stop.what)
+    return "; ".join(
+        f"{by} {'have' if ', ' in by else 'has'} paused {' and '.join(what)} until "
+        + ("`mm resume`" if until is None else _time(until, snapshot))
+        for (by, until), what in stops.items()
+    )
+
+
+def _time(at: float, snapshot: Snapshot) -> str:
+    """Return a time (Unix, s) as `mm log` shows it."""
+    return f"{datetime.fromisoformat(snapshot.iso(at)):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _write(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from celery_middle_management.settings import redis_url
+from celery_middle_management.settings import redis_url, webhook_address
 
 
 class Kind(NamedTuple):
@@ -24,6 +24,8 @@ class Kind(NamedTuple):
     """Returns the value that an environment variable's text spells; if none, the text itself."""
     secret: bool = False
     """True if the value must not be shown in any message."""
+    flaw: Callable[[Any], str] | None = None
+    """Returns what is wrong with a value that is not allowed, in words that do not show it."""
 
 
 def _boolean(value: object) -> bool:
@@ -65,17 +67,6 @@ def _api_url(value: object) -> str:
     if not parts.hostname or any(mark in url for mark in "@?#"):
         raise ValueError
     return url.rstrip("/")
-
-
-def _webhook(value: object) -> str | None:
-    if value is None:
-        return None
-    url = _matching("https?://[!-~]+")(value)
-    parts = urlsplit(url)
-    _ = parts.port  # raises ValueError if it is not a number
-    if not parts.hostname or "@" in parts.netloc or parts.fragment:
-        raise ValueError
-    return url
 
 
 def _pools(value: object) -> dict[str, dict[str, Any]]:
@@ -136,7 +127,7 @@ CELERY_APP = Kind(
 API_KEY = Kind(_matching("[!-~]+"), "a Heroku API key, without spaces or line breaks", secret=True)
 API_URL = Kind(_api_url, "an http:// or https:// address without user, password, query or fragment")
 WEBHOOK = Kind(
-    _webhook, "an http:// or https:// address without user, password or fragment", secret=True
+    webhook_address.check, webhook_address.ALLOWED, secret=True, flaw=webhook_address.flaw
 )
 REDIS_URL = Kind(redis_url.check, redis_url.ALLOWED, secret=True)
 POOLS = Kind(

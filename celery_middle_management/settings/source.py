@@ -95,7 +95,8 @@ def checked(kind: Kind, given: Given) -> Given:
         # Without this, a string that spells an allowed value would not look wrong.
         if isinstance(given.value, str) and kind.from_text(given.value) != given.value:
             value += ", a string"
-    raise ImproperlyConfigured(f"{given.label} is {value}; allowed: {kind.allowed}")
+        wrong = f", which {kind.flaw(given.value)}" if kind.flaw and given.value else ""
+    raise ImproperlyConfigured(f"{given.label} is {value}{wrong}; allowed: {kind.allowed}")
 
 
 def shown(value: object) -> str:

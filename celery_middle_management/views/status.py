@@ -131,6 +131,10 @@ def _pause(snapshot: Snapshot) -> Document:
         "until": snapshot.iso(pause.until),
         "by": pause.who,
     }
+    for what in ("hires", "fires"):
+        stop = next((stop for stop in pause.stops if stop.what == what), None)
+        told[f"{what}_until"] = snapshot.iso(stop.until) if stop else None
+        told[f"{what}_by"] = stop.by if stop else None
     return {"paused": True, "pause": told}
 
 

@@ -1,6 +1,8 @@
-"""Numbers in words."""
+"""Numbers and times in words."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 def span(seconds: float) -> str:
@@ -14,3 +16,9 @@ def span(seconds: float) -> str:
 def plural(number: int, one: str, more: str) -> str:
     """The *number* and the words after it: ``1 task waits``, ``2 tasks wait``."""
     return f"{number} {one if number == 1 else more}"
+
+
+def ago(at: str, now: datetime) -> str:
+    """How long before or after *now* a time (ISO 8601) is: ``5 s ago``, ``in 5 s``."""
+    seconds = (now - datetime.fromisoformat(at)).total_seconds()
+    return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"

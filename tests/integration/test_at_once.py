@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,22 +134,27 @@ def test_pauses_at_once_both_hold(ours: Ours, monkeypatch: pytest.MonkeyPatch) -
     assert (paused.hires, paused.fires, paused.who) == (True, True, "bob, ann")
     assert paused.then is not None
     assert (paused.then.hires, paused.then.fires, paused.then.until) == (True, False, None)
-    assert told["reason"].startswith("bob has paused fires until 20")
+    assert re.fullmatch(r"bob has paused fires until 20\d\d(-\d\d){2} [\d:]{8}Z", told["reason"])
 
 
 def test_a_hire_and_a_fire_cancel_out_before_either_took_effect(ours: Ours) -> None:
     assert ours.hire(4, "ann")["to"] == 5
     fired = ours.hire(-4, "bob")
     assert (fired["from"], fired["to"]) == (5, 1)
-    assert fired["reason"] == "there are 1, and ann has asked for 5"
+    taken_back = (
+        r"there is 1, and ann has asked for 5; ends the hire of ann, until 20[-\d]{8} [\d:]{8}Z"
+    )
+    assert re.fullmatch(taken_back, fired["reason"])
     assert ours.wish == (None, 1)
-    ours.hire(4, "ann")
+    assert re.fullmatch(
+        r"ends the fire of bob, until 20[-\d]{8} [\d:]{8}Z", ours.hire(4, "ann")["reason"]
+    )
     assert ours.wish == (5, None)
 
 
 def test_the_limits_hold_for_all_together(ours: Ours) -> None:
     assert ours.hire(28, "ann")["to"] == 29
-    assert ours.hire(5, "bob")["reason"].endswith("; not 34: max_workers is 30")
+    assert ours.hire(5, "bob")["reason"].endswith("; not 5 more: max_workers is 30")
     with pytest.raises(NotDone, match="has 1 worker, bob has asked for 30, and its max_workers"):
         ours.hire(1, "eve")
     assert len(ours.log()) == 2
@@ -157,14 +163,14 @@ def test_the_limits_hold_for_all_together(ours: Ours) -> None:
 def test_a_number_that_a_deploy_has_put_outside_the_limits(ours: Ours) -> None:
     ours.has(33)
     fired = ours.hire(-1, "ann")
-    assert (fired["to"], fired["reason"]) == (30, "not 32: max_workers is 30")
+    assert (fired["to"], fired["reason"]) == (30, "not 1 fewer: max_workers is 30")
     resume(ours.settings, ours.ledger, "ann")
     with pytest.raises(NotDone, match="has 33 workers, and its max_workers is 30"):
         ours.hire(1, "ann")
     ours.pool = replace(ours.pool, min_workers=3)
     ours.has(1)
     hired = ours.hire(1, "ann")
-    assert (hired["to"], hired["reason"]) == (3, "not 2: min_workers is 3")
+    assert (hired["to"], hired["reason"]) == (3, "not 1 more: min_workers is 3")
     with pytest.raises(NotDone, match="has 1 worker, ann has asked for 3, and its min_workers"):
         ours.hire(-1, "bob")
 

@@ -153,7 +153,7 @@ def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Pat
         on.wait_for_quantity(1)
         done = mm(on, "hire", "9", "--for", "1h")
         assert (done.returncode, "1 -> 5" in done.stdout) == (0, True)
-        assert "not 10: max_workers is 5" in done.stdout
+        assert "not 9 more: max_workers is 5" in done.stdout
         on.wait_for_quantity(5)
         refused = mm(on, "hire", "1")
         assert (refused.returncode, refused.stdout) == (1, "")

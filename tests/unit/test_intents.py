@@ -10,6 +10,7 @@ from celery_middle_management.core.intents import (
     Pause,
     asked_after,
     both_paused,
+    ended_by,
     expected,
 )
 from celery_middle_management.core.policies import Advice
@@ -106,9 +107,28 @@ def test_no_pause_ends_another(ann: Pause, bob: Pause, turned: bool) -> None:
 def test_a_pause_by_two_names_both_and_then_the_one_that_lasts() -> None:
     ann, bob = Pause(**HIRES, until=5, who="ann", since=1), Pause(**FIRES, who="bob", since=2)
     both = both_paused(ann, bob)
-    assert both == Pause(True, True, 5, "ann, bob", 1, then=bob)
+    assert both == Pause(True, True, 5, "ann, bob", 1, bob, hires_by="ann", fires_by="bob")
     assert both_paused(both_paused(both, ann), bob) == both
     assert both_paused(None, ann) == both_paused(ann, None) == ann
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_switch_of_two_pauses_has_its_own_end_and_people(turned: bool) -> None:
+    root, bob = Pause(until=15, who="root"), Pause(**FIRES, until=3600, who="bob")
+    both = both_paused(bob, root) if turned else both_paused(root, bob)
+    assert both is not None
+    hires, fires = unpack_pause(pack_intent(both), 0).stops  # type: ignore[union-attr]
+    assert hires == ("hires", 15, "root")
+    assert fires == ("fires", 3600, "bob, root" if turned else "root, bob")
+    later = unpack_pause(pack_intent(both), 15)
+    assert later is not None
+    assert later.stops == (("fires", 3600, "bob"),)
+
+
+def test_a_pause_by_an_earlier_release_is_by_all_of_its_people() -> None:
+    pause = unpack_pause('{"hires": true, "fires": true, "who": "ann, bob", "until": 9}', 0)
+    assert pause is not None
+    assert pause.stops == (("hires", 9, "ann, bob"), ("fires", 9, "ann, bob"))
 
 
 def test_many_pauses_are_kept_as_two_at_most() -> None:
@@ -134,6 +154,15 @@ def test_to_fire_takes_back_what_was_hired_by_hand_and_the_other_way_round() -> 
     hired, fired = ManualRequest(3600, least=3), ManualRequest(3600, most=1)
     assert asked_after(hired, ManualRequest(60, most=1)).then is None
     assert asked_after(fired, ManualRequest(60, least=1)).then is None
+
+
+def test_what_a_request_takes_back_is_known() -> None:
+    hired = asked_after(
+        ManualRequest(3600, least=3, who="ann"), ManualRequest(60, least=4, who="bob")
+    )
+    assert ended_by(hired, ManualRequest(9, most=1)) == (3600, "bob, ann")
+    assert ended_by(hired, ManualRequest(9, least=5)) is None
+    assert ended_by(None, ManualRequest(9, least=5)) is None
 
 
 @pytest.mark.parametrize(

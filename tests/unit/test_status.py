@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.cli.status_screen import ASLEEP, ago, span
+from celery_middle_management.cli.status_screen import ASLEEP
 from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.views.status import asleep, status_of
+from celery_middle_management.views.words import ago, span
 from tests.unit.snapshots import (
     NOW,
     PDF,

@@ -12,8 +12,10 @@ from rich.console import Console
 
 from celery_middle_management.cli.status_screen import status_screen
 from celery_middle_management.core.history import Sample, Totals
+from celery_middle_management.core.intents import Pause, both_paused
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Run
+from celery_middle_management.ledger.codec import pack_intent
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.views.status import of_pools
 from tests.unit.snapshots import NOW, PDF, WORKER, Holds, looked, presence, shown, snapshot
@@ -120,6 +122,30 @@ def test_of_many_pools_each_has_a_line_and_what_is_wrong_comes_first() -> None:
     assert "pool7  ? workers, 0 needed" in chosen
     assert "longest  app.encode on pool7.1 for 14 min" in chosen
     assert "pool2" not in chosen
+
+
+def test_of_two_pauses_each_switch_has_its_own_end_and_people() -> None:
+    root = Pause(until=NOW + 10, who="root", since=NOW - 5)
+    bob = Pause(hires=False, until=NOW + 3600, who="bob", since=NOW - 3)
+    both = both_paused(root, bob)
+    assert both is not None
+    document = looked(Holds(), snapshot(quantity=0, app_pause=pack_intent(both)))
+    said = "PAUSED  no hires, by root, ends in 10 s; no fires, by root and bob, ends in 60 min"
+    assert said in shown(document)
+    pause = document["pause"]
+    assert (pause["hires_by"], pause["fires_by"]) == ("root", "root, bob")
+    assert pause["hires_until"] == pause["until"] < pause["fires_until"]
+    document = looked(Holds(), snapshot(quantity=0, app_pause=pack_intent(root)))
+    assert "PAUSED  no hires and no fires, by root 5 s ago, ends in 10 s" in shown(document)
+    document = looked(Holds(), snapshot(quantity=0, app_pause=pack_intent(bob)))
+    assert "PAUSED  no fires, by bob 3 s ago, ends in 60 min" in shown(document)
+    assert document["pause"]["hires_until"] is document["pause"]["hires_by"] is None
+
+
+@pytest.mark.parametrize(("least", "said"), [(1, "at least 1 worker,"), (2, "at least 2 workers,")])
+def test_one_worker_is_asked_for_in_the_singular(least: int, said: str) -> None:
+    wish = {"until": NOW + 300, "least": least, "who": "me"}
+    assert said in shown(looked(Holds(), snapshot(quantity=0, wish=wish)))
 
 
 def test_many_troubles_are_counted() -> None:
