@@ -179,6 +179,15 @@ def test_an_answer_that_is_lost_is_said_and_sent_again_it_is_done_once(
     wait_for(lambda: total(page, "Workers") == "0", 60.0, page.text)
 
 
+def test_each_of_two_pauses_has_its_own_end(site: Site, at_rest: Window) -> None:
+    page = at_rest
+    site.mm("pause", "--hires", "--for", "10m")
+    site.mm("pause", "--fires", "--for", "2h")
+    page.says(f"no hires, by {me()}, until", f"; no fires, by {me()}, until")
+    site.mm("resume")
+    wait_for(lambda: not page.all("#states .band"), message=page.text)
+
+
 def test_a_resume_whose_answer_is_lost_does_not_stand_for_a_later_one(
     site: Site, at_rest: Window
 ) -> None:
@@ -250,7 +259,7 @@ def test_a_limit_is_kept_and_said(site: Site, at_rest: Window) -> None:
     press(page, "#cancel")
     ask(page, "[aria-label='Hire workers of worker']", 7)
     wait_for(lambda: closed(page))
-    page.says("not 7: max_workers is 3")
+    page.says("not 7 more: max_workers is 3")
     wait_for(lambda: total(page, "Workers") == "3", 60.0, page.text)
     asked = len([each for each in site.actions() if '"ask to hire"' in each])
     ask(page, "[aria-label='Hire workers of worker']", 1)

@@ -96,17 +96,23 @@ function trouble(status) {
   show($("trouble"), told.length > 0);
 }
 
+/** What is paused, by whom and until when; each on its own if that differs. */
+function paused(pause, at) {
+  const which = ["hires", "fires"].filter((what) => pause[what]);
+  const ends = which.map((what) => {
+    const until = pause[`${what}_until`];
+    return `${short(pause[`${what}_by`], 80)}, ${until ? `until ${when(until, at)}` : "until it is resumed"}`;
+  });
+  if (new Set(ends).size > 1) return which.map((what, n) => `no ${what}, by ${ends[n]}`).join("; ");
+  const since = pause.since ? ` (since ${when(pause.since, at)})` : "";
+  return `${which.map((what) => `no ${what}`).join(" and ")}, by ${ends[0]}${since}`;
+}
+
 function states(status) {
   const lines = [];
   if (status.dry_run) lines.push(["Dry run", "decisions are recorded, and nothing is changed"]);
   if (status.inactive) lines.push(["Inactive", `this process evaluates nothing: ${status.inactive}`]);
-  if (status.pause) {
-    const { pause } = status;
-    const which = ["hires", "fires"].filter((what) => pause[what]).map((what) => `no ${what}`).join(" and ");
-    const since = pause.since ? ` since ${when(pause.since, status.at)}` : "";
-    const until = pause.until ? `until ${when(pause.until, status.at)}` : "until it is resumed";
-    lines.push(["Paused", `${which}, by ${short(pause.by, 80)}${since}, ${until}`]);
-  }
+  if (status.pause) lines.push(["Paused", paused(status.pause, status.at)]);
   fill($("states"), lines, () => lines.map(([word, text]) =>
     make("p", "band state", make("strong", "", word), make("span", "", text))));
 }

@@ -125,7 +125,7 @@ function lastOf(action, now) {
 function wishOf(wish, now) {
   const bounds = [["at least", wish.least], ["at most", wish.most]].filter(([, n]) => n !== null);
   const asked = bounds.map(([word, n]) => `${word} ${n}`).join(", ");
-  return `${asked} workers, by ${short(wish.by, 80)}, ends ${ago(wish.until, now)}`;
+  return `${asked} ${bounds.at(-1)[1] === 1 ? "worker" : "workers"}, by ${short(wish.by, 80)}, ends ${ago(wish.until, now)}`;
 }
 
 function nextOf(status, pool) {
