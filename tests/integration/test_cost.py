@@ -66,6 +66,4 @@ def test_the_cost_of_a_worker_in_the_status_and_in_the_log(redis_url: str) -> No
         *_, day = map(json.loads, mm(on, "log", "--cost", "--json").splitlines())
         assert day["pool"] == "worker"
         assert day["dollars"] >= told["today"]["dollars"]
-        assert f"{day['day']}  worker  0.0 dyno-hours  $" in mm(
-            on, "log", "--cost", "--since", "1h"
-        )
+        assert f"{day['day']}  worker  0.0" in mm(on, "log", "--cost", "--since", "1h")

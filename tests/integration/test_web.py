@@ -244,7 +244,7 @@ def test_hired_and_fired_on_the_page_within_the_limits(redis_url: str) -> None:
         on.wait_for_quantity(1)
         asked = page.post("hire", {"pool": "worker", "number": 9, "for": 3600}).json
         assert (asked["action"], asked["from"], asked["to"]) == ("ask to hire", 1, 5)
-        assert asked["reason"] == "not 10: max_workers is 5"
+        assert asked["reason"] == "not 9 more: max_workers is 5"
         on.wait_for_quantity(5)  # no process but the page is there to evaluate
         full = page.post("hire", {"number": 1})
         assert full.status == 409
