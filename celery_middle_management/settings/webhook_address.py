@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 ALLOWED = "an http:// or https:// address without user, password or fragment"
@@ -44,12 +45,15 @@ def _flaw_of_parts(address: str) -> str:
         return "has a user or a password (@)"
     if ("[" in authority) != ("]" in authority):
         return "has a [ without its ], or the other way round"
+    bracketed = re.search(r"\[(.*)\]", authority)
     try:
+        # Python before 3.11.4 takes any host in brackets.
+        if bracketed:
+            IPv6Address(bracketed[1])
         parts = urlsplit(address)
-        host = parts.hostname
     except ValueError:
         return "has a host in [ ] that is no IPv6 address"
-    if not host:
+    if not parts.hostname:
         return "has no host"
     try:
         port = parts.port
