@@ -38,7 +38,8 @@ def test_an_app_made_twice_counts_each_task_once(
     redis_url: str, ledger: RedisServer, pool: str
 ) -> None:
     with stage(redis_url, ledger.url, command=None, settings={"max_workers": 30}) as on:
-        on.env["THEIR_BROKER_URL"] = redis_url.removesuffix("0") + "1"
+        server, _, database = redis_url.rpartition("/")
+        on.env["THEIR_BROKER_URL"] = f"{server}/{(int(database) + 1) % 16}"
         with on.program(PUBLISH):
             on.wait_for_quantity(11)
             # A count may have had them hired before all of them were reported.
