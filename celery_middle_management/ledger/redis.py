@@ -62,6 +62,7 @@ from celery_middle_management.settings.model import Settings
 KEYS = {
     "report": ("state", "due", "workers", "queues", "lock", "samples", "tens"),
     "snapshot": ("state", "due", "workers", "queues"),
+    "billed": ("state", "due", "workers", "queues", "bill"),
     "page": ("state", "due", "workers", "queues", "bill", "samples", "tens", "actions"),
     "commit": ("state", "due", "workers", "queues", "actions", "bill", "lock"),
     "intend": ("state", "actions"),
@@ -79,6 +80,7 @@ _SCRIPTS = {
         messages=(ReportMessage, PoolCounts, InFlight, Sampling, ReportReply),
     ),
     "snapshot": load("whole", "snapshot", keys=KEYS["snapshot"]),
+    "billed": load("whole", "billed", keys=KEYS["billed"]),
     "page": load("whole", "page", keys=KEYS["page"], messages=(PageMessage,)),
     "commit": load("commit", keys=KEYS["commit"], messages=(CommitMessage,)),
     "intend": load("intend", keys=KEYS["intend"], messages=(IntendMessage,)),
@@ -176,13 +178,8 @@ class RedisLedger(Ledger):
         """
         bounds: Bounds = {}
         self._add_bounds(bounds, self._clocks.uptime())
-        untyped: Any = self.redis
-        with untyped.pipeline() as both:
-            keys = [self.keys[key] for key in KEYS["snapshot"]]
-            self._scripts["snapshot"](keys, [json.dumps(bounds)], client=both)
-            both.hgetall(self.keys["bill"])
-            whole, bill = both.execute()
-        return _snapshot(*whole), bill
+        *whole, bill = self._run("billed", json.dumps(bounds))
+        return _snapshot(*whole), _pairs(_lines(bill))
 
     def claim(self, id: str, most: int) -> list[str]:
         """Return at most *most* packed entries that no process has claimed yet, and claim them.
