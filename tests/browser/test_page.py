@@ -189,6 +189,9 @@ def test_it_is_dark_for_those_who_prefer_that_even_if_they_change_their_mind(pag
 
 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Window) -> None:
+    # In an hour of the night there are too few decisions for a button that shows more.
+    page.run("document.querySelector('input[name=span][value=week]').click()")
+    page.says("in the last week")
     reached = []
     for _ in range(60):
         page.press(Keys.TAB)
@@ -196,7 +199,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(page: Window) -> 
         if reached[-1]["tag"] == "body":
             break
     names = [each["name"] for each in reached]
-    expected = ["pause", "resume", "hour", "which"]
+    expected = ["pause", "resume", "week", "which"]
     assert [name for name in names if name in expected] == expected
     tags = [each["tag"] for each in reached]
     assert tags.count("summary") == 10
