@@ -39,6 +39,8 @@ from celery_middle_management.settings.model import Settings
 
 SECONDS = 7 * 86400
 STEP = 10
+#: Whenever a week is made, its last day is like a Thursday (1 January 1970) until this time (s).
+ENDS_LIKE = 14 * 3600
 #: Tasks that one worker runs at the same time.
 SLOTS = 4
 #: A worker that is not needed is fired after this time (s).
@@ -110,6 +112,8 @@ class PoolWeek:
     name: str
     load: Load
     dice: random.Random
+    #: Seconds from the time to that of the day whose traffic it has.
+    shift: int
     quantity: int = 0
     waiting: int = 0
     running: int = 0
@@ -144,8 +148,8 @@ class PoolWeek:
         return {"pool": self.name, **entry, "reason": advice.why}
 
     def _arrive(self, now: int) -> None:
-        load, hour, weekday = self.load, now % 86400 / 3600, now // 86400 % 7
-        # 1 January 1970 was a Thursday.
+        load, like = self.load, now + self.shift
+        hour, weekday = like % 86400 / 3600, like // 86400 % 7
         weekend = weekday in {2, 3}
         light = max(math.sin((hour - 6) / 14 * math.pi), 0.0) if 6 <= hour <= 20 else 0.0
         rate = load.night + (load.day - load.night) * light * (0.35 if weekend else 1.0)
@@ -153,8 +157,8 @@ class PoolWeek:
         if 7 <= hour <= 19 and self.dice.random() < load.bursts * STEP / 43200:
             tasks += round(load.burst * self.dice.uniform(0.5, 1.5))
         if load.morning and 18 <= hour < 20:
-            tomorrow = (now // 86400 + 1) * 86400 + 8 * 3600
-            due = tomorrow + STEP * self.dice.randrange(90)
+            tomorrow = (like // 86400 + 1) * 86400 + 8 * 3600
+            due = tomorrow - self.shift + STEP * self.dice.randrange(90)
             self.scheduled[due] += _poisson(self.dice, load.morning / 720)
         for due in [due for due in self.scheduled if due <= now]:
             tasks += self.scheduled.pop(due)
@@ -269,7 +273,7 @@ def week(settings: Settings, now: float, seed: int = 7, *, trouble: bool = False
     store, sampling, end = Store(lambda: clock[0]), sampling_of(settings), int(now) // STEP * STEP
     # One source of chance for each pool: none changes what happens in the others.
     pools = [
-        PoolWeek(name, load, random.Random(f"{seed} {name}"), load.least)
+        PoolWeek(name, load, random.Random(f"{seed} {name}"), ENDS_LIKE - end, load.least)
         for name, load in LOADS.items()
     ]
     people = _people(end)
