@@ -9,9 +9,9 @@ import pytest
 
 from celery_middle_management.demo.redis_server import find_redis_server, no_redis_server
 from tests.plotting import plotting
-from tests.servers import rabbitmq, redis_server, redis_url
+from tests.servers import lonely_redis_url, rabbitmq, redis_server, redis_url
 
-__all__ = ["plotting", "rabbitmq", "redis_server", "redis_url"]
+__all__ = ["lonely_redis_url", "plotting", "rabbitmq", "redis_server", "redis_url"]
 
 UNIT = Path(__file__).with_name("unit")
 

@@ -61,6 +61,13 @@ def redis_url(redis_server: RedisServer) -> str:
     return url
 
 
+@pytest.fixture
+def lonely_redis_url() -> Iterator[str]:
+    """A server that no other test uses, for tests that count what it is asked."""
+    with RedisServer() as server:
+        yield server.url
+
+
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitServer]:
     """A RabbitMQ for the whole session: name your queues so that no other test has them."""

@@ -180,9 +180,9 @@ def line(moment: Moment) -> str:
 
 
 def action_line(action: Mapping[str, Any]) -> str:
-    """Format a hire or fire of the history as a line."""
-    what = f"{action['action']} {action['from']} -> {action['to']}"
-    return f"         {what}: {action['reason']}"
+    """Format an entry of the history as a line; a trouble has no quantities."""
+    change = f" {action['from']} -> {action['to']}" if "to" in action else ""
+    return f"         {action['action']}{change}: {action['reason']}"
 
 
 def rest_line(following: str | None, busy: bool, interval: float) -> str:

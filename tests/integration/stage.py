@@ -53,6 +53,14 @@ class Stage:
             check=True,
         )
 
+    def publish(self, code: str, **env: str) -> None:
+        """Run a program that publishes, and ends when all is reported and hired for.
+
+        One that just ends waits for a few seconds, which are too few where much else runs.
+        """
+        flushed = self.script(f"{code}\nprint(celery_middle_management.flush(app, 60))", **env)
+        assert flushed.stdout == "True\n", flushed.stderr
+
     @contextmanager
     def program(self, code: str, **env: str) -> Iterator[subprocess.Popen[str]]:
         """A program of the app that lives as long as the block, its standard streams piped."""

@@ -104,7 +104,7 @@ def test_a_process_ends_though_the_server_hangs(redis_url: str, hook: Hook) -> N
 def test_a_dry_run_says_what_it_would_do(redis_url: str, hook: Hook) -> None:
     given = {"webhook": hook.url, "dry_run": True}
     with stage(redis_url, command=None, settings=given) as on:
-        on.script("work.delay()")
+        on.publish("work.delay()")
         assert on.quantity == 0
         wait_for(lambda: len(hook.texts()) == 1)
     assert hook.texts()[0].startswith("myapp, pool worker: would hire from 0 to 1 workers: ")

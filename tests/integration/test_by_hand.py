@@ -63,7 +63,7 @@ def test_a_pause_hires_no_worker_until_it_ends(redis_url: str) -> None:
 def test_tasks_that_wait_in_a_pause_or_for_a_maximum_of_0_are_trouble(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         mm(on, "pause")
-        on.script("work.delay()")
+        on.publish("work.delay()")
         status = mm(on, "status", COLUMNS="200")
         assert status.returncode == 1
         assert "1 task waits, and no worker is hired: hires are paused" in status.stdout
@@ -75,7 +75,7 @@ def test_tasks_that_wait_in_a_pause_or_for_a_maximum_of_0_are_trouble(redis_url:
         assert mm(on, "status").returncode == 0
     with stage(redis_url, command=None, settings={"max_workers": 0}) as on:
         on.redis.flushall()
-        on.script("work.delay()")
+        on.publish("work.delay()")
         status = mm(on, "status", COLUMNS="200")
         assert status.returncode == 1
         assert "1 task waits, and no worker is hired: max_workers is 0" in status.stdout
@@ -123,7 +123,7 @@ def test_a_pause_ends_by_itself(redis_url: str) -> None:
         with on.program("for _ in range(3): work.delay()\nimport time; time.sleep(60)"):
             on.wait_for_quantity(3)
             assert not on.whole_status()["paused"]
-        paused, hired = decided(on)
+        paused, hired, *_ = decided(on)
         assert (paused["action"], hired["action"]) == ("pause", "hire")
         assert datetime.fromisoformat(hired["at"]) >= datetime.fromisoformat(paused["until"])
 
@@ -172,7 +172,7 @@ def test_hired_and_fired_by_hand_within_the_limits(redis_url: str, tmp_path: Pat
 @pytest.mark.slow
 def test_two_people_at_once_are_both_recorded(redis_url: str) -> None:
     with stage(redis_url, command=None, settings={"call_interval": 1}) as on:
-        on.script("work.delay()")
+        on.publish("work.delay()")
         on.wait_for_quantity(1)
         people = [
             threading.Thread(target=mm, args=(on, *what))
@@ -259,7 +259,7 @@ def test_in_a_dry_run_a_request_changes_nothing_and_says_so(redis_url: str) -> N
 @pytest.mark.slow
 def test_the_log_for_people(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
-        on.script("work.delay()")
+        on.publish("work.delay()")
         on.wait_for_quantity(1)
         mm(on, "pause", "--fires", "--for", "1h")
         lines = mm(on, "log").stdout.splitlines()

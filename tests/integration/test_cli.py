@@ -138,7 +138,7 @@ def test_watch_and_json_exclude_each_other(redis_url: str) -> None:
 @pytest.mark.slow
 def test_watch_ends_when_the_app_is_idle(redis_url: str) -> None:
     with stage(redis_url) as on:
-        on.script("for _ in range(3): work.delay(1)")
+        on.publish("for _ in range(3): work.delay(1)")
         told = mm(on.env, "status", "--until-idle")
         assert told.returncode == 0
         last = told.stdout.split("worker  ")[-1]

@@ -111,7 +111,7 @@ def test_eager_tasks_do_not_count(staged: Stage) -> None:
 def test_tasks_of_a_publisher_without_the_package_do_not_count(staged: Stage) -> None:
     before = staged.number("worker/published")
     staged.script("work.delay()", MM_OFF="1")
-    staged.script("work.delay()")
+    staged.publish("work.delay()")
     settle(staged, before + 1)
 
 

@@ -61,7 +61,7 @@ def test_what_runs_elsewhere_changes_nothing_in_production(on: Stage, env: dict[
     assert "evaluated_at" not in on.state()
     assert on.emulator.requests == []
     # A dyno of the app finds what was reported.
-    on.script("work.delay()", **WEB)
+    on.publish("work.delay()", **WEB)
     on.wait_for_quantity(29)
 
 
@@ -73,7 +73,7 @@ def test_a_worker_elsewhere_keeps_no_dyno_from_hiring(on: Stage, env: dict[str, 
         assert told["pool"] is None
         assert "evaluated_at" not in on.state()
         # With a worker of the app at work, one that leaves would rely on it.
-        on.script("work.delay()", **WEB)
+        on.publish("work.delay()", **WEB)
         on.wait_for_quantity(1)
 
 

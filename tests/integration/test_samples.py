@@ -37,7 +37,7 @@ def test_samples_tell_what_waits_and_runs_and_is_scheduled(tmp_path: Path) -> No
     limits = {"min_workers": 2, "max_workers": 2}
     with scene(tmp_path, settings=limits, process_types={"worker": 2}) as it:
         it.wait(lambda: len(it.on.presences()) == 2)
-        it.on.script(PUBLISH)
+        it.on.publish(PUBLISH)
         it.wait_at_work("worker.1", "worker.2")
         # Nothing moves until the test lets it: only reports have to come in.
         it.wait(lambda: tasks(sampled(it)) == (7, 2, 4))

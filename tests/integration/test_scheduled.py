@@ -245,10 +245,10 @@ def test_the_ledgers_buckets_are_those_that_workers_report(redis_url: str, ahead
 
 
 def test_due_times_held_while_the_ledger_is_away_do_not_block_redis_when_it_is_back(
-    redis_url: str,
+    lonely_redis_url: str,
 ) -> None:
     """Each is due in a second of its own."""
-    with office(redis_url) as it:
+    with office(lonely_redis_url) as it:
         tasks, first = 300_000, time.time() + 60
         for n in range(tasks):
             it.tally.add(PUBLISHED, "celery", first + n)

@@ -58,7 +58,7 @@ def without_times(document: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_is_the_document_that_the_command_prints(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
-        on.script("work.delay()")
+        on.publish("work.delay()")
         on.wait_for_quantity(1)
         shown = json.loads(on.script(SHOW).stdout)
         told = json.loads(on.script("app.start(['mm', 'status', '--json'])").stdout)
@@ -66,8 +66,8 @@ def test_it_is_the_document_that_the_command_prints(redis_url: str) -> None:
     assert without_times(shown) == without_times(told)
 
 
-def test_threads_share_one_connection(redis_url: str) -> None:
-    with stage(redis_url, command=None) as on:
+def test_threads_share_one_connection(lonely_redis_url: str) -> None:
+    with stage(lonely_redis_url, command=None) as on:
         assert int(on.script(COUNT_CONNECTIONS).stdout) == 1
 
 

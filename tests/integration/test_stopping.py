@@ -66,7 +66,7 @@ def test_there_may_be_nothing_to_flush(redis_url: str) -> None:
 def test_a_flush_does_not_wait_for_ever(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         on.emulator.fault("hang")
-        assert stopped(on, "work.delay()", "celery_middle_management.flush(app, 0.5)") == "False"
+        assert stopped(on, "work.delay()", "celery_middle_management.flush(app, 3)") == "False"
         assert on.number("worker/published") == 1
 
 

@@ -217,7 +217,7 @@ def test_the_first_task_of_a_publisher_is_no_trouble(redis_url: str) -> None:
 def test_a_scheduled_task_that_is_overdue_with_nothing_alive(redis_url: str) -> None:
     with stage(redis_url, command=None) as on:
         # So far ahead that the script has surely ended before a worker is hired for it.
-        on.script("work.apply_async(countdown=45)")
+        on.publish("work.apply_async(countdown=45)")
         shown = mm_status(on)
         assert (shown.returncode, "1 scheduled" in shown.stdout) == (0, True)
         wait_for(lambda: trouble(on), 110)
@@ -232,7 +232,7 @@ def test_a_scheduled_task_that_is_overdue_with_nothing_alive(redis_url: str) -> 
 @pytest.mark.parametrize("down", [RedisServer.pause, RedisServer.stop])
 def test_a_broker_that_does_not_answer(redis_url: str, down: Callable[[RedisServer], None]) -> None:
     with RedisServer() as broker, stage(broker.url, redis_url, command=None) as on:
-        on.script("work.delay()")
+        on.publish("work.delay()")
         down(broker)
         shown = mm_status(on)
         assert shown.returncode == 1

@@ -74,7 +74,7 @@ def test_hires_do_not_go_on_while_no_worker_reports(
         # One that reports ends it.
         with on.worker("-P", "solo", "-Q", "other", DYNO="worker.1"):
             wait_for(lambda: hired(on) >= 4, 60.0, lambda: str(on.state()))
-        assert "no worker has reported since" not in wrong(on)
+        assert said not in wrong(on)
 
 
 def hired(on: Stage) -> int:
@@ -88,7 +88,7 @@ def test_status_does_not_hide_that_the_ledgers_redis_is_full(redis_url: str) -> 
         Redis.from_url(ledger.url) as client,
         stage(redis_url, ledger.url, command=None) as on,
     ):
-        on.script("work.delay()")
+        on.publish("work.delay()")
         assert wrong(on) == ""
         client.config_set("maxmemory", 1)
         assert "the ledger's Redis has no memory left" in wrong(on)

@@ -16,7 +16,7 @@ from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.demo.__main__ import main
 from celery_middle_management.demo.enter import Enter
 from celery_middle_management.demo.outcome import NEXT, Outcome
-from celery_middle_management.demo.view import drained, rest_line
+from celery_middle_management.demo.view import action_line, drained, rest_line
 from tests.servers import wait_for
 
 README = Path(__file__).parent.parent.parent.joinpath("README.md").read_text()
@@ -34,6 +34,13 @@ def test_it_says_why_not_all_are_fired_at_once(following: str | None, busy: bool
     line = rest_line(following, busy, 5 / 3)
     assert line.strip() == f"Not all: {why}."
     assert len(line) <= 80
+
+
+def test_it_says_what_is_done_and_what_is_wrong() -> None:
+    hire = {"action": "hire", "from": 0, "to": 3, "reason": "3 tasks"}
+    trouble = {"action": "trouble", "kind": "platform", "reason": "worker.5 did not start in time"}
+    assert action_line(hire).strip() == "hire 0 -> 3: 3 tasks"
+    assert action_line(trouble).strip() == "trouble: worker.5 did not start in time"
 
 
 def test_a_cordon_drains_no_worker_that_was_hired_after_it() -> None:

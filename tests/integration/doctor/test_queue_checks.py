@@ -20,7 +20,7 @@ def test_a_queue_cannot_be_counted(on: Stage) -> None:
 def test_a_queue_without_a_pool(on: Stage) -> None:
     pools = json.dumps({"worker": {"queues": ["celery"]}})
     conf = "app.conf.task_routes = {'x': {'queue': 'mail'}}"
-    on.script("work.apply_async(queue='pdf')", MIDDLE_MANAGEMENT_POOLS=pools)
+    on.publish("work.apply_async(queue='pdf')", MIDDLE_MANAGEMENT_POOLS=pools)
     on.script("work.apply_async(queue='mail')", MM_OFF="1")
     said = "no pool serves 'mail', 'pdf': no worker is hired for their tasks (2 wait now)"
     findings, status = doctor(on, conf, MIDDLE_MANAGEMENT_POOLS=pools)
@@ -50,7 +50,7 @@ def test_workers_are_started_for_another_queue(redis_url: str) -> None:
 def test_workers_take_from_another_queue(on: Stage) -> None:
     pools = json.dumps({"worker": {"queues": ["pdf"]}})
     env = {"MIDDLE_MANAGEMENT_POOLS": pools}
-    on.script("work.apply_async(queue='pdf')", **env)
+    on.publish("work.apply_async(queue='pdf')", **env)
     with on.worker("-Q", "celery", DYNO="worker.1", **env):
         wait_for(on.presences)
         findings, _ = doctor(on, **env)
@@ -79,7 +79,7 @@ def test_a_publisher_without_the_package(on: Stage) -> None:
 
 @pytest.mark.slow
 def test_a_countdown_beyond_the_visibility_timeout(on: Stage) -> None:
-    on.script("work.apply_async(countdown=7200)")
+    on.publish("work.apply_async(countdown=7200)")
     findings, _ = doctor(on)
     assert findings["visibility-timeout"][0]["level"] == "warning"
     assert findings["wake"][0]["level"] == "warning"  # and no process wakes the pool for it
