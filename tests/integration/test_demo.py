@@ -79,6 +79,12 @@ def demo(*options: str, stdin: TextIO | None = None) -> Iterator[Demo]:
             running.process.wait(30)
 
 
+def skip_if_too_busy(output: str) -> None:
+    """Skip the rest of a test if the machine could not start ten workers in time."""
+    if re.search("did not start in time|no time was left to start", output):
+        pytest.skip("this machine is too busy to start ten workers in time")
+
+
 @pytest.mark.timeout(240)
 @pytest.mark.slow
 def test_the_demo_does_all_its_tasks_and_fires_every_worker() -> None:
@@ -86,14 +92,16 @@ def test_the_demo_does_all_its_tasks_and_fires_every_worker() -> None:
         assert running.process.wait(200) == 0, running.output()
         output = running.output()
         assert not running.processes()
+    assert "110 of 110 tasks done" in output
+    skip_if_too_busy(output)
     # From zero in one step, unless the machine is too busy to publish them all in a moment.
     assert {"3", "10"} <= set(re.findall(r"hire \d+ -> (\d+)", output))
-    assert "110 of 110 tasks done" in output
     paid, always_on = re.findall(r"Paid: (\d+) .* always on: (\d+)", output)[0]
     assert 0 < int(paid) < int(always_on)
     # Unless the two workers that stay got both videos, a worker that is fired has to finish one.
-    [left] = re.findall(r"fire 10 -> ([1-9])", output)
-    assert left == "2" or re.search(
+    # Or they are over when there is nothing else to do.
+    left = re.findall(r"fire 10 -> (\d)", output)
+    assert left in (["2"], ["0"]) or re.search(
         r"worker\.\d+ will be fired, and finishes its task first", output
     )
     assert re.search(r"always on, cost \$250 a month", output)
@@ -109,6 +117,7 @@ def test_the_demo_with_workers_that_leave_by_themselves() -> None:
         output = running.output()
         assert not running.processes()
     assert "110 of 110 tasks done" in output
+    skip_if_too_busy(output)
     assert {"3", "10"} <= set(re.findall(r"hire \d+ -> (\d+)", output))
 
 
@@ -127,6 +136,7 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
         assert running.process.wait(100) == 0, running.output()
         output = running.output()
     assert output.count("110 of 110 tasks done") == 2
+    skip_if_too_busy(output)
     # From zero, or from workers of the first tasks that are not fired yet.
     assert len(re.findall(r"hire \d+ -> 10\b", output)) == 2
     # A worker that was just hired is not draining, even if an earlier one of its name was.

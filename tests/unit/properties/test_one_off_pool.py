@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
@@ -13,6 +14,8 @@ from .one_off_world import OneOffWorld
 from .test_pool import PoolMachine, evils, seeds
 from .world import BOOT
 
+#: These only compute, for minutes where much else runs.
+pytestmark = pytest.mark.timeout(600)
 OTHERWISE = st.sampled_from(["", "skip", "double"])
 
 

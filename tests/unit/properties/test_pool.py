@@ -22,6 +22,9 @@ from celery_middle_management.ledger.model import Snapshot
 from .days import LATEST, STOPS_LATE, Days, assert_it_recovers
 from .world import BOOT, COUNT_INTERVAL, FROM_ZERO, MAXIMUM, WELL, Behaviour, World
 
+#: These only compute, for minutes where much else runs.
+pytestmark = pytest.mark.timeout(600)
+
 behaviours = st.just(WELL) | st.builds(
     Behaviour,
     st.sampled_from(["done", "refused", "lost", "deaf", "unanswered", "unanswered", "died"]),
