@@ -229,8 +229,11 @@ def test_the_keyboard_does_everything(page: Window) -> None:
 
 
 def test_the_plots_and_their_numbers_are_told_to_screen_readers(page: Window) -> None:
-    labels = [each.get_attribute("aria-label") for each in page.all("#plots [role=img]")]
-    assert len(labels) == 3
+    def spoken() -> list[str | None]:
+        return [each.get_attribute("aria-label") for each in page.all("#plots [role=img]")]
+
+    wait_for(lambda: len(spoken()) == 3 and all(spoken()))
+    labels = map(str, spoken())
     for label, words in zip(labels, ("waiting: ", "mean wait: ", "workers: "), strict=True):
         assert words in label
         assert "at most" in label
