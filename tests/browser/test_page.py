@@ -229,14 +229,14 @@ def test_the_keyboard_does_everything(page: Window) -> None:
 
 
 def test_the_plots_and_their_numbers_are_told_to_screen_readers(page: Window) -> None:
-    def spoken() -> list[str | None]:
-        return [each.get_attribute("aria-label") for each in page.all("#plots [role=img]")]
+    def labelled() -> bool:
+        labels = [each.get_attribute("aria-label") or "" for each in page.all("#plots [role=img]")]
+        names = ["waiting: ", "mean wait: ", "workers: "]
+        return len(labels) == len(names) and all(
+            name in label and "at most" in label for name, label in zip(names, labels, strict=True)
+        )
 
-    wait_for(lambda: len(spoken()) == 3 and all(spoken()))
-    labels = map(str, spoken())
-    for label, words in zip(labels, ("waiting: ", "mean wait: ", "workers: "), strict=True):
-        assert words in label
-        assert "at most" in label
+    wait_for(labelled)
     wait_for(lambda: page.run("return document.getElementById('spoken').textContent"))
     assert page.run("return document.getElementById('spoken').ariaLive") == "polite"
 

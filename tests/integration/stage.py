@@ -54,9 +54,9 @@ class Stage:
         )
 
     def publish(self, code: str, **env: str) -> None:
-        """Run a program that publishes, and ends when all is reported and hired for.
+        """Run a program that publishes, and let it end only when that is reported and hired for.
 
-        One that just ends waits for a few seconds, which are too few where much else runs.
+        At its end a program waits for a few seconds, which are too few where much else runs.
         """
         flushed = self.script(f"{code}\nprint(celery_middle_management.flush(app, 60))", **env)
         assert flushed.stdout == "True\n", flushed.stderr
