@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 
 def wait_for(
     condition: Callable[[], object],
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     message: str | Callable[[], str] = "it did not come true",
 ) -> None:
     """Poll *condition* until it is true; after *timeout* seconds the test fails with *message*."""

@@ -291,12 +291,12 @@ def test_redis_goes_and_comes_back(
         window.drawn()
         for goes, comes in ((server.kill, server.restart), (server.pause, server.resume)):
             goes()
-            wait_for(lambda: window.all("#connection"), 30.0, window.text)
+            wait_for(lambda: window.all("#connection"), message=window.text)
             window.says("Redis", "What you see is from")
             window.drawn()
             assert total(window, "Workers") != ""
             comes()
-            wait_for(lambda: not window.all("#connection"), 30.0, window.text)
+            wait_for(lambda: not window.all("#connection"), message=window.text)
 
 
 def test_the_server_goes(
@@ -344,8 +344,8 @@ def test_hostile_names_are_text(
         window.open(site.entrance)
         window.drawn()
         window.says("by <img src=x onerror=window.hacked=1>", f"by {'x' * 50}")
-        wait_for(lambda: window.text().count("<img src=x") >= 3, 30.0, window.text)
-        wait_for(lambda: window.all("#trouble"), 30.0, window.text)
+        wait_for(lambda: window.text().count("<img src=x") >= 3, message=window.text)
+        wait_for(lambda: window.all("#trouble"), message=window.text)
         assert window.run("return document.documentElement.scrollWidth") == 360
         assert window.run("return window.hacked") is None
         assert window.run("return document.images.length") == 0

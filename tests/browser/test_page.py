@@ -265,6 +265,9 @@ def test_it_keeps_the_rules_of_accessibility(
     page.run("document.querySelectorAll('details').forEach((each) => each.open = true)")
     page.drawn()
     assert violations(page, axe) == []
+    page.command("Network.setBlockedURLs", urls=["*/data?*"])
+    page.says("what you see is from then")
+    assert violations(page, axe) == []
     page.run("document.getElementById('pause').click()")
     assert violations(page, axe) == []
 

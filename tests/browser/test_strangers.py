@@ -88,7 +88,7 @@ def test_another_site_can_change_and_read_nothing(site: Site, window: Window, ho
     cookies: list[str | None] = []
     with another_site(ATTACK.format(url=page), cookies) as port:
         window.open(f"http://{host}:{port}/")
-        wait_for(lambda: window.driver.title == "done", 30.0, window.text)
+        wait_for(lambda: window.driver.title == "done", message=window.text)
         assert sum(f"{page}pause" == url for url in window.requests()) >= 4
         assert {*cookies} == {None}, "its server is sent none of ours"
         assert window.run("return window.read") is None

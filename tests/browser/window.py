@@ -63,6 +63,7 @@ class Window:
         """Be a visitor who was never here, with eyes that see as most do."""
         self.driver.get("about:blank")
         self.command("Network.clearBrowserCookies")
+        self.command("Network.setBlockedURLs", urls=[])
         self.command("Emulation.setEmulatedMedia", features=[])
         self.size(1200, 900)
 
@@ -107,7 +108,7 @@ class Window:
         """All that a person can read."""
         return str(self.run("return document.body.innerText"))
 
-    def says(self, *words: str, within: float = 30.0) -> None:
+    def says(self, *words: str, within: float = 60.0) -> None:
         """Wait until the page has all the *words*, in capitals or not."""
 
         def said() -> bool:

@@ -128,6 +128,8 @@ def test_run_dry_beside_an_app_leaves_no_trace(redis_url: str, tmp_path: Path) -
         on.script(f"{PUBLISH}\nimport time, os; time.sleep(3); os._exit(0)")
         on.emulator.scale_by_hand("worker", 0)
         on.redis.hset(f"{PREFIX}:state", "worker/quantity", 0)
+        # An evaluation may have died with it.
+        wait_for(lambda: not on.redis.exists(f"{PREFIX}:lock"))
         requests, keys = len(on.emulator.requests), contents(on)
         on.emulator.fault("status", status=503)
         log = tmp_path / "log"

@@ -187,7 +187,7 @@ def test_the_heroku_example_hires_for_what_its_page_publishes(
             site.post(count=12, seconds=0.5)
 
             # 12 tasks at 5 per worker
-            wait_for(lambda: site.emulator.changes, 30.0, site.log)
+            wait_for(lambda: site.emulator.changes, message=site.log)
             assert site.emulator.changes[0].after == 3
 
             def all_sent() -> bool:

@@ -83,7 +83,7 @@ def test_an_old_release_and_this_one_do_the_same_apps_tasks(tmp_path: Path, old:
         assert len(runs) == len({run.task for run in runs}) == published
         assert {run.dyno for run in runs} >= {"worker.1", "worker.2"}, "both have worked"
         assert max(change.after for change in it.emulator.changes) <= 4
-        assert len(it.emulator.changes) > 4, "they were hired and fired"
+        assert len(it.emulator.changes) > 2, "they were hired, fired and hired again"
         tasks = it.on.status()["tasks"]
         assert (tasks["outstanding"], tasks["running"], tasks["scheduled"]) == (0, 0, 0)
         logs = "".join(path.read_text() for path in (tmp_path / "dynos").glob("*.log"))
