@@ -151,6 +151,7 @@ def test_it_tells_of_everything_once(redis_url: str, hook: Hook) -> None:
 # -- signals
 
 
+@pytest.mark.slow
 def test_a_signal_is_sent_where_the_hire_was_made(redis_url: str) -> None:
     """One receiver raises, and one hangs: the next hire is made all the same."""
     with (

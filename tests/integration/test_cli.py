@@ -107,6 +107,7 @@ def test_status_of_a_worker_at_work(redis_url: str, heroku: HerokuEmulator) -> N
         worker.kill()  # it would work for ten minutes
 
 
+@pytest.mark.slow
 def test_watch_follows_until_ctrl_c(redis_url: str, tmp_path: Path) -> None:
     env = environment(redis_url)
     log = tmp_path / "log"
@@ -171,6 +172,7 @@ def test_slack_publishes_and_says_so(redis_url: str, heroku: HerokuEmulator) -> 
     wait_for(lambda: heroku.quantities()["worker"] > 0)
 
 
+@pytest.mark.slow
 def test_every_worker_knows_what_slack_publishes(redis_url: str, heroku: HerokuEmulator) -> None:
     heroku.scale_by_hand("worker", 1)
     env = environment(redis_url, heroku)
@@ -208,7 +210,9 @@ def test_run_wakes_a_pool_for_scheduled_tasks_and_survives_redis(
     assert "stopped watching worker" in log.read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_run_ends_on_a_signal_although_redis_hangs(
     tmp_path: Path, heroku: HerokuEmulator, number: signal.Signals
 ) -> None:

@@ -33,7 +33,11 @@ OUTCOMES = {
     "soft-time-limit": ("softly_too_long.apply_async(queue=q)", 1),
 }
 PREFORK_ONLY = {"hard-time-limit", "killed-child", "soft-time-limit"}
-POOLS = ["prefork", "threads", "solo", "gevent", "eventlet"]
+POOLS = [
+    "prefork",
+    "gevent",
+    *(pytest.param(pool, marks=pytest.mark.slow) for pool in ("threads", "solo", "eventlet")),
+]
 
 
 @pytest.fixture(scope="module", params=POOLS)

@@ -148,6 +148,7 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
     assert "at most every 0.6 s" in output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "number"),
     [

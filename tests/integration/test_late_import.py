@@ -116,6 +116,7 @@ print(time.monotonic() - began < 5)
     assert run(code, tmp_path) == ["True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["gevent.monkey", "eventlet.patcher"])
 def test_publishing_waits_for_no_import_where_the_locks_may_be_patched(library: str) -> None:
     pytest.importorskip(library.partition(".")[0])

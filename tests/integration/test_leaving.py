@@ -180,8 +180,8 @@ def test_a_script_with_a_second_pool_is_hired_for(redis_url: str) -> None:
     "pool",
     [
         "prefork",
-        "threads",
-        "gevent",
+        pytest.param("threads", marks=pytest.mark.slow),
+        pytest.param("gevent", marks=pytest.mark.slow),
         pytest.param("eventlet", marks=pytest.mark.slow),
         pytest.param("solo", marks=pytest.mark.slow),
     ],

@@ -250,6 +250,7 @@ dying.scale({"worker": int(sys.argv[3]), "pdf": 1}, soon())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [1, 3])
 def test_live_workers_are_wanted_wherever_the_scaler_dies(directory: Path, wanted: int) -> None:
     """So a repair has only to start workers, and never stops one at work."""

@@ -69,6 +69,7 @@ def test_a_process_that_publishes_meanwhile_keeps_its_connection(on: Stage) -> N
         wait_for(lambda: connected(on) == 1)
 
 
+@pytest.mark.slow
 def test_nothing_is_evaluated_where_it_cannot_be(on: Stage) -> None:
     on.script(LOOK, MM_OFF="1")
     on.script(LOOK, MIDDLE_MANAGEMENT_MAX_WORKERS="many")

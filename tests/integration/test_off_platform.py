@@ -65,6 +65,7 @@ def test_what_runs_elsewhere_changes_nothing_in_production(on: Stage, env: dict[
     on.wait_for_quantity(29)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [LAPTOP, OTHER_APP], ids=["laptop", "other app"])
 def test_a_worker_elsewhere_keeps_no_dyno_from_hiring(on: Stage, env: dict[str, str]) -> None:
     with on.worker("-P", "solo", "-Q", "other", **env):

@@ -28,6 +28,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_fired_while_the_broker_cannot_be_counted(tmp_path: Path) -> None:
     with scene(tmp_path, own_ledger=True) as it:
         publisher = it.program()
@@ -48,6 +49,7 @@ def test_nothing_is_fired_while_the_broker_cannot_be_counted(tmp_path: Path) -> 
         it.assert_no_worker_was_killed()
 
 
+@pytest.mark.slow
 def test_an_outage_of_the_ledger(tmp_path: Path) -> None:
     with scene(tmp_path, own_ledger=True) as it:
         publisher = it.program()

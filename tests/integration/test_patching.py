@@ -40,7 +40,7 @@ print(stalls.longest())
 
 
 @pytest.mark.parametrize("patched", ["before the import", "after the import", "after publishing"])
-@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+@pytest.mark.parametrize("library", ["gevent", pytest.param("eventlet", marks=pytest.mark.slow)])
 def test_no_greenlet_waits_for_ours(library: str, patched: str, redis_url: str) -> None:
     pytest.importorskip(library)
     early = {"PATCH": library} if patched == "before the import" else {}

@@ -252,6 +252,7 @@ for i in range(6):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", FEW_QUICKLY)
 def test_a_mixed_load_runs_once_and_to_its_end(pool: str, bench: Bench) -> None:
     other = f"other-{bench.queue}"

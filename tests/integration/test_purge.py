@@ -29,6 +29,7 @@ def test_no_task_is_deleted_that_a_worker_was_hired_for(tmp_path: Path) -> None:
         assert any(f"worker.1 {PURGE_IGNORED}" in log for log in logs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "settings", "told"),
     [

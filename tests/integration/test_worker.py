@@ -52,6 +52,7 @@ def test_a_worker_reports_until_it_has_shut_down(redis_url: str) -> None:
         assert on.presences() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [

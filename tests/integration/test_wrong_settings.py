@@ -90,6 +90,7 @@ def test_no_suite_of_a_user_fails_on_a_laptop(
     assert "ERROR" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [{}, {"DYNO": "run.1"}], ids=["laptop", "dyno"])
 def test_no_command_of_django_fails_but_a_check_on_a_dyno(
     project: Project, place: dict[str, str]

@@ -47,6 +47,7 @@ def test_workers_are_started_for_another_queue(redis_url: str) -> None:
     assert "consume 'celery'" in levels["warning"]
 
 
+@pytest.mark.slow
 def test_workers_take_from_another_queue(on: Stage) -> None:
     pools = json.dumps({"worker": {"queues": ["pdf"]}})
     env = {"MIDDLE_MANAGEMENT_POOLS": pools}

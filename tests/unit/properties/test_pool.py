@@ -192,7 +192,7 @@ class AnyPoolMachine(PoolMachine):
     traits = Traits(Stops.ANY)
 
 
-budget = settings(max_examples=100, stateful_step_count=20)
+budget = settings(max_examples=50, stateful_step_count=20)
 TestPool = PoolMachine.TestCase
 TestPool.settings = budget
 TestUnorderedPool = UnorderedPoolMachine.TestCase
@@ -203,7 +203,7 @@ TestAnyPool = pytest.mark.slow(AnyPoolMachine.TestCase)
 TestAnyPool.settings = budget
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(seeds, st.booleans(), st.sampled_from([0, 0, 1]), evils)
 def test_days(seed: int, numbered: bool, minimum: int, evil: float) -> None:
     """Much more time than a machine's steps come to, but nothing to see what it depends on.
