@@ -119,6 +119,7 @@ def test_a_process_elsewhere_sends_nothing(redis_url: str, hook: Hook) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_it_tells_of_everything_once(redis_url: str, hook: Hook) -> None:
     """Real workers, which evaluate too; each entry of the history arrives once."""
     given = {"webhook": hook.url, "call_interval": 1}

@@ -136,7 +136,7 @@ def test_while_fires_are_paused_no_worker_goes(redis_url: str, tmp_path: Path) -
     settings = {"call_interval": 1, "count_interval": 2}
     with (
         stage(redis_url, log_dir=tmp_path, settings=settings) as on,
-        on.program("work.delay(8); work.delay(8)\nimport time; time.sleep(90)"),
+        on.program("work.delay(20); work.delay(20)\nimport time; time.sleep(90)"),
     ):
         on.wait_for_quantity(2)
         mm(on, "pause", "--fires")

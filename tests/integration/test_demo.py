@@ -140,7 +140,7 @@ def test_the_demo_goes_on_when_enter_is_pressed_and_is_repeated() -> None:
     # From zero, or from workers of the first tasks that are not fired yet.
     assert len(re.findall(r"hire \d+ -> 10\b", output)) == 2
     # A worker that was just hired is not draining, even if an earlier one of its name was.
-    waiting = re.findall(r"tasks: [1-9]\d* waiting, 0 running, .*", output)
+    waiting = re.findall(r"tasks: [1-9]\d* waiting, 0 running, 0 done.*", output)
     assert waiting
     assert not [told for told in waiting if re.search("stopping|drained|finishing", told)]
     # Each play starts from zero.

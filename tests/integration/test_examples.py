@@ -428,7 +428,9 @@ def test_local_workers_are_started_anew_by_a_shutdown(redis_url: str, tmp_path: 
         return "\n".join(path.read_text(errors="replace") for path in logs)
 
     try:
-        run("-c", "from tasks import rotate; rotate.delay('one')")
+        # At its end the program waits for a few seconds only, in which nothing may be hired here.
+        flush = "import celery_middle_management as mm; assert mm.flush(app, 60)"
+        run("-c", f"from tasks import app, rotate; rotate.delay('one'); {flush}")
         wait_for(lambda: "succeeded in " in log(), 60.0, log)
         source.write_text(source.read_text().replace("return image", "return 'by new code'"))
         run("-c", "from tasks import app; app.control.shutdown()")

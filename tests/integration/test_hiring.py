@@ -184,11 +184,13 @@ def test_who_is_up_and_never_heard_of_is_not_fired(redis_url: str) -> None:
     """The dyno is there, and what it does is unknown; the queue is empty."""
     code = """
         work.delay()
-        import time; time.sleep(5); app.control.purge(); time.sleep(90)
+        input(); app.control.purge(); import time; time.sleep(90)
     """
     settings = {"call_interval": 1, "count_interval": 2}
-    with stage(redis_url, command=None, settings=settings) as on, on.program(code):
+    with stage(redis_url, command=None, settings=settings) as on, on.program(code) as program:
         on.wait_for_quantity(1)
+        assert program.stdin is not None
+        print(file=program.stdin, flush=True)
         wait_for(
             lambda: on.status()["workers"]["unheard"] and not on.status()["workers"]["needed"], 60
         )

@@ -83,7 +83,7 @@ def test_nothing_is_said_where_nothing_is_managed(
 
 @pytest.mark.slow
 def test_a_worker_logs_what_it_decides_and_that_it_drains(on: Stage) -> None:
-    on.script("work.delay()")
+    on.publish("work.delay()")
     with on.worker("-c", "2", DYNO="worker.1") as worker:
         on.wait_for_quantity(0)
         wait_for(

@@ -217,6 +217,7 @@ def publish(env: Mapping[str, str], code: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_its_figures_are_those_of_the_status_and_counters_only_grow(
     on_this_machine: dict[str, str], tmp_path: Path
 ) -> None:
@@ -237,7 +238,7 @@ def test_its_figures_are_those_of_the_status_and_counters_only_grow(
 
     with run(env, tmp_path / "log") as on:
         assert scrape()["tasks_published_total worker"] == 0
-        publish(env, "for _ in range(6): work.delay(20)\nwork.apply_async(countdown=600)")
+        publish(env, "for _ in range(6): work.delay(30)\nwork.apply_async(countdown=600)")
         wait_for(lambda: scrape()["tasks_running worker"] >= 2, 60, told)
         wait_for(agree, 60, told)
         assert scrapes[-1]["tasks_running worker"] >= 2
@@ -248,7 +249,7 @@ def test_its_figures_are_those_of_the_status_and_counters_only_grow(
     assert last["tasks_finished_total worker"] == last["task_runtime_seconds_count worker"] == 6
     assert last["tasks_scheduled worker"] == 1
     assert last["workers_hired_total worker"] == 2
-    assert last["task_runtime_seconds_sum worker"] >= 6 * 20
+    assert last["task_runtime_seconds_sum worker"] >= 6 * 30
     for counter in COUNTERS:
         values = [each[counter] for each in scrapes]
         assert values == sorted(values), counter

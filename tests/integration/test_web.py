@@ -246,9 +246,9 @@ def test_hired_and_fired_on_the_page_within_the_limits(redis_url: str) -> None:
         assert (asked["action"], asked["from"], asked["to"]) == ("ask to hire", 1, 5)
         assert asked["reason"] == "not 9 more: max_workers is 5"
         on.wait_for_quantity(5)  # no process but the page is there to evaluate
-        full = page.post("hire", {"number": 1})
-        assert full.status == 409
-        assert full.json["error"] == "worker has 5 workers, and its max_workers is 5"
+        full = "worker has 5 workers, and its max_workers is 5"
+        wait_for(lambda: page.post("hire", {"number": 1}).json["error"] == full)
+        assert page.post("hire", {"number": 1}).status == 409
         assert page.post("pause", {"fires": False, "for": 600}).json["hires"] is True
         assert page.get("data").json["status"]["pause"]["by"].startswith("ann@")
         assert page.post("resume").json["action"] == "resume"

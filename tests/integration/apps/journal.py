@@ -51,7 +51,9 @@ class Journal:
         runs: dict[tuple[str, int], Run] = {}
         done = []
         lines = self._directory.joinpath("runs")
-        for line in lines.read_text().splitlines() if lines.exists() else ():
+        text = lines.read_text() if lines.exists() else ""
+        # The last line may be seen half written.
+        for line in text[: text.rfind("\n") + 1].splitlines():
             # Older releases, in the test of two of them, do not tell whether it was redelivered.
             event, task, dyno, pid, at, *redelivered = json.loads(line)
             if event == "begin":
