@@ -57,7 +57,7 @@ def trouble(on: Stage) -> list[dict[str, Any]]:
 
 
 def trouble_that_says(on: Stage, words: str, timeout: float = 60.0) -> dict[str, Any]:
-    """Wait until it is the only one: a slow start may be told of before it."""
+    """Wait until the only trouble is one that has these *words*; a slow start may be one before."""
     found: list[dict[str, Any]] = []
 
     def only() -> bool:
