@@ -22,6 +22,8 @@ TAKEN_WITHIN = 5.0
 #: While scheduled tasks are being published, tasks that no process has reported are set aside, but
 #: only for this long (s): their publishers may never report.
 UNTOLD_FOR = 30.0
+#: A worker reports a task within this time (s) of taking it.
+REPORTED_WITHIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,32 @@ def still_parked(state: PoolState) -> int:
     return state.parked.tasks if state.finished <= state.parked.until else 0
 
 
-def found_more(state: PoolState) -> bool:
-    """Return whether a recent count found more than was reckoned, and no worker is cordoned.
+def nothing_new(state: PoolState) -> bool:
+    """Return whether another count would find nothing new yet.
 
-    Publishers hold back reports for a while: until they report, another count finds the same.
+    If the last one found more than was reckoned, publishers hold back reports: until they report,
+    another count finds the same, which matters only while a worker is cordoned. If it found fewer,
+    workers may have taken tasks that they have yet to report.
     """
-    count = state.count
-    lately = count is not None and state.now - count.at < RECOUNT_INTERVAL
-    return lately and state.drift < 0 and not state.cordon
+    if state.count is None or not state.drift:
+        return False
+    age = state.now - state.count.at
+    if state.drift < 0:
+        return age < RECOUNT_INTERVAL and not state.cordon
+    return age < REPORTED_WITHIN
+
+
+def confirmed(before: PoolState, counted: PoolState, read: Readings) -> bool:
+    """Return whether the count in *counted* has surely missed no task; *before* is the state before.
+
+    Unless the broker tells how many messages workers hold, a task is nowhere to be found between
+    the moment that a worker takes it and the worker's next report. So if a count found fewer tasks
+    than were reckoned, only a second one confirms that.
+    """
+    if counted.drift <= 0 or all(read.backlogs[q].returned is not None for q in read.queues):
+        return True
+    last = before.count
+    return last is not None and before.drift > 0 and read.at - last.at >= REPORTED_WITHIN
 
 
 def _held_before(state: PoolState) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
-from celery_middle_management.core.pool_count import Readings, count_pool
+from celery_middle_management.core.pool_count import Readings, confirmed, count_pool
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
@@ -51,7 +51,7 @@ class CountedPool:
         state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
         self.writer = PoolWriter(state, changes)
         self.log = PoolLog(pool.name, self.writer, snapshot.offset)
-        #: True if the demand was counted in this evaluation.
+        #: True if the demand was counted in this evaluation, and surely no task was missed.
         self.fresh = False
         #: True if the last attempt to count the demand failed.
         self.count_failed = False
@@ -190,9 +190,9 @@ class CountedPool:
         """
         read = Readings(at, self.queues, backlogs, living, leaving)
         state, corrections = count_pool(self.state, read)
+        self.fresh = confirmed(self.state, state, read)
         self.state = self.writer.correct_due(state, corrections)
         self.writer.count(self.state)
-        self.fresh = True
 
 
 def _update(state: PoolState, presences: Collection[Presence], writer: PoolWriter) -> PoolState:

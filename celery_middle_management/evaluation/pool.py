@@ -7,7 +7,7 @@ from functools import cached_property
 
 from celery_middle_management.core.decision import Decision, EarlierCalls, Situation, decide
 from celery_middle_management.core.due_times import wakes_at
-from celery_middle_management.core.pool_count import found_more
+from celery_middle_management.core.pool_count import nothing_new
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.trouble import Trouble
 from celery_middle_management.evaluation.counted import CountedPool
@@ -120,7 +120,7 @@ class PoolEvaluation(CountedPool):
         """True if a count may allow a fire."""
         wanted = self.decision is not None and self.decision.wants_count
         wanted = wanted or (self.one_offs is not None and self.one_offs.choice.wants_count)
-        return wanted and not found_more(self.state) and not self.count_failed
+        return wanted and not nothing_new(self.state) and not self.count_failed
 
     @property
     def change(self) -> int | None:

@@ -264,3 +264,40 @@ def test_what_was_left_aside_is_reckoned_when_it_is_told_of() -> None:
     """As if it was not there at the count, for it is not in it."""
     assert "worker/counted_at" not in burst(untold=1).state
     assert "worker/counted_at" in burst(untold=0).state
+
+
+def one_of_three(returned: int | None) -> Counted:
+    """A count that finds two of three tasks: another worker has taken the third just now."""
+    reckoned = json.dumps({"at": NOW - 60, "waiting": 0, "running": 0} | REST)
+    return Counted(
+        Backlog(1, returned=returned),
+        at_work("worker.1"),
+        presence("worker.2", queues=(QUEUE,)),
+        count=reckoned,
+        published=3,
+        quantity=3,
+    )
+
+
+def at_work(name: str, seen: float = NOW) -> Presence:
+    return presence(name, queues=(QUEUE,), held={QUEUE: Held(0, 1)}, seen=seen)
+
+
+def test_no_worker_is_fired_for_a_task_taken_just_now_if_the_broker_does_not_tell_of_it() -> None:
+    assert one_of_three(returned=0).pool.fresh
+    first = one_of_three(returned=None)
+    assert not first.pool.fresh
+    assert min(first.pool.waits(0.0, blocked=False)) <= RECOUNT_INTERVAL
+    later = [at_work(f"worker.{n}", seen=NOW + 5) for n in (1, 2)]
+    second = first.again(Backlog(1), *later, after=5.0)
+    assert (second.pool.fresh, second.needed) == (True, 3)
+
+
+def test_fewer_tasks_than_reckoned_are_believed_when_a_later_count_finds_them_too() -> None:
+    first = one_of_three(returned=None)
+    soon = first.again(Backlog(0), at_work("worker.1", NOW + 1), after=1.0)
+    assert not soon.pool.fresh, "a worker may take this long to report"
+    later = first.again(Backlog(1), at_work("worker.1", NOW + 5), after=5.0)
+    assert (later.pool.fresh, later.needed) == (True, 2)
+    still_fewer = first.again(Backlog(0), at_work("worker.1", NOW + 5), after=5.0)
+    assert (still_fewer.pool.fresh, still_fewer.needed) == (True, 1)
