@@ -88,13 +88,16 @@ class OneOffs:
 
         If too many workers ended too soon, returns a refusal, which pauses hiring.
         """
-        ours = {one.name: one for one in listing.workers if one.name not in elsewhere}
+        known = self.roster.names.union(p.name for p in self._presences)
+        listed = [*listing.workers, *(one for one in listing.others if one.name in known)]
+        ours = {one.name: one for one in listed if one.name not in elsewhere}
         awake = {p.name for p in self._presences if not p.silent(self._now)}
         before = replace(self.roster, newest=max(self.roster.newest, listing.newest))
         releases = {name: one.release for name, one in ours.items()}
         self.roster, ended = before.with_listing(releases, awake, self._now)
         self._ids = {name: one.id for name, one in ours.items()}
-        crashed = [m for m in ended if m.crashed and m.name not in self._leave.names]
+        others = {*self._leave.names, *elsewhere}
+        crashed = [m for m in ended if m.crashed and m.name not in others]
         self.roster = self.roster.with_crashes(crashed, self._now)
         pause = crash_pause(self.roster.crashes) if crashed else 0.0
         if not pause:

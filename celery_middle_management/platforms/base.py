@@ -71,6 +71,9 @@ class Listing(NamedTuple):
     workers: tuple[OneOff, ...]
     #: The newest known release of the app.
     newest: int = 0
+    #: Whatever else was started alone and runs: a worker of the pool may be among them, which only
+    #: its name can tell.
+    others: tuple[OneOff, ...] = ()
 
 
 #: The environment variables that give a one-off worker its pool and the id of its hire.

@@ -63,7 +63,7 @@ class HerokuOneOffs(OneOffPlatform):
             newest = max((_release(dyno) for dyno in dynos), default=0)
             one_offs = [d for d in dynos if d.type == "run" and d.state in RUNNING]
             self._learn_sizes(types)
-            return {pool: Listing(_of(pool, types, one_offs), newest) for pool in pools}
+            return {pool: _listing(pool, types.get(pool), one_offs, newest) for pool in pools}
 
         return self._call(look, deadline)
 
@@ -149,10 +149,16 @@ def process_types(app: App) -> dict[str, ProcessType]:
     }
 
 
-def _of(pool: str, types: Mapping[str, ProcessType], dynos: Iterable[Any]) -> tuple[OneOff, ...]:
-    """Return the *dynos* that run the command of the pool's process type."""
-    commands = {pool, *([types[pool].command] if pool in types else [])}
-    return tuple(_one_off(dyno) for dyno in dynos if dyno.command in commands)
+def _listing(pool: str, its: ProcessType | None, dynos: Iterable[Any], newest: int) -> Listing:
+    """Tell which *dynos* run the command of the pool's process type.
+
+    A deploy may have changed the command since a dyno was started: then it is among the others.
+    """
+    commands = {pool, its.command} if its else {pool}
+    workers, others = [], []
+    for dyno in dynos:
+        (workers if dyno.command in commands else others).append(_one_off(dyno))
+    return Listing(tuple(workers), newest, tuple(others))
 
 
 def _one_off(dyno: Any) -> OneOff:

@@ -80,6 +80,18 @@ def test_each_is_listed_where_it_does_a_pools_work(
     assert len(names(platform, "pdf")) == 1
 
 
+def test_one_that_was_started_with_another_command_is_among_the_others(
+    platform: HerokuPlatform, emulator: HerokuEmulator
+) -> None:
+    told = platform.one_offs.hire({"worker": ["a"]}, soon())["a"]
+    assert isinstance(told, OneOff)
+    emulator.show_command("worker", "celery -A proj worker --concurrency 4")
+    emulator.deploy()
+    listing = platform.one_offs.listed(["worker"], soon())["worker"]
+    assert listing.workers == ()
+    assert listing.others == (told,)
+
+
 def test_the_newest_release_is_that_of_any_dyno(
     platform: HerokuPlatform, emulator: HerokuEmulator
 ) -> None:

@@ -51,6 +51,17 @@ class Scene:
     def stopped_by_us(self) -> list[str]:
         return [stop.name for stop in self.on.emulator.stops if stop.reason == "api"]
 
+    def deploy_another_command(self) -> None:
+        """Deploy with another command in the Procfile, which the dynos that are there do not run."""
+        self.on.emulator.show_command("worker", "celery -A proj worker --concurrency 4")
+        self.on.emulator.deploy()
+
+    @property
+    def lists(self) -> int:
+        """How often the dynos were listed."""
+        made = self.on.emulator.requests
+        return sum((r.method, r.path) == ("GET", "/apps/myapp/dynos") for r in made)
+
     def wait(self, condition: Any, timeout: float = 60.0) -> None:
         def told() -> str:
             return f"{self.there}\n{self.on.presences()}\n{self.on.state()}"
@@ -204,12 +215,17 @@ def test_workers_that_end_at_once_are_not_hired_again_and_again(
 
 
 @pytest.mark.slow
-def test_one_that_hangs_after_it_was_let_go_is_stopped(redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("deploy", [False, True])
+def test_one_that_hangs_after_it_was_let_go_is_stopped(
+    redis_url: str, tmp_path: Path, deploy: bool
+) -> None:
     # It hangs when the worker has shut down, and does not end on SIGTERM either.
     command = ("/bin/sh", "-c", 'trap "" TERM; "$@"; sleep 300', "sh", *WORKER)
     with scene(redis_url, tmp_path, command=command) as it:
         it.run("work.delay(1)")
         it.on.wait_until_finished(1)
+        if deploy:
+            it.deploy_another_command()
         it.wait(lambda: it.stopped_by_us, 150)
         assert len(it.changes) == 2
         assert it.changes[1].endswith("/actions/stop")
@@ -325,4 +341,28 @@ def test_one_that_hangs_holds_up_no_task(redis_url: str, tmp_path: Path) -> None
         it.on.wait_until_finished(4)
         it.wait(lambda: not it.there)
         assert it.changes == 2 * [HIRE]
+        assert not it.stopped_by_us
+
+
+@pytest.mark.slow
+def test_a_silent_one_counts_after_a_deploy_with_another_command(
+    redis_url: str, tmp_path: Path
+) -> None:
+    with scene(redis_url, tmp_path, max_workers=1) as it:
+        it.run("work.delay(5)")
+        it.wait(lambda: any(told["busy"] for told in it.on.presences()))
+        [silent] = it.there
+        assert silent.pid is not None
+        os.killpg(silent.pid, signal.SIGSTOP)
+        try:
+            it.deploy_another_command()
+            it.run("work.delay(1)")
+            listed = it.lists
+            it.wait(lambda: it.lists > listed + 2, 150)
+            assert [dyno.id for dyno in it.there] == [silent.id]
+        finally:
+            os.killpg(silent.pid, signal.SIGCONT)
+        it.on.wait_until_finished(2, timeout=120)
+        it.wait(lambda: not it.there)
+        assert it.on.emulator.most_one_offs == 1
         assert not it.stopped_by_us
