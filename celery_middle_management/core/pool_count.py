@@ -126,7 +126,7 @@ def nothing_new(state: PoolState) -> bool:
 
 
 def confirmed(before: PoolState, counted: PoolState, read: Readings) -> bool:
-    """Return whether the count in *counted* has surely missed no task; *before* is the state before.
+    """Return whether the count in *counted*, taken in the state *before*, surely missed no task.
 
     Unless the broker tells how many messages workers hold, a task is nowhere to be found between
     the moment that a worker takes it and the worker's next report. So if a count found fewer tasks

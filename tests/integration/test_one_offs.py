@@ -52,7 +52,7 @@ class Scene:
         return [stop.name for stop in self.on.emulator.stops if stop.reason == "api"]
 
     def deploy_another_command(self) -> None:
-        """Deploy with another command in the Procfile, which the dynos that are there do not run."""
+        """Deploy with another command in the Procfile; no dyno that is up runs it."""
         self.on.emulator.show_command("worker", "celery -A proj worker --concurrency 4")
         self.on.emulator.deploy()
 
