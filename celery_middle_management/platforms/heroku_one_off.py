@@ -155,7 +155,8 @@ def _listing(pool: str, its: ProcessType | None, dynos: Iterable[Any], newest: i
     A deploy may have changed the command since a dyno was started: then it is among the others.
     """
     commands = {pool, its.command} if its else {pool}
-    workers, others = [], []
+    workers: list[OneOff] = []
+    others: list[OneOff] = []
     for dyno in dynos:
         (workers if dyno.command in commands else others).append(_one_off(dyno))
     return Listing(tuple(workers), newest, tuple(others))

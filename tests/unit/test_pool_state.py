@@ -14,7 +14,7 @@ from celery_middle_management.core.demand import Count
 from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.pool_count import (
     TAKEN_WITHIN,
-    found_more,
+    nothing_new,
     scheduling,
     still_parked,
     with_count,
@@ -88,11 +88,17 @@ def test_needed_stays_within_limits() -> None:
 
 def test_a_count_that_found_more_than_was_reckoned_denies_a_fire_for_a_while() -> None:
     surprised = pool_state(count=Count(NOW - 4.9, 3, 0, 0), drift=-3)
-    assert found_more(surprised)
-    assert not found_more(replace(surprised, now=NOW + 0.1))
-    assert not found_more(replace(surprised, drift=3))
-    assert not found_more(replace(surprised, cordon=Cordon(above=2, at=NOW - 4.9)))
-    assert not found_more(pool_state(drift=-3))
+    assert nothing_new(surprised)
+    assert not nothing_new(replace(surprised, now=NOW + 0.1))
+    assert not nothing_new(replace(surprised, drift=3))
+    assert not nothing_new(replace(surprised, cordon=Cordon(above=2, at=NOW - 4.9)))
+    assert not nothing_new(pool_state(drift=-3))
+
+
+def test_a_count_that_found_fewer_is_repeated_once_workers_have_reported() -> None:
+    fewer = pool_state(count=Count(NOW - 1.9, 3, 0, 0), drift=3)
+    assert nothing_new(fewer)
+    assert not nothing_new(replace(fewer, now=NOW + 0.1))
 
 
 def test_wakes_for_what_comes_back() -> None:
