@@ -223,8 +223,26 @@ def _worker_init(sender: Any = None, **_: Any) -> None:
         _try_to_set_up(app)
         _log_wrong_settings(app)
     managed = _found(app)
+    _refuse_to_stay(managed)
     if managed is not None:
         managed.worker.init()
+
+
+def _refuse_to_stay(managed: ManagedApp | None) -> None:
+    """End this worker if it was hired alone and no process would ever let it go.
+
+    A worker of an older release hired it, and a deploy has switched the package off since.
+
+    Raises:
+        SystemExit: it is so.
+    """
+    if "CELERY_MM_HIRE" not in os.environ or (managed and not managed.settings.dry_run):
+        return
+    logger.error(
+        "this worker was hired, but %s: it ends, since it would never be let go",
+        "its settings say dry run" if managed else "its settings do not enable Middle Management",
+    )
+    raise SystemExit(1)
 
 
 def _beat_init(sender: Any = None, **_: Any) -> None:

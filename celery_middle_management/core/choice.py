@@ -135,6 +135,14 @@ def choose(situation: OneOffSituation) -> Choice:
     return _hire(situation, choice, missing) if missing > 0 else choice
 
 
+def only_replace(
+    members: Iterable[Member], leave: Cordon, replaced: Collection[str], now: float
+) -> Choice:
+    """Cordon the workers that must be replaced, and leave all others as they are."""
+    names = leave.names.union(m.name for m in members if m.name in replaced and not m.leaves)
+    return Choice(leave.move(None, names, names, now, ONE_OFF))
+
+
 def _hire(situation: OneOffSituation, choice: Choice, missing: int) -> Choice:
     hires = min(missing, situation.room - len(situation.members))
     # If some have left, the platform's list may show that there is room.

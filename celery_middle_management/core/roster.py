@@ -125,16 +125,30 @@ class Roster:
         """When workers of unknown name can no longer come; None if there are none."""
         return max((m.until for m in self.members.values() if not m.name), default=None)
 
+    @property
+    def outdated(self) -> frozenset[str]:
+        """The names of workers of an older release of the app, whose settings may be older too."""
+        return frozenset(m.name for m in self.members.values() if 0 < m.release < self.newest)
+
+    @property
+    def renewed(self) -> bool:
+        """True if a worker of the newest release is there, or was hired and may come."""
+        outdated = self.outdated
+        return any(not m.left_at and m.name not in outdated for m in self.members.values())
+
     def to_replace(self, now: float, longest: float = 0.0) -> frozenset[str]:
         """Return the names of workers that have an older release or are near their end.
 
+        Workers that have left are not among them.
+
         *longest* is how long (s) a task can take, judging by the longest so far.
         """
+        outdated = self.outdated
         old = LIFETIME - min(max(NOTICE, longest), LONGEST_NOTICE)
         return frozenset(
             m.name
             for m in self.members.values()
-            if m.name and (0 < m.release < self.newest or now - m.at > old)
+            if m.name and not m.left_at and (m.name in outdated or now - m.at > old)
         )
 
     def asks_at(self, now: float) -> float | None:
@@ -186,7 +200,7 @@ class Roster:
             since, seen = min(p.since for p in bearers), max(p.seen for p in bearers)
             if key not in members and forgotten:
                 del members[forgotten.pop()]
-            before = members.get(key, RosterEntry(since))
+            before = members.get(key, RosterEntry(since or now))
             members[key] = replace(
                 before,
                 name=name,

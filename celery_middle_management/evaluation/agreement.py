@@ -1,4 +1,4 @@
-"""Settles which kind of dynos a pool has when the processes of two deploys disagree.
+"""Settles what kind of dynos a pool has when the processes of two deploys disagree.
 
 During a deploy, old and new processes evaluate in turn. If each followed its own setting, one would
 replace the workers that the other hires. So the process that was started last decides, because it
@@ -28,6 +28,13 @@ def agreed(pool: Pool, started_at: float, snapshot: Snapshot, changes: Changes) 
         return pool
     since = float(told.get("since", 0.0))
     if started_at > since + _SAME:
-        changes.set[name] = json.dumps({"one_off": pool.one_off, "since": round(started_at, 3)})
+        new = {"one_off": pool.one_off, "since": round(started_at, 3), "max": pool.max_workers}
+        changes.set[name] = json.dumps(new)
         return pool
     return replace(pool, one_off=bool(told.get("one_off")))
+
+
+def newest_maximum(pool: Pool, snapshot: Snapshot) -> int:
+    """Return ``max_workers`` of *pool* according to the process that was started last, if known."""
+    told = snapshot.document(f"{pool.name}/dynos")
+    return int(told.get("max", pool.max_workers))

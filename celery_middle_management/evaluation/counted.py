@@ -99,11 +99,6 @@ class CountedPool:
         booting = state.raised_at is not None and state.now - state.raised_at < BOOT_GRACE
         return len(heard) < (state.formation or 0) and not booting
 
-    @property
-    def listing_due(self) -> bool:
-        """True if the platform may know more about a one-off worker that has not reported."""
-        return self.one_offs is not None and self.one_offs.roster.asks_now(self.state.now)
-
     def mark_deaf(self, deafness: Deafness) -> None:
         """Note in the state which workers take no tasks, according to the counts."""
         self.state = replace(self.state, deaf=deafness.of(self._presences))

@@ -16,6 +16,7 @@ from celery_middle_management.core.presence import LivePresences, Presence, unac
 from celery_middle_management.evaluation.accounts import Accounts
 from celery_middle_management.evaluation.agreement import agreed
 from celery_middle_management.evaluation.deafness import Deafness
+from celery_middle_management.evaluation.deploys import listing_due, outdated
 from celery_middle_management.evaluation.dry import DryPoolEvaluation
 from celery_middle_management.evaluation.one_offs import cordon_dropped_pools
 from celery_middle_management.evaluation.platform_calls import PlatformCalls
@@ -105,7 +106,7 @@ class Evaluation:
         """Drop presences of workers whose process certainly no longer exists."""
         gone = [p.id for each in self._pools for p in each.gone]
         ours = {each.pool.name for each in self._pools}
-        if not self._settings.dry_run:
+        if not self._settings.dry_run and not outdated(self._session, self._pools):
             self._changes.set.update(cordon_dropped_pools(self._snapshot, ours))
         gone += [
             p.id
@@ -129,7 +130,8 @@ class Evaluation:
         return calls.may_call() and (
             old
             or "platform" in self._troubles
-            or any(each.fleet.more_than_known() or each.listing_due for each in self._pools)
+            or any(each.fleet.more_than_known() for each in self._pools)
+            or listing_due(self._session, self._pools)
         )
 
     def _any_hired(self) -> bool:
@@ -211,8 +213,10 @@ class Evaluation:
     # -- decisions
 
     def _decide(self) -> None:
+        may_call, blocked = self._calls.may_call(), self._calls.blocked()
+        old = outdated(self._session, self._pools)
         for each in self._pools:
-            each.decide(may_call=self._calls.may_call(), blocked=self._calls.blocked())
+            each.decide(may_call=may_call, blocked=blocked, outdated=old)
 
     def _act(self) -> None:
         """Write the decisions down, then carry them out, in one call if possible."""
@@ -234,7 +238,8 @@ class Evaluation:
                 self._troubles.meet(kind, f"{trouble.what}{full and '; '}{full}", trouble)
             if each.state.denied is not None:
                 self._troubles.refused(each.pool.name, each.state.denied)
-            each.state = each.writer.stuck(each.state, anew=anew)
+            if not each.defers:
+                each.state = each.writer.stuck(each.state, anew=anew)
         self._troubles.tried("refused", "lifetime", "unheard")
         self._troubles.write([each.state for each in self._pools])
         self._changes.set["evaluated_at"] = str(millis(self._now))

@@ -13,6 +13,7 @@ from celery_middle_management.core.choice import (
     OneOffSituation,
     choose,
     members_of,
+    only_replace,
     tasks_cut_short,
 )
 from celery_middle_management.core.decision import may_hire_now
@@ -117,16 +118,29 @@ class OneOffs:
     # -- what to do
 
     def decide(
-        self, state: PoolState, work: int, *, fresh: bool, may_call: bool, blocked: bool
+        self,
+        state: PoolState,
+        work: int,
+        *,
+        fresh: bool,
+        may_call: bool,
+        blocked: bool,
+        most: int | None,
     ) -> None:
-        """Decide from what is known now; the workers of the pool's formation have *work* tasks."""
+        """Decide from what is known now; the workers of the pool's formation have *work* tasks.
+
+        At *most* so many workers are wanted. If it is None, the number is left to other processes.
+        """
         members = members_of(self.roster, self._presences, state.deaf)
         room, self._refused_until = _room(state, self.roster)
         self._replaced, self._why = _to_replace(state, self.roster), state.advice.why
+        if most is None:
+            self.choice = only_replace(members, self._leave, self._replaced, self._now)
+            return
         situation = OneOffSituation(
             now=self._now,
             members=members,
-            needed=_needed(state, members, self._replaced, work),
+            needed=_needed(state, members, self._replaced, work, most),
             room=room,
             leave=self._leave,
             replaced=self._replaced,
@@ -213,9 +227,9 @@ def _to_replace(state: PoolState, roster: Roster) -> frozenset[str]:
 
 
 def _needed(
-    state: PoolState, members: Collection[Member], replaced: Collection[str], work: int
+    state: PoolState, members: Collection[Member], replaced: Collection[str], work: int, most: int
 ) -> int:
-    """Return how many workers are needed besides the formation, which has *work* tasks.
+    """Return how many workers, at *most*, are needed beside the formation, which has *work* tasks.
 
     Replaced and unreliable workers do not count. They finish their own tasks or lose them: either
     way, these tasks need no other worker now.
@@ -224,7 +238,7 @@ def _needed(
         return 0
     apart = [m for m in members if m.name in replaced or m.unreliable(state.now)]
     rest = max(state.demand - work - sum(m.tasks for m in apart if not m.leaves), 0)
-    needed = state.advised(rest).workers
+    needed = min(state.advised(rest).workers, most)
     quantity = sum(not m.leaves for m in members)
     return state.pause.held(needed, quantity) if state.pause else needed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from celery_middle_management.core.decision import Decision, EarlierCalls, Situation, decide
@@ -10,6 +11,7 @@ from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.pool_count import nothing_new
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL
 from celery_middle_management.core.trouble import Trouble
+from celery_middle_management.evaluation.agreement import newest_maximum
 from celery_middle_management.evaluation.counted import CountedPool
 from celery_middle_management.evaluation.one_off_hires import OneOffHires
 from celery_middle_management.evaluation.quantity_call import QuantityCall
@@ -17,12 +19,16 @@ from celery_middle_management.platforms.base import Refused
 
 #: The time (s) between evaluations while workers drain. No two evaluations are closer together.
 DRAIN_INTERVAL = 1.0
+#: A process that leaves the decision to another one leaves it this long (s) to evaluate.
+DEFER_INTERVAL = 2.0
 
 
 class PoolEvaluation(CountedPool):
     """The decision on one pool."""
 
     decision: Decision | None = None
+    #: True if the decision is left to processes of a newer release.
+    defers = False
 
     @cached_property
     def call(self) -> QuantityCall:
@@ -54,18 +60,35 @@ class PoolEvaluation(CountedPool):
 
     # -- the decision
 
-    def decide(self, *, may_call: bool, blocked: bool) -> None:
-        """Decide from what is known now; decide nothing if the quantity is unknown."""
+    def decide(self, *, may_call: bool, blocked: bool, outdated: bool = False) -> None:
+        """Decide from what is known now; decide nothing if the quantity is unknown.
+
+        If the settings may be *outdated*, only help a pool that has no worker of the newest
+        release: hire one for what waits, which then decides by its own settings.
+        """
         formation = self.state.formation
         if formation is None:
             return
+        renewed = formation > 0 or (self.one_offs is not None and self.one_offs.roster.renewed)
+        self.defers = outdated and renewed
+        most = self.pool.max_workers
+        if outdated:
+            self.state = replace(self.state, pool=replace(self.state.pool, min_workers=0))
+            most = min(newest_maximum(self.pool, self._snapshot), 1)
         refusal = self.state.refusal
         blocked = blocked or (refusal is not None and refusal.limit is None)
-        self.decision = self._decide(self._situation(formation, may_call=may_call, blocked=blocked))
+        situation = self._situation(formation, may_call=may_call, blocked=blocked)
+        if outdated:
+            situation = replace(situation, needed=min(situation.needed, most))
+        self.decision = None if self.defers else self._decide(situation)
         if self.one_offs is not None:
             work = sum(p.busy for p in self.fleet.living)
             self.one_offs.decide(
-                self.state, work, fresh=self.fresh, may_call=may_call, blocked=blocked
+                *(self.state, work),
+                fresh=self.fresh,
+                may_call=may_call,
+                blocked=blocked,
+                most=None if self.defers else most,
             )
 
     def _decide(self, situation: Situation) -> Decision:
@@ -176,6 +199,9 @@ class PoolEvaluation(CountedPool):
         The platform may be called from *callable_at* on.
         """
         state, decision = self.state, self.decision
+        if self.defers:
+            yield DEFER_INTERVAL
+            return
         if decision is None or decision.suppressed or (decision.quantity is not None and blocked):
             refused_until = state.refusal.until if state.refusal else 0.0
             yield max(callable_at, refused_until, state.hires_resume_at or 0.0) - state.now

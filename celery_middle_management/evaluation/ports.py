@@ -57,3 +57,5 @@ class Ports:
     #: When this process was started, by that clock.
     born: float
     warn: Warn
+    #: The platform's name for the worker that this process is, or belongs to; empty if none.
+    worker: str = ""

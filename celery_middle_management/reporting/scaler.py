@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from time import monotonic
 
@@ -73,4 +74,5 @@ class Scaler:
             clock=monotonic,
             born=_BORN,
             warn=self._trouble.warn,
+            worker=os.environ.get("DYNO", ""),
         )

@@ -37,6 +37,11 @@ class Scene:
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
+    def end(self) -> None:
+        """End the process that publishes, as a deploy ends a web dyno."""
+        self._process.stdin.close()
+        self._process.wait(60)
+
     @property
     def there(self) -> list[DynoInfo]:
         return [dyno for dyno in self.on.emulator.dynos() if dyno.one_off]
@@ -365,4 +370,60 @@ def test_a_silent_one_counts_after_a_deploy_with_another_command(
         it.on.wait_until_finished(2, timeout=120)
         it.wait(lambda: not it.there)
         assert it.on.emulator.most_one_offs == 1
+        assert not it.stopped_by_us
+
+
+#: What a deploy sets, and what a busy worker that outlives it must not do any more.
+NEWS = [
+    {"MIDDLE_MANAGEMENT_MAX_WORKERS": "1"},
+    {"MIDDLE_MANAGEMENT_ENABLED": "false"},
+    {"MIDDLE_MANAGEMENT_DRY_RUN": "true"},
+    {"MIDDLE_MANAGEMENT_JOBS_PER_WORKER": "20"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("news", NEWS, ids=lambda news: next(iter(news)).removeprefix("MIDDLE_"))
+def test_a_worker_that_outlives_a_deploy_does_not_decide_by_its_own_settings(
+    redis_url: str, tmp_path: Path, news: dict[str, str]
+) -> None:
+    with scene(redis_url, tmp_path, min_workers=0, max_workers=4, count_interval=5) as it:
+        it.run("work.delay(40)")
+        it.wait(lambda: any(told["busy"] for told in it.on.presences()))
+        it.end()
+        it.on.env |= news
+        it.on.emulator.deploy()
+        with it.on.program(PUBLISHER) as later:
+            assert later.stdin is not None
+            later.stdin.write("[work.delay(1) for _ in range(6)]\n")
+            later.stdin.flush()
+            # With the old settings, four are hired at the next count.
+            it.on.wait_until_finished(1, timeout=120)
+            it.wait(lambda: not it.there, 120)
+        assert it.on.emulator.most_one_offs <= 2
+        assert len(it.changes) <= 1 + 3
+        assert set(it.changes) == {HIRE}
+        assert not killed(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [4, 0])
+def test_a_worker_that_outlives_a_deploy_keeps_no_minimum_of_its_own(
+    redis_url: str, tmp_path: Path, most: int
+) -> None:
+    """Nor does it hire again and again for what the newest release leaves alone."""
+    with scene(redis_url, tmp_path, min_workers=2, max_workers=4, count_interval=5) as it:
+        it.run("work.delay(60)")
+        it.wait(lambda: any(told["busy"] for told in it.on.presences()))
+        it.end()
+        hired = len(it.changes)
+        it.on.env |= {
+            "MIDDLE_MANAGEMENT_MIN_WORKERS": "0",
+            "MIDDLE_MANAGEMENT_MAX_WORKERS": str(most),
+        }
+        it.on.emulator.deploy()
+        it.on.script("work.delay(1)")
+        it.on.wait_until_finished(2 if most else 1, timeout=120)
+        it.wait(lambda: not it.there, 120)
+        assert len(it.changes) <= hired + 2
         assert not it.stopped_by_us

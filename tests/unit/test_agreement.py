@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from celery_middle_management.core.pools import Pool
-from celery_middle_management.evaluation.agreement import agreed
+from celery_middle_management.evaluation.agreement import agreed, newest_maximum
 from celery_middle_management.ledger.model import Changes, Snapshot
 
 NOW = 10_000.0
@@ -19,10 +20,14 @@ class Told:
     def __init__(self) -> None:
         self.state: dict[str, str] = {}
 
+    @property
+    def snapshot(self) -> Snapshot:
+        return Snapshot(NOW, self.state, {}, (), {})
+
     def evaluates(self, pool: Pool, started_at: float) -> bool:
         """Return whether a process with this setting evaluates one-off workers."""
         changes = Changes()
-        heeded = agreed(pool, started_at, Snapshot(NOW, self.state, {}, (), {}), changes)
+        heeded = agreed(pool, started_at, self.snapshot, changes)
         self.state |= changes.set
         return heeded.one_off
 
@@ -49,3 +54,12 @@ def test_processes_of_one_deploy_write_once() -> None:
     assert told.evaluates(ONE_OFF, NOW - 49.5)
     assert told.state == written
     assert json.loads(written["worker/dynos"])["one_off"] is True
+
+
+def test_the_maximum_of_the_process_started_last_is_known() -> None:
+    told = Told()
+    told.evaluates(ONE_OFF, NOW - 100)
+    told.evaluates(replace(ONE_OFF, max_workers=2), NOW - 50)
+    told.evaluates(ONE_OFF, NOW - 100)
+    assert newest_maximum(ONE_OFF, told.snapshot) == 2
+    assert newest_maximum(FORMATION, Told().snapshot) == FORMATION.max_workers

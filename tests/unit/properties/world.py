@@ -157,6 +157,7 @@ class World(Platform, Broker):
             clock=self.store.clock,
             born=self.store.clock(),
             warn=lambda *_: None,
+            worker=process.name if isinstance(process, Worker) else "",
         )
         try:
             Evaluation(lease, self._settings, ports).run()
