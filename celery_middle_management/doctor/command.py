@@ -33,6 +33,8 @@ class WorkerCommand:
     gossip: bool = True
     heartbeat: bool = True
     purge: bool = False
+    #: The execution pool; None: the one that the app sets.
+    execution: str | None = None
 
 
 def worker_command(command: str) -> WorkerCommand | None:
@@ -49,6 +51,7 @@ def worker_command(command: str) -> WorkerCommand | None:
         gossip="--without-gossip" not in arguments,
         heartbeat="--without-heartbeat" not in arguments,
         purge=bool({"--purge", "--discard"}.intersection(arguments)),
+        execution=_value(arguments, "-P", "--pool"),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.doctor.command import starts_no_worker
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.installation import Installation
@@ -13,19 +14,42 @@ from celery_middle_management.views.status import asleep
 
 
 def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
-    """Check that a dyno finishes its tasks when it is asked to stop."""
+    """Check that a dyno that is asked to stop leaves its tasks some time.
+
+    The platform sends SIGTERM to every process of a dyno. That ends prefork's children at once,
+    unless it is remapped; and then the worker itself ends them, unless it shuts down softly.
+    """
     remapped = installation.environ.get("REMAP_SIGTERM")
-    if remapped:
+    soft = installation.conf.get("worker_soft_shutdown_timeout")
+    forking = [
+        p.name for p in installation.settings.pools if not p.one_off and _forks(p, installation)
+    ]
+    softly = "app.conf.worker_soft_shutdown_timeout = 20"
+    if remapped and not soft:
         yield Finding(
             "sigterm",
             WARNING,
             f"REMAP_SIGTERM={remapped}: a deploy or restart kills running tasks at once",
-            "unset it; with app.conf.worker_soft_shutdown_timeout, workers give tasks back within "
-            "Heroku's 30 s:\n"
-            f"heroku config:unset REMAP_SIGTERM{installation.shell.heroku_app}",
+            f"give them 20 of Heroku's 30 s (Celery 5.5 or later):\n{softly}",
+        )
+    elif forking and not remapped:
+        yield Finding(
+            "sigterm",
+            WARNING,
+            f"a deploy or restart kills running tasks of {', '.join(forking)} at once: SIGTERM "
+            "reaches every process of a dyno, and prefork's end on it",
+            "give them 20 of Heroku's 30 s (Celery 5.5 or later), or start workers with "
+            f"--pool threads:\n{softly}\n"
+            f"heroku config:set REMAP_SIGTERM=SIGQUIT{installation.shell.heroku_app}",
         )
     else:
-        yield Finding("sigterm", OK, "SIGTERM lets running tasks finish")
+        yield Finding("sigterm", OK, "a deploy or restart leaves running tasks some time")
+
+
+def _forks(pool: Pool, installation: Installation) -> bool:
+    command = installation.platform.worker_commands.get(pool.name)
+    execution = (command and command.execution) or installation.conf.worker_pool
+    return execution in ("prefork", "processes")
 
 
 def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
@@ -53,7 +77,7 @@ def long_tasks_survive_deploys(installation: Installation) -> Iterator[Finding]:
             WARNING,
             f"tasks take longer ({pools}) than the {kills_after:.0f} s that a deploy leaves them: "
             "it kills and loses them",
-            "make them idempotent, and have workers give them back:\n"
+            "use one-off dynos, or make them idempotent, and have workers give them back:\n"
             "app.conf.update(task_acks_late=True, worker_soft_shutdown_timeout=20)",
         )
     else:
@@ -224,10 +248,14 @@ def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
 
 def processes_agree(installation: Installation) -> Iterator[Finding]:
     """Check that the workers have the same release and settings as this process."""
+    states = (read_pool(installation.redis.snapshot, pool) for pool in installation.settings.pools)
+    outdated = {name for state in states for name in state.roster.outdated}
     live = [
         p
         for p in installation.redis.snapshot.presences
         if not p.silent(installation.redis.snapshot.now) and not p.closing
+        # A one-off worker that outlived a deploy leaves by itself, and decides nothing.
+        if p.name not in outdated
     ]
     others = sorted({p.release for p in live if p.release and p.release != __version__})
     if others:
@@ -251,7 +279,9 @@ def processes_agree(installation: Installation) -> Iterator[Finding]:
             f"deploy to finish, or restart them{installation.shell.heroku('ps:restart')}",
         )
     if not others and not apart:
-        yield Finding("settings", OK, "workers have the same release and settings as this process")
+        yield Finding(
+            "settings", OK, "workers have the same version of this package and the same settings"
+        )
 
 
 def workers_are_of_a_pool(installation: Installation) -> Iterator[Finding]:

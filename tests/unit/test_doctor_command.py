@@ -14,6 +14,7 @@ from celery_middle_management.doctor.command import WorkerCommand, starts_no_wor
         ("celery --app=proj worker -Q a,b -c 2", WorkerCommand(("a", "b"))),
         ("bin/env celery -A proj worker --queues=a -E -B", WorkerCommand(("a",), beat=True)),
         ("celery -A proj worker -Qa --beat --autoscale 4,1", WorkerCommand(("a",), True, True)),
+        ("celery -A proj worker -P threads", WorkerCommand(execution="threads")),
         ("newrelic-admin run-program celery -A p worker", WorkerCommand()),
         ("celery -A proj beat", None),
         ("bin/start", None),

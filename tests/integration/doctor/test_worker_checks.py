@@ -63,6 +63,12 @@ def test_sigterm_is_remapped(on: Stage) -> None:
     wrong(on, "sigterm", "warning", "SIGQUIT", REMAP_SIGTERM="SIGQUIT")
 
 
+def test_sigterm_reaches_the_processes_of_prefork(on: Stage) -> None:
+    wrong(on, "sigterm", "warning", "tasks of worker at once: SIGTERM reaches every process")
+    findings, _ = doctor(on, "app.conf.worker_pool = 'threads'")
+    assert findings["sigterm"][0]["level"] == "ok"
+
+
 @pytest.mark.slow
 def test_tasks_that_a_deploy_kills(on: Stage) -> None:
     # As two tasks of 40 s each leave it.
