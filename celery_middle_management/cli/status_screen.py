@@ -170,7 +170,8 @@ def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
         names = _names([drain["name"] for drain in more])
         yield "", Text(f"and {names}", style="yellow")
     if old := workers["old"]:
-        yield "old", Text(f"{_names(old)}: replaced when done", style="yellow")
+        why = "older release, or a day old: leaves when done"
+        yield "old", Text(f"{_names(old)}: {why}", style="yellow")
     yield "last", _action(pool, now)
     if (by_hand := pool["by_hand"]) and _seconds(by_hand["at"], now) < SHOWN_FOR:
         yield "by hand", Text(_by_hand(by_hand, now), style="yellow")

@@ -128,8 +128,11 @@ class PoolState:
 
     @property
     def denied(self) -> Refusal | None:
-        """The refusal, unless it is a limit that allows as many workers as are needed."""
-        refusal = self.refusal
+        """The refusal, unless it is a limit that allows as many workers as are needed.
+
+        That of workers that crash holds until one has come up well.
+        """
+        refusal = self.last_refusal if self.roster.crashing else self.refusal
         enough = refusal and refusal.limit is not None and self.needed <= refusal.limit
         return None if enough else refusal
 

@@ -118,7 +118,12 @@ class Roster:
 
         After crashes: one, or the present number if greater, until a worker has come up well.
         """
-        return max(len(self.members), 1) if self.crashes >= CRASHES else inf
+        return max(len(self.members), 1) if self.crashing else inf
+
+    @property
+    def crashing(self) -> bool:
+        """True if several hires in a row crashed, and no worker has come up well since."""
+        return self.crashes >= CRASHES
 
     @property
     def unanswered_until(self) -> float | None:

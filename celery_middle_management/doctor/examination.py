@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import redis
 
 from celery_middle_management.doctor import (
+    deploy_checks,
     ledger_checks,
     platform_checks,
     queue_checks,
@@ -47,8 +48,8 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     worker_checks.beat_stays,
     worker_checks.processes_agree,
     worker_checks.workers_are_of_a_pool,
-    worker_checks.sigterm_is_warm,
-    worker_checks.long_tasks_survive_deploys,
+    deploy_checks.sigterm_is_warm,
+    deploy_checks.long_tasks_survive_deploys,
     worker_checks.processes_are_fixed,
     worker_checks.prefetch_is_bounded,
     worker_checks.nothing_is_purged,

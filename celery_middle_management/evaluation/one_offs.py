@@ -18,6 +18,7 @@ from celery_middle_management.core.choice import (
 )
 from celery_middle_management.core.decision import may_hire_now
 from celery_middle_management.core.pool_state import PoolState, Refusal
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import APPEARS, ASKS_AFTER, Roster, crash_pause
 from celery_middle_management.core.timing import LOCK_SECONDS
@@ -29,8 +30,11 @@ from celery_middle_management.platforms.base import Listing, OneOff, PlatformErr
 
 logger = logging.getLogger("celery_middle_management")
 
-#: The reason given for letting a worker go so that others take its place.
-REPLACED = "it is replaced: its release is older, its day is nearly over, or it takes no tasks"
+#: The reasons given for letting workers go although the number of workers would suit.
+OTHER_KIND = "the pool uses the formation now"
+OLD_RELEASE = "it runs an older release"
+NO_TASKS = "it takes no tasks, though it should"
+NEAR_END = "its 24 hours are nearly over"
 
 
 class OneOffs:
@@ -49,6 +53,7 @@ class OneOffs:
         self._ids: Mapping[str, str] | None = None
         self._refused_until = 0.0
         self._replaced = frozenset[str]()
+        self._deaf = state.deaf
         self._why = ""
         self.roster = state.roster.with_reports(presences, state.leave, state.now)
         self.choice = Choice(state.leave)
@@ -154,7 +159,8 @@ class OneOffs:
         """Write the roster and which workers must leave, before anything is done."""
         before, after = ({*cordon.since} for cordon in (self._leave, self.choice.leave))
         new = after - before
-        why = REPLACED if new <= self._replaced else self._why
+        replaced = _why_replaced(new, self._pool, self.roster, self._deaf)
+        why = replaced if new <= self._replaced else self._why
         for action, names in (("uncordon", before - after), ("cordon", new)):
             if known := sorted(names & self.roster.names):
                 logger.info("%s pool=%s workers=%s", action, self._pool.name, ",".join(known))
@@ -224,6 +230,15 @@ def _to_replace(state: PoolState, roster: Roster) -> frozenset[str]:
     if state.pause is not None and state.pause.fires:
         return frozenset()
     return roster.to_replace(state.now, state.longest) | (state.deaf.keys() & roster.names)
+
+
+def _why_replaced(names: Collection[str], pool: Pool, roster: Roster, deaf: Collection[str]) -> str:
+    """Return why workers with these *names* must be replaced."""
+    if not pool.one_off:
+        return OTHER_KIND
+    if not roster.outdated.isdisjoint(names):
+        return OLD_RELEASE
+    return NEAR_END if set(deaf).isdisjoint(names) else NO_TASKS
 
 
 def _needed(

@@ -187,7 +187,7 @@ class PoolEvaluation(CountedPool):
             look = "its log"
             if self._settings.platform == "heroku":
                 app = f" -a {self._settings.heroku.app}" if self._settings.heroku else ""
-                look = f"`heroku logs --ps {next(iter(self.fleet.names(1)), self.pool.name)}{app}`"
+                look = f"`heroku logs --ps {_unheard_name(self)}{app}`"
             what = state.unheard.said(state.quantity or 0, look)
             yield f"unheard {self.pool.name}", Trouble(what, state.unheard.since, self.pool.name)
         for kind, what in self.one_offs.trouble if self.one_offs else ():
@@ -218,3 +218,11 @@ class PoolEvaluation(CountedPool):
         at = wakes_at(state)
         if at is not None:
             yield at - state.now
+
+
+def _unheard_name(pool: PoolEvaluation) -> str:
+    """Return the name of a worker that has not reported, as Heroku's command line knows it."""
+    if not pool.pool.one_off or pool.one_offs is None:
+        return next(iter(pool.fleet.names(1)), pool.pool.name)
+    members = pool.one_offs.roster.members.values()
+    return next((m.name for m in members if m.name and not m.since), "run")

@@ -92,7 +92,7 @@ class Request(NamedTuple):
 
     def _refusal(self, response: requests.Response, details: dict[str, Any]) -> PlatformError:
         status = response.status_code
-        said = str(details.get("message") or response.reason)[:200]
+        said = str(details.get("message") or response.reason)[:200].rstrip(".")
         heroku = f"Heroku refused ({status}: {said})"
         retry_after = _seconds(response.headers.get("Retry-After"))
         if status == 429:
@@ -114,7 +114,8 @@ class Request(NamedTuple):
         if self.writes and (status == 422 or missing):
             limit = details.get("limit")
             limit = limit if isinstance(limit, int) and limit >= 0 else None
-            return Refused(f"{heroku}.", unknown=missing, limit=limit)
+            again = "It is asked again once a minute"
+            return Refused(f"{heroku}. {again}", unknown=missing, limit=limit)
         return self.failed(PlatformError, f"{heroku}. {self._advice(status)}", maybe_done=False)
 
     def _advice(self, status: int) -> str:

@@ -23,6 +23,8 @@ app.conf.update(
     task_ignore_result=True,
     # A worker that holds no tasks in reserve leaves them to the workers that are being hired.
     worker_prefetch_multiplier=1,
+    # With REMAP_SIGTERM in app.json: a deploy gives running tasks 20 of Heroku's 30 seconds.
+    worker_soft_shutdown_timeout=20,
     # The Heroku app, its API key and the limits come from config vars; see app.json.
     middle_management_enabled=True,
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from celery_middle_management.evaluation.one_offs import REPLACED
+from celery_middle_management.evaluation.one_offs import OLD_RELEASE
 from tests.emulator import DynoInfo
 from tests.integration.scenes import PREFIX
 from tests.integration.stage import WORKER, Stage, stage
@@ -166,7 +166,7 @@ def test_a_deploy_replaces_the_idle_and_kills_no_task(redis_url: str, tmp_path: 
         assert it.changes == 2 * [HIRE]
         [log] = tmp_path.glob(f"{old.name}.*")
         assert re.search(
-            rf'drain worker={old.name} running=\d reason="{REPLACED}"', log.read_text()
+            rf'drain worker={old.name} running=\d reason="{OLD_RELEASE}"', log.read_text()
         )
 
 

@@ -23,6 +23,7 @@ from celery_middle_management.core.pool_state import (
     BOOT_SECONDS,
     Parked,
     PoolState,
+    Refusal,
     Sent,
 )
 from celery_middle_management.core.pools import Pool
@@ -288,3 +289,12 @@ def test_a_settled_hire_is_unset(state: dict[str, str]) -> None:
     changes = Changes()
     PoolWriter(told, changes).hire_settled(told)
     assert read_pool(written(changes, snapshot(state)), POOL) == pool_state()
+
+
+def test_the_refusal_after_crashes_holds_until_a_worker_has_come_up_well() -> None:
+    refusal = Refusal("they crash", NOW - 61, NOW - 1, limit=0)
+    crashing = pool_state(published=1, last_refusal=refusal, roster=Roster(crashes=3))
+    assert crashing.denied == refusal
+    assert crashing.refusal is None, "another worker may be tried"
+    assert replace(crashing, roster=Roster()).denied is None
+    assert replace(crashing, published=0).denied is None

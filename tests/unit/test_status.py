@@ -179,7 +179,7 @@ def test_one_off_workers_and_the_old_among_them() -> None:
     assert workers["draining"] == workers["old"] == ["run.11"]
     assert [one["name"] for one in workers["unheard"]] == ["run.13"]
     assert "one-off dynos" in shown(document)
-    assert "run.11: replaced when done" in shown(document)
+    assert "run.11: older release, or a day old: leaves when done" in shown(document)
 
 
 def test_live_and_draining_workers_are_in_the_order_of_their_numbers() -> None:
