@@ -61,6 +61,7 @@ class Process:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._pool_of = settings.pool_name
+        self.started = store.clock()
         self.ledger = MortalLedger(settings, store)
         self.batch = Batch(self._pool_of)
         self._unseen: int | None = 0
@@ -121,7 +122,6 @@ class Worker(Process):
         super().__init__(settings, store)
         self.id = id
         self.name = name
-        self.started = store.clock()
         self.up = False
         self.ended = False
         self.since = 0.0

@@ -155,7 +155,7 @@ class World(Platform, Broker):
             *(ledger, self, self),
             Queues((QUEUE,)),
             clock=self.store.clock,
-            born=self.store.clock(),
+            born=process.started,
             warn=lambda *_: None,
             worker=process.name if isinstance(process, Worker) else "",
         )
