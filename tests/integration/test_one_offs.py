@@ -15,7 +15,6 @@ import pytest
 
 from celery_middle_management.evaluation.one_offs import OLD_RELEASE
 from tests.emulator import DynoInfo
-from tests.integration.scenes import PREFIX
 from tests.integration.stage import WORKER, Stage, stage
 from tests.servers import wait_for
 
@@ -154,13 +153,17 @@ def test_a_draining_worker_is_called_back(redis_url: str, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_a_deploy_replaces_the_idle_and_kills_no_task(redis_url: str, tmp_path: Path) -> None:
     with scene(redis_url, tmp_path, min_workers=1) as it:
-        it.run("work.delay(15)")
+        it.run("work.delay(45)")
         it.wait(lambda: any(told["busy"] for told in it.on.presences()))
         [old] = it.there
         it.on.emulator.deploy()
-        # The list of dynos is read once a minute; so that it is, now.
-        it.on.redis.hset(f"{PREFIX}:state", "read_at", 0)
-        it.on.wait_until_finished(1)
+        with it.on.program(PUBLISHER) as later:
+            assert later.stdin is not None
+            later.stdin.write("work.delay(1)\n")
+            later.stdin.flush()
+            # A new process has the list of dynos read; otherwise it is read once a minute.
+            it.wait(lambda: [told["busy"] for told in it.on.presences() if told["stopped"]], 45)
+        it.on.wait_until_finished(2)
         it.wait(lambda: [d.release for d in it.there] == [2])
         assert old.id not in {d.id for d in it.there}
         assert it.changes == 2 * [HIRE]

@@ -9,7 +9,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celery_middle_management.core.choice import Choice, Member, OneOffSituation, choose
+from celery_middle_management.core.choice import (
+    Choice,
+    Member,
+    OneOffSituation,
+    choose,
+    only_replace,
+)
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.presence import Presence
 
@@ -159,3 +165,10 @@ def test_there_is_room_for_all_and_none_goes_that_is_needed(
         assert choice.leave.names <= seen.leave.names | seen.replaced
     again = choose(replace(seen, leave=choice.leave, fresh=False))
     assert choice.wants_count or again.leave == choice.leave
+
+
+def test_where_others_decide_only_workers_to_be_replaced_are_cordoned() -> None:
+    members = [member("old", busy=1), member("idle"), member("chosen"), member("gone", left=True)]
+    choice = only_replace(members, cordon("chosen"), {"old", "gone"}, NOW)
+    assert choice.leave.names == {"old", "chosen"}
+    assert (choice.hires, choice.suppressed) == (0, False)

@@ -94,6 +94,25 @@ def test_a_worker_that_reports_is_there_even_if_it_is_not_listed() -> None:
     assert not roster.with_listing({}, (), NOW).roster.members
 
 
+def test_a_worker_of_unknown_hire_is_new_when_it_first_reports() -> None:
+    """Its first report does not say since when it is up."""
+    told = Roster().with_reports([presence("run.1", "a", since=0.0)], NO_CORDON, NOW)
+    assert [member.at for member in told.members.values()] == [NOW]
+    assert not told.to_replace(NOW)
+
+
+def test_a_worker_of_an_older_release_is_outdated_and_replaced_until_it_has_left() -> None:
+    both = hired("a", "b").with_reports(
+        [presence("run.1", "a"), presence("run.2", "b")], NO_CORDON, NOW
+    )
+    old = replace(both.with_listing({"run.1": 1, "run.2": 1}, (), NOW).roster, newest=2)
+    assert old.outdated == old.to_replace(NOW) == {"run.1", "run.2"}
+    assert not old.renewed
+    left = old.with_reports([presence("run.2", "b")], NO_CORDON, NOW + 1)
+    assert left.to_replace(NOW + 1) == {"run.2"}
+    assert left.with_hires(["c"], NOW, NOW + 70).renewed, "it may come"
+
+
 def test_a_worker_that_is_let_go_has_left() -> None:
     leave = Cordon(None, frozenset({"run.1"}), NOW - 1, {"run.1": NOW - 1})
     seen = presence("run.1", "a", stopped=NOW - 1)
