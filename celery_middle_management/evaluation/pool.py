@@ -71,10 +71,11 @@ class PoolEvaluation(CountedPool):
             return
         renewed = formation > 0 or (self.one_offs is not None and self.one_offs.roster.renewed)
         self.defers = outdated and renewed
-        most = self.pool.max_workers
+        most = 1 if outdated else self.pool.max_workers
         if outdated:
-            self.state = replace(self.state, pool=replace(self.state.pool, min_workers=0))
-            most = min(newest_maximum(self.pool, self._snapshot), 1)
+            maximum = min(newest_maximum(self.pool, self._snapshot), self.pool.max_workers)
+            known = replace(self.state.pool, min_workers=0, max_workers=maximum)
+            self.state = replace(self.state, pool=known)
         refusal = self.state.refusal
         blocked = blocked or (refusal is not None and refusal.limit is None)
         situation = self._situation(formation, may_call=may_call, blocked=blocked)
