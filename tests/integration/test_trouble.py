@@ -108,6 +108,13 @@ def test_the_app(redis_url: str) -> None:
         trouble_that_says(on, "'elsewhere'")
 
 
+def told(on: Stage) -> list[dict[str, Any]]:
+    """The entries of the history about trouble."""
+    entries: Any = on.redis.xrange(f"{PREFIX}:actions")
+    each = [json.loads(fields["entry"]) for _, fields in entries]
+    return [entry for entry in each if "trouble" in entry["action"]]
+
+
 def test_a_queue_that_cannot_be_counted(redis_url: str) -> None:
     pools = {"worker": {}, "pdf": {"queues": ["pdf"]}}
     types = {"worker": 0, "pdf": 0}
@@ -117,11 +124,11 @@ def test_a_queue_that_cannot_be_counted(redis_url: str) -> None:
         on.redis.set("pdf", "no list")
         with on.program(PUBLISHER):
             trouble_that_says(on, "pdf")
+            wait_for(lambda: told(on))
             on.redis.delete("pdf")
             wait_for(lambda: not trouble(on), 60)
-        entries: Any = on.redis.xrange(f"{PREFIX}:actions")
-        told = [json.loads(fields["entry"]) for _, fields in entries]
-        begun, over = [entry for entry in told if "trouble" in entry["action"]]
+            wait_for(lambda: len(told(on)) == 2)
+        begun, over = told(on)
         assert (begun["action"], over["action"]) == ("trouble", "trouble over")
         assert begun["kind"] == over["kind"] == "count queue pdf"
         assert "pdf" in over["reason"]
