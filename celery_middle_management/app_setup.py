@@ -229,12 +229,13 @@ def _worker_init(sender: Any = None, **_: Any) -> None:
 
 
 def _refuse_to_stay(managed: ManagedApp | None) -> None:
-    """End this worker if it was hired alone and no process would ever let it go.
+    """End this worker before it starts, if it was hired alone and would never be let go.
 
-    A worker of an older release hired it, and a deploy has switched the package off since.
+    That happens if a deploy switches the package off, or to a dry run, and then a worker of the
+    older release hires one of the new release.
 
     Raises:
-        SystemExit: it is so.
+        SystemExit: this is such a worker.
     """
     if "CELERY_MM_HIRE" not in os.environ or (managed and not managed.settings.dry_run):
         return

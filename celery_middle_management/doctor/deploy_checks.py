@@ -14,14 +14,14 @@ def sigterm_is_warm(installation: Installation) -> Iterator[Finding]:
 
     The platform sends SIGTERM to every process of a dyno. That ends prefork's children at once,
     unless it is remapped; and then the worker itself ends them, unless it shuts down softly.
+    One-off dynos are not checked: they live through a deploy.
     """
     remapped = installation.environ.get("REMAP_SIGTERM")
     soft = installation.conf.get("worker_soft_shutdown_timeout")
-    forking = [
-        p.name for p in installation.settings.pools if not p.one_off and _forks(p, installation)
-    ]
+    formation = [pool for pool in installation.settings.pools if not pool.one_off]
+    forking = [pool.name for pool in formation if _forks(pool, installation)]
     softly = "app.conf.worker_soft_shutdown_timeout = 20"
-    if remapped and not soft:
+    if formation and remapped and not soft:
         yield Finding(
             "sigterm",
             WARNING,

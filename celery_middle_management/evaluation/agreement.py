@@ -2,7 +2,8 @@
 
 During a deploy, old and new processes evaluate in turn. If each followed its own setting, one would
 replace the workers that the other hires. So the process that was started last decides, because it
-has the newest settings; the others read its setting in the ledger.
+has the newest settings; the others read its setting in the ledger. Workers that outlive a deploy
+also read its maximum there.
 """
 
 from __future__ import annotations

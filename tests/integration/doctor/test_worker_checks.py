@@ -69,6 +69,12 @@ def test_sigterm_reaches_the_processes_of_prefork(on: Stage) -> None:
     assert findings["sigterm"][0]["level"] == "ok"
 
 
+def test_no_deploy_sends_sigterm_to_one_off_dynos(on: Stage) -> None:
+    remapped = {"MIDDLE_MANAGEMENT_DYNOS": "one-off", "REMAP_SIGTERM": "SIGQUIT"}
+    findings, _ = doctor(on, **remapped)
+    assert findings["sigterm"][0]["level"] == "ok"
+
+
 @pytest.mark.slow
 def test_tasks_that_a_deploy_kills(on: Stage) -> None:
     # As two tasks of 40 s each leave it.
