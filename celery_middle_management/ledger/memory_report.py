@@ -17,7 +17,7 @@ from celery_middle_management.ledger.memory_report_steps import (
 )
 from celery_middle_management.ledger.memory_samples import take_sample
 from celery_middle_management.ledger.memory_store import Store
-from celery_middle_management.ledger.messages import ReportMessage, ReportReply
+from celery_middle_management.ledger.messages import Constants, ReportMessage, ReportReply
 from celery_middle_management.ledger.sampling import Sampling
 
 #: Expiries are renewed this often (ms).
@@ -108,7 +108,8 @@ class Report:
                 self.unseen = now
             if published:
                 hire_from_zero = hire_from_zero or (quantity == 0 and not refused)
-                held[pool] = self._hold_of(quantity, counts["maximum"])
+                most = counts["maximum"]
+                held[pool] = held_for(quantity, most, self.called, now, message)
             work = work or bool(published or counts["scheduled"] or counts["finished"])
         if message["look"]:
             work, self.unseen = True, now
@@ -119,14 +120,6 @@ class Report:
         if hire_from_zero:
             self._evaluate_by(max(now, self.blocked))
         return held
-
-    def _hold_of(self, quantity: float, maximum: int) -> float:
-        message = self.message
-        if quantity == 0:
-            return message["zero_hold"]
-        if quantity >= maximum:
-            return message["longest_hold"]
-        return max(self.called + message["interval"] - self.now, message["gap"])
 
     def _add_worker(self) -> None:
         """Note that a worker reports, or says goodbye."""
@@ -156,17 +149,10 @@ class Report:
     def _wait(self, lease: bool) -> float:
         """Return how long (ms) to wait before the next report."""
         message, store, now = self.message, self.store, self.now
-        wait = float(message["stand_by"])
-        watched = now - store.number("ticked_at") < message["watches"]
-        if "id" in message or lease or message["leaving"] or message["inactive"] or watched:
-            return wait
+        if "id" in message or lease or message["leaving"] or message["inactive"]:
+            return float(message["stand_by"])
         locked = store.lock[1] - now if store.lock else 0.0
-        due_in = max(self.next_at - now, locked, 0.0)
-        comes_in = store.number("comes_at") - now
-        if due_in < wait and not 0 < comes_in <= due_in + message["gap"]:
-            store.set("comes_at", now + due_in)
-            return due_in
-        return wait
+        return stands_by_for(store, max(self.next_at - now, locked, 0.0), now, message)
 
     def _add_for_worker(self, reply: ReportReply) -> None:
         """Add the part of the reply that is for a worker."""
@@ -182,3 +168,26 @@ class Report:
         reply["counted_at"] = self.store.number(f"{cordon.rpartition('/')[0]}/counted_at")
         reply["cordon"] = state.get(cordon)
         reply["why"] = state.get(f"{cordon}_why")
+
+
+def held_for(quantity: float, maximum: int, called: float, now: float, using: Constants) -> float:
+    """Return how long (ms) a pool's next counts can be held back. Times are in ms."""
+    if quantity == 0:
+        return using["zero_hold"]
+    if quantity >= maximum:
+        return using["longest_hold"]
+    return max(called + using["interval"] - now, using["gap"])
+
+
+def stands_by_for(store: Store, due_in: float, now: float, using: Constants) -> float:
+    """Return how long (ms) a publisher waits for its next report, and note when it comes.
+
+    An evaluation is *due_in* (ms).
+    """
+    if now - store.number("ticked_at") < using["watches"]:
+        return using["stand_by"]
+    comes_in = store.number("comes_at") - now
+    if due_in < using["stand_by"] and not 0 < comes_in <= due_in + using["gap"]:
+        store.set("comes_at", now + due_in)
+        return due_in
+    return using["stand_by"]

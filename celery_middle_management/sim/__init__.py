@@ -1,0 +1,1 @@
+"""A simulator: what each policy would have cost, on a trace of tasks."""
