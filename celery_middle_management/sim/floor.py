@@ -13,7 +13,8 @@ def floor(trace: Trace, model: Model, wait: float) -> float:
 
     It is the greater of two bounds.
 
-    - The work itself, divided by the concurrency, and one boot.
+    - The work itself, divided by the concurrency, and one boot, unless a minimum of workers was up
+      before the first task.
     - A task that must start more than *wait* after another one was published cannot start together
       with it. Take a chain of tasks, each published more than *wait* after the one before, by a gap of
       *g* more. Between the starts of two successive ones, either a worker was paid all the time, for
@@ -31,6 +32,7 @@ def floor(trace: Trace, model: Model, wait: float) -> float:
             links.append(min(at - last - wait, model.boot))
             last = at
     late = trace.tasks // 20
-    chain = model.boot + sum(links) - sum(nlargest(late, links))
-    work = trace.work / model.concurrency + model.boot
-    return max(work, chain, model.minimum * trace.span)
+    chain = sum(links) - sum(nlargest(late, links))
+    work = trace.work / model.concurrency
+    boot = 0.0 if model.minimum else model.boot
+    return max(boot + max(work, chain), model.minimum * trace.span)
