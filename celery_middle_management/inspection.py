@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -23,6 +24,7 @@ from celery_middle_management.views.troubles import may_pass
 
 if TYPE_CHECKING:
     from celery_middle_management.doctor import Finding
+    from celery_middle_management.sim.trace import Trace
 
 #: A process reports a task that it has published within this time (s), however busy it is.
 _PUBLISHERS_REPORT_WITHIN = 2.0
@@ -133,6 +135,23 @@ def _latest_first(packed: Iterable[str]) -> list[dict[str, Any]]:
     """
     entries = [json.loads(entry) for entry in packed]
     return sorted(entries, key=lambda e: datetime.fromisoformat(e["at"]), reverse=True)
+
+
+def history_trace(managed: ManagedApp, pool: str, seed: int) -> Trace:
+    """Return tasks like those that *pool* had in the last days, up to a week.
+
+    Raises:
+        redis.RedisError: the ledger cannot be read.
+    """
+    from celery_middle_management.sim.history import trace_of
+
+    ledger = managed.ledger()
+    snapshot = ledger.snapshot()
+    tasks, runtime, squares = (
+        snapshot.number(f"{pool}/{name}") for name in ("finished", "runtime", "runtime_squares")
+    )
+    variation = math.sqrt(max(tasks * squares / runtime**2 - 1, 0.0)) if runtime else 0.0
+    return trace_of(pool, ledger.history(), variation, seed)
 
 
 def examine(managed: ManagedApp) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from celery_middle_management.cli.doctor import doctor
 from celery_middle_management.cli.log import log
 from celery_middle_management.cli.manual_scaling import fire, hire, pause, resume
 from celery_middle_management.cli.run import run
+from celery_middle_management.cli.simulate import simulate
 
 # Also registers the task of `mm slack` in every worker, since every `celery` command loads this.
 from celery_middle_management.cli.slack import slack
@@ -26,5 +27,5 @@ def mm(**preload_options: Any) -> None:
     """Middle Management: hire and fire the workers of this app."""
 
 
-for command in (status, doctor, run, log, pause, resume, hire, fire, slack, web):
+for command in (status, doctor, run, log, pause, resume, hire, fire, simulate, slack, web):
     mm.add_command(command)

@@ -11,6 +11,10 @@ LOCK_SECONDS = 12.0
 LOCK_MARGIN = 1.0
 #: Evaluations (not hires from zero) are at least this far (s) apart.
 EVALUATION_GAP = 2.0
+#: How often (s) a process looks for what was published.
+LOOK = 0.1
+#: A burst is gathered for this long (s), so that workers are hired for it as a whole.
+GATHER = 0.1
 #: A publisher holds back its counts for at most this long (s) while they can change nothing.
 LONGEST_HOLD = 5.0
 #: And for at most this long (s) while a pool without workers is about to hire.

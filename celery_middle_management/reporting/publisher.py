@@ -22,20 +22,17 @@ from multiprocessing.util import Finalize
 from time import monotonic
 
 from celery_middle_management import threads
-from celery_middle_management.core.timing import EVALUATION_GAP
+from celery_middle_management.core.timing import EVALUATION_GAP, GATHER, LOOK
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.reporting.reporter import (
     EXIT_TIMEOUT,
-    LOOK,
     RETRY,
     Reporter,
     wait_for_last_report,
 )
 
 logger = logging.getLogger("celery_middle_management")
-#: A burst is gathered for this long (s), so that workers are hired for it as a whole.
-GATHER = 0.1
 #: A flush that is waited for is checked this often (s).
 _CHECK = 0.01
 

@@ -16,7 +16,7 @@ import redis
 
 from celery_middle_management import threads
 from celery_middle_management.core.batch import Batch
-from celery_middle_management.core.timing import LOCK_SECONDS, LONGEST_HOLD
+from celery_middle_management.core.timing import LOCK_SECONDS, LONGEST_HOLD, LOOK
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.log_throttle import LogThrottle
 from celery_middle_management.settings.model import Settings
@@ -30,8 +30,6 @@ logger = logging.getLogger("celery_middle_management")
 
 #: One call adds at most this many publishing times and buckets, since it blocks Redis meanwhile.
 MOST_AT_ONCE = 2000
-#: How often (s) an agent looks for what was published.
-LOOK = 0.1
 #: While Redis fails, the next report comes after this time (s).
 RETRY = 2.0
 #: At exit, reporting and evaluating may take this long (s), ...

@@ -1,8 +1,9 @@
-"""What the processes of a simulation have reported of the tasks, and what the ledger knows of it."""
+"""What the processes of a simulation have reported of the tasks, and what the ledger knows."""
 
 from __future__ import annotations
 
 from math import ceil
+from typing import NamedTuple
 
 from celery_middle_management.core.batch import SLICE, Batch, Finished
 from celery_middle_management.settings.model import Settings
@@ -10,78 +11,75 @@ from celery_middle_management.sim.cluster import Cluster
 from celery_middle_management.sim.formation import POOL
 
 
+class Told(NamedTuple):
+    """The tasks that were reported as published and as finished by some moment."""
+
+    published: int = 0
+    finished: Finished = Finished()
+
+
 class Counts:
-    """Tasks published and finished: those that were reported, and those that the ledger knows."""
+    """Keeps the reports of tasks until the ledger is told of them. *epoch* is its time (s) at 0."""
 
     def __init__(self, cluster: Cluster, settings: Settings, epoch: float) -> None:
         self._cluster = cluster
         self._pool_of = settings.pool_name
         self._epoch = epoch
-        self.published = 0
-        self._finished = Finished()
-        self._known_published = 0
-        self._counted = 0
-        self._known = Finished()
-
-    def note_count(self, at: float) -> None:
-        """Note that the tasks published until a time (ledger's, s) have been counted."""
-        end = self._cluster.arrived
-        self._counted = self._cluster.arrivals_until(at - self._epoch, 0, end)
-
-    @property
-    def new_published(self) -> int:
-        """The tasks reported as published that no count includes, and the ledger does not know."""
-        return max(self.published - max(self._known_published, self._counted), 0)
-
-    @property
-    def new_finished(self) -> int:
-        """The tasks finished whose report the ledger does not know yet."""
-        return self._finished.tasks - self._known.tasks
+        #: What processes have reported, ...
+        self.told = Told()
+        #: ... and what the ledger knows of it.
+        self._known = Told()
 
     @property
     def first_unreported(self) -> float:
         """When (s) the first task that is not reported yet was, or will be, published."""
-        return self._cluster.published_at(self.published)
+        return self._cluster.queues.published[self.told.published]
 
     def publisher_reports(self) -> bool:
         """Report what has been published; return whether there was anything."""
-        before, self.published = self.published, self._cluster.arrived
-        return self.published > before
+        before, arrived = self.told.published, self._cluster.queues.arrived
+        self.told = self.told._replace(published=arrived)
+        return arrived > before
 
     def workers_report(self) -> bool:
         """Report what has been finished; return whether there was anything."""
-        cluster, before = self._cluster, self._finished.tasks
-        if cluster.finished == before:
+        cluster = self._cluster
+        if cluster.finished == self.told.finished.tasks:
             return False
-        self._finished = Finished(
+        finished = Finished(
             cluster.finished, cluster.runtime, cluster.runtime_squares, cluster.longest
         )
+        self.told = self.told._replace(finished=finished)
         return True
 
-    def batch(self, counted_at: float) -> Batch:
-        """Take out what was reported since the last time. The last count was at *counted_at* (s).
+    def published_by(self, at: float) -> int:
+        """Return how many tasks have been published until a time (ledger's, s)."""
+        queues = self._cluster.queues
+        return queues.published_by(at - self._epoch, 0, queues.arrived)
 
-        The ledger distinguishes only tasks published before and after that count.
+    def batch(self, told: Told, counted_at: float) -> Batch:
+        """Return what the ledger has to be told, up to *told*.
+
+        It distinguishes only tasks published until its last count, at *counted_at* (s), and later.
         """
-        batch = Batch(self._pool_of)
-        begin, end = self._known_published, self.published
+        batch, known, queues = Batch(self._pool_of), self._known, self._cluster.queues
+        begin, end = known.published, told.published
         if end > begin:
-            before = self._cluster.arrivals_until(counted_at - self._epoch, begin, end)
+            before = queues.published_by(counted_at - self._epoch, begin, end)
             slots = batch.published.setdefault(POOL, {})
             for first, last in ((begin, before), (before, end)):
                 if last > first:
-                    at = self._epoch + self._cluster.published_at(last - 1)
+                    at = self._epoch + queues.published[last - 1]
                     slots[ceil(at / SLICE)] = last - first
-            self._known_published = end
-        if self.new_finished:
-            now, known = self._finished, self._known
+        now, then = told.finished, known.finished
+        if now.tasks > then.tasks:
             batch.finished[POOL].add(
                 Finished(
-                    now.tasks - known.tasks,
-                    now.runtime - known.runtime,
-                    now.runtime_squares - known.runtime_squares,
+                    now.tasks - then.tasks,
+                    now.runtime - then.runtime,
+                    now.runtime_squares - then.runtime_squares,
                     now.longest,
                 )
             )
-            self._known = now
+        self._known = told
         return batch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Model:
-    """The assumptions of a simulation, the same for every policy. Times are in seconds."""
+    """The assumptions of a simulation. Times are in seconds."""
 
     #: The limits of the pool.
     minimum: int = 0
@@ -17,13 +17,14 @@ class Model:
     #: How many tasks a worker runs at the same time.
     concurrency: int = 1
     #: Celery's ``worker_prefetch_multiplier``: for each of its slots, a worker holds so many
-    #: messages at most, those that run included, as with late acknowledgement.
+    #: messages at most, those that run included, as with late acknowledgement. While tasks are
+    #: long, a worker of Middle Management holds one for each slot.
     prefetch: int = 1
     #: From a request to the platform until it takes effect.
     latency: float = 0.5
     #: From SIGTERM until the platform kills a worker that has not ended.
     grace: float = 30.0
-    #: How long a worker that runs nothing takes to end.
+    #: How long a worker that has come up and runs nothing takes to end.
     shutdown: float = 2.0
     #: Middle Management's ``call_interval``.
     call_interval: float = 10.0

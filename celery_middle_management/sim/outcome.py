@@ -50,6 +50,10 @@ class Outcome:
     timeline: tuple[Moment, ...] = field(default=(), repr=False)
     #: The longest wait (s) of the tasks published between one moment of the timeline and the next.
     longest_waits: tuple[float, ...] = field(default=(), repr=False)
+    #: Tasks that the policy never lets finish: it kills every run of them.
+    unfinished: int = 0
+    #: The workers that were there before the first task, and stayed.
+    least: int = 0
 
     @property
     def paid_hours(self) -> float:
@@ -72,6 +76,7 @@ class Outcome:
             "calls": self.calls,
             "efficiency": round(self.efficiency, 6),
             "peak_workers": self.peak_workers,
+            "unfinished": self.unfinished,
         }
 
 

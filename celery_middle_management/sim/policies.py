@@ -30,6 +30,9 @@ ALLOWED = (
     "original:N, where N is a whole number from 1 up"
 )
 
+#: Times that are whole multiples of one by this (s) have no rounding errors.
+_EXACT = 1024
+
 
 class PolicyError(ValueError):
     """A name is none of a policy's. The message is one line."""
@@ -84,6 +87,8 @@ def _periodic(rule: Callable[[], PeriodicRule]) -> Callable[[Cluster], Scaler]:
 
     def scaler(cluster: Cluster) -> Scaler:
         made = rule()
-        return PeriodicScaler(cluster, made, Random(cluster.model.seed).random() * made.interval)
+        begins = Random(cluster.model.seed).random() * made.interval
+        # All times of checks are exact: no rounding error decides how many make a minute.
+        return PeriodicScaler(cluster, made, int(begins * _EXACT) / _EXACT)
 
     return scaler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
-from celery_middle_management.brokers.base import Backlogs, Broker
+from celery_middle_management.brokers.base import Broker, CountFailed
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.platforms.base import (
     Listing,
@@ -26,11 +26,17 @@ class SimBroker(Broker):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
-    def backlogs(self, queues: Sequence[str], unacknowledged: Mapping[str, int]) -> Backlogs:
+    def backlogs(
+        self, queues: Sequence[str], unacknowledged: Mapping[str, int]
+    ) -> dict[str, Backlog | CountFailed]:
+        return {**self.read(unacknowledged)}
+
+    def read(self, unacknowledged: Mapping[str, int]) -> dict[str, Backlog]:
+        """Return what :meth:`backlogs` does, which never fails here."""
         held = sum(worker.held for worker in self._cluster.workers.values())
         untold = held - unacknowledged.get(QUEUE, 0)
         more = max(untold, 0)
-        ready = self._cluster.waiting + more
+        ready = self._cluster.queues.waiting + more
         return {QUEUE: Backlog(ready, untold=more, returned=max(-untold, 0))}
 
 

@@ -15,8 +15,9 @@ from celery_middle_management.ledger.memory import MemoryLedger
 from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.model import Reply
 from celery_middle_management.settings.model import Settings
-from celery_middle_management.sim.cluster import Cluster, Worker
+from celery_middle_management.sim.cluster import Cluster
 from celery_middle_management.sim.formation import POOL
+from celery_middle_management.sim.worker import Worker
 
 #: The simulated queue, whatever queues the trace has.
 QUEUE = "celery"
@@ -42,10 +43,11 @@ class Process:
         presence: Presence | None = None,
         *,
         leaving: bool = False,
+        more: bool = False,
     ) -> Reply:
-        """Report to the ledger."""
+        """Report to the ledger; no lease is given while there is *more* to come."""
         reply = self.ledger.report(
-            batch, identity, presence, unseen=self.unseen, leaving=leaving
+            batch, identity, presence, more=more, unseen=self.unseen, leaving=leaving
         )
         self.unseen = reply.unseen
         return reply
@@ -54,9 +56,7 @@ class Process:
 class WorkerProcess(Process):
     """A worker's process: it reports what it holds, and obeys its cordon."""
 
-    def __init__(
-        self, settings: Settings, store: Store, cluster: Cluster, worker: Worker
-    ) -> None:
+    def __init__(self, settings: Settings, store: Store, cluster: Cluster, worker: Worker) -> None:
         super().__init__(settings, store)
         self.worker = worker
         self.name = worker.name
@@ -73,10 +73,11 @@ class WorkerProcess(Process):
             pool=POOL,
             since=0.0,
             seen=0.0,
-            full=True,
             queues=(QUEUE,),
             hire=worker.hire_id,
         )
+        #: When (ledger's time, s) the ledger first replied; 0 if it has not.
+        self.heard_at = 0.0
         #: When (s) it reports besides at each full second.
         self.again_at = inf
 
@@ -86,7 +87,9 @@ class WorkerProcess(Process):
         cordon = self._orders.cordon(now)
         self.presence = replace(
             self.presence,
+            since=self.heard_at,
             seen=self._store.now() / 1000,
+            full=not self.heard_at,
             stopped=cordon.at if cordon and not worker.consuming else 0.0,
             closing=worker.stopping,
             busy=worker.held,
@@ -100,8 +103,8 @@ class WorkerProcess(Process):
         worker, cluster, now = self.worker, self._cluster, self._store.clock()
         presence, self.again_at = self.presence, inf
         self._orders.receive(cordon, now, lost=False)
-        if not presence.since:
-            self.presence = replace(presence, since=self._store.now() / 1000, full=False)
+        if not self.heard_at:
+            self.heard_at = self._store.now() / 1000
         if worker.stopping:
             return
         if self._one_off and let_go(presence, cordon):

@@ -12,7 +12,8 @@ from celery_middle_management.sim.scaler import Scaler
 from celery_middle_management.sim.timeline import Timeline
 from celery_middle_management.sim.trace import Trace
 
-#: A policy that has not let go of its workers this long (s) after the last task never will.
+#: What has not happened in this time (s), or in three times that of the longest task if that is
+#: longer, after the last task was published or ended, never will.
 _GIVES_UP = 86_400.0
 
 #: Takes the part of the work that is done, from 0 to 1.
@@ -24,37 +25,41 @@ def simulate(
 ) -> Outcome:
     """Return what *policy* would have made of a trace.
 
-    The simulation ends when every task is finished and there are no more workers than at least.
+    The simulation ends when every task is finished and there are no more workers than at least. It
+    also ends if there are, or if tasks are left, and nothing has come of it for a day.
     """
     cluster = Cluster(trace, model, managed=policy.managed)
     scaler = policy.scaler(cluster)
     timeline = Timeline(cluster)
-    while not _is_over(cluster, scaler):
+    patience = max(_GIVES_UP, 3 * max(trace.runtimes, default=0.0))
+    while not _is_over(cluster, scaler, patience):
         next_at = scaler.next_at
         passed = cluster.advance(min(next_at, timeline.next_at))
         if timeline.look():
-            progress(cluster.finished / cluster.tasks)
+            progress(cluster.finished / trace.tasks)
         if cluster.now >= next_at or not passed:
             scaler.act()
     progress(1.0)
-    paid = cluster.paid
+    paid = cluster.paid + sum(cluster.now - w.hired_at for w in cluster.workers.values())
     return Outcome(
         policy=policy.name,
         paid=paid,
-        waits=waits_of(cluster.waits),
+        waits=waits_of(cluster.queues.waits),
         killed=cluster.killed,
         hires=cluster.hires,
         calls=scaler.calls,
-        efficiency=trace.work / (model.concurrency * paid) if paid else 0.0,
+        efficiency=cluster.runtime / (model.concurrency * paid) if paid else 0.0,
         peak_workers=cluster.peak,
+        unfinished=trace.tasks - cluster.finished,
+        least=scaler.least,
         timeline=tuple(timeline.moments),
         longest_waits=timeline.longest_waits(trace.published),
     )
 
 
-def _is_over(cluster: Cluster, scaler: Scaler) -> bool:
-    """Return whether every task is finished and no worker is left that will ever go."""
-    if cluster.finished < cluster.tasks:
-        return False
-    too_many = len(cluster.workers) > scaler.least
-    return not too_many or cluster.now > cluster.finished_at + _GIVES_UP
+def _is_over(cluster: Cluster, scaler: Scaler, patience: float) -> bool:
+    """Return whether nothing is left to happen, or nothing has come of it for *patience* (s)."""
+    queues = cluster.queues
+    if cluster.now > max(queues.span, cluster.finished_at) + patience:
+        return True
+    return cluster.finished == queues.tasks and len(cluster.workers) <= scaler.least

@@ -12,8 +12,10 @@ from celery_middle_management.sim.formation import Formation
 class Scaler(Protocol):
     """Hires and fires the workers of a cluster."""
 
-    #: The requests to the platform so far that changed something.
-    calls: int
+    @property
+    def calls(self) -> int:
+        """The requests to the platform so far that changed something."""
+
     #: So many workers stay when there is nothing to do.
     least: int
 
@@ -30,6 +32,9 @@ class Seen(NamedTuple):
 
     now: float
     quantity: int
+    #: The limits of the pool.
+    minimum: int
+    maximum: int
     #: Tasks in the queues, ...
     waiting: int
     #: ... and those that workers began at this very moment.
@@ -39,12 +44,16 @@ class Seen(NamedTuple):
     #: How long the first task of a queue has waited; 0 if none waits.
     longest_wait: float
 
+    def within_limits(self, workers: int) -> int:
+        """Return a number of workers within the pool's limits."""
+        return min(max(workers, self.minimum), self.maximum)
+
 
 class Rule(Protocol):
     """Decides how many workers of a formation there should be."""
 
     def workers(self, seen: Seen) -> int:
-        """Return the number of workers wanted, which need not be within the pool's limits."""
+        """Return the number of workers wanted, which need not be within the limits."""
 
 
 class PeriodicRule(Rule, Protocol):
@@ -73,18 +82,23 @@ class _RuleScaler:
         self._formation.begin(self.least)
 
     def _apply(self) -> None:
-        model = self._cluster.model
-        wanted = min(max(self._rule.workers(self._seen()), model.minimum), model.maximum)
+        seen = self._seen()
+        wanted = seen.within_limits(self._rule.workers(seen))
         if wanted != self._formation.quantity:
             self.calls += 1
             self._formation.scale(wanted)
 
     def _seen(self) -> Seen:
-        cluster = self._cluster
-        held = sum(worker.held for worker in cluster.workers.values())
+        cluster, queues = self._cluster, self._cluster.queues
         return Seen(
-            *(cluster.now, self._formation.quantity, cluster.waiting, cluster.just_begun),
-            *(held, cluster.longest_wait),
+            now=cluster.now,
+            quantity=self._formation.quantity,
+            minimum=cluster.model.minimum,
+            maximum=cluster.model.maximum,
+            waiting=queues.waiting,
+            just_begun=cluster.begun if cluster.begun_at == cluster.now else 0,
+            held=sum(worker.held for worker in cluster.workers.values()),
+            longest_wait=queues.longest_wait(cluster.now),
         )
 
 
@@ -116,7 +130,7 @@ class EventScaler(_RuleScaler):
 
     def act(self) -> None:
         cluster = self._cluster
-        happened = cluster.arrived + cluster.finished + cluster.killed
+        happened = cluster.queues.arrived + cluster.finished + cluster.killed
         if happened > self._happened or cluster.now >= self._event_rule.again_at:
             self._happened = happened
             self._apply()

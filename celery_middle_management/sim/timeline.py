@@ -17,7 +17,7 @@ class Timeline:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._apart = max(cluster.span, 1.0) / (_MOST / 2)
+        self._apart = max(cluster.queues.span, 1.0) / (_MOST / 2)
         self.moments: list[Moment] = []
         self.next_at = 0.0
 
@@ -27,7 +27,7 @@ class Timeline:
         if cluster.now < self.next_at:
             return False
         workers = len(cluster.workers)
-        self.moments.append(Moment(cluster.now, workers, cluster.waiting, cluster.running))
+        self.moments.append(Moment(cluster.now, workers, cluster.queues.waiting, cluster.running))
         if len(self.moments) > _MOST:
             self.moments = self.moments[::2]
             self._apart *= 2
@@ -36,7 +36,8 @@ class Timeline:
 
     def longest_waits(self, published: array[float]) -> tuple[float, ...]:
         """Return the longest wait (s) of the tasks published after each moment until the next."""
-        waits, times = self._cluster.waits, [moment.at for moment in self.moments]
-        ends = [bisect_left(published, at) for at in times[1:]] + [len(published)]
-        begins = [0, *ends[:-1]] if times else []
-        return tuple(max(waits[b:e], default=0.0) for b, e in zip(begins, ends, strict=True))
+        waits, times = self._cluster.queues.waits, [moment.at for moment in self.moments]
+        places = [bisect_left(published, at) for at in times[1:]]
+        begins, ends = [0, *places], [*places, len(published)]
+        longest = (max(waits[b:e], default=0.0) for b, e in zip(begins, ends, strict=True))
+        return tuple(longest) if times else ()

@@ -24,8 +24,8 @@ class Judoscale:
     Adapters report the age of the oldest waiting task every 10 s. By default the number changes by
     one, upwards at most once in the "upscale frequency", downwards after a delay of ten minutes
     below the range, and after another ten minutes for each further worker. Running tasks do not
-    count. The thresholds are for each user to set; here they suit tasks that should start soon. From
-    zero a worker is hired as soon as a task is seen.
+    count. The thresholds are for each user to set; here they suit tasks that should start soon.
+    From zero a worker is hired as soon as a task is seen.
 
     Sources:
         https://judoscale.com/docs/tuning-your-application,

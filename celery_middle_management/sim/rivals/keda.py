@@ -24,8 +24,9 @@ _ADDS = 4
 
 @dataclass
 class Keda:
-    """A pod for *target* waiting tasks, decided by the autoscaler; KEDA itself goes from and to zero.
+    """A pod for *target* waiting tasks.
 
+    The autoscaler decides on the number, and KEDA itself when to go from and to zero.
     The metric is the length of the list: tasks that workers hold do not count. A pod that is
     removed gets 30 s to end.
 
@@ -44,7 +45,9 @@ class Keda:
     _recommended: deque[tuple[float, int]] = field(default_factory=deque)
 
     def workers(self, seen: Seen) -> int:
-        quantity = self._activated(seen) if seen.now - self._polled_at >= _POLLING else seen.quantity
+        quantity = (
+            self._activated(seen) if seen.now - self._polled_at >= _POLLING else seen.quantity
+        )
         return self._scaled(seen, quantity) if quantity and seen.quantity else quantity
 
     def _activated(self, seen: Seen) -> int:

@@ -13,8 +13,9 @@ _INTERVAL = 10.0
 
 @dataclass
 class Original:
-    """One worker for *jobs_per_worker* jobs that are ready and not begun, whenever a job comes or ends.
+    """One worker for *jobs_per_worker* jobs that are ready and not begun.
 
+    It decides whenever a job comes or ends.
     A change that comes too soon is made up for when its time has come: a delayed job looks again.
 
     Source:
@@ -28,7 +29,8 @@ class Original:
     _changed_at: float = -inf
 
     def workers(self, seen: Seen) -> int:
-        wanted = -(-(seen.waiting + seen.just_begun) // self.jobs_per_worker)
+        ready = seen.waiting + seen.just_begun
+        wanted = seen.within_limits(-(-ready // self.jobs_per_worker))
         if self.again_at <= seen.now:
             self.again_at = inf
         if wanted != seen.quantity:

@@ -1,0 +1,256 @@
+"""``celery mm simulate``: what each policy would have cost on a trace of tasks."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from celery.bin.base import CeleryCommand
+
+from celery_middle_management.cli.common import CouldNot, UsedWrongly, json_option
+
+if TYPE_CHECKING:
+    from celery_middle_management.sim import Model, Outcome, Policy, Trace
+
+#: The policies that are simulated if none is named.
+USUAL = (
+    *("jobs_per_worker:10", "jobs_per_worker:1", "fixed:5", "hirefire:5", "hirefire:5@15"),
+    *("judoscale", "keda:5", "aws:5", "original:10"),
+)
+#: The same for ``--history``.
+OF_HISTORY = tuple(f"jobs_per_worker:{n}" for n in (1, 2, 5, 10, 20, 50))
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg]
+    """The type of an option that takes a finite number of seconds, *least* at the least."""
+
+    name = "seconds"
+
+    def __init__(self, least: float = 0.0) -> None:
+        self.least = least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not self.least <= seconds <= 1e6:
+            self.fail(f"{value!r} is not a number from {self.least:g} to 1000000", param, ctx)
+        return seconds
+
+
+@click.command(cls=CeleryCommand)
+@click.argument("trace", required=False, type=click.Path(path_type=Path))
+@click.option("--history", is_flag=True, help="Replay the app's own history; needs `-A`.")
+@click.option("--pool", help="The pool whose history is replayed.")
+@click.option("--queue", "queues", multiple=True, help="Leave out tasks of all other queues.")
+@click.option("--policy", "names", multiple=True, help="A policy; can be given several times.")
+@click.option("--runtime", help="Run times in seconds: MEAN[:SIGMA], lognormal.")
+@click.option("--min", "minimum", type=click.IntRange(0, 1000), default=0, show_default=True)
+@click.option("--max", "maximum", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--boot", type=Seconds(), default=12.0, show_default=True, help="In seconds.")
+@click.option("--concurrency", type=click.IntRange(1, 10_000), default=1, show_default=True)
+@click.option("--prefetch", type=click.IntRange(1, 10_000), default=1, show_default=True)
+@click.option("--call-interval", type=Seconds(1.0), default=10.0, show_default=True)
+@click.option("--grace", type=Seconds(), default=30.0, show_default=True)
+@click.option(
+    "--dynos", type=click.Choice(["formation", "one-off"]), default="formation", show_default=True
+)
+@click.option("--size", default="standard-1x", show_default=True, help="Of the dynos.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--html", type=click.Path(path_type=Path), help="Write a report into this file.")
+@json_option
+@click.pass_context
+def simulate(
+    ctx: click.Context,
+    /,
+    trace: Path | None,
+    names: tuple[str, ...],
+    runtime: str | None,
+    html: Path | None,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show what each policy would have cost on the tasks in the file TRACE.
+
+    TRACE is CSV, also .gz: `published_at,runtime[,queue]` in seconds, or `second,arrivals` with
+    --runtime. Policies: jobs_per_worker:N, fixed:N, hirefire:N[@SECONDS], judoscale, keda:N, aws:N,
+    original:N. docs/simulate.md says what is modelled.
+    """
+    from celery_middle_management.sim.prices import PRICES
+
+    if html is not None and not html.absolute().parent.is_dir():
+        raise UsedWrongly(f"--html {html}: there is no directory {html.absolute().parent}")
+    size = options.pop("size")
+    if size not in PRICES:
+        raise UsedWrongly(f"--size {size!r}: allowed: {', '.join(PRICES)}")
+    source = {name: options.pop(name) for name in ("history", "pool", "queues")}
+    model = _model(options)
+    policies = _policies(names or (OF_HISTORY if source["history"] else USUAL))
+    tasks = _trace(ctx, trace, runtime, model.seed, **source)
+    outcomes = _outcomes(tasks, policies, model)
+    floors = [_floor(tasks, model, outcome) for outcome in outcomes]
+    if as_json:
+        click.echo(json.dumps(_document(tasks, outcomes, floors, PRICES[size])))
+    else:
+        from celery_middle_management.cli.simulate_screen import show_outcomes
+
+        show_outcomes(tasks, outcomes, floors, PRICES[size])
+    if html is not None:
+        _write_report(html, tasks, model=model, size=size, outcomes=outcomes, floors=floors)
+
+
+def _model(options: dict[str, Any]) -> Model:
+    from celery_middle_management.sim import Model
+
+    model = Model(one_off=options.pop("dynos") == "one-off", **options)
+    if model.minimum > model.maximum:
+        raise UsedWrongly(f"--min {model.minimum} is greater than --max {model.maximum}")
+    return model
+
+
+def _policies(names: tuple[str, ...]) -> list[Policy]:
+    from celery_middle_management.sim import PolicyError, policy_named
+
+    try:
+        return [policy_named(name) for name in dict.fromkeys(names)]
+    except PolicyError as error:
+        raise UsedWrongly(f"--policy: {error}") from None
+
+
+def _trace(
+    ctx: click.Context,
+    path: Path | None,
+    runtime: str | None,
+    seed: int,
+    *,
+    history: bool,
+    pool: str | None,
+    queues: tuple[str, ...],
+) -> Trace:
+    from celery_middle_management.sim import RunTimes, TraceError, read_trace
+
+    if history == (path is not None):
+        raise UsedWrongly("give either a TRACE or --history")
+    if path is None:
+        if runtime or queues:
+            raise UsedWrongly("--runtime and --queue are for a TRACE, not for --history")
+        return _history(ctx, pool, seed)
+    if pool is not None:
+        raise UsedWrongly("--pool is for --history; --queue chooses from a TRACE")
+    try:
+        given = RunTimes.parse(runtime) if runtime is not None else None
+    except ValueError as error:
+        raise UsedWrongly(f"--runtime: {error}") from None
+    try:
+        trace = read_trace(path, runtime=given, seed=seed)
+        return trace.only(queues) if queues else trace
+    except TraceError as error:
+        raise UsedWrongly(str(error)) from None
+    except ValueError as error:
+        raise UsedWrongly(f"--queue: {error}") from None
+
+
+def _history(ctx: click.Context, name: str | None, seed: int) -> Trace:
+    import redis
+
+    from celery_middle_management import inspection
+    from celery_middle_management.app_setup import look_only
+    from celery_middle_management.cli.common import (
+        managed_app_of_context,
+        no_such_pool,
+        redis_failed,
+    )
+    from celery_middle_management.core.pools import pool_named
+
+    look_only()
+    managed = managed_app_of_context(ctx)
+    pools = managed.settings.pools
+    pool = pool_named(pools, name)
+    if pool is None:
+        raise UsedWrongly(f"--pool: {no_such_pool(name, [each.name for each in pools])}")
+    try:
+        trace = inspection.history_trace(managed, pool.name, seed)
+    except (redis.RedisError, OSError) as error:
+        raise redis_failed("read", error, managed) from None
+    if not trace.tasks:
+        raise CouldNot(f"the history of pool {pool.name!r} has no tasks yet")
+    return trace
+
+
+def _outcomes(trace: Trace, policies: list[Policy], model: Model) -> list[Outcome]:
+    from celery_middle_management.sim import simulate as run
+
+    outcomes = []
+    for policy in policies:
+        with _progress(policy.name) as progress:
+            outcomes.append(run(trace, policy, model, progress))
+    return outcomes
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Any]:
+    """Yield a function that takes the part that is done; it draws a bar on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda part: None
+        return
+    with click.progressbar(length=1000, label=f"{name:20}", file=sys.stderr) as bar:
+        yield lambda part: bar.update(int(part * 1000) - bar.pos)
+
+
+def _floor(trace: Trace, model: Model, outcome: Outcome) -> float:
+    from celery_middle_management.sim.floor import floor
+
+    return floor(trace, model, outcome.waits.p95, least=outcome.least)
+
+
+def _document(
+    trace: Trace, outcomes: list[Outcome], floors: list[float], monthly: float
+) -> dict[str, Any]:
+    return {
+        "trace": trace.name,
+        "tasks": trace.tasks,
+        "work_hours": round(trace.work / 3600, 6),
+        "policies": [
+            {**outcome.as_json(monthly), "floor_hours": round(floor / 3600, 6)}
+            for outcome, floor in zip(outcomes, floors, strict=True)
+        ],
+    }
+
+
+def _write_report(
+    path: Path,
+    trace: Trace,
+    *,
+    model: Model,
+    size: str,
+    outcomes: list[Outcome],
+    floors: list[float],
+) -> None:
+    from celery_middle_management.sim.prices import PRICES
+    from celery_middle_management.sim.report import report_html
+
+    facts = [
+        ("tasks", f"{trace.tasks:,}"),
+        ("work", f"{trace.work / 3600:.2f} h"),
+        ("workers", f"{model.minimum} to {model.maximum} {size}, {model.concurrency} tasks each"),
+        ("Middle Management's dynos", "one-off" if model.one_off else "formation"),
+        ("boot", f"{model.boot:g} s"),
+        ("prefetch", f"{model.prefetch} per slot"),
+        ("killed after SIGTERM by", f"{model.grace:g} s"),
+        ("seed", str(model.seed)),
+    ]
+    report = report_html(trace.name, facts, outcomes, floors, PRICES[size], model.concurrency)
+    try:
+        path.write_text(report, encoding="utf-8")
+    except OSError as error:
+        raise CouldNot(f"--html {path}: {error.strerror or error}") from None
