@@ -1,0 +1,100 @@
+"""Reports and evaluations that change nothing are left out of simulations: nothing else changes."""
+
+from __future__ import annotations
+
+from array import array
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from celery_middle_management.evaluation.evaluation import Evaluation
+from celery_middle_management.sim import Model, Trace
+from celery_middle_management.sim.cluster import Cluster
+from celery_middle_management.sim.managed import Managed
+
+
+class Load(NamedTuple):
+    """So many tasks in a time (s), how long (s) they run on average, and how many a worker gets."""
+
+    tasks: int
+    span: float
+    mean: float
+    per_worker: int
+
+
+TRICKLE = Load(60, 1500.0, 5.0, 1)
+BUSY = Load(200, 600.0, 3.0, 3)
+SHORT = Load(1000, 1000.0, 0.2, 10)
+LONG = Load(300, 900.0, 20.0, 2)
+LONGER = Load(60, 1200.0, 120.0, 1)
+NIGHTS = Load(15, 20_000.0, 30.0, 10)
+
+
+class Ended(NamedTuple):
+    """All that a simulation comes to."""
+
+    at: float
+    waits: array[float]
+    paid: float
+    hires: int
+    calls: int
+    peak: int
+
+
+def trace_of(load: Load, seed: int) -> Trace:
+    """Bursts, a trickle and pauses."""
+    dice, at, published = Random(seed), 0.0, [0.0]
+    while len(published) < load.tasks:
+        at += dice.expovariate(load.tasks / load.span) * dice.choice([0.0, 0.0, 0.5, 1.0, 4.0])
+        published.append(at)
+    runtimes = array("d", (dice.expovariate(1 / load.mean) for _ in published))
+    return Trace("", array("d", published), runtimes)
+
+
+def ended(trace: Trace, load: Load, model: Model, *, every_report: bool) -> Ended:
+    cluster = Cluster(trace, model, managed=True)
+    managed = Managed(cluster, load.per_worker, every_report=every_report)
+    while cluster.finished < trace.tasks or len(cluster.workers) > model.minimum:
+        cluster.advance(managed.next_at)
+        managed.act()
+    paid = cluster.paid + sum(cluster.now - w.hired_at for w in cluster.workers.values())
+    counts = paid, cluster.hires, managed.calls, cluster.peak
+    return Ended(cluster.now, cluster.queues.waits, *counts)
+
+
+@pytest.mark.parametrize("one_off", [False, True], ids=["formation", "one-off"])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("load", [TRICKLE, BUSY, SHORT, LONG, LONGER, NIGHTS])
+def test_nothing_else_changes(load: Load, seed: int, one_off: bool) -> None:
+    dice = Random(seed)
+    model = Model(
+        minimum=dice.choice([0, 0, 1]),
+        maximum=dice.choice([3, 20]),
+        boot=dice.choice([3.0, 12.0, 40.0]),
+        concurrency=dice.choice([1, 4]),
+        prefetch=dice.choice([1, 4]),
+        call_interval=dice.choice([10.0, 25.0]),
+        shutdown=dice.choice([0.0, 2.0]),
+        one_off=one_off,
+    )
+    trace = trace_of(load, seed)
+    left_out = ended(trace, load, model, every_report=False)
+    assert left_out == ended(trace, load, model, every_report=True)
+
+
+def test_most_evaluations_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    run = Evaluation.run
+
+    def noted(evaluation: Evaluation) -> None:
+        made.append(evaluation)
+        run(evaluation)
+
+    monkeypatch.setattr(Evaluation, "run", noted)
+    numbers = []
+    for every_report in (False, True):
+        ended(trace_of(LONG, 0), LONG, Model(), every_report=every_report)
+        numbers.append(len(made))
+        made.clear()
+    assert 2 * numbers[0] < numbers[1]
