@@ -1,9 +1,9 @@
 """How long a simulated day takes, and how much memory; beside it, the plain queue in SimPy.
 
-Each run is a process of its own. Its time is that of the simulation alone, without imports and
-without making the trace; its memory is the most that the process has had. With workers that are
-always on, the day is a queue of the kind M/G/c. SimPy (``pip install simpy``) simulates that too,
-with the same arrivals and run times, so the waits must be the same.
+Each run is a process of its own. Its time is the processor time of the simulation alone, without
+imports and without making the trace; its memory is the most that the process has had. With workers
+that are always on, the day is a queue of the kind M/G/c. SimPy (``pip install simpy``) simulates
+that too, with the same arrivals and run times, so the waits must be the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LIMITS = {100_000: ("<= 5", ""), 1_000_000: ("<= 60", "<= 1000")}
 
 
 class Result(NamedTuple):
-    """The time (s) that a run took, its peak memory (MB), and the mean wait (s) of its tasks."""
+    """The processor time (s) of a run, its peak memory (MB), and the mean wait (s) of its tasks."""
 
     seconds: float
     peak: float
@@ -89,9 +89,9 @@ def simpys(trace: Trace, capacity: int) -> float:
 def run(what: str, tasks: int) -> None:
     """Make one run, and print its result."""
     trace = make_trace(tasks)
-    began = time.perf_counter()
+    began = time.process_time()
     wait = simpys(trace, slots(tasks)) if what == _SIMPY else ours(trace, what)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps([seconds, peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024), wait]))
 

@@ -24,7 +24,7 @@ derandomized = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    max_examples=60,
+    max_examples=20,
     suppress_health_check=[HealthCheck.too_slow],
 )
 #: Times (s) that often coincide, and that leave pools idle for long enough to shrink.
@@ -146,7 +146,7 @@ def check_moments(trace: Trace, model: Model, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("policy", [*OURS, *RIVALS, "fixed:2"])
-@settings(derandomized, max_examples=15)
+@settings(derandomized, max_examples=8)
 @given(trace=traces(), model=models())
 def test_a_seed_gives_the_same_each_time(policy: str, trace: Trace, model: Model) -> None:
     one, other = (simulate(trace, policy_named(policy), model) for _ in range(2))
@@ -154,7 +154,7 @@ def test_a_seed_gives_the_same_each_time(policy: str, trace: Trace, model: Model
 
 
 @pytest.mark.parametrize("policy", [*OURS, *RIVALS])
-@settings(derandomized, max_examples=30)
+@settings(derandomized, max_examples=10)
 @given(trace=traces(most=20), model=models(), workers=st.integers(1, 4))
 def test_a_pool_that_may_not_change_is_a_fixed_one(
     policy: str, trace: Trace, model: Model, workers: int
@@ -246,7 +246,7 @@ def cheapest(published: list[float], wait: float, boot: float) -> float:
     return min(min(best[n]) for n, at in enumerate(moments) if at >= published[-1])
 
 
-@settings(derandomized, max_examples=100)
+@settings(derandomized, max_examples=40)
 @given(
     between=st.lists(st.sampled_from([0.0, 1.0, 4.0, 9.0, 15.0, 40.0]), min_size=1, max_size=41),
     wait=st.sampled_from([0.0, 2.0, 10.0]),
