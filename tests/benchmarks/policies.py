@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import cache, partial
 from hashlib import sha256
 from math import ceil
 from multiprocessing import TimeoutError as TookTooLong
@@ -140,7 +140,7 @@ Rows: TypeAlias = Mapping[Combination, Row]
 # -- what is to be simulated
 
 
-@lru_cache(maxsize=None)
+@cache
 def trace_of(load: Load) -> Trace:
     """Read the part of a trace that is used."""
     runtime = None if load.mean is None else RunTimes(load.mean, SIGMA)
@@ -328,7 +328,7 @@ def _head(all_: Sequence[Combination], rows: Rows, command: str) -> list[str]:
         "",
         "What each policy would have cost, and how long tasks would have waited, by the simulator "
         f"of [`celery mm simulate`](simulate.md). This page was written by `{command}` with "
-        f"version {version('celery-middle-management')} of the package, simulated on {on} with "
+        f"version {__version__} of the package, simulated on {on} with "
         f"seed {all_[0].load.seed}. Of {len(all_)} combinations {len(rows)} were simulated."
         f"{left_out}",
         "",
@@ -348,12 +348,12 @@ def _about(load: Load) -> str:
     size = _size(trace_of(load), work=load.mean is None)
     if load.mean is None:
         return f"- `{load.path.name}`: {size} Run times are the recorded ones."
-    days = f", the first {load.days} x 24 hours" if load.days else ""
-    means = ", ".join(f"{mean:g}" for mean in MEANS)
+    days = f", the first {24 * load.days} hours" if load.days else ""
+    *means, last = (f"{mean:g}" for mean in MEANS)
     return (
         f"- `{load.path.name}`{days}: {size} Only the number of arrivals in each second was "
         "recorded. Each task comes at a random moment of its second. **Run times are drawn, not "
-        f"recorded**: lognormal with sigma {SIGMA:g} and a mean of {means} s."
+        f"recorded**: lognormal with sigma {SIGMA:g} and a mean of {', '.join(means)} or {last} s."
     )
 
 
@@ -477,6 +477,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             all_ = [one for load in found for one in combinations(load)]
         except TraceError as error:
             raise SystemExit(str(error)) from None
+        if not all_:
+            raise SystemExit(f"{options.traces}: no trace")
         wanted = [one for one in all_ if not options.only or options.only.search(one.name)]
         rows = _kept(all_, cache)
         _say(f"{len(all_)} combinations; the cache has {len(rows)}")
