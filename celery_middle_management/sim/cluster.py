@@ -37,7 +37,7 @@ class Cluster(Clock):
         self.second = 0
         #: Every worker that has not ended, in the order of hires.
         self.workers: dict[int, Worker] = {}
-        #: The workers that came up, were asked to stop or ended since a scaler last took note.
+        #: The workers that came up, were asked to stop or ended since Middle Management took note.
         self.news: list[Worker] = []
         self.running = 0
         self.finished = 0
@@ -192,8 +192,9 @@ class Cluster(Clock):
         if worker.stopping:
             return
         worker.up = True
-        self.news.append(worker)
-        if not self._managed:
+        if self._managed:
+            self.news.append(worker)
+        else:
             self.consume(worker, True)
 
     def consume(self, worker: Worker, consumes: bool) -> None:
@@ -207,7 +208,7 @@ class Cluster(Clock):
             return
         worker.consuming = False
         worker.stopping = True
-        if worker.up:
+        if worker.up and self._managed:
             self.news.append(worker)
         local, worker.local = worker.local, deque()
         self._put_back(worker, local)
@@ -230,6 +231,7 @@ class Cluster(Clock):
     def _end(self, worker: Worker) -> None:
         worker.gone = True
         worker.consuming = worker.up = False
-        self.news.append(worker)
+        if self._managed:
+            self.news.append(worker)
         self.paid += self.now - worker.hired_at
         del self.workers[worker.id]

@@ -177,10 +177,13 @@ def combinations(load: Load) -> Iterator[Combination]:
 
 
 def expected(combination: Combination) -> float:
-    """Return about how long (s) it takes: each worker of ours reports every second."""
+    """Return about how long (s) it takes.
+
+    Each worker of Middle Management's reports every second. The gem decides at every event.
+    """
     trace = trace_of(combination.load)
     if combination.kind not in OURS:
-        return trace.tasks * 1e-5
+        return trace.tasks * (1e-4 if combination.kind.startswith("original") else 1e-5)
     jobs = int(combination.policy.partition(":")[2])
     workers = trace.work / combination.concurrency * (2e-5 + 7e-5 / jobs)
     return (trace.tasks * 1e-4 + workers) * (1.6 if combination.one_off else 1.0)
@@ -378,9 +381,13 @@ def _caveats(model: Model, rows: Rows) -> list[str]:
         f"- There are 0 to {MAXIMUM:,} workers, so that the maximum limits no policy. {limit} "
         "Heroku itself would refuse more than 100 in a formation, and more than 50 one-off dynos.",
         f"- `fixed:N` has {SPARE:g} x work / (concurrency x time) workers, rounded up: as if the "
-        "load had been known in advance. It is paid for until the last task has ended.",
+        "load had been known in advance. At peaks that is too few. It is paid for until the last "
+        "task has ended.",
         "- The rivals are modelled by their documentation, and not measured. Their ratios and "
-        "thresholds are one choice of many; others trade cost for waits.",
+        "thresholds are one choice of many; others trade cost for waits. Nobody has a minimum of "
+        "workers, though some rivals would need one: they are slow to hire the first.",
+        "- Tasks are counted per worker, not per slot, by all who count them. Four slots for a "
+        "task or two are a waste. The gem's workers had only one slot.",
         "- When there are to be fewer workers, those with the highest numbers get SIGTERM. That is "
         "Heroku's rule; it is also applied to KEDA and AWS.",
         "- A task that was killed is back in its queue at once and runs again. The time that its "
@@ -401,7 +408,8 @@ def _summary_chapter(rows: Rows) -> list[str]:
         "## Summary",
         "",
         "*Better* is less waste and a p95 wait that is no longer, *worse* is more waste and a p95 "
-        "wait that is no shorter, all else is *mixed*. Who leaves tasks unfinished is no better.",
+        "wait that is no shorter, all else is *mixed*. Who leaves tasks unfinished is no better. "
+        "What was not simulated is not counted.",
         "",
         *summary(rows),
     ]
