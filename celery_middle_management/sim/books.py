@@ -150,10 +150,12 @@ class Books:
         """Make an evaluation, if a process has a *lease* for it."""
         if lease is None:
             return
+        platform, clock = self.platform, self.store.clock
+        platform.spent = 0.0
         ports = Ports(
-            *(process.ledger, self._broker, self.platform),
+            *(process.ledger, self._broker, platform),
             Queues((QUEUE,)),
-            clock=self.store.clock,
+            clock=lambda: clock() + platform.spent,
             born=process.born,
             warn=lambda *_: None,
             worker=process.name,

@@ -50,7 +50,7 @@ class Managed:
         #: The workers whose reports cannot be added up.
         self._followed: list[WorkerProcess] = []
         self._tick_at = inf
-        self._ask_at = 0.0
+        self._ask_at = GATHER
         self._held_until = 0.0
         if not model.one_off:
             self._books.platform.formation.begin(model.minimum)
@@ -62,6 +62,8 @@ class Managed:
 
     @property
     def next_at(self) -> float:
+        if self._cluster.news:
+            return self._cluster.now
         again = [process.again_at for process in (*self._followed, *self._leaving)]
         return min(self._tick_at, self._publisher_at, *again)
 

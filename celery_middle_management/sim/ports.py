@@ -47,23 +47,31 @@ class SimPlatform(Platform, OneOffPlatform):
         self._cluster = cluster
         self.formation = Formation(cluster)
         self.calls = 0
+        #: How long (s) the calls of the present evaluation have taken.
+        self.spent = 0.0
         #: How many one-off workers have been hired.
         self._hired = 0
         if cluster.model.one_off:
             self.one_offs = self
 
+    def _call(self) -> None:
+        self.spent += self._cluster.model.latency
+
     # -- the formation
 
     def quantities(self, pools: Collection[str], deadline: float) -> dict[str, int | Refused]:
+        self._call()
         return {POOL: self.formation.quantity}
 
     def running(self, pools: Collection[str], deadline: float) -> dict[str, list[str]]:
+        self._call()
         workers = self._cluster.workers.values()
         return {POOL: [w.name for w in workers if w.number and not w.stopping]}
 
     def scale(
         self, quantities: Mapping[str, int], deadline: float
     ) -> dict[str, int | PlatformError]:
+        self._call()
         self.calls += 1
         self.formation.scale(quantities[POOL])
         return {POOL: quantities[POOL]}
@@ -71,12 +79,14 @@ class SimPlatform(Platform, OneOffPlatform):
     # -- one-off workers
 
     def listed(self, pools: Collection[str], deadline: float) -> dict[str, Listing]:
+        self._call()
         workers = self._cluster.workers.values()
         return {POOL: Listing(tuple(OneOff(w.name, w.name) for w in workers if not w.number))}
 
     def hire(
         self, hires: Mapping[str, Collection[str]], deadline: float
     ) -> dict[str, OneOff | PlatformError]:
+        self._call()
         outcomes: dict[str, OneOff | PlatformError] = {}
         for id in hires[POOL]:
             self.calls += 1

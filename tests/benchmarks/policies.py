@@ -4,8 +4,8 @@
 
 The page has a row for every combination of a trace, run times, a concurrency and a policy. The ones
 that are likely to take the longest are simulated last. Every result is kept in the cache, so that a
-run which is interrupted, or which was told to do only a part, can be continued. Remove the cache
-when the simulator has changed.
+run which is interrupted, or which was told to do only a part, can be continued; but only with the
+same simulator. Whoever wants to change it meanwhile runs the command in a copy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import cache
 from hashlib import sha256
 from math import ceil
 from multiprocessing import TimeoutError as TookTooLong
@@ -30,6 +30,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import celery_middle_management
 from celery_middle_management import __version__
 from celery_middle_management.sim import (
     Model,
@@ -57,6 +58,8 @@ RIVALS = (
     *("original:10", "original:1"),
 )
 SPARE = 1.2
+#: The rooms whose code decides what comes of a simulation.
+ROOMS = ("core", "evaluation", "ledger", "settings", "sim")
 #: So many that no policy should ever be limited.
 MAXIMUM = 1000
 DAY = 86_400.0
@@ -117,7 +120,7 @@ class Combination(NamedTuple):
     def file(self, cache: Path) -> Path:
         """Where its result is kept."""
         load = self.load
-        key = [__version__, load.digest, load.mean, SIGMA, load.days]
+        key = [simulator(), load.digest, load.mean, SIGMA, load.days]
         text = json.dumps([*key, self.policy, asdict(self.model)])
         return cache / f"{sha256(text.encode()).hexdigest()[:32]}.json"
 
@@ -138,6 +141,14 @@ Rows: TypeAlias = Mapping[Combination, Row]
 
 
 # -- what is to be simulated
+
+
+@cache
+def simulator() -> str:
+    """Return a digest of the simulator's code, as it was at first."""
+    package = Path(celery_middle_management.__file__).parent
+    files = sorted(file for room in ROOMS for file in package.joinpath(room).rglob("*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @cache
@@ -179,21 +190,25 @@ def combinations(load: Load) -> Iterator[Combination]:
 def expected(combination: Combination) -> float:
     """Return about how long (s) it takes.
 
-    Each worker of Middle Management's reports every second. The gem decides at every event.
+    Each worker of Middle Management's reports every second. The gem decides at every event, of
+    which there are the more, the more tasks it kills.
     """
-    trace = trace_of(combination.load)
+    trace, concurrency = trace_of(combination.load), combination.concurrency
+    kind, _, jobs = combination.policy.partition(":")
+    if kind == "original":
+        return trace.tasks * 1e-4 + trace.work * (concurrency - 1) * 3e-5 / int(jobs)
     if combination.kind not in OURS:
-        return trace.tasks * (1e-4 if combination.kind.startswith("original") else 1e-5)
-    jobs = int(combination.policy.partition(":")[2])
-    workers = trace.work / combination.concurrency * (2e-5 + 7e-5 / jobs)
+        return trace.tasks * 1e-5
+    workers = trace.work / concurrency * (2e-5 + 7e-5 / int(jobs))
     return (trace.tasks * 1e-4 + workers) * (1.6 if combination.one_off else 1.0)
 
 
 # -- simulating
 
 
-def row_of(combination: Combination, cache: Path) -> tuple[Combination, Row]:
-    """Simulate a combination, and keep the result."""
+def row_of(job: tuple[Combination, Path]) -> tuple[Combination, Row]:
+    """Simulate a combination, and keep the result in a file."""
+    combination, file = job
     began = time.perf_counter()
     trace, model = trace_of(combination.load), combination.model
     outcome = simulate(trace, policy_named(combination.policy), model)
@@ -207,7 +222,6 @@ def row_of(combination: Combination, cache: Path) -> tuple[Combination, Row]:
     )
     kept = asdict(row)
     kept["outcome"]["waits"] = outcome.waits._asdict()
-    file = combination.file(cache)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(kept), encoding="utf-8")
     part.replace(file)
@@ -230,7 +244,7 @@ def simulate_all(wanted: Sequence[Combination], cache: Path, jobs: int, minutes:
     began = time.monotonic()
     wanted = sorted(wanted, key=expected)
     with get_context("spawn").Pool(min(jobs, len(wanted)) or 1) as pool:
-        results = pool.imap_unordered(partial(row_of, cache=cache), wanted)
+        results = pool.imap_unordered(row_of, [(one, one.file(cache)) for one in wanted])
         for number in range(1, len(wanted) + 1):
             try:
                 left = began + 60 * minutes - time.monotonic()

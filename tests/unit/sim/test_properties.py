@@ -121,7 +121,7 @@ def check_the_end(trace: Trace, model: Model, outcome: Outcome, policy: str) -> 
         assert outcome.calls == 0
         return
     one_off = model.one_off and policy in OURS
-    begun = model.latency if one_off else 0.0
+    begun = 0.1 + model.latency if one_off else 0.0
     assert outcome.paid + SLACK >= model.minimum * (finished - begun)
     if model.minimum == 0:  # the first task waits for a boot, which is paid for
         assert outcome.waits.max + SLACK >= model.latency + model.boot
