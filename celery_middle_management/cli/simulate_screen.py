@@ -29,8 +29,8 @@ def show_outcomes(
     for outcome in outcomes:
         if outcome.unfinished:
             click.echo(
-                f"{outcome.policy} never finishes {outcome.unfinished} of the tasks: it kills each "
-                "of their runs. The simulation ended after a day in which nothing came of them."
+                f"{outcome.policy} does not finish {outcome.unfinished} of the tasks: it kills "
+                "their runs again and again, so the simulation was ended."
             )
 
 

@@ -23,11 +23,11 @@ from celery_middle_management.sim.scaler import (
 )
 
 #: What a name looks like: a kind, a number that it may need, and an interval (s) that it may have.
-_NAME = re.compile(r"^(?P<kind>[a-z_]+)(:(?P<number>\d{1,6}))?(@(?P<interval>\d{1,5}))?$")
+_NAME = re.compile(r"(?P<kind>[a-z_]+)(:(?P<number>[0-9]{1,4}))?(@(?P<interval>[0-9]{1,4}))?")
 #: What is allowed, in words.
 ALLOWED = (
     "jobs_per_worker:N, fixed:N, hirefire:N (or hirefire:N@SECONDS), judoscale, keda:N, aws:N, "
-    "original:N, where N is a whole number from 1 up"
+    "original:N, where N and SECONDS are whole numbers from 1 to 9999"
 )
 
 #: Times that are whole multiples of one by this (s) have no rounding errors.
@@ -55,7 +55,7 @@ def policy_named(name: str) -> Policy:
     Raises:
         PolicyError: there is none.
     """
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     kind = match["kind"] if match else ""
     number = int(match["number"]) if match and match["number"] else None
     interval = float(match["interval"]) if match and match["interval"] else None

@@ -15,6 +15,8 @@ from celery_middle_management.sim.trace import Trace
 #: What has not happened in this time (s), or in three times that of the longest task if that is
 #: longer, after the last task was published or ended, never will.
 _GIVES_UP = 86_400.0
+#: A policy that has killed so many runs for each task, and this many more, will not get done.
+_KILLS, _MORE_KILLS = 20, 1000
 
 #: Takes the part of the work that is done, from 0 to 1.
 Progress = Callable[[float], None]
@@ -26,7 +28,8 @@ def simulate(
     """Return what *policy* would have made of a trace.
 
     The simulation ends when every task is finished and there are no more workers than at least. It
-    also ends if there are, or if tasks are left, and nothing has come of it for a day.
+    also ends if there are, or if tasks are left, and nothing has come of it for a day, or more runs
+    have been killed than a policy may have any hope of making up for.
     """
     cluster = Cluster(trace, model, managed=policy.managed)
     scaler = policy.scaler(cluster)
@@ -61,5 +64,7 @@ def _is_over(cluster: Cluster, scaler: Scaler, patience: float) -> bool:
     """Return whether nothing is left to happen, or nothing has come of it for *patience* (s)."""
     queues = cluster.queues
     if cluster.now > max(queues.span, cluster.finished_at) + patience:
+        return True
+    if cluster.killed > _KILLS * queues.tasks + _MORE_KILLS:
         return True
     return cluster.finished == queues.tasks and len(cluster.workers) <= scaler.least
