@@ -258,7 +258,10 @@ FROM_0 = "a finite number, 0 or more"
         (TASKS + "0,1\n0,1,\r2\n", "line 3: not CSV (new-line character seen in unquoted field"),
         (TASKS + '0,1\n0,1,"' + "x\n" * 70_000, "line 3: not CSV (field larger than field limit"),
         (TASKS.encode() + b"0,1\n0,1,\xe9t\xe9\n", f"line 3: b'\\xe9' is not UTF-8; {PACKED}"),
-        (gzip.compress(TASKS.encode(), mtime=0), f"line 1: b'\\x8b' is not UTF-8; allowed: {PACKED}"),
+        (
+            gzip.compress(TASKS.encode(), mtime=0),
+            f"line 1: b'\\x8b' is not UTF-8; allowed: {PACKED}",
+        ),
         (ARRIVALS + "0,0\n", "line 1: no task below the header; a task or more"),
         (ARRIVALS + "0,1\n1.5,1\n", f"line 3: second is '1.5'; {WHOLE}"),
         (ARRIVALS + "1000000000000000,1\n", f"line 2: second is '1000000000000000'; {WHOLE}"),
