@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery_middle_management.app_import_path import celery_command
 from celery_middle_management.brokers import broker_of
+from celery_middle_management.core.history import COUNTERS, Sample, Totals
 from celery_middle_management.counting.declared import named_queues
 from celery_middle_management.counting.delayed import delayed_natively
 from celery_middle_management.evaluation.ports import Queues
@@ -151,7 +152,9 @@ def history_trace(managed: ManagedApp, pool: str, seed: int) -> Trace:
         snapshot.number(f"{pool}/{name}") for name in ("finished", "runtime", "runtime_squares")
     )
     variation = math.sqrt(max(tasks * squares / runtime**2 - 1, 0.0)) if runtime else 0.0
-    return trace_of(pool, ledger.history(), variation, seed)
+    counters = (snapshot.number(f"{pool}/{name}") for name in COUNTERS)
+    now = Sample(snapshot.now, {pool: Totals(*counters)})
+    return trace_of(pool, [*ledger.history(), now], variation, seed)
 
 
 def examine(managed: ManagedApp) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ USUAL = (
 )
 #: The same for ``--history``.
 OF_HISTORY = tuple(f"jobs_per_worker:{n}" for n in (1, 2, 5, 10, 20, 50))
+
+#: No trace lasts longer than this (s).
+LONGEST = 366 * 86_400.0
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -88,8 +92,8 @@ def simulate(
     """
     from celery_middle_management.sim.prices import PRICES
 
-    if html is not None and not html.absolute().parent.is_dir():
-        raise UsedWrongly(f"--html {html}: there is no directory {html.absolute().parent}")
+    if html is not None:
+        _check_report(html, trace)
     size = options.pop("size")
     if size not in PRICES:
         raise UsedWrongly(f"--size {size!r}: allowed: {', '.join(PRICES)}")
@@ -97,6 +101,7 @@ def simulate(
     model = _model(options)
     policies = _policies(names or (OF_HISTORY if source["history"] else USUAL))
     tasks = _trace(ctx, trace, runtime, model.seed, **source)
+    _check_length(tasks)
     outcomes = _outcomes(tasks, policies, model)
     floors = [_floor(tasks, model, outcome) for outcome in outcomes]
     if as_json:
@@ -107,6 +112,15 @@ def simulate(
         show_outcomes(tasks, outcomes, floors, PRICES[size])
     if html is not None:
         _write_report(html, tasks, model=model, size=size, outcomes=outcomes, floors=floors)
+
+
+def _check_report(html: Path, trace: Path | None) -> None:
+    if not html.absolute().parent.is_dir():
+        raise UsedWrongly(f"--html {html}: there is no directory {html.absolute().parent}")
+    if html.is_dir():
+        raise UsedWrongly(f"--html {html}: this is a directory; allowed: a file")
+    if trace is not None and html.absolute() == trace.absolute():
+        raise UsedWrongly(f"--html {html}: this is the trace, which would be lost")
 
 
 def _model(options: dict[str, Any]) -> Model:
@@ -160,6 +174,15 @@ def _trace(
         raise UsedWrongly(f"--queue: {error}") from None
 
 
+def _check_length(trace: Trace) -> None:
+    longest = max(trace.runtimes, default=0.0)
+    for what, seconds in (("lasts for", trace.span), ("has a task that runs for", longest)):
+        if seconds > LONGEST:
+            raise UsedWrongly(
+                f"{trace.name} {what} {seconds:g} s; allowed: a year. Are its times in seconds?"
+            )
+
+
 def _history(ctx: click.Context, name: str | None, seed: int) -> Trace:
     import redis
 
@@ -191,10 +214,22 @@ def _outcomes(trace: Trace, policies: list[Policy], model: Model) -> list[Outcom
     from celery_middle_management.sim import simulate as run
 
     outcomes = []
-    for policy in policies:
-        with _progress(policy.name) as progress:
-            outcomes.append(run(trace, policy, model, progress))
+    with _without_log():
+        for policy in policies:
+            with _progress(policy.name) as progress:
+                outcomes.append(run(trace, policy, model, progress))
     return outcomes
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep simulated decisions from being taken for real ones."""
+    logger = logging.getLogger("celery_middle_management")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager

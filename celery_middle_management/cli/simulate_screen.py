@@ -14,6 +14,9 @@ from celery_middle_management.sim.report import figures
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: The table needs so many columns.
+_WIDTH = 170
+
 
 def show_outcomes(
     trace: Trace, outcomes: Sequence[Outcome], floors: Sequence[float], monthly: float
@@ -22,16 +25,34 @@ def show_outcomes(
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=180)
     click.echo(f"{trace.name}: {trace.tasks:,} tasks, {trace.work / 3600:,.2f} hours of work")
-    show(_table(outcomes, floors, monthly), console)
+    if console.is_terminal and console.width < _WIDTH:
+        for outcome, floor in zip(outcomes, floors, strict=True):
+            click.echo(_lines(outcome, floor, monthly))
+    else:
+        show(_table(outcomes, floors, monthly), Console(width=max(_WIDTH, console.width)))
     for outcome in outcomes:
         if outcome.unfinished:
             click.echo(
-                f"{outcome.policy} does not finish {outcome.unfinished} of the tasks: it kills "
-                "their runs again and again, so the simulation was ended."
+                f"{outcome.policy} does not finish {outcome.unfinished} of the tasks, "
+                f"and kills {outcome.killed} runs: the simulation was ended."
             )
+
+
+def _lines(outcome: Outcome, floor: float, monthly: float) -> str:
+    """Return the figures of a policy for a narrow terminal."""
+    paid, cost = figures.hours(outcome.paid_hours), figures.dollars(outcome.dollars(monthly))
+    waits = (f"{name} {figures.wait(wait)}" for name, wait in outcome.waits._asdict().items())
+    return "\n".join(
+        (
+            f"{outcome.policy}",
+            f"  paid {paid} h, {cost}; floor {figures.hours(floor / 3600)} h; "
+            f"efficiency {figures.share(outcome.efficiency)}",
+            f"  wait {', '.join(waits)}",
+            f"  killed {outcome.killed}, hires {outcome.hires}, calls {outcome.calls}, "
+            f"peak {outcome.peak_workers} workers",
+        )
+    )
 
 
 def _table(outcomes: Sequence[Outcome], floors: Sequence[float], monthly: float) -> Table:

@@ -29,12 +29,13 @@ def simulate(
 
     The simulation ends when every task is finished and there are no more workers than at least. It
     also ends if there are, or if tasks are left, and nothing has come of it for a day, or more runs
-    have been killed than a policy may have any hope of making up for.
+    have been killed than a policy may have any hope of making up for. Waits are those until then.
     """
     cluster = Cluster(trace, model, managed=policy.managed)
     scaler = policy.scaler(cluster)
     timeline = Timeline(cluster)
-    patience = max(_GIVES_UP, 3 * max(trace.runtimes, default=0.0))
+    slow = max(trace.runtimes, default=0.0) + model.boot + model.call_interval
+    patience = max(_GIVES_UP, 3 * slow)
     while not _is_over(cluster, scaler, patience):
         next_at = scaler.next_at
         passed = cluster.advance(min(next_at, timeline.next_at))
@@ -47,7 +48,7 @@ def simulate(
     return Outcome(
         policy=policy.name,
         paid=paid,
-        waits=waits_of(cluster.queues.waits),
+        waits=waits_of(cluster.queues.waits[: cluster.queues.arrived]),
         killed=cluster.killed,
         hires=cluster.hires,
         calls=scaler.calls,

@@ -400,17 +400,19 @@ def _caveats(model: Model, rows: Rows) -> list[str]:
         "- The rivals are modelled by their documentation, and not measured. Their ratios and "
         "thresholds are one choice of many; others trade cost for waits. Nobody has a minimum of "
         "workers, though some rivals would need one: they are slow to hire the first.",
-        "- Tasks are counted per worker, not per slot, by all who count them. Four slots for a "
-        "task or two are a waste. The gem's workers had only one slot.",
+        "- Ratios are of tasks to workers, not to slots: a worker of four slots for each task or "
+        "two is a waste. The gem's workers had one slot; with four it never existed.",
         "- When there are to be fewer workers, those with the highest numbers get SIGTERM. That is "
         "Heroku's rule; it is also applied to KEDA and AWS.",
         "- A task that was killed is back in its queue at once and runs again. The time that its "
         "killed run took is paid for and does not count as a wait. So policies that kill look "
         "better here than they are.",
-        "- Paid time counts until the last worker has gone, however long after the last task. In a "
-        "short trace that is much of it for policies that are slow to let go.",
-        "- If a policy kills every run of a task, the simulation gives up after a day at least. "
-        f"That happened in {unfinished} combinations; they are marked *unfinished*.",
+        "- Paid time counts until the last worker has gone, however long after the last task. If "
+        "the trace is short, or there are many workers at its end, that is most of the waste of a "
+        "policy that is slow to let go: Judoscale fires one worker in ten minutes.",
+        "- A policy that never lets a task finish is broken off sooner or later. That happened in "
+        f"{unfinished} combinations; they are marked *unfinished*, and their hours and waits are "
+        "only those of what was simulated.",
         "- *Waste* is paid hours - work / concurrency. The *floor* is a bound on the paid hours of "
         "any policy with the same p95 wait, which may be far below what is possible.",
         "- There is one run with one seed for each combination: small differences mean nothing.",

@@ -107,7 +107,20 @@ def test_what_is_wrong_is_told(trace: str, arguments: list[str], told: str) -> N
     assert "Traceback" not in result.output
 
 
-def test_a_report_that_cannot_be_written_is_told(trace: str, tmp_path: Path) -> None:
-    result = run(trace, "--policy", "fixed:1", "--html", str(tmp_path))
+def test_a_report_that_cannot_be_written_is_told(trace: str) -> None:
+    result = run(trace, "--policy", "fixed:1", "--html", "/dev/full")
     assert result.exit_code == 1
-    assert str(tmp_path) in result.output
+    assert "/dev/full" in result.output
+
+
+def test_a_report_does_not_overwrite_the_trace(trace: str) -> None:
+    assert run(trace, "--policy", "fixed:1", "--html", trace).exit_code == 2
+    assert Path(trace).read_text() == TASKS
+
+
+@pytest.mark.parametrize("line", ["1e9,1", "1,1e9"])
+def test_times_that_cannot_be_seconds_are_told(trace: str, line: str) -> None:
+    Path(trace).write_text(f"published_at,runtime\n0,1\n{line}\n")
+    result = run(trace)
+    assert result.exit_code == 2
+    assert "1e+09 s; allowed: a year. Are its times in seconds?" in result.output

@@ -64,7 +64,7 @@ def test_the_least_and_the_greatest_numbers_are_taken(name: str) -> None:
         *("jobs_per_worker", "fixed", "hirefire", "keda", "aws", "original", "fixed:", "keda:"),
         *("jobs_per_worker:0", "fixed:0", "hirefire:0", "keda:0", "aws:0", "original:0"),
         *("fixed:-1", "fixed:+1", "fixed:1.5", "fixed:1e3", "fixed:1_0", "fixed:nan", "aws:inf"),
-        *("fixed:10000", "jobs_per_worker:99999999999999999999", "fixed:５", "fixed:x"),
+        *("fixed:10000", "jobs_per_worker:99999999999999999999", "fixed:\uff15", "fixed:x"),
         *("judoscale:5", "judoscale:0", "judoscale:", "judoscale@15"),
         *("hirefire:5@0", "hirefire:5@", "hirefire:5@-1", "hirefire:5@nan", "hirefire:5@1.5"),
         *("hirefire:5@10000", "hirefire:5@15@15", "hirefire@15", "hirefire:5@ 15"),
