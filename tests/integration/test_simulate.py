@@ -201,6 +201,7 @@ def make_history(on: Stage, *samples: list[Any]) -> None:
     on.redis.expire(SAMPLES, 600)
 
 
+@pytest.mark.slow
 def test_it_replays_the_tasks_of_an_apps_history(redis_url: str) -> None:
     with stage(redis_url, **ALONE) as on, on.worker("--concurrency", "1", DYNO="worker.1"):
         wait_for(on.presences)
@@ -221,6 +222,7 @@ def test_it_replays_the_tasks_of_an_apps_history(redis_url: str) -> None:
         assert told.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_tasks_since_the_last_sample_are_history_too(redis_url: str) -> None:
     """Else an app whose workers have gone leaves out its last tasks until it has new ones."""
     with stage(redis_url, **ALONE) as on, on.worker("--concurrency", "1", DYNO="worker.1"):

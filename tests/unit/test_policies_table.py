@@ -79,6 +79,7 @@ def test_it_writes_a_row_for_every_combination_and_a_plot(traces: Path, tmp_path
     assert "web, run times of 20 s" in plot
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(
     traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_an_interrupted_run_goes_on(
     assert write(traces, tmp_path / "docs", *kept, "--only", ONLY, "--minutes", "0") == whole
 
 
+@pytest.mark.slow
 def test_other_assumptions_are_simulated_anew(
     traces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
