@@ -41,7 +41,7 @@ class Cluster(Clock):
         self.news: list[Worker] = []
         self.running = 0
         self.finished = 0
-        #: When the last task ended.
+        #: When a task last ended.
         self.finished_at = 0.0
         #: Of the run times (s) of the finished tasks: the sum, that of the squares, the longest.
         self.runtime = 0.0

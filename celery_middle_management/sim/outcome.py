@@ -50,7 +50,7 @@ class Outcome:
     timeline: tuple[Moment, ...] = field(default=(), repr=False)
     #: The longest wait (s) of the tasks published between one moment of the timeline and the next.
     longest_waits: tuple[float, ...] = field(default=(), repr=False)
-    #: Tasks that the policy never lets finish: it kills every run of them.
+    #: Tasks that were left when the simulation was broken off; they have waited until then.
     unfinished: int = 0
     #: The workers that were there before the first task, and stayed.
     least: int = 0

@@ -83,5 +83,10 @@ class Queues:
         """Note that a task waits again from now on."""
         self._ready_at[task] = now
 
+    def break_off(self, now: float, others: Iterable[int]) -> None:
+        """Note that the tasks in the queues, and *others*, have waited until now, and no longer."""
+        for task in (*others, *(task for queue in self._queues for task in queue)):
+            self.waits[task] += now - self._ready_at[task]
+
     def _queue(self, task: int) -> deque[int]:
         return self._queues[self._queue_of[task] if self._queue_of is not None else 0]

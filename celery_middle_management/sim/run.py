@@ -44,7 +44,9 @@ def simulate(
         if cluster.now >= next_at or not passed:
             scaler.act()
     progress(1.0)
-    paid = cluster.paid + sum(cluster.now - w.hired_at for w in cluster.workers.values())
+    workers = cluster.workers.values()
+    cluster.queues.break_off(cluster.now, [task for w in workers for task in w.local])
+    paid = cluster.paid + sum(cluster.now - w.hired_at for w in workers)
     return Outcome(
         policy=policy.name,
         paid=paid,

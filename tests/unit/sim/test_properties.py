@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from celery_middle_management.sim import Model, Outcome, Trace, policy_named, simulate
 from celery_middle_management.sim.floor import floor
+from celery_middle_management.sim.queues import Queues
 
 OURS = ("jobs_per_worker:10", "jobs_per_worker:1")
 RIVALS = ("hirefire:2", "hirefire:3@15", "judoscale", "keda:2", "aws:1", "original:2")
@@ -278,3 +279,11 @@ def test_the_mean_wait_of_four_slots_is_erlangs(workers: int, concurrency: int) 
     model = Model(concurrency=concurrency)
     outcome = simulate(trace, policy_named(f"fixed:{workers}"), model)
     assert outcome.waits.mean == pytest.approx(expected, rel=0.05)
+
+
+def test_tasks_that_are_left_have_waited_until_the_end() -> None:
+    queues = Queues(Trace("", array("d", [0.0, 5.0, 7.0]), array("d", [1.0, 1.0, 1.0])))
+    queues.begin(0, 2.0)
+    queues.put(1)
+    queues.break_off(100.0, [2])
+    assert [*queues.waits] == [2.0, 95.0, 93.0]
