@@ -13,6 +13,8 @@ _OUT_AFTER = 3
 #: ... and in after so many below this part of it.
 _IN_AFTER = 15
 _IN_BELOW = 0.9
+#: It removes at most one worker in so many at once, but one at least.
+_REMOVES = 10
 #: The time (s) between two changes in the same direction.
 _COOLDOWN = 300.0
 
@@ -23,7 +25,8 @@ class Aws:
 
     The backlog per worker is published every minute: the waiting tasks by the workers there are.
     The new number is the old one times the metric by the target, rounded up. From zero, one data
-    point suffices for a first worker. While a scale-out cools down, only a larger one is made.
+    point suffices for a first worker. While a scale-out cools down, only a larger one is made. It
+    scales in "more gradually"; how much so is assumed.
 
     Sources:
         https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-using-sqs-queue.html,
@@ -55,5 +58,5 @@ class Aws:
         calm = len(latest) == _IN_AFTER and max(latest) < _IN_BELOW * self.target
         if calm and all(at is None or now - at >= _COOLDOWN for at in (self._out_at, self._in_at)):
             self._in_at = now
-            return min(wanted, quantity)
+            return min(quantity, max(wanted, quantity - max(quantity // _REMOVES, 1)))
         return quantity

@@ -211,14 +211,14 @@ def test_aws_needs_three_points_and_fifteen() -> None:
 
     Points: 10 at c, 9 at c+60, 8 at c+120 (W1 took a second at c+112). Three above 2, so
     ceil(1 * 8 / 2) = 4 workers at c+120, and the new ones take tasks at c+132 and c+232. The
-    point at c+180 is 5 / 4, below 0.9 * 2, as are all later ones; the 15th of them at c+1020
-    takes all away.
+    point at c+180 is 5 / 4, below 0.9 * 2, as are all later ones. The 15th of them, at c+1020,
+    takes one worker away, and then one goes each 300 s: W3 at c+1320, W2 at c+1620, W1 at c+1920.
     """
     c = first(60)
     outcome = made("aws:2", [(0, 100)] * 10)
     rounds = [12, 112, 212, 312, *[132, 232] * 3]
     is_waits(outcome, [c + began for began in rounds])
-    is_pool(outcome, paid=1020 + 3 * 900, hires=4, calls=3, peak=4, kills=0)
+    is_pool(outcome, paid=900 + 1200 + 1500 + 1920, hires=4, calls=6, peak=4, kills=0)
 
 
 def test_the_original_changes_at_once_from_zero_and_then_every_10_s() -> None:
