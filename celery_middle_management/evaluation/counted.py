@@ -18,7 +18,7 @@ from celery_middle_management.core.traits import DOTTED, Traits
 from celery_middle_management.evaluation.deafness import Deafness
 from celery_middle_management.evaluation.one_offs import OneOffs
 from celery_middle_management.evaluation.pool_log import PoolLog
-from celery_middle_management.evaluation.ports import Queues
+from celery_middle_management.evaluation.ports import Inform, Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.ledger.pool import PoolWriter, read_pool
@@ -40,6 +40,7 @@ class CountedPool:
         changes: Changes,
         queues: Queues,
         *,
+        inform: Inform = lambda *_: None,
         traits: Traits = DOTTED,
         one_offs: bool = False,
     ) -> None:
@@ -50,7 +51,7 @@ class CountedPool:
         self._presences = snapshot.presences_of(pool.name)
         state = read_pool(snapshot, pool, delayed=any(map(queues.delayed, self.queues)))
         self.writer = PoolWriter(state, changes)
-        self.log = PoolLog(pool.name, self.writer, snapshot.offset)
+        self.log = PoolLog(pool.name, self.writer, snapshot.offset, inform)
         #: True if the demand was counted in this evaluation, and surely no task was missed.
         self.fresh = False
         #: True if the last attempt to count the demand failed.
@@ -69,7 +70,7 @@ class CountedPool:
             pool.one_off or state.roster.members or len(self._presences) > len(formation)
         ):
             hired = tuple(p for p in self._presences if p.hire)
-            self.one_offs = OneOffs(self.state, hired, self.writer)
+            self.one_offs = OneOffs(self.state, hired, self.writer, self.log)
 
     # -- the workers
 

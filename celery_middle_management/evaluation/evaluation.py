@@ -63,6 +63,7 @@ class Evaluation:
             pool = agreed(pool, self._session.process_started_at, self._snapshot, self._changes)
         return kind(
             *(pool, self._settings, self._snapshot, self._changes, self._ports.queues),
+            inform=self._ports.inform,
             traits=self._ports.platform.traits,
             one_offs=self._ports.platform.one_offs is not None,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -23,12 +22,11 @@ from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import APPEARS, ASKS_AFTER, Roster, crash_pause
 from celery_middle_management.core.timing import LOCK_SECONDS
 from celery_middle_management.core.traits import ONE_OFF
+from celery_middle_management.evaluation.pool_log import PoolLog
 from celery_middle_management.ledger.codec import cordon_field, pack_cordon, unpack_cordon
 from celery_middle_management.ledger.model import Snapshot
 from celery_middle_management.ledger.pool import PoolWriter
 from celery_middle_management.platforms.base import Listing, OneOff, PlatformError
-
-logger = logging.getLogger("celery_middle_management")
 
 #: The reasons given for letting workers go although the number of workers would suit.
 OTHER_KIND = "the pool uses the formation now"
@@ -41,12 +39,17 @@ class OneOffs:
     """Keeps a pool's roster up to date, and decides about its workers."""
 
     def __init__(
-        self, state: PoolState, presences: Collection[Presence], writer: PoolWriter
+        self,
+        state: PoolState,
+        presences: Collection[Presence],
+        writer: PoolWriter,
+        log: PoolLog,
     ) -> None:
         self._pool = state.pool
         self._now = state.now
         self._presences = presences
         self._writer = writer
+        self._log = log
         self._written = state.roster, state.leave
         self._leave = state.leave
         #: The platform's ids of the workers, by name; None until the platform has listed them.
@@ -163,7 +166,7 @@ class OneOffs:
         why = replaced if new <= self._replaced else self._why
         for action, names in (("uncordon", before - after), ("cordon", new)):
             if known := sorted(names & self.roster.names):
-                logger.info("%s pool=%s workers=%s", action, self._pool.name, ",".join(known))
+                self._log.line(action, f"workers={','.join(known)}")
         self._leave = self.choice.leave
         self.write_roster(why if new else "")
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 
 from celery_middle_management.core.pool_state import PoolState, iso
+from celery_middle_management.evaluation.ports import Inform
 from celery_middle_management.ledger.pool import PoolWriter
-
-logger = logging.getLogger("celery_middle_management")
 
 
 class PoolLog:
     """The log and the history of one pool."""
 
-    def __init__(self, pool: str, writer: PoolWriter, clock_offset: float) -> None:
+    def __init__(self, pool: str, writer: PoolWriter, clock_offset: float, inform: Inform) -> None:
         self._pool = pool
         self._writer = writer
         self._clock_offset = clock_offset
+        self._inform = inform
 
     def line(self, action: str, details: str) -> None:
         """Log one line, with keys and values that a log search can use."""
-        logger.info("%s pool=%s %s", action, self._pool, details)
+        self._inform("%s pool=%s %s", action, self._pool, details)
 
     def hired_or_fired(
         self, state: PoolState, action: str, to: int, at: float, **more: bool

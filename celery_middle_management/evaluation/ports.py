@@ -12,6 +12,8 @@ from celery_middle_management.platforms.base import Platform
 
 #: Takes a kind of trouble, a message and its arguments, as a logger does.
 Warn = Callable[..., None]
+#: Takes a message and its arguments, as a logger does.
+Inform = Callable[..., None]
 
 
 class Ledger(Protocol):
@@ -57,5 +59,7 @@ class Ports:
     #: When this process was started, by that clock.
     born: float
     warn: Warn
+    #: Told of each change of the workers.
+    inform: Inform
     #: The platform's name for the worker that this process is, or belongs to; empty if none.
     worker: str = ""

@@ -74,5 +74,6 @@ class Scaler:
             clock=monotonic,
             born=_BORN,
             warn=self._trouble.warn,
+            inform=logger.info,
             worker=os.environ.get("DYNO", ""),
         )

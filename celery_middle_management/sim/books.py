@@ -158,6 +158,7 @@ class Books:
             clock=lambda: clock() + platform.spent,
             born=process.born,
             warn=lambda *_: None,
+            inform=lambda *_: None,
             worker=process.name,
         )
         Evaluation(lease, self.settings, ports).run()

@@ -157,6 +157,7 @@ class World(Platform, Broker):
             clock=self.store.clock,
             born=process.started,
             warn=lambda *_: None,
+            inform=lambda *_: None,
             worker=process.name if isinstance(process, Worker) else "",
         )
         try:
