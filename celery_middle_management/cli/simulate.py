@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sys
 from collections.abc import Iterator
@@ -13,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from celery.bin.base import CeleryCommand
+from click.core import ParameterSource
 
 from celery_middle_management.cli.common import CouldNot, UsedWrongly, json_option
+from celery_middle_management.cli.simulate_source import (
+    pool_of_app,
+    settings_of_pool,
+    trace_of_file,
+    trace_of_history,
+)
 
 if TYPE_CHECKING:
     from celery_middle_management.sim import Model, Outcome, Policy, Trace
@@ -26,9 +32,6 @@ USUAL = (
 )
 #: The same for ``--history``.
 OF_HISTORY = tuple(f"jobs_per_worker:{n}" for n in (1, 2, 5, 10, 20, 50))
-
-#: No trace lasts longer than this (s).
-LONGEST = 366 * 86_400.0
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -97,11 +100,8 @@ def simulate(
     size = options.pop("size")
     if size not in PRICES:
         raise UsedWrongly(f"--size {size!r}: allowed: {', '.join(PRICES)}")
-    source = {name: options.pop(name) for name in ("history", "pool", "queues")}
-    model = _model(options)
-    policies = _policies(names or (OF_HISTORY if source["history"] else USUAL))
-    tasks = _trace(ctx, trace, runtime, model.seed, **source)
-    _check_length(tasks)
+    policies = _policies(names or (OF_HISTORY if options["history"] else USUAL))
+    tasks, model = _what_happens(ctx, trace, runtime, **options)
     outcomes = _outcomes(tasks, policies, model)
     floors = [_floor(tasks, model, outcome) for outcome in outcomes]
     if as_json:
@@ -112,6 +112,36 @@ def simulate(
         show_outcomes(tasks, outcomes, floors, PRICES[size])
     if html is not None:
         _write_report(html, tasks, model=model, size=size, outcomes=outcomes, floors=floors)
+
+
+def _what_happens(
+    ctx: click.Context,
+    path: Path | None,
+    runtime: str | None,
+    *,
+    history: bool,
+    pool: str | None,
+    queues: tuple[str, ...],
+    **options: Any,
+) -> tuple[Trace, Model]:
+    """Return the tasks and the model."""
+    if history == (path is not None):
+        raise UsedWrongly("give either a TRACE or --history")
+    if path is not None:
+        if pool is not None:
+            raise UsedWrongly("--pool is for --history; --queue chooses from a TRACE")
+        model = _model(options)
+        return trace_of_file(path, runtime, model.seed, queues), model
+    if runtime or queues:
+        raise UsedWrongly("--runtime and --queue are for a TRACE, not for --history")
+    replayed = pool_of_app(ctx, pool)
+    given = {name: value for name, value in options.items() if _is_given(ctx, name)}
+    model = _model(options | settings_of_pool(*replayed) | given)
+    return trace_of_history(*replayed, model.seed), model
+
+
+def _is_given(ctx: click.Context, option: str) -> bool:
+    return ctx.get_parameter_source(option) is not ParameterSource.DEFAULT
 
 
 def _check_report(html: Path, trace: Path | None) -> None:
@@ -141,95 +171,14 @@ def _policies(names: tuple[str, ...]) -> list[Policy]:
         raise UsedWrongly(f"--policy: {error}") from None
 
 
-def _trace(
-    ctx: click.Context,
-    path: Path | None,
-    runtime: str | None,
-    seed: int,
-    *,
-    history: bool,
-    pool: str | None,
-    queues: tuple[str, ...],
-) -> Trace:
-    from celery_middle_management.sim import RunTimes, TraceError, read_trace
-
-    if history == (path is not None):
-        raise UsedWrongly("give either a TRACE or --history")
-    if path is None:
-        if runtime or queues:
-            raise UsedWrongly("--runtime and --queue are for a TRACE, not for --history")
-        return _history(ctx, pool, seed)
-    if pool is not None:
-        raise UsedWrongly("--pool is for --history; --queue chooses from a TRACE")
-    try:
-        given = RunTimes.parse(runtime) if runtime is not None else None
-    except ValueError as error:
-        raise UsedWrongly(f"--runtime: {error}") from None
-    try:
-        trace = read_trace(path, runtime=given, seed=seed)
-        return trace.only(queues) if queues else trace
-    except TraceError as error:
-        raise UsedWrongly(str(error)) from None
-    except ValueError as error:
-        raise UsedWrongly(f"--queue: {error}") from None
-
-
-def _check_length(trace: Trace) -> None:
-    longest = max(trace.runtimes, default=0.0)
-    for what, seconds in (("lasts for", trace.span), ("has a task that runs for", longest)):
-        if seconds > LONGEST:
-            raise UsedWrongly(
-                f"{trace.name} {what} {seconds:g} s; allowed: a year. Are its times in seconds?"
-            )
-
-
-def _history(ctx: click.Context, name: str | None, seed: int) -> Trace:
-    import redis
-
-    from celery_middle_management import inspection
-    from celery_middle_management.app_setup import look_only
-    from celery_middle_management.cli.common import (
-        managed_app_of_context,
-        no_such_pool,
-        redis_failed,
-    )
-    from celery_middle_management.core.pools import pool_named
-
-    look_only()
-    managed = managed_app_of_context(ctx)
-    pools = managed.settings.pools
-    pool = pool_named(pools, name)
-    if pool is None:
-        raise UsedWrongly(f"--pool: {no_such_pool(name, [each.name for each in pools])}")
-    try:
-        trace = inspection.history_trace(managed, pool.name, seed)
-    except (redis.RedisError, OSError) as error:
-        raise redis_failed("read", error, managed) from None
-    if not trace.tasks:
-        raise CouldNot(f"the history of pool {pool.name!r} has no tasks yet")
-    return trace
-
-
 def _outcomes(trace: Trace, policies: list[Policy], model: Model) -> list[Outcome]:
     from celery_middle_management.sim import simulate as run
 
     outcomes = []
-    with _without_log():
-        for policy in policies:
-            with _progress(policy.name) as progress:
-                outcomes.append(run(trace, policy, model, progress))
+    for policy in policies:
+        with _progress(policy.name) as progress:
+            outcomes.append(run(trace, policy, model, progress))
     return outcomes
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Keep simulated decisions from being taken for real ones."""
-    logger = logging.getLogger("celery_middle_management")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
 
 
 @contextmanager

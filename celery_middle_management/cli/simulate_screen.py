@@ -10,6 +10,7 @@ import click
 from celery_middle_management.cli.common import show
 from celery_middle_management.sim import Outcome, Trace
 from celery_middle_management.sim.report import figures
+from celery_middle_management.views.words import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,7 +26,8 @@ def show_outcomes(
     from rich.console import Console
 
     console = Console()
-    click.echo(f"{trace.name}: {trace.tasks:,} tasks, {trace.work / 3600:,.2f} hours of work")
+    tasks = plural(trace.tasks, "task", "tasks")
+    click.echo(f"{trace.name}: {tasks}, {figures.hours(trace.work / 3600)} hours of work")
     if console.is_terminal and console.width < _WIDTH:
         for outcome, floor in zip(outcomes, floors, strict=True):
             click.echo(_lines(outcome, floor, monthly))

@@ -54,6 +54,8 @@ class Outcome:
     unfinished: int = 0
     #: The workers that were there before the first task, and stayed.
     least: int = 0
+    #: The part of *paid* that came after the last task had ended.
+    tail: float = 0.0
 
     @property
     def paid_hours(self) -> float:
@@ -69,7 +71,8 @@ class Outcome:
         return {
             "policy": self.policy,
             "paid_hours": round(self.paid_hours, 6),
-            "dollars": round(self.dollars(monthly), 4),
+            "tail_hours": round(self.tail / 3600, 6),
+            "dollars": round(self.dollars(monthly), 6),
             "wait": {name: round(wait, 3) for name, wait in self.waits._asdict().items()},
             "killed": self.killed,
             "hires": self.hires,

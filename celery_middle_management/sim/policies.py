@@ -23,7 +23,9 @@ from celery_middle_management.sim.scaler import (
 )
 
 #: What a name looks like: a kind, a number that it may need, and an interval (s) that it may have.
-_NAME = re.compile(r"(?P<kind>[a-z_]+)(:(?P<number>[0-9]{1,4}))?(@(?P<interval>[0-9]{1,4}))?")
+_NAME = re.compile(
+    r"(?P<kind>[a-z_]+)(:(?P<number>[1-9][0-9]{0,3}))?(@(?P<interval>[1-9][0-9]{0,3}))?"
+)
 #: What is allowed, in words.
 ALLOWED = (
     "jobs_per_worker:N, fixed:N, hirefire:N (or hirefire:N@SECONDS), judoscale, keda:N, aws:N, "
@@ -59,7 +61,7 @@ def policy_named(name: str) -> Policy:
     kind = match["kind"] if match else ""
     number = int(match["number"]) if match and match["number"] else None
     interval = float(match["interval"]) if match and match["interval"] else None
-    if number == 0 or interval == 0.0 or (interval is not None and kind != "hirefire"):
+    if interval is not None and kind != "hirefire":
         raise _unknown(name)
     if kind == "judoscale" and number is None:
         return Policy(name, _periodic(Judoscale))

@@ -32,21 +32,10 @@ def simulate(
     have been killed than a policy may have any hope of making up for. Waits are those until then.
     """
     cluster = Cluster(trace, model, managed=policy.managed)
-    scaler = policy.scaler(cluster)
-    timeline = Timeline(cluster)
-    slow = max(trace.runtimes, default=0.0) + model.boot + model.call_interval
-    patience = max(_GIVES_UP, 3 * slow)
-    while not _is_over(cluster, scaler, patience):
-        next_at = scaler.next_at
-        passed = cluster.advance(min(next_at, timeline.next_at))
-        if timeline.look():
-            progress(cluster.finished / trace.tasks)
-        if cluster.now >= next_at or not passed:
-            scaler.act()
-    progress(1.0)
-    workers = cluster.workers.values()
+    scaler, timeline = policy.scaler(cluster), Timeline(cluster)
+    paid_for_tasks = _play(cluster, scaler, timeline, progress)
+    workers, paid = cluster.workers.values(), _paid(cluster)
     cluster.queues.break_off(cluster.now, [task for w in workers for task in w.local])
-    paid = cluster.paid + sum(cluster.now - w.hired_at for w in workers)
     return Outcome(
         policy=policy.name,
         paid=paid,
@@ -58,9 +47,34 @@ def simulate(
         peak_workers=cluster.peak,
         unfinished=trace.tasks - cluster.finished,
         least=scaler.least,
+        tail=0.0 if paid_for_tasks is None else paid - paid_for_tasks,
         timeline=tuple(timeline.moments),
         longest_waits=timeline.longest_waits(trace.published),
     )
+
+
+def _play(cluster: Cluster, scaler: Scaler, timeline: Timeline, progress: Progress) -> float | None:
+    """Let time pass until it is over; return what was paid (s) when the last task had ended."""
+    queues, model = cluster.queues, cluster.model
+    slow = max(queues.runtimes, default=0.0) + model.boot + model.call_interval
+    patience = max(_GIVES_UP, 3 * slow)
+    paid_for_tasks = None
+    while not _is_over(cluster, scaler, patience):
+        next_at = scaler.next_at
+        passed = cluster.advance(min(next_at, timeline.next_at))
+        if paid_for_tasks is None and cluster.finished == queues.tasks:
+            paid_for_tasks = _paid(cluster)
+        if timeline.look():
+            progress(cluster.finished / queues.tasks)
+        if cluster.now >= next_at or not passed:
+            scaler.act()
+    progress(1.0)
+    return paid_for_tasks
+
+
+def _paid(cluster: Cluster) -> float:
+    """Return the time (s) for which workers have been paid so far."""
+    return cluster.paid + sum(cluster.now - w.hired_at for w in cluster.workers.values())
 
 
 def _is_over(cluster: Cluster, scaler: Scaler, patience: float) -> bool:

@@ -14,8 +14,8 @@ def span(seconds: float) -> str:
 
 
 def plural(number: int, one: str, more: str) -> str:
-    """The *number* and the words after it: ``1 task waits``, ``2 tasks wait``."""
-    return f"{number} {one if number == 1 else more}"
+    """The *number* and the words after it: ``1 task waits``, ``2,000 tasks wait``."""
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def ago(at: str, now: datetime) -> str:

@@ -202,7 +202,7 @@ def make_history(on: Stage, *samples: list[Any]) -> None:
 
 
 @pytest.mark.slow
-def test_it_replays_the_tasks_of_an_apps_history(redis_url: str) -> None:
+def test_it_replays_the_tasks_of_an_apps_history(redis_url: str, tmp_path: Path) -> None:
     with stage(redis_url, **ALONE) as on, on.worker("--concurrency", "1", DYNO="worker.1"):
         wait_for(on.presences)
         before = told_of(on)
@@ -220,6 +220,11 @@ def test_it_replays_the_tasks_of_an_apps_history(redis_url: str) -> None:
         assert other.stderr == "Error: --pool: there is no pool 'pdf'; allowed: 'worker'\n"
         # Its evaluations are not those of the app, and must not be logged as if they were.
         assert told.stderr == ""
+        for options, limits in (((), "1 to 1"), (("--min", "0", "--max", "3"), "0 to 3")):
+            report = tmp_path / "report.html"
+            told = mm(on.env, *replay, *options, "--html", str(report))
+            assert told.returncode == 0, told.stderr
+            assert f"{limits} standard-1x" in report.read_text()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from math import isfinite, isnan
 
 #: From here on (h, $, days, tasks) digits would be a row of zeros.
@@ -51,7 +52,7 @@ def dollars(amount: float) -> str:
 def hours(number: float) -> str:
     """Return hours without their unit: ``0.004``, ``3.14``, ``1,234``."""
     if number < 0.0995:
-        return f"{float(f'{number:.2g}'):g}"
+        return f"{Decimal(f'{number:.2g}').normalize():f}"
     if number < 999.995:
         return f"{number:.2f}"
     return count(number)

@@ -301,3 +301,15 @@ def test_the_minimum_stays() -> None:
     outcome = managed(10, tasks, minimum=1, one_off=True)
     is_waits(outcome, [GATHER + HIRED, 0])
     is_pool(outcome, paid=24.4, hires=1, calls=1, peak=1, kills=0)
+
+
+@pytest.mark.parametrize("policy", ["jobs_per_worker:1", "hirefire:1", "judoscale", "keda:1"])
+def test_what_is_paid_after_the_last_task_is_told(policy: str) -> None:
+    """The only worker boots for 12 s and runs the only task for 5 s; all else comes after it."""
+    outcome = made(policy, [(0, 5)], boot=12)
+    assert outcome.hires == 1
+    assert outcome.tail == pytest.approx(outcome.paid - 17, abs=1e-3)
+
+
+def test_nothing_is_paid_after_the_last_task_if_the_workers_end_with_it() -> None:
+    assert made("fixed:2", [(0, 4), (1, 3)]).tail == 0

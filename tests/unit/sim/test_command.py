@@ -40,7 +40,8 @@ def test_the_document_has_the_promised_fields(trace: str) -> None:
     assert fixed == {
         "policy": "fixed:1",
         "paid_hours": pytest.approx(31 / 3600, abs=1e-6),
-        "dollars": pytest.approx(31 / 3600 * 25 / 730, abs=1e-4),
+        "tail_hours": 0.0,
+        "dollars": pytest.approx(31 / 3600 * 25 / 730, abs=1e-6),
         "wait": {
             "mean": pytest.approx(1 / 3, abs=1e-3),
             "p50": 0.0,
