@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from celery_middle_management.sim import Outcome, Waits
-from tests.benchmarks.policies import (
+from tests.benchmarks.policies import main
+from tests.benchmarks.policy_page import summary, telling, verdict, verdicts
+from tests.benchmarks.policy_runs import (
     CONCURRENCIES,
     MEANS,
     OURS,
@@ -18,11 +20,6 @@ from tests.benchmarks.policies import (
     Combination,
     Load,
     Row,
-    main,
-    summary,
-    telling,
-    verdict,
-    verdicts,
 )
 
 ALL = (2 * len(OURS) + len(RIVALS)) * len(CONCURRENCIES)
@@ -63,13 +60,13 @@ def test_it_writes_a_row_for_every_combination_and_a_plot(traces: Path, tmp_path
     page, plot = write(traces, tmp_path / "docs", "--only", ONLY)
     rows = rows_of(page)
     assert len(rows) == ALL * (1 + len(MEANS))
-    assert {len(row) for row in rows} == {10}
+    assert {len(row) for row in rows} == {11}
     simulated = [row for row in rows if row[2] != "not simulated"]
     # The work of 33.5 s would take 16.75 workers, had it come evenly.
     assert simulated[1][1] == "`fixed:21`"
     kinds = [re.sub(r"^`fixed:\d+`$", "fixed", row[1]) for row in simulated]
     assert kinds == 2 * ["`jobs_per_worker:2`", "fixed", "`hirefire:5`"]
-    assert all(NUMBER.fullmatch(cell) for row in simulated for cell in row[2:4] + row[7:])
+    assert all(NUMBER.fullmatch(cell) for row in simulated for cell in row[2:5] + row[8:])
     assert f"Of {len(rows)} combinations 6 were simulated." in page
     assert "the first 24 hours: 4 tasks in 1 min" in page
     assert "`own.csv`: 4 tasks in 2 s" in page
