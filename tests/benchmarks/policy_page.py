@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from celery_middle_management import __version__
 from celery_middle_management.sim import Model, Trace
@@ -47,21 +48,33 @@ def verdict(ours: Row, rivals: Row) -> str:
     return "mixed"
 
 
-def verdicts(rows: Rows) -> dict[tuple[str, str], Counter[str]]:
+Pair: TypeAlias = tuple[Combination, Combination]
+
+
+def verdicts(rows: Rows) -> dict[Pair, str]:
+    """Return what each of our results is, compared with each rival's on the same load."""
+    return {
+        (ours, its): verdict(row, rivals)
+        for ours, row in rows.items()
+        for its, rivals in rows.items()
+        if (ours.load, ours.concurrency) == (its.load, its.concurrency)
+        and (ours.kind in OURS, its.kind in OURS) == (True, False)
+    }
+
+
+def counted(found: Mapping[Pair, str]) -> dict[tuple[str, str], Counter[str]]:
     """Return for each of our variants and each rival how often it is what."""
-    found: dict[tuple[str, str], Counter[str]] = {}
-    for ours, row in rows.items():
-        for its, rivals in rows.items():
-            same = (ours.load, ours.concurrency) == (its.load, its.concurrency)
-            if same and ours.kind in OURS and its.kind not in OURS:
-                pair = ours.variant, its.variant
-                found.setdefault(pair, Counter())[verdict(row, rivals)] += 1
-    return found
+    counts: dict[tuple[str, str], Counter[str]] = {}
+    for (ours, its), word in found.items():
+        counts.setdefault((ours.variant, its.variant), Counter())[word] += 1
+    return counts
 
 
 def summary(rows: Rows) -> Iterator[str]:
     """Yield the lines of the summary."""
-    found = verdicts(rows)
+    pairs = verdicts(rows)
+    yield from (_beaten(pairs), "", _killed(rows), "")
+    found = counted(pairs)
     ours, rivals = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     total = sum(found.values(), Counter[str]())
     yield (
@@ -82,6 +95,27 @@ def summary(rows: Rows) -> Iterator[str]:
         ),
         words=1,
     )
+
+
+def _beaten(pairs: Mapping[Pair, str]) -> str:
+    ours, rivals = ({pair[place] for pair in pairs} for place in (0, 1))
+    lost = {its for (_, its), word in pairs.items() if word == "better"}
+    own = {one for (one, _), word in pairs.items() if word == "worse"}
+    return (
+        "Rivals' results that one of Middle Management's variants beats in waste and in p95 wait: "
+        f"{len(lost)} of {len(rivals)}. Its own results that a rival beats: {len(own)} of "
+        f"{len(ours)}."
+    )
+
+
+def _killed(rows: Rows) -> str:
+    killed = Counter[str]()
+    for one, row in rows.items():
+        killed["Middle Management" if one.kind in OURS else _code(one.variant)] += (
+            row.outcome.killed
+        )
+    each = (f"{name} {figures.count(runs)}" for name, runs in killed.items())
+    return f"Runs of tasks that were killed: {', '.join(each)}."
 
 
 def _counts(counter: Counter[str]) -> str:

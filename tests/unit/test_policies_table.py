@@ -11,7 +11,7 @@ import pytest
 
 from celery_middle_management.sim import Outcome, Waits
 from tests.benchmarks.policies import main
-from tests.benchmarks.policy_page import summary, telling, verdict, verdicts
+from tests.benchmarks.policy_page import counted, summary, telling, verdict, verdicts
 from tests.benchmarks.policy_runs import (
     CONCURRENCIES,
     MEANS,
@@ -122,10 +122,10 @@ def test_a_file_that_is_no_trace_is_told(traces: Path, tmp_path: Path) -> None:
 # -- the summary
 
 
-def row(waste: float, p95: float, unfinished: int = 0) -> Row:
+def row(waste: float, p95: float, unfinished: int = 0, killed: int = 0) -> Row:
     outcome = Outcome(
         *("made up", 3600.0 + waste, Waits(p95=p95)),
-        killed=0,
+        killed=killed,
         hires=1,
         calls=1,
         efficiency=0.5,
@@ -161,10 +161,10 @@ def made_up() -> dict[Combination, Row]:
     us = "jobs_per_worker:2"
     return {
         Combination(LOAD, 1, us, us, one_off=True): row(10, 5),
-        Combination(LOAD, 1, "fixed:3", "fixed:N"): row(20, 5),
-        Combination(LOAD, 1, "keda:5", "keda:5"): row(5, 4),
+        Combination(LOAD, 1, "fixed:3", "fixed:N"): row(20, 5, killed=7),
+        Combination(LOAD, 1, "keda:5", "keda:5"): row(5, 4, killed=7),
         Combination(LOAD, four, us, us, one_off=True): row(10, 5),
-        Combination(LOAD, four, "fixed:1", "fixed:N"): row(20, 4),
+        Combination(LOAD, four, "fixed:1", "fixed:N"): row(20, 4, killed=14),
         Combination(longer, 1, us, us, one_off=True): row(10, 5),
         Combination(longer, 1, "fixed:9", "fixed:N"): row(30, 9),
     }
@@ -172,12 +172,18 @@ def made_up() -> dict[Combination, Row]:
 
 def test_the_summary_counts() -> None:
     us = "jobs_per_worker:2, one-off"
-    assert verdicts(made_up()) == {
+    assert counted(verdicts(made_up())) == {
         (us, "fixed:N"): {"better": 2, "mixed": 1},
         (us, "keda:5"): {"worse": 1},
     }
     lines = [*summary(made_up())]
-    assert lines[0].startswith(
+    assert lines[0] == (
+        "Rivals' results that one of Middle Management's variants beats in waste and in p95 wait: "
+        "2 of 4. Its own results that a rival beats: 1 of 3."
+    )
+    killed = "Middle Management 0, `fixed:N` 21, `keda:5` 7"
+    assert lines[2] == f"Runs of tasks that were killed: {killed}."
+    assert lines[4].startswith(
         "Of 4 comparisons, one of Middle Management's variants is better in 2, worse in 1, and 1 "
     )
     assert lines[-1] == "| `jobs_per_worker:2`, one-off | 2 / 0 / 1 | 0 / 1 / 0 | 2 / 1 / 1 |"
