@@ -243,7 +243,7 @@ class _Table:
         self._shown = shown
         #: The last line of the row before.
         self._before = 0
-        self._ended, self._fewest = False, 0
+        self._ended, self._fewest, self._most = False, 0, LONGEST_LINE
         self._reader = csv.reader(self._lines(file), skipinitialspace=True)
         self.rows = self._read()
         self.header = [name.strip() for name in next(self.rows, [])]
@@ -255,7 +255,7 @@ class _Table:
             if self.header.count(name) > 1:
                 raise self.wrong(f"more than one column {name}", "one")
         places = [self.header.index(name) for name in columns]
-        self._fewest = max(self._fewest, max(places) + 1)
+        self._fewest, self._most = max(self._fewest, max(places) + 1), len(self.header)
         return places
 
     def wrong_value(self, column: str, text: str, allowed: str) -> TraceError:
@@ -273,8 +273,8 @@ class _Table:
                 if len(row) > 1 or (row and row[0].strip()):
                     if self._ended:
                         raise self.wrong("a quote that is not closed", "quotes in pairs")
-                    if len(row) < self._fewest:
-                        allowed = f"{self._fewest} fields or more, as in the header"
+                    if len(row) < self._fewest or any(map(str.strip, row[self._most :])):
+                        allowed = f"{self._most} fields, as in the header"
                         raise self.wrong_value("the row", ",".join(row), allowed)
                     yield row
                 self._before = self._reader.line_num
