@@ -30,8 +30,8 @@ TASKS = "published_at,runtime,queue\n" + "".join(
 TWO = ("--policy", "jobs_per_worker:5", "--policy", "hirefire:5@15")
 WAITS = ["mean", "p50", "p95", "p99", "max"]
 FIELDS = [
-    *("policy", "paid_hours", "dollars", "wait", "killed", "hires", "calls", "efficiency"),
-    *("peak_workers", "unfinished", "floor_hours"),
+    *("policy", "paid_hours", "tail_hours", "dollars", "wait", "killed", "hires", "calls"),
+    *("efficiency", "peak_workers", "unfinished", "floor_hours"),
 ]
 #: Neither Redis nor a broker is there.
 NOWHERE = {"BROKER_URL": "redis://127.0.0.1:1", "CELERY_BROKER_URL": "redis://127.0.0.1:1"}
@@ -102,7 +102,7 @@ def test_a_table_and_a_report(trace: Path, tmp_path: Path) -> None:
     told = mm(NOWHERE, "simulate", str(trace), "--html", str(report), app=None)
     assert (told.returncode, told.stderr) == (0, "")
     first, *table = told.stdout.splitlines()
-    assert first == "tasks.csv: 60 tasks, 0.03 hours of work"
+    assert first == "tasks.csv: 60 tasks, 0.033 hours of work"
     rows = [line.split() for line in table if re.match(r" [a-z_]+(:| )", line)]
     names = [row[0] for row in rows if row[0] != "policy"]
     assert len(names) == len({*names}) > 5
