@@ -101,7 +101,7 @@ def simulate(
     if size not in PRICES:
         raise UsedWrongly(f"--size {size!r}: allowed: {', '.join(PRICES)}")
     policies = _policies(names or (OF_HISTORY if options["history"] else USUAL))
-    tasks, model = _what_happens(ctx, trace, runtime, **options)
+    tasks, model = _tasks_and_model(ctx, trace, runtime, **options)
     outcomes = _outcomes(tasks, policies, model)
     floors = [_floor(tasks, model, outcome) for outcome in outcomes]
     if as_json:
@@ -114,7 +114,7 @@ def simulate(
         _write_report(html, tasks, model=model, size=size, outcomes=outcomes, floors=floors)
 
 
-def _what_happens(
+def _tasks_and_model(
     ctx: click.Context,
     path: Path | None,
     runtime: str | None,
@@ -124,7 +124,7 @@ def _what_happens(
     queues: tuple[str, ...],
     **options: Any,
 ) -> tuple[Trace, Model]:
-    """Return the tasks and the model."""
+    """Return the tasks, and the model of the workers that run them."""
     if history == (path is not None):
         raise UsedWrongly("give either a TRACE or --history")
     if path is not None:

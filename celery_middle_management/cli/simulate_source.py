@@ -71,7 +71,7 @@ def pool_of_app(ctx: click.Context, name: str | None) -> tuple[ManagedApp, Pool]
 
 
 def settings_of_pool(managed: ManagedApp, pool: Pool) -> dict[str, Any]:
-    """Return the options that say what the settings of a pool say."""
+    """Return the settings of a pool, as options of the command."""
     return {
         "minimum": pool.min_workers,
         "maximum": pool.max_workers,
