@@ -226,7 +226,7 @@ def _write_report(
     facts = [
         ("tasks", f"{trace.tasks:,}"),
         ("work", f"{trace.work / 3600:.2f} h"),
-        ("workers", f"{model.minimum} to {model.maximum} {size}, {model.concurrency} tasks each"),
+        ("workers", f"{model.minimum} to {model.maximum} {size}, concurrency {model.concurrency}"),
         ("Middle Management's dynos", "one-off" if model.one_off else "formation"),
         ("boot", f"{model.boot:g} s"),
         ("prefetch", f"{model.prefetch} per slot"),
