@@ -16,22 +16,16 @@ from click.core import ParameterSource
 
 from celery_middle_management.cli.common import CouldNot, UsedWrongly, json_option
 from celery_middle_management.cli.simulate_source import (
-    pool_of_app,
-    settings_of_pool,
-    trace_of_file,
-    trace_of_history,
+    Source,
+    source_of_file,
+    source_of_history,
 )
 
 if TYPE_CHECKING:
     from celery_middle_management.sim import Model, Outcome, Policy, Trace
 
-#: The policies that are simulated if none is named.
-USUAL = (
-    *("jobs_per_worker:10", "jobs_per_worker:1", "fixed:5", "hirefire:5", "hirefire:5@15"),
-    *("judoscale", "keda:5", "aws:5", "original:10"),
-)
-#: The same for ``--history``.
-OF_HISTORY = tuple(f"jobs_per_worker:{n}" for n in (1, 2, 5, 10, 20, 50))
+#: The options that say where the tasks come from.
+_OF_THE_SOURCE = "history", "pool", "queues"
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg]
@@ -93,17 +87,21 @@ def simulate(
     --runtime. Policies: jobs_per_worker:N, fixed:N, hirefire:N[@SECONDS], judoscale, keda:N, aws:N,
     original:N. docs/simulate.md says what is modelled.
     """
+    from celery_middle_management.sim.floor import floor_of
     from celery_middle_management.sim.prices import PRICES
 
     if html is not None:
         _check_report(html, trace)
+    source = _source(ctx, trace, runtime, **{n: options.pop(n) for n in _OF_THE_SOURCE})
+    given = {name: value for name, value in options.items() if _is_given(ctx, name)}
+    options |= {**source.options, **given}
     size = options.pop("size")
     if size not in PRICES:
         raise UsedWrongly(f"--size {size!r}: allowed: {', '.join(PRICES)}")
-    policies = _policies(names or (OF_HISTORY if options["history"] else USUAL))
-    tasks, model = _tasks_and_model(ctx, trace, runtime, **options)
+    model, policies = _model(options), _policies(names or source.policies)
+    tasks = source.read(model.seed)
     outcomes = _outcomes(tasks, policies, model)
-    floors = [_floor(tasks, model, outcome) for outcome in outcomes]
+    floors = [floor_of(tasks, model, outcome) for outcome in outcomes]
     if as_json:
         click.echo(json.dumps(_document(tasks, outcomes, floors, PRICES[size])))
     else:
@@ -114,7 +112,7 @@ def simulate(
         _write_report(html, tasks, model=model, size=size, outcomes=outcomes, floors=floors)
 
 
-def _tasks_and_model(
+def _source(
     ctx: click.Context,
     path: Path | None,
     runtime: str | None,
@@ -122,22 +120,16 @@ def _tasks_and_model(
     history: bool,
     pool: str | None,
     queues: tuple[str, ...],
-    **options: Any,
-) -> tuple[Trace, Model]:
-    """Return the tasks, and the model of the workers that run them."""
+) -> Source:
     if history == (path is not None):
         raise UsedWrongly("give either a TRACE or --history")
-    if path is not None:
-        if pool is not None:
-            raise UsedWrongly("--pool is for --history; --queue chooses from a TRACE")
-        model = _model(options)
-        return trace_of_file(path, runtime, model.seed, queues), model
-    if runtime or queues:
-        raise UsedWrongly("--runtime and --queue are for a TRACE, not for --history")
-    replayed = pool_of_app(ctx, pool)
-    given = {name: value for name, value in options.items() if _is_given(ctx, name)}
-    model = _model(options | settings_of_pool(*replayed) | given)
-    return trace_of_history(*replayed, model.seed), model
+    if path is None:
+        if runtime or queues:
+            raise UsedWrongly("--runtime and --queue are for a TRACE, not for --history")
+        return source_of_history(ctx, pool)
+    if pool is not None:
+        raise UsedWrongly("--pool is for --history; --queue chooses from a TRACE")
+    return source_of_file(path, runtime, queues)
 
 
 def _is_given(ctx: click.Context, option: str) -> bool:
@@ -158,7 +150,9 @@ def _model(options: dict[str, Any]) -> Model:
 
     model = Model(one_off=options.pop("dynos") == "one-off", **options)
     if model.minimum > model.maximum:
-        raise UsedWrongly(f"--min {model.minimum} is greater than --max {model.maximum}")
+        raise UsedWrongly(
+            f"--min {model.minimum} is greater than the maximum, {model.maximum} (--max)"
+        )
     return model
 
 
@@ -191,12 +185,6 @@ def _progress(name: str) -> Iterator[Any]:
         yield lambda part: bar.update(int(part * 1000) - bar.pos)
 
 
-def _floor(trace: Trace, model: Model, outcome: Outcome) -> float:
-    from celery_middle_management.sim.floor import floor
-
-    return floor(trace, model, outcome.waits.p95, least=outcome.least)
-
-
 def _document(
     trace: Trace, outcomes: list[Outcome], floors: list[float], monthly: float
 ) -> dict[str, Any]:
@@ -205,7 +193,10 @@ def _document(
         "tasks": trace.tasks,
         "work_hours": round(trace.work / 3600, 6),
         "policies": [
-            {**outcome.as_json(monthly), "floor_hours": round(floor / 3600, 6)}
+            {
+                **outcome.as_json(monthly),
+                "floor_hours": None if math.isnan(floor) else round(floor / 3600, 6),
+            }
             for outcome, floor in zip(outcomes, floors, strict=True)
         ],
     }
@@ -230,7 +221,8 @@ def _write_report(
         ("Middle Management's dynos", "one-off" if model.one_off else "formation"),
         ("boot", f"{model.boot:g} s"),
         ("prefetch", f"{model.prefetch} per slot"),
-        ("killed after SIGTERM by", f"{model.grace:g} s"),
+        ("killed, after SIGTERM", f"{model.grace:g} s"),
+        ("call interval", f"{model.call_interval:g} s"),
         ("seed", str(model.seed)),
     ]
     report = report_html(trace.name, facts, outcomes, floors, PRICES[size], model.concurrency)

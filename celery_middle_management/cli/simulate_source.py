@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,26 +14,55 @@ from celery_middle_management.cli.common import CouldNot, UsedWrongly
 if TYPE_CHECKING:
     from celery_middle_management.core.pools import Pool
     from celery_middle_management.managed_app import ManagedApp
-    from celery_middle_management.sim import Trace
+    from celery_middle_management.sim import RunTimes, Trace
 
 #: No trace lasts longer than this (s).
 LONGEST = 366 * 86_400.0
+#: The policies that are simulated on a file if none is named.
+USUAL = (
+    *("jobs_per_worker:10", "jobs_per_worker:1", "fixed:5", "hirefire:5", "hirefire:5@15"),
+    *("judoscale", "keda:5", "aws:5", "original:10"),
+)
+#: The same on a history, after the pool's own setting.
+_JOBS_PER_WORKER = (1, 2, 5, 10, 20, 50)
 
 
-def trace_of_file(path: Path, runtime: str | None, seed: int, queues: tuple[str, ...]) -> Trace:
+class Source(NamedTuple):
+    """Tasks, and what is usually asked about them."""
+
+    #: Returns the tasks; takes a seed.
+    read: Callable[[int], Trace]
+    #: Names of policies.
+    policies: tuple[str, ...] = USUAL
+    #: Options of the command that are not the usual ones.
+    options: Mapping[str, Any] = {}
+
+
+# -- a file
+
+
+def source_of_file(path: Path, runtime: str | None, queues: tuple[str, ...]) -> Source:
     """Return the tasks in a file; with *queues*, only those of these queues.
 
     Raises:
-        UsedWrongly: the file or an option is wrong.
+        UsedWrongly: an option is wrong; when the tasks are read, also if the file is.
     """
-    from celery_middle_management.sim import RunTimes, TraceError, read_trace
+    from celery_middle_management.sim import RunTimes
 
     try:
         given = RunTimes.parse(runtime) if runtime is not None else None
     except ValueError as error:
         raise UsedWrongly(f"--runtime: {error}") from None
+    return Source(partial(_trace_of_file, path, given, queues))
+
+
+def _trace_of_file(
+    path: Path, runtime: RunTimes | None, queues: tuple[str, ...], seed: int
+) -> Trace:
+    from celery_middle_management.sim import TraceError, read_trace
+
     try:
-        trace = read_trace(path, runtime=given, seed=seed)
+        trace = read_trace(path, runtime=runtime, seed=seed)
     except TraceError as error:
         raise UsedWrongly(str(error)) from None
     try:
@@ -51,11 +82,15 @@ def _check_length(trace: Trace) -> None:
             )
 
 
-def pool_of_app(ctx: click.Context, name: str | None) -> tuple[ManagedApp, Pool]:
-    """Return the app that ``-A`` names, and its pool of this *name*, or its only one.
+# -- a history
+
+
+def source_of_history(ctx: click.Context, name: str | None) -> Source:
+    """Return tasks like those that a pool of the app had lately: this one, or the only one.
 
     Raises:
         UsedWrongly: the app is not managed, or has no such pool.
+        CouldNot: when the tasks are read: there were none, or the ledger cannot be read.
     """
     from celery_middle_management.app_setup import look_only
     from celery_middle_management.cli.common import managed_app_of_context, no_such_pool
@@ -67,25 +102,15 @@ def pool_of_app(ctx: click.Context, name: str | None) -> tuple[ManagedApp, Pool]
     pool = pool_named(pools, name)
     if pool is None:
         raise UsedWrongly(f"--pool: {no_such_pool(name, [each.name for each in pools])}")
-    return managed, pool
+    jobs = dict.fromkeys((pool.jobs_per_worker, *_JOBS_PER_WORKER))
+    return Source(
+        partial(_trace_of_history, managed, pool),
+        tuple(f"jobs_per_worker:{number}" for number in jobs),
+        _settings_of_pool(managed, pool),
+    )
 
 
-def settings_of_pool(managed: ManagedApp, pool: Pool) -> dict[str, Any]:
-    """Return the settings of a pool, as options of the command."""
-    return {
-        "minimum": pool.min_workers,
-        "maximum": pool.max_workers,
-        "dynos": "one-off" if pool.one_off else "formation",
-        "call_interval": managed.settings.call_interval,
-    }
-
-
-def trace_of_history(managed: ManagedApp, pool: Pool, seed: int) -> Trace:
-    """Return tasks like those that a pool had lately.
-
-    Raises:
-        CouldNot: there were none, or the ledger cannot be read.
-    """
+def _trace_of_history(managed: ManagedApp, pool: Pool, seed: int) -> Trace:
     import redis
 
     from celery_middle_management import inspection
@@ -98,3 +123,13 @@ def trace_of_history(managed: ManagedApp, pool: Pool, seed: int) -> Trace:
     if not trace.tasks:
         raise CouldNot(f"the history of pool {pool.name!r} has no tasks yet")
     return trace
+
+
+def _settings_of_pool(managed: ManagedApp, pool: Pool) -> dict[str, Any]:
+    settings = {
+        "minimum": pool.min_workers,
+        "maximum": pool.max_workers,
+        "dynos": "one-off" if pool.one_off else "formation",
+        "call_interval": managed.settings.call_interval,
+    }
+    return {**settings, "size": pool.dyno_size.lower()} if pool.dyno_size else settings

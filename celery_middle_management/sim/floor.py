@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from heapq import nlargest
+from math import nan
 
 from celery_middle_management.sim.model import Model
+from celery_middle_management.sim.outcome import Outcome
 from celery_middle_management.sim.trace import Trace
 
 
-def floor(trace: Trace, model: Model, wait: float, *, least: int = 0) -> float:
+def floor_of(trace: Trace, model: Model, outcome: Outcome) -> float:
+    """Return for how long (s) any policy must pay workers if its p95 wait is that of an outcome.
+
+    If the outcome's policy keeps fewer workers than the minimum of the model, others may, too. The
+    bound is not a number (nan) if tasks are left: nothing is known of their waits.
+    """
+    if outcome.unfinished:
+        return nan
+    kept = replace(model, minimum=min(outcome.least, model.minimum))
+    return floor(trace, kept, outcome.waits.p95)
+
+
+def floor(trace: Trace, model: Model, wait: float) -> float:
     """Return for how long (s) workers must be paid if 95 % of the tasks wait for *wait* at most.
 
-    *least* workers were up before the first task, and stay. The result is one boot, unless some
-    were up, and the greater of two bounds:
+    Workers that are up before the first task need not have booted. The result is the greatest of
+    three bounds:
 
     - The work, divided by the concurrency.
+    - The minimum of workers, as long as the trace.
     - Take a chain of tasks, each published a time *g* later than *wait* after the one before.
       Between the starts of two successive ones, either a worker was paid all the time, which is *g*
       or more, or the second one's worker was hired, and paid for its boot. So a link costs the
@@ -32,6 +48,4 @@ def floor(trace: Trace, model: Model, wait: float, *, least: int = 0) -> float:
             last = at
     late = trace.tasks // 20
     chain = sum(links) - sum(nlargest(late, links))
-    work = trace.work / model.concurrency
-    boot = 0.0 if least else model.boot
-    return max(boot + max(work, chain), least * trace.span)
+    return max(trace.work / model.concurrency, model.minimum * trace.span, chain)

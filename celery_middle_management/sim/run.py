@@ -33,6 +33,7 @@ def simulate(
     """
     cluster = Cluster(trace, model, managed=policy.managed)
     scaler, timeline = policy.scaler(cluster), Timeline(cluster)
+    least = len(cluster.workers)
     paid_for_tasks = _play(cluster, scaler, timeline, progress)
     workers, paid = cluster.workers.values(), _paid(cluster)
     cluster.queues.break_off(cluster.now, [task for w in workers for task in w.local])
@@ -46,7 +47,7 @@ def simulate(
         efficiency=cluster.runtime / (model.concurrency * paid) if paid else 0.0,
         peak_workers=cluster.peak,
         unfinished=trace.tasks - cluster.finished,
-        least=scaler.least,
+        least=least,
         tail=0.0 if paid_for_tasks is None else paid - paid_for_tasks,
         timeline=tuple(timeline.moments),
         longest_waits=timeline.longest_waits(trace.published),

@@ -131,7 +131,7 @@ def _read(name: str, table: _Table, runtime: RunTimes | None, random: Random) ->
         trace = _read_tasks(name, table)
     elif {*_ARRIVALS} <= {*header}:
         if runtime is None:
-            raise table.wrong("arrivals without run times", "these if runtime is given", line)
+            raise table.wrong("arrivals without run times", "these with --runtime MEAN", line)
         trace = _read_arrivals(name, table, random)
     else:
         found = f"the header {_short(','.join(header))}" if header else "no header"

@@ -29,7 +29,7 @@ from celery_middle_management.sim import (
     read_trace,
     simulate,
 )
-from celery_middle_management.sim.floor import floor
+from celery_middle_management.sim.floor import floor_of
 from celery_middle_management.sim.report import figures
 
 #: The means (s) of the run times that are drawn where a trace has none, and their sigma.
@@ -196,7 +196,7 @@ def row_of(job: tuple[Combination, Path]) -> tuple[Combination, Row]:
     row = Row(
         outcome,
         waste=outcome.paid - outcome.tail - trace.work / model.concurrency,
-        floor=floor(trace, model, outcome.waits.p95, least=outcome.least),
+        floor=floor_of(trace, model, outcome),
         took=time.perf_counter() - began,
         date=f"{datetime.now(timezone.utc):%Y-%m-%d}",
     )

@@ -203,7 +203,8 @@ def make_history(on: Stage, *samples: list[Any]) -> None:
 
 @pytest.mark.slow
 def test_it_replays_the_tasks_of_an_apps_history(redis_url: str, tmp_path: Path) -> None:
-    with stage(redis_url, **ALONE) as on, on.worker("--concurrency", "1", DYNO="worker.1"):
+    of_app = ALONE | {"settings": {**ALONE["settings"], "jobs_per_worker": 3}}
+    with stage(redis_url, **of_app) as on, on.worker("--concurrency", "1", DYNO="worker.1"):
         wait_for(on.presences)
         before = told_of(on)
         on.publish("for _ in range(7): work.delay(0.5)")
@@ -220,6 +221,10 @@ def test_it_replays_the_tasks_of_an_apps_history(redis_url: str, tmp_path: Path)
         assert other.stderr == "Error: --pool: there is no pool 'pdf'; allowed: 'worker'\n"
         # Its evaluations are not those of the app, and must not be logged as if they were.
         assert told.stderr == ""
+        usual = mm(on.env, "simulate", "--history", "--json")
+        policies = [policy["policy"] for policy in json.loads(usual.stdout)["policies"]]
+        # The pool's own setting comes first.
+        assert policies == [f"jobs_per_worker:{n}" for n in (3, 1, 2, 5, 10, 20, 50)]
         for options, limits in (((), "1 to 1"), (("--min", "0", "--max", "3"), "0 to 3")):
             report = tmp_path / "report.html"
             told = mm(on.env, *replay, *options, "--html", str(report))

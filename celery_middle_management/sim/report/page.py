@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from string import Template
 from typing import NamedTuple
@@ -27,10 +28,12 @@ def report_html(  # noqa: PLR0917 - each is another kind of thing
         title: What was simulated, such as the name of the trace.
         facts: Names and values for the top of the page.
         outcomes: One for each policy, in the order of the page.
-        floors: For each outcome the time (s) that workers must be paid for at least.
+        floors: For each outcome the time (s) that workers must be paid for at least; nan if it is
+            not known.
         monthly: The price of a worker ($ a month); 0 if it is unknown, which leaves dollars out.
         concurrency: How many tasks a worker runs at the same time.
     """
+    outcomes = [_marked(outcome) for outcome in outcomes]
     columns = _columns(outcomes, floors, monthly)
     sizes = {"broad": 920.0, "narrow": 400.0}
     template = files(__package__).joinpath("report.html").read_text("utf-8")
@@ -54,7 +57,18 @@ def report_html(  # noqa: PLR0917 - each is another kind of thing
 
 def plot_svg(outcomes: Sequence[Outcome], monthly: float, title: str) -> str:
     """Return the file of a plot: cost ($; paid hours if *monthly* is 0) against p95 wait."""
-    return plot(outcomes, monthly, "plot", 920.0, title or "Cost against p95 wait") + "\n"
+    marked = [_marked(outcome) for outcome in outcomes]
+    return plot(marked, monthly, "plot", 920.0, title or "Cost against p95 wait") + "\n"
+
+
+def _marked(outcome: Outcome) -> Outcome:
+    """Return an outcome whose name says how many tasks are left, if any are."""
+    left = figures.count(outcome.unfinished)
+    return (
+        replace(outcome, policy=f"{outcome.policy} ({left} unfinished)")
+        if outcome.unfinished
+        else outcome
+    )
 
 
 def _variables(which: int) -> str:
@@ -91,12 +105,17 @@ def _columns(outcomes: Sequence[Outcome], floors: Sequence[float], monthly: floa
     ]
 
 
-def _best(column: _Column) -> str | None:
-    """Return the best value of a column in words, unless more than half of the policies have it."""
-    shown = [column.words(value) for value in column.values]
+def _best(column: _Column, outcomes: Sequence[Outcome]) -> str | None:
+    """Return the best value of a column in words, unless more than half of the policies have it.
+
+    Only policies that get done are looked at.
+    """
+    pairs = zip(column.values, outcomes, strict=True)
+    values = [value for value, outcome in pairs if not outcome.unfinished]
+    shown = [column.words(value) for value in values]
     if not column.best or len(shown) < 2:
         return None
-    best = column.words(column.best(column.values))
+    best = column.words(column.best(values))
     return best if 2 * shown.count(best) <= len(shown) else None
 
 
@@ -114,14 +133,15 @@ def _head(columns: Sequence[_Column]) -> str:
 
 def _rows(outcomes: Sequence[Outcome], columns: Sequence[_Column]) -> str:
     """Return a row of all figures for each policy."""
-    best = [_best(column) for column in columns]
+    best = [_best(column, outcomes) for column in columns]
     rows = []
     for number, outcome in enumerate(outcomes):
         name = element("bdi", escape(outcome.policy))
         cells = [element("th", name, class_="policy", scope="row")]
         for column, winner in zip(columns, best, strict=True):
             shown = column.words(column.values[number])
-            cells.append(_best_cell(shown) if shown == winner else element("td", escape(shown)))
+            wins = shown == winner and not outcome.unfinished
+            cells.append(_best_cell(shown) if wins else element("td", escape(shown)))
         rows.append(element("tr", *cells))
     return "\n".join(rows)
 

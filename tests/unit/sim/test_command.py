@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from celery_middle_management.cli.simulate import USUAL, simulate
+from celery_middle_management.cli.simulate import simulate
+from celery_middle_management.cli.simulate_source import USUAL
 
 TASKS = "published_at,runtime,queue\n0,2,a\n1,3,b\n30,1,a\n"
 
@@ -55,9 +56,24 @@ def test_the_document_has_the_promised_fields(trace: str) -> None:
         "efficiency": pytest.approx(6 / 31, abs=1e-6),
         "peak_workers": 1,
         "unfinished": 0,
-        "floor_hours": pytest.approx(31 / 3600, abs=3e-4),
+        # One task starts a second late; the next comes so late that another boot is cheaper.
+        "floor_hours": pytest.approx(12 / 3600, abs=1e-6),
     }
     assert (ours["policy"], ours["killed"]) == ("jobs_per_worker:10", 0)
+
+
+def test_a_policy_that_does_not_get_done_has_no_floor_and_is_marked(tmp_path: Path) -> None:
+    trace, report = tmp_path / "long.csv", tmp_path / "report.html"
+    trace.write_text("published_at,runtime\n0,3000\n10,3000\n20,5\n")
+    arguments = (str(trace), "--policy", "aws:1", "--policy", "fixed:1", "--html", str(report))
+    aws, fixed = document(*arguments)["policies"]
+    assert (aws["unfinished"], aws["floor_hours"]) == (1, None)
+    assert (fixed["unfinished"], fixed["floor_hours"] > 0) == (0, True)
+    told = run(*arguments).output
+    assert "aws:1 does not finish 1 of the tasks" in told
+    page = report.read_text()
+    assert "aws:1 (1 unfinished)" in page
+    assert "(best)" not in page, "nothing is left to compare with"
 
 
 def test_every_usual_policy_has_a_line(trace: str) -> None:
@@ -91,7 +107,7 @@ def test_the_report_is_written(trace: str, tmp_path: Path) -> None:
         ([], "either a TRACE or --history"),
         (["{trace}", "--history"], "either a TRACE or --history"),
         (["{trace}", "--policy", "fixed"], "no policy 'fixed'; allowed: jobs_per_worker:N"),
-        (["{trace}", "--min", "9", "--max", "3"], "--min 9 is greater than --max 3"),
+        (["{trace}", "--min", "9", "--max", "3"], "--min 9 is greater than the maximum, 3 (--max)"),
         (["{trace}", "--size", "huge"], "--size 'huge': allowed: basic"),
         (["{trace}", "--queue", "c"], "--queue: "),
         (["{trace}", "--boot", "nan"], "'nan' is not a number from 0 to 1000000"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_middle_management.cli.simulate import OF_HISTORY, USUAL
+from celery_middle_management.cli.simulate_source import USUAL
 from celery_middle_management.sim import (
     Model,
     PolicyError,
@@ -39,7 +39,7 @@ def test_the_page_names_some_of_every_kind() -> None:
     assert "hirefire:5@15" in DOCUMENTED
 
 
-@pytest.mark.parametrize("name", sorted({*DOCUMENTED, *USUAL, *OF_HISTORY}))
+@pytest.mark.parametrize("name", sorted({*DOCUMENTED, *USUAL}))
 def test_every_documented_name_can_be_simulated(name: str) -> None:
     policy = policy_named(name)
     outcome = simulate(TRACE, policy, Model(maximum=5))
@@ -64,6 +64,7 @@ def test_the_least_and_the_greatest_numbers_are_taken(name: str) -> None:
         *("jobs_per_worker", "fixed", "hirefire", "keda", "aws", "original", "fixed:", "keda:"),
         *("jobs_per_worker:0", "fixed:0", "hirefire:0", "keda:0", "aws:0", "original:0"),
         *("fixed:-1", "fixed:+1", "fixed:1.5", "fixed:1e3", "fixed:1_0", "fixed:nan", "aws:inf"),
+        *("fixed:02", "hirefire:5@015"),
         *("fixed:10000", "jobs_per_worker:99999999999999999999", "fixed:\uff15", "fixed:x"),
         *("judoscale:5", "judoscale:0", "judoscale:", "judoscale@15"),
         *("hirefire:5@0", "hirefire:5@", "hirefire:5@-1", "hirefire:5@nan", "hirefire:5@1.5"),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celery_middle_management.sim import Model, Outcome, Trace, policy_named, simulate
-from celery_middle_management.sim.floor import floor
+from celery_middle_management.sim.floor import floor, floor_of
 from celery_middle_management.sim.queues import Queues
 
 OURS = ("jobs_per_worker:10", "jobs_per_worker:1")
@@ -214,15 +214,22 @@ def test_nothing_waits_if_there_are_as_many_workers_as_tasks(trace: Trace, model
 @given(trace=traces(), model=models())
 def test_no_policy_goes_below_the_floor(policy: str, trace: Trace, model: Model) -> None:
     outcome = simulate(trace, policy_named(policy), model)
-    assert outcome.paid + SLACK >= floor(trace, model, outcome.waits.p95, least=outcome.least)
+    assert not outcome.paid + SLACK < floor_of(trace, model, outcome)
 
 
 @derandomized
-@given(trace=traces(), workers=st.integers(1, 3))
-def test_no_fixed_pool_goes_below_the_floor(trace: Trace, workers: int) -> None:
-    """Whatever the minimum of other policies is."""
-    outcome = simulate(trace, policy_named(f"fixed:{workers}"), Model())
-    assert outcome.paid + SLACK >= floor(trace, Model(), outcome.waits.p95, least=outcome.least)
+@given(trace=traces(), workers=st.integers(1, 3), model=models())
+def test_no_policy_goes_below_the_floor_of_another(
+    trace: Trace, workers: int, model: Model
+) -> None:
+    """Fixed pools neither boot, nor have the minimum of the others."""
+    names = (f"fixed:{workers}", "jobs_per_worker:2", "keda:1")
+    outcomes = [simulate(trace, policy_named(name), model) for name in names]
+    fixed, *others = outcomes
+    for slow in outcomes:
+        for fast in outcomes if fixed.least >= model.minimum else others:
+            if fast.waits.p95 <= slow.waits.p95 and not fast.unfinished:
+                assert not fast.paid + SLACK < floor_of(trace, model, slow)
 
 
 def cheapest(published: list[float], wait: float, boot: float) -> float:

@@ -282,7 +282,7 @@ def test_what_is_wrong_is_said_with_its_line(
 
 
 def test_arrivals_need_run_times(path: Path) -> None:
-    said = "line 2: arrivals without run times; allowed: these if runtime is given"
+    said = "line 2: arrivals without run times; allowed: these with --runtime MEAN"
     assert error(path, "\n" + ARRIVALS + "0,1\n") == said
 
 
