@@ -213,9 +213,9 @@ def _caveats(model: Model, rows: Rows) -> list[str]:
         "task is the *tail*. On a trace that is short, or ends with many workers, it is long if a "
         "policy is slow to let go: Judoscale fires one worker in ten minutes. So the tail is not "
         "counted as waste, and plays no part in the comparisons.",
-        "- A policy that never lets a task finish is broken off sooner or later. That happened in "
-        f"{unfinished} combinations; they are marked *unfinished*, and their hours and waits are "
-        "only those of what was simulated.",
+        "- The simulation of a policy that never lets a task finish is ended sooner or later. Such "
+        f"results ({unfinished} here) are marked *unfinished*: their hours and waits are only "
+        "those of what was simulated, and they have no floor.",
         "- *Waste* is paid hours - tail hours - work / concurrency. The *floor* is a bound on the "
         "paid hours of any policy with the same p95 wait, which may be far below what is possible.",
         "- There is one run with one seed for each combination: small differences mean nothing.",
