@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple, TypeAlias
 
 from celery_middle_management import __version__
 from celery_middle_management.sim import Model, Trace
@@ -32,23 +33,27 @@ _HEADS = (
 
 # -- the summary
 
+Pair: TypeAlias = tuple[Combination, Combination]
+
 
 def verdict(ours: Row, rivals: Row) -> str:
-    """Return ``better``, ``worse`` or ``mixed``.
+    """Return ``better``, ``worse`` or ``mixed``, by the figures as the page shows them.
 
-    Better is less waste and a p95 wait that is no longer; worse is more waste and one that is no
-    shorter. A policy that leaves tasks unfinished is no better.
+    Better is less waste and a p95 wait that is no longer, or as much waste and a shorter one; worse
+    is the other way round. A policy that leaves tasks unfinished is never better.
     """
-    waste = round(ours.waste - rivals.waste, 1)
-    wait = round(ours.outcome.waits.p95 - rivals.outcome.waits.p95, 3)
-    if waste < 0 and wait <= 0 and not ours.outcome.unfinished:
+    waste = _order(ours.waste / 3600, rivals.waste / 3600, figures.hours)
+    wait = _order(ours.outcome.waits.p95, rivals.outcome.waits.p95, figures.wait)
+    if max(waste, wait) <= 0 and waste + wait < 0 and not ours.outcome.unfinished:
         return "better"
-    if waste > 0 and wait >= 0 and not rivals.outcome.unfinished:
+    if min(waste, wait) >= 0 and waste + wait > 0 and not rivals.outcome.unfinished:
         return "worse"
     return "mixed"
 
 
-Pair: TypeAlias = tuple[Combination, Combination]
+def _order(ours: float, rivals: float, words: Callable[[float], str]) -> int:
+    """Return -1 if ours is less, 1 if it is more, and 0 if no difference is shown."""
+    return 0 if words(ours) == words(rivals) else (ours > rivals) - (ours < rivals)
 
 
 def verdicts(rows: Rows) -> dict[Pair, str]:
@@ -62,64 +67,73 @@ def verdicts(rows: Rows) -> dict[Pair, str]:
     }
 
 
-def counted(found: Mapping[Pair, str]) -> dict[tuple[str, str], Counter[str]]:
-    """Return for each of our variants and each rival how often it is what."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    for (ours, its), word in found.items():
-        counts.setdefault((ours.variant, its.variant), Counter())[word] += 1
-    return counts
+class Score(NamedTuple):
+    """How often something was beaten, as sets of results."""
+
+    rivals: set[Combination]
+    ours: set[Combination]
+    #: The rivals' results that one of ours beats, ours that a rival's beats, and such rivals.
+    beaten: set[Combination]
+    lost: set[Combination]
+    to: set[Combination]
+
+    @property
+    def cells(self) -> list[str]:
+        return [
+            f"{len(self.beaten)} of {len(self.rivals)}",
+            f"{len(self.lost)} of {len(self.ours)}",
+        ]
+
+
+def score(pairs: Mapping[Pair, str]) -> Score:
+    """Return how often each side is beaten."""
+    worse = [pair for pair, word in pairs.items() if word == "worse"]
+    return Score(
+        rivals={its for _, its in pairs},
+        ours={ours for ours, _ in pairs},
+        beaten={its for (_, its), word in pairs.items() if word == "better"},
+        lost={ours for ours, _ in worse},
+        to={its for _, its in worse},
+    )
 
 
 def summary(rows: Rows) -> Iterator[str]:
     """Yield the lines of the summary."""
     pairs = verdicts(rows)
-    yield from (_beaten(pairs), "", _killed(rows), "")
-    found = counted(pairs)
-    ours, rivals = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    total = sum(found.values(), Counter[str]())
+    beaten, lost = score(pairs).cells
     yield (
-        f"Of {total.total():,} comparisons, one of Middle Management's variants is better in "
-        f"{total['better']:,}, worse in {total['worse']:,}, and {total['mixed']:,} are mixed. A "
-        "cell counts the combinations as better / worse / mixed:"
+        "Rivals' results that one of Middle Management's variants beats, in waste and in p95 wait: "
+        f"{beaten}. Its own results that a rival beats: {lost}. By load:"
     )
     yield ""
-    yield from _table(
-        ["", *(f"than {_code(rival)}" for rival in rivals), "in all"],
-        (
-            [
-                _code(one),
-                *(_counts(found.get((one, rival), Counter())) for rival in rivals),
-                _counts(sum((found.get((one, its), Counter()) for its in rivals), Counter())),
-            ]
-            for one in ours
-        ),
-        words=1,
-    )
+    heads = ["load", "concurrency", "rivals beaten", "own variants beaten", "by"]
+    yield from _table(heads, _by_load(pairs), words=1)
+    yield from ("", "By rival, on all loads:", "")
+    heads = ["rival", "its results beaten", "own results that it beats", "runs of tasks killed"]
+    yield from _table(heads, _by_rival(rows, pairs), words=1)
 
 
-def _beaten(pairs: Mapping[Pair, str]) -> str:
-    ours, rivals = ({pair[place] for pair in pairs} for place in (0, 1))
-    lost = {its for (_, its), word in pairs.items() if word == "better"}
-    own = {one for (one, _), word in pairs.items() if word == "worse"}
-    return (
-        "Rivals' results that one of Middle Management's variants beats in waste and in p95 wait: "
-        f"{len(lost)} of {len(rivals)}. Its own results that a rival beats: {len(own)} of "
-        f"{len(ours)}."
-    )
+def _by_load(pairs: Mapping[Pair, str]) -> Iterator[list[str]]:
+    for load, concurrency in dict.fromkeys((ours.load, ours.concurrency) for ours, _ in pairs):
+        found = score(
+            {
+                pair: word
+                for pair, word in pairs.items()
+                if (pair[0].load, pair[0].concurrency) == (load, concurrency)
+            }
+        )
+        winners = ", ".join(sorted(_code(its.label) for its in found.to))
+        yield [load.name, str(concurrency), *found.cells, winners]
 
 
-def _killed(rows: Rows) -> str:
+def _by_rival(rows: Rows, pairs: Mapping[Pair, str]) -> Iterator[list[str]]:
     killed = Counter[str]()
     for one, row in rows.items():
-        killed["Middle Management" if one.kind in OURS else _code(one.variant)] += (
-            row.outcome.killed
-        )
-    each = (f"{name} {figures.count(runs)}" for name, runs in killed.items())
-    return f"Runs of tasks that were killed: {', '.join(each)}."
-
-
-def _counts(counter: Counter[str]) -> str:
-    return " / ".join(str(counter[word]) for word in ("better", "worse", "mixed"))
+        killed["" if one.kind in OURS else one.variant] += row.outcome.killed
+    for rival in dict.fromkeys(its.variant for _, its in pairs):
+        own = {pair: word for pair, word in pairs.items() if pair[1].variant == rival}
+        yield [_code(rival), *score(own).cells, figures.count(killed[rival])]
+    yield ["Middle Management", "", "", figures.count(killed[""])]
 
 
 # -- the page
@@ -140,7 +154,8 @@ def _head(all_: Sequence[Combination], rows: Rows, command: str) -> list[str]:
     dates = sorted({row.date for row in rows.values()})
     on = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     shown = telling(rows)
-    left_out = "" if len(rows) == len(all_) else " The others are in the tables without figures."
+    missing = len(all_) - len(rows)
+    left_out = f" Of {len(all_)} combinations {missing} were left out." if missing else ""
     used = {one.load.path: one.load for one in all_}
     return [
         "# Policies compared",
@@ -148,10 +163,11 @@ def _head(all_: Sequence[Combination], rows: Rows, command: str) -> list[str]:
         "What each policy would have cost, and how long tasks would have waited, by the simulator "
         f"of [`celery mm simulate`](simulate.md). This page was written by `{command}` with "
         f"version {__version__} of the package, simulated on {on} with "
-        f"seed {all_[0].load.seed}. Of {len(all_)} combinations {len(rows)} were simulated."
-        f"{left_out}",
+        f"seed {all_[0].load.seed}.{left_out}",
         "",
         f"![Cost against p95 wait: {_title(shown)}](policies.svg)",
+        "",
+        f"The plot has the cost of {_SIZE} dynos until the last task had ended.",
         "",
         "The traces:",
         "",
@@ -200,10 +216,12 @@ def _caveats(model: Model, rows: Rows) -> list[str]:
         "load had been known in advance. At peaks that is too few. It is paid for until the last "
         "task has ended.",
         "- The rivals are modelled by their documentation, and not measured. Their ratios and "
-        "thresholds are one choice of many; others trade cost for waits. No policy has a minimum "
+        "thresholds are some of many; others trade cost for waits. No policy has a minimum "
         "of workers, though some rivals would need one: they are slow to hire the first.",
-        "- Ratios are of tasks to workers, not to slots: a worker of four slots for each task or "
-        "two is a waste. The gem's workers had one slot; with four it never existed.",
+        "- KEDA counts waiting tasks, as its scaler of Redis lists does; that of RabbitMQ can "
+        "count running ones, too.",
+        "- Ratios are of tasks to workers, not to slots: with four slots, a worker for each task "
+        "or two is a waste. The workers of the gem, `original`, had one slot.",
         "- When there are to be fewer workers, those with the highest numbers get SIGTERM. That is "
         "Heroku's rule; it is also applied to KEDA and AWS.",
         "- A task that was killed is back in its queue at once and runs again. The time that its "
@@ -217,7 +235,8 @@ def _caveats(model: Model, rows: Rows) -> list[str]:
         f"results ({unfinished} here) are marked *unfinished*: their hours and waits are only "
         "those of what was simulated, and they have no floor.",
         "- *Waste* is paid hours - tail hours - work / concurrency. The *floor* is a bound on the "
-        "paid hours of any policy with the same p95 wait, which may be far below what is possible.",
+        "paid hours of any policy with the same p95 wait. It is the work / concurrency, but where "
+        "there is little work; what is possible may be far above it.",
         "- There is one run with one seed for each combination: small differences mean nothing.",
     ]
 
@@ -226,9 +245,9 @@ def _summary_chapter(rows: Rows) -> list[str]:
     return [
         "## Summary",
         "",
-        "*Better* is less waste and a p95 wait that is no longer, *worse* is more waste and a p95 "
-        "wait that is no shorter, all else is *mixed*. A policy that leaves tasks unfinished is no "
-        "better. What was not simulated is not counted.",
+        "A result *beats* another one with less waste and a p95 wait that is no longer, or with as "
+        "much waste and a shorter wait, by the figures in the tables. One that leaves tasks "
+        "unfinished beats none. What was not simulated is not counted.",
         "",
         *summary(rows),
     ]
@@ -239,7 +258,8 @@ def _cells(combination: Combination, row: Row | None) -> list[str]:
     if row is None:
         return [*names, "not simulated", *[""] * (len(_HEADS) - 3)]
     outcome = row.outcome
-    unfinished = f" ({figures.count(outcome.unfinished)} unfinished)" if outcome.unfinished else ""
+    if outcome.unfinished:
+        names[-1] += f" ({figures.count(outcome.unfinished)} unfinished)"
     return [
         *names,
         figures.hours(outcome.paid_hours),
@@ -248,7 +268,7 @@ def _cells(combination: Combination, row: Row | None) -> list[str]:
         figures.wait(outcome.waits.mean),
         figures.wait(outcome.waits.p95),
         figures.wait(outcome.waits.max),
-        figures.count(outcome.killed) + unfinished,
+        figures.count(outcome.killed),
         figures.count(outcome.calls),
         figures.hours(row.floor / 3600),
     ]
@@ -288,4 +308,6 @@ def _title(shown: Sequence[Combination]) -> str:
 def plot(rows: Rows) -> str:
     """Return the plot of the most telling combinations."""
     shown = telling(rows)
-    return plot_svg([rows[one].outcome for one in shown], PRICES[_SIZE], _title(shown))
+    outcomes = [rows[one].outcome for one in shown]
+    outcomes = [replace(outcome, paid=outcome.paid - outcome.tail) for outcome in outcomes]
+    return plot_svg(outcomes, PRICES[_SIZE], _title(shown))

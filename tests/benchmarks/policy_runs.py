@@ -38,8 +38,8 @@ CONCURRENCIES = (1, 4)
 OURS = tuple(f"jobs_per_worker:{jobs}" for jobs in (10, 2, 1))
 #: ``fixed`` has 1.2 times the workers that would be just enough if tasks came evenly.
 RIVALS = (
-    *("fixed:N", "hirefire:5", "hirefire:5@15", "judoscale", "keda:5", "aws:5"),
-    *("original:10", "original:1"),
+    *("fixed:N", "hirefire:5", "hirefire:5@15", "hirefire:1@15", "judoscale", "keda:5", "keda:1"),
+    *("aws:5", "aws:1", "original:10", "original:1"),
 )
 SPARE = 1.2
 #: The rooms whose code decides what comes of a simulation.
