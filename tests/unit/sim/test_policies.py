@@ -52,6 +52,17 @@ def test_only_our_own_is_managed(name: str) -> None:
     assert policy_named(name).managed == name.startswith("jobs_per_worker:")
 
 
+@pytest.mark.parametrize("one_off", [False, True])
+def test_decisions_of_a_simulation_are_not_logged(
+    one_off: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else they would be taken for real ones."""
+    caplog.set_level("DEBUG")
+    outcome = simulate(TRACE, policy_named("jobs_per_worker:1"), Model(one_off=one_off))
+    assert outcome.calls > 2
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("name", ["fixed:1", "keda:9999", "hirefire:1@1", "hirefire:9999@9999"])
 def test_the_least_and_the_greatest_numbers_are_taken(name: str) -> None:
     assert policy_named(name).name == name
