@@ -1,10 +1,11 @@
-"""What people have asked for, as the status screen says it: a pause, more or fewer workers."""
+"""What people have asked for, as the status screen says it: a pause, more workers, a schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from celery_middle_management.views.words import ago, plural
 
@@ -36,3 +37,15 @@ def request_line(wish: Document, now: datetime) -> str:
     given = [(word, bound) for word, bound in bounds.items() if bound is not None]
     asked = ", ".join(f"{word} {plural(bound, 'worker', 'workers')}" for word, bound in given)
     return f"{asked}, by {wish['by']}, ends {ago(wish['until'], now)}"
+
+
+def schedule_line(schedule: Document) -> str:
+    """Say which entry of the schedule gives the limits, since when and until when, in its zone."""
+
+    def time(at: str) -> str:
+        return f"{datetime.fromisoformat(at).astimezone(ZoneInfo(schedule['timezone'])):%F %H:%M}"
+
+    since = f"'{schedule['cron']}' since {time(schedule['since'])}" if schedule["cron"] else ""
+    until = f"until {time(schedule['until'])}" if schedule["until"] else ""
+    told = ", ".join(filter(None, (since or "no entry yet", until)))
+    return f"{told} ({schedule['timezone']})"

@@ -127,8 +127,8 @@ def _trace_of_history(managed: ManagedApp, pool: Pool, seed: int) -> Trace:
 
 def _settings_of_pool(managed: ManagedApp, pool: Pool) -> dict[str, Any]:
     settings = {
-        "minimum": pool.min_workers,
-        "maximum": pool.max_workers,
+        "minimum": pool.widest.min_workers,
+        "maximum": pool.widest.max_workers,
         "dynos": "one-off" if pool.one_off else "formation",
         "call_interval": managed.settings.call_interval,
     }

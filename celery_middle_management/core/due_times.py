@@ -25,7 +25,10 @@ def fallen_due(state: PoolState) -> dict[int, int]:
 
 
 def wakes_at(state: PoolState) -> float | None:
-    """Return when (Unix, s) to evaluate again: when tasks become outstanding or a request ends."""
+    """Return when (Unix, s) to evaluate again: when tasks become outstanding, or something ends.
+
+    What can end is a request by hand, or the time of the limits in force.
+    """
     now, by_now = state.now, state.now + state.boot
     # Wake one boot time before tasks are due, or when they are due if a boot takes longer.
     future = [when for when in state.buckets if when > now]
@@ -37,5 +40,5 @@ def wakes_at(state: PoolState) -> float | None:
     if state.count is not None and state.count.restore_at is not None:
         ahead.append(state.count.restore_at)
     ends = (state.pause.until if state.pause else None, state.wish.until if state.wish else None)
-    ahead += [at for at in ends if at is not None]
+    ahead += [at for at in (*ends, state.pool.limits_until) if at is not None]
     return min(ahead, default=None)

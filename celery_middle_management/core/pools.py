@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+from celery_middle_management.core.policies.schedule import InForce, Schedule
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,48 @@ class Pool:
     """True if its workers are one-off dynos, which are hired one by one."""
     dyno_size: str | None = None
     """The size of its one-off dynos; None means the size of the process type's dynos."""
+    schedule: Schedule | None = None
+    """Limits that take the place of its own at certain times."""
+    in_force: InForce | None = field(default=None, repr=False)
+    """Which limits of the schedule it has now, if :meth:`at` has set them."""
+
+    def at(self, now: float, offset: float = 0.0) -> Pool:
+        """Return the pool with the limits that are in force at a time (Unix, s), and no schedule.
+
+        *now*, and the times of ``in_force``, are ahead of the calendar by the *offset* (s).
+        """
+        if self.schedule is None:
+            return self
+        found = self.schedule.at(now - offset)
+        limits = found.entry or self
+        return replace(
+            self,
+            min_workers=limits.min_workers,
+            max_workers=limits.max_workers,
+            schedule=None,
+            in_force=found.later(offset),
+        )
+
+    @property
+    def limits_until(self) -> float | None:
+        """When (Unix, s) other limits take the place of those in force; None: never."""
+        return self.in_force.until if self.in_force else None
+
+    @property
+    def widest(self) -> Pool:
+        """The pool with the lowest minimum and the highest maximum that it ever has."""
+        if self.schedule is None:
+            return self
+        least = min(entry.min_workers for entry in self.schedule.entries)
+        most = max(entry.max_workers for entry in self.schedule.entries)
+        return replace(self, min_workers=least, max_workers=most, schedule=None)
+
+    @property
+    def lowest_maximum(self) -> int:
+        """The lowest maximum that it ever has."""
+        if self.schedule is None:
+            return self.max_workers
+        return min(entry.max_workers for entry in self.schedule.entries)
 
 
 def pool_named(pools: Iterable[Pool], name: str | None) -> Pool | None:

@@ -99,9 +99,10 @@ def connections_suffice(installation: Installation) -> Iterator[Finding]:
     """Check that Redis has enough connections for all workers that may be hired."""
     most = int(installation.redis.info.get("maxclients", 0))
     used = int(installation.redis.info.get("connected_clients", 0))
-    maximum = sum(pool.max_workers for pool in installation.settings.pools)
+    most_of = {pool.name: pool.widest.max_workers for pool in installation.settings.pools}
+    maximum = sum(most_of.values())
     needed = used + sum(
-        max(pool["workers"]["max"] - len(pool["workers"]["live"]), 0)
+        max(most_of[pool["name"]] - len(pool["workers"]["live"]), 0)
         * _connections(installation, pool["name"])
         for pool in installation.status["pools"]
     )

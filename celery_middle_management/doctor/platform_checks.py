@@ -78,8 +78,8 @@ def dynos_can_be_many(installation: Installation) -> Iterator[Finding]:
     """Check that Heroku allows max_workers dynos of each pool's size."""
     if installation.platform.heroku is None:
         return
-    found = False
-    for pool in installation.settings.pools:
+    found, pools = False, [pool.widest for pool in installation.settings.pools]
+    for pool in pools:
         if pool.name in installation.platform.process_types:
             size = installation.platform.process_types[pool.name].size
             one_off = _one_off(pool, size)
@@ -88,7 +88,7 @@ def dynos_can_be_many(installation: Installation) -> Iterator[Finding]:
             ):
                 found = True
                 yield finding
-    total = sum(pool.max_workers for pool in installation.settings.pools if not pool.one_off)
+    total = sum(pool.max_workers for pool in pools if not pool.one_off)
     if total > MOST_OF_AN_APP:
         found = True
         yield Finding(

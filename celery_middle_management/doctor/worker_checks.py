@@ -17,7 +17,7 @@ def beat_stays(installation: Installation) -> Iterator[Finding]:
     gone = [
         pool.name
         for pool in installation.settings.pools
-        if not pool.min_workers and pool.name in installation.platform.worker_commands
+        if not pool.widest.min_workers and pool.name in installation.platform.worker_commands
         if installation.platform.worker_commands[pool.name].beat
     ]
     for pool in gone:
@@ -154,20 +154,20 @@ def minimum_is_kept(installation: Installation) -> Iterator[Finding]:
     """Check that each pool has at least its min_workers."""
     short = []
     for pool in installation.settings.pools:
-        quantity = read_pool(installation.redis.snapshot, pool).quantity
-        if (quantity or 0) < pool.min_workers:
+        state = read_pool(installation.redis.snapshot, pool)
+        quantity, least = state.quantity, state.pool.min_workers
+        if (quantity or 0) < least:
             short.append(pool.name)
             yield Finding(
                 "minimum",
                 WARNING,
-                f"{pool.name} has {quantity or 0} workers, and min_workers is {pool.min_workers}: "
+                f"{pool.name} has {quantity or 0} workers, and min_workers is {least}: "
                 "no process that publishes or works has hired the missing ones yet",
                 "publish a task, or hire them now:\n"
                 + (
                     f"{installation.shell.celery} mm run"
                     if pool.one_off or not installation.shell.heroku_app
-                    else f"heroku ps:scale {pool.name}={pool.min_workers}"
-                    + installation.shell.heroku_app
+                    else f"heroku ps:scale {pool.name}={least}" + installation.shell.heroku_app
                 ),
             )
     if not short:

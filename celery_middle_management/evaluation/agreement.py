@@ -29,7 +29,8 @@ def agreed(pool: Pool, started_at: float, snapshot: Snapshot, changes: Changes) 
         return pool
     since = float(told.get("since", 0.0))
     if started_at > since + _SAME:
-        new = {"one_off": pool.one_off, "since": round(started_at, 3), "max": pool.max_workers}
+        # The others may not know its schedule, so the lowest maximum must do.
+        new = {"one_off": pool.one_off, "since": round(started_at, 3), "max": pool.lowest_maximum}
         changes.set[name] = json.dumps(new)
         return pool
     return replace(pool, one_off=bool(told.get("one_off")))

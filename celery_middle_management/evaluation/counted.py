@@ -44,7 +44,8 @@ class CountedPool:
         traits: Traits = DOTTED,
         one_offs: bool = False,
     ) -> None:
-        self.pool = pool
+        #: With the limits that are in force.
+        self.pool = pool = pool.at(snapshot.now, snapshot.offset)
         self.queues = queues_of(pool, settings, snapshot, queues.declared)
         self._settings = settings
         self._snapshot = snapshot

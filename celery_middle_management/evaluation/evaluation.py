@@ -222,6 +222,7 @@ class Evaluation:
     def _act(self) -> None:
         """Write the decisions down, then carry them out, in one call if possible."""
         for each in self._pools:
+            each.drop_if_late(self._session.time())
             each.write_decision()
         if self._settings.dry_run:
             return

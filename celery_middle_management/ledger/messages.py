@@ -216,7 +216,8 @@ def report_message(
 def counts_by_pool(batch: Batch, settings: Settings, now: Moment) -> dict[str, PoolCounts]:
     """Return the counts in a batch by pool, with times relative to *now*."""
     pools = {*batch.published, *batch.scheduled, *batch.started, *batch.finished}
-    maximum = {pool.name: pool.max_workers for pool in settings.pools} if pools else {}
+    # With a schedule the highest, since a process does not know the ledger's calendar.
+    maximum = {pool.name: pool.widest.max_workers for pool in settings.pools} if pools else {}
     return {pool: _counts(batch, pool, maximum[pool], now) for pool in pools}
 
 

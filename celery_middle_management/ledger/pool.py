@@ -38,12 +38,15 @@ from celery_middle_management.ledger.pool_fields import PoolChanges, PoolFields
 
 
 def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
-    """Return the state of *pool*. *delayed*: the broker may hold tasks until they are due."""
+    """Return the state of *pool*, with the limits that are in force.
+
+    *delayed*: the broker may hold tasks until they are due.
+    """
     its = PoolFields(snapshot, pool.name)
     count, missed, unheard = its.document("count"), its.document("missed"), its.document("unheard")
     formation, one_offs = _workers(its)
     return PoolState(
-        pool=pool,
+        pool=pool.at(snapshot.now, snapshot.offset),
         now=snapshot.now,
         formation=formation,
         one_offs=one_offs,

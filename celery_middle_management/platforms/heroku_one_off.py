@@ -129,13 +129,14 @@ class HerokuOneOffs(OneOffPlatform):
             if pool.dyno_size is None and name in types:
                 self._sizes[name] = types[name].size
             size = self._sizes.get(name)
-            if pool.one_off and size and pool.max_workers > most_one_offs(size):
+            maximum = pool.widest.max_workers
+            if pool.one_off and size and maximum > most_one_offs(size):
                 self._trouble.warn(
                     f"limit {name}",
                     "pool %s may have %d workers, but Heroku runs at most %d one-off dynos of size "
                     "%s at once",
                     name,
-                    pool.max_workers,
+                    maximum,
                     most_one_offs(size),
                     size,
                 )

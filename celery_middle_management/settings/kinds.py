@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from celery_middle_management.core.policies.schedule import flaw_of
 from celery_middle_management.settings import redis_url, webhook_address
 
 
@@ -78,6 +80,29 @@ def _pools(value: object) -> dict[str, dict[str, Any]]:
     return value
 
 
+def _schedule(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError
+    for entry in value:
+        if not isinstance(entry, dict) or not all(isinstance(key, str) for key in entry):
+            raise ValueError
+    return list(value)
+
+
+def _cron(value: object) -> str:
+    if not isinstance(value, str) or flaw_of(value):
+        raise ValueError
+    return value
+
+
+def _timezone(value: object) -> str:
+    name = _matching(r"\w+([-+/]\w+)*")(value)
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, OSError):  # there is none, or it is a directory of some
+        raise ValueError from None
+
+
 def _queues(value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)) or not value:
         raise ValueError
@@ -135,6 +160,17 @@ POOLS = Kind(
     "a dict with a dict for each pool, such as {'pdf': {'queues': ['pdf'], 'max_workers': 3}}",
     _json_from,
 )
+SCHEDULE = Kind(
+    _schedule,
+    "a list with a dict for each time, such as [{'cron': '0 8 * * mon-fri', 'min_workers': 3}]",
+    _json_from,
+)
+CRON = Kind(
+    _cron,
+    "five fields as in '0 8 * * mon-fri' (minute, hour, day of the month, month, day of the week)",
+    flaw=lambda value: flaw_of(value) if isinstance(value, str) else "is not a string",
+)
+TIMEZONE = Kind(_timezone, "the IANA name of a time zone, such as 'Europe/Berlin' or 'UTC'")
 # Heroku's pattern for the name of a process type. A web or release dyno runs no tasks.
 POOL_NAME = Kind(
     _matching(r"(?!(web|release)$)[-\w]{1,128}"),

@@ -10,14 +10,22 @@ from celery.exceptions import ImproperlyConfigured
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.settings import kinds
 from celery_middle_management.settings.kinds import Kind
-from celery_middle_management.settings.source import Given, checked, refuse_unknown, require, shown
+from celery_middle_management.settings.schedules import read_schedule
+from celery_middle_management.settings.source import (
+    Given,
+    checked,
+    refuse_crossed,
+    refuse_unknown,
+    require,
+    shown,
+)
 from celery_middle_management.settings.table import OF_A_POOL, TABLE
 
 
 def read_pools(all_given: Mapping[str, Given]) -> tuple[Pool, ...]:
     """Read the pools from all the settings; each queue belongs to at most one pool."""
     label, given = all_given["pools"]
-    _refuse_crossed(all_given["min_workers"], all_given["max_workers"])
+    refuse_crossed(all_given["min_workers"], all_given["max_workers"])
     pools = tuple(_pool(all_given, label, name, pool) for name, pool in given.items())
     pool_of: dict[str | None, str] = {}
     for pool in pools:
@@ -42,12 +50,12 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
         return None if value is None else checked(kind, Given(prefix + key, value))
 
     queues = own("queues", kinds.QUEUES)
-    least, most, jobs, dynos, size = (
+    least, most, jobs, dynos, size, schedule = (
         own(key, TABLE[key].kind) or all_given[key] for key in OF_A_POOL
     )
     where = f" for the pool {name!r}"
     require(most, "max_workers", where)
-    _refuse_crossed(least, most, where)
+    refuse_crossed(least, most, where)
     one_off = dynos.value == "one-off"
     if size.value is not None and not one_off:
         raise ImproperlyConfigured(
@@ -62,12 +70,5 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
         jobs_per_worker=jobs.value,
         one_off=one_off,
         dyno_size=size.value,
+        schedule=read_schedule(schedule, all_given["timezone"], least, most, where),
     )
-
-
-def _refuse_crossed(least: Given, most: Given, where: str = "") -> None:
-    # A maximum of 0 overrides any minimum.
-    if most.value and least.value > most.value:
-        raise ImproperlyConfigured(
-            f"{least.label} is {least.value}{where}; allowed: at most {most.label}, {most.value}"
-        )

@@ -68,6 +68,9 @@ def _read(source: Source) -> Settings | None:
     # Each setting is looked up and checked once.
     given = {name: source.get(name) for name in TABLE}
     value = {name: one.value for name, one in given.items()}
+    if value["timezone"] is None:
+        label = f"{given['timezone'].label}, by default the app's timezone,"
+        given["timezone"] = Given(label, source.app_timezone)
     on_heroku = value["platform"] == "heroku"
     inactive = ""
     if on_heroku and not value["off_platform"]:

@@ -38,6 +38,7 @@ class Source:
     def __init__(self, app: Celery) -> None:
         self.conf: Any = app.conf
         untyped: Any = app  # celery-types lacks the attribute
+        self._app = untyped
         namespace = f"{untyped.namespace.rstrip('_')}_" if untyped.namespace else ""
         # Celery's rule: a namespace in capitals makes the whole name capitals.
         self._styled = str.upper if namespace.isupper() else str.lower
@@ -60,6 +61,11 @@ class Source:
                 given = Given(variable, setting.kind.from_text(text))
                 return checked(setting.kind, given)
         return Given(label, setting.default)
+
+    @property
+    def app_timezone(self) -> str:
+        """The name of the app's own time zone, if it has one."""
+        return str(self.conf.timezone or self._app.timezone)
 
     @property
     def switched_off(self) -> bool:
@@ -120,6 +126,14 @@ def refuse_unknown(prefix: str, names: Iterable[str], known: Iterable[str]) -> N
             close = difflib.get_close_matches(rest, known, n=1)
             hint = f"did you mean {prefix}{close[0]}?" if close else f"allowed: {', '.join(known)}"
             raise ImproperlyConfigured(f"{name} is unknown; {hint}")
+
+
+def refuse_crossed(least: Given, most: Given, where: str = "") -> None:
+    """Refuse a minimum above the maximum. A maximum of 0 overrides any minimum."""
+    if most.value and least.value > most.value:
+        raise ImproperlyConfigured(
+            f"{least.label} is {least.value}{where}; allowed: at most {most.label}, {most.value}"
+        )
 
 
 def require(given: Given, name: str, why: str) -> None:

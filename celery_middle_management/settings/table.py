@@ -33,6 +33,8 @@ TABLE = {
     "jobs_per_worker": Setting(kinds.POSITIVE, 10),
     "dynos": Setting(kinds.DYNOS, "formation"),
     "dyno_size": Setting(kinds.DYNO_SIZE),
+    "schedule": Setting(kinds.SCHEDULE),
+    "timezone": Setting(kinds.TIMEZONE),
     "pools": Setting(kinds.POOLS, {"worker": {}}),
     "call_interval": Setting(kinds.SECONDS, 10.0),
     "count_interval": Setting(kinds.SECONDS, 60.0),
@@ -43,4 +45,4 @@ TABLE = {
     "webhook": Setting(kinds.WEBHOOK),
 }
 #: The settings that a pool can override.
-OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size")
+OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size", "schedule")

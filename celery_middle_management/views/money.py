@@ -109,7 +109,7 @@ def _always_on(
     found: list[Entry] = []
     for day, ms in by_day(begin, now, offset):
         mix = sizes.get(day, mix)
-        found += _shared(pool.name, day, pool.max_workers * ms, mix)
+        found += _shared(pool.name, day, pool.widest.max_workers * ms, mix)
     return found
 
 

@@ -127,10 +127,7 @@ def _not_hired(facts: Facts, pool: Document) -> TroubleEntry | None:
         return None
     state, mm = facts.states[pool["name"]], f"{facts.celery} mm"
     if not workers["max"]:
-        why = (
-            "no worker is hired: max_workers is 0. Raise middle_management_max_workers, or the "
-            "pool's max_workers in middle_management_pools"
-        )
+        why = _maximum_is_0(state)
     elif state.pause and state.pause.hires:
         why = f"no worker is hired: hires are paused. To end the pause: `{mm} resume`"
     elif state.wish and state.wish.most == 0:
@@ -151,6 +148,19 @@ def _not_hired(facts: Facts, pool: Document) -> TroubleEntry | None:
     # It is not known how long tasks that were not scheduled have waited.
     since = snapshot.iso(min(_overdue(state), default=None))
     return TroubleEntry(pool["name"], what, since, "not-hired")
+
+
+def _maximum_is_0(state: PoolState) -> str:
+    if state.pool.limits_until is not None:
+        left = span(state.pool.limits_until - state.now)
+        return (
+            f"no worker is hired for another {left}: until then max_workers is 0, by "
+            "middle_management_schedule"
+        )
+    return (
+        "no worker is hired: max_workers is 0. Raise middle_management_max_workers, or the "
+        "pool's max_workers in middle_management_pools"
+    )
 
 
 def _fire_unanswered(snapshot: Snapshot, pool: Document) -> bool:

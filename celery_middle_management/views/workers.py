@@ -23,6 +23,7 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
         "needed": state.needed,
         "min": state.pool.min_workers,
         "max": state.pool.max_workers,
+        "schedule": _schedule(state, snapshot),
         "draining": draining,
         "live": _sorted(p.name for p in living if not p.silent(snapshot.now)),
         "drains": [_drain(name, state, living, snapshot) for name in draining],
@@ -33,6 +34,18 @@ def workers_of(state: PoolState, snapshot: Snapshot) -> Document:
         "wrong": _wrong(living, snapshot),
         "deaf": _deaf(state, snapshot),
         "longest": _longest(living, snapshot),
+    }
+
+
+def _schedule(state: PoolState, snapshot: Snapshot) -> Document | None:
+    """The part of the schedule that gives `min` and `max` now; None if there is no schedule."""
+    found = state.pool.in_force
+    return found and {
+        # None if no entry has fired yet.
+        "cron": found.entry.cron if found.entry else None,
+        "since": snapshot.iso(found.since),
+        "until": snapshot.iso(found.until),
+        "timezone": found.zone,
     }
 
 
