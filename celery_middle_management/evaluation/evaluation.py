@@ -7,6 +7,7 @@ a successor knows of it if we die. This write fails if the lock has run out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from weakref import proxy
 
 from celery_middle_management.brokers.base import CountFailed
@@ -222,7 +223,9 @@ class Evaluation:
     def _act(self) -> None:
         """Write the decisions down, then carry them out, in one call if possible."""
         for each in self._pools:
-            each.drop_if_late(self._session.time())
+            if (each.pool.limits_until or inf) <= self._session.time():
+                # Other limits have come into force meanwhile: leave it to the next evaluation.
+                each.decision = None
             each.write_decision()
         if self._settings.dry_run:
             return

@@ -95,12 +95,6 @@ class PoolEvaluation(CountedPool):
     def _decide(self, situation: Situation) -> Decision:
         return decide(situation)
 
-    def drop_if_late(self, at: float) -> None:
-        """Drop the decision if other limits are in force *at* a time (ledger's, s) by now."""
-        until = self.pool.limits_until
-        if until is not None and at >= until:
-            self.decision = None
-
     def _situation(self, quantity: int, *, may_call: bool, blocked: bool) -> Situation:
         state = self.state
         needed, least, most = self._share

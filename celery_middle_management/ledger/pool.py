@@ -38,10 +38,7 @@ from celery_middle_management.ledger.pool_fields import PoolChanges, PoolFields
 
 
 def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolState:
-    """Return the state of *pool*, with the limits that are in force.
-
-    *delayed*: the broker may hold tasks until they are due.
-    """
+    """Return *pool*'s state, with the limits in force. *delayed*: see :class:`PoolState`."""
     its = PoolFields(snapshot, pool.name)
     count, missed, unheard = its.document("count"), its.document("missed"), its.document("unheard")
     formation, one_offs = _workers(its)

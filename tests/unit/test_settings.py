@@ -126,6 +126,8 @@ APP = "the name or the id of a Heroku app"
 API_URL = "an http:// or https:// address without user, password, query or fragment"
 REDIS = "redis://user:password@host:port/database"
 PROCESS_TYPE = "a Heroku process type"
+SCHEDULE = "a list with a dict for each time"
+TIMEZONE = "the IANA name of a time zone"
 
 # setting, value, what the message says of the value, what it says is allowed
 BAD: list[tuple[str, object, str, str]] = [
@@ -196,6 +198,16 @@ BAD: list[tuple[str, object, str, str]] = [
     ("jobs_per_worker", "01234567-89AB-cdef-0123-456789abcdef", "is ***", POSITIVE),
     ("redis_url", "redis://host/1 ", "is redis://***", REDIS),
     ("redis_url", "unix://", "is unix://***", "unix:///path or redis+socket:///path"),
+    ("schedule", [], "is []", SCHEDULE),
+    ("schedule", {}, "is {}", SCHEDULE),
+    ("schedule", "0 8 * * *", "is '0 8 * * *'", SCHEDULE),
+    ("schedule", ["0 8 * * *"], "is ['0 8 * * *']", SCHEDULE),
+    ("schedule", [{8: 3}], "is [{8: 3}]", SCHEDULE),
+    ("timezone", "Europe", "is 'Europe'", TIMEZONE),
+    ("timezone", "Europe/Berlinn", "is 'Europe/Berlinn'", TIMEZONE),
+    ("timezone", "../etc/passwd", "is '../etc/passwd'", TIMEZONE),
+    ("timezone", "", "is ''", TIMEZONE),
+    ("timezone", 1, "is 1", TIMEZONE),
     ("pools", {}, "is {}", POOLS),
     ("pools", [], "is []", POOLS),
     ("pools", ["worker"], "is ['worker']", POOLS),

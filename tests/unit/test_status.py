@@ -45,6 +45,7 @@ def untouched(name: str, queues: list[str], least: int, most: int, jobs: int) ->
         "queues_left_out": False,
         "workers": {
             **{"current": None, "needed": least, "min": least, "max": most, "longest": None},
+            "schedule": None,
             **{name: [] for name in ("draining", "live", "drains", "old")},
             **{name: [] for name in ("unheard", "silent", "wrong", "deaf")},
         },

@@ -90,14 +90,14 @@ def _fires(cron: str, zone: ZoneInfo, now: int) -> tuple[float | None, float | N
 
 
 def flaw_of(cron: str) -> str:
-    """Return what is wrong with a cron expression, as "has …"; empty if nothing is."""
+    """Return what is wrong with a cron expression, as "has 4 fields"; empty if nothing is."""
     from cronsim import CronSim, CronSimError
 
     fields = len(cron.split())
     if fields != 5:
         return f"has {fields} field{'' if fields == 1 else 's'}"
     try:
-        CronSim(cron, datetime(2000, 1, 1))
+        first = next(CronSim(cron, datetime(2000, 1, 1)), None)
     except CronSimError as error:
         return f"has a {str(error).lower()}"
-    return ""
+    return "" if first else "never fires"
