@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from celery_middle_management.core.demand import Backlog
+from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.policies.schedule import Entry, Schedule
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.evaluation.agreement import agreed, newest_maximum
@@ -134,12 +135,12 @@ def test_without_a_maximum_no_worker_stays_and_none_is_hired() -> None:
     assert office.wronged == []
 
 
-def test_every_evaluation_wakes_up_in_time_also_while_requests_last() -> None:
+def test_times_are_those_of_redis_clock_though_the_ledger_goes_on_evenly_when_it_steps() -> None:
     pool = Pool("worker", ("celery",), 0, 3, 1, schedule=Schedule(DAY, BERLIN))
-    ledger = Snapshot(EVENING - 90 + 7, {}, {}, (), {}, offset=7.0)
+    ledger = Snapshot(EVENING - 1 + 7, {}, {}, (), {}, offset=7.0)
     state = read_pool(ledger, pool)
     assert (state.pool.min_workers, state.pool.max_workers) == (2, 4)
-    assert state.pool.limits_until == EVENING + 7, "the ledger's time is ahead"
+    assert state.pool.limits_until == wakes_at(state) == EVENING + 7
     assert state.advice.why.endswith("limits 2 to 4")
 
 
@@ -152,15 +153,26 @@ def test_a_process_of_an_older_release_hires_none_that_the_schedule_may_forbid()
     assert newest_maximum(old, replace(ledger, state=changes.set)) == 1
 
 
-class OneOffOffice(OneOffWorld):
-    """The same with one-off workers."""
+def test_one_off_workers_follow_it_too() -> None:
+    world = OneOffWorld(0)
+    pool = replace(world._settings.pools[0], schedule=Schedule(DAY, BERLIN))
+    world._settings = replace(world._settings, pools=(pool,))
+    world.now = MORNING - 300
+    world.publisher = world._new_publisher()
 
-    def __init__(self, now: float) -> None:
-        super().__init__(0)
-        pool = replace(self._settings.pools[0], schedule=Schedule(DAY, BERLIN))
-        self._settings = replace(self._settings, pools=(pool,))
-        self.now = now
-        self.publisher = self._new_publisher()
+    def until(when: float) -> None:
+        while world.now < when:
+            world.second()
+            world.work(length=100)
+
+    until(MORNING - 1)
+    assert world.singles == []
+    until(MORNING + 15)
+    assert len(world.singles) == 2
+    world.now = EVENING - 1
+    until(EVENING + 120)
+    assert world.singles == []
+    assert world.wronged == []
 
 
 # -- what people see
