@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from celery_middle_management.core.policies.schedule import Entry, Schedule
+from celery_middle_management.core.pools import Pool
 from celery_middle_management.demo.redis_server import free_port
-from celery_middle_management.doctor.platform_checks import changed_by_others
+from celery_middle_management.doctor.platform_checks import changed_by_others, dynos_can_be_many
 from celery_middle_management.doctor.settings_checks import webhook_answers
-from celery_middle_management.doctor.worker_checks import known_faults
+from celery_middle_management.doctor.worker_checks import beat_stays, known_faults
 from celery_middle_management.settings.secret import Secret
 
 
@@ -49,3 +51,25 @@ def test_a_webhook_that_cannot_be_reached_from_here_may_be_reached_from_elsewher
     assert finding.level == "warning"
     assert finding.what.startswith("it cannot be reached from here, so messages of processes here")
     assert "its-secret-path" not in finding.what
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "said"), [(1, 100, ["ok", "ok"]), (0, 101, ["failure", "warning"])]
+)
+def test_of_a_schedule_the_lowest_minimum_and_the_highest_maximum_matter(
+    least: int, most: int, said: list[str]
+) -> None:
+    entries = (Entry("0 8 * * *", 3, most), Entry("0 18 * * *", least, 5))
+    pool = Pool("worker", None, 0, 200, 10, schedule=Schedule(entries, "UTC"))
+    platform = SimpleNamespace(
+        heroku=object(),
+        process_types={"worker": SimpleNamespace(size="standard-1x")},
+        worker_commands={"worker": SimpleNamespace(beat=True)},
+    )
+    installation: Any = SimpleNamespace(
+        settings=SimpleNamespace(pools=(pool,)),
+        platform=platform,
+        shell=SimpleNamespace(celery="celery -A proj", heroku_app=" -a shop"),
+    )
+    found = [*beat_stays(installation), *dynos_can_be_many(installation)]
+    assert [finding.level for finding in found] == said

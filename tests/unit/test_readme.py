@@ -75,11 +75,11 @@ def test_its_python_runs_as_it_stands() -> None:
 
 
 def test_the_recipes_python_runs_in_the_readmes_app() -> None:
-    django, lifespan, certificate, pools = blocks("python", RECIPES)
+    django, lifespan, certificate, pools, schedule = blocks("python", RECIPES)
     names = {name.lower() for name in re.findall(r"^CELERY_MIDDLE_MANAGEMENT_(\w+)", django, re.M)}
     assert names == {"max_workers"}
     assert lifespan in ROOT.joinpath("examples/fastapi/web.py").read_text().replace(LIFESPANS, "")
-    told = pools_of([blocks("python")[0], certificate, pools], "rediss://localhost:1")
+    told = pools_of([blocks("python")[0], certificate, pools, schedule], "rediss://localhost:1")
     assert told == "[('worker', 10), ('films', 2)]"
 
 

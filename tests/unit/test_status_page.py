@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery_middle_management.core.deafness import Suspicion
+from celery_middle_management.core.policies.schedule import Entry, Schedule
 from celery_middle_management.core.presence import Run
 from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.views.money import money_of
@@ -50,7 +51,9 @@ def everything() -> dict[str, Any]:
     )
     bill = {f"worker/{ledger.iso(NOW)[:10]}/": 3_600_000}
     money = money_of(settings(), ledger, bill)
-    return looked(Holds(celery=20), ledger, WORKER) | {"money": money}
+    schedule = Schedule((Entry("0 8 * * *", 0, 10),), "UTC")
+    pool = replace(WORKER, schedule=schedule)
+    return looked(Holds(celery=20), ledger, pool) | {"money": money}
 
 
 def fields(document: Any, path: str = "") -> Iterator[str]:
@@ -62,6 +65,7 @@ def fields(document: Any, path: str = "") -> Iterator[str]:
             if not holds or name in (
                 "pause",
                 "longest",
+                "schedule",
                 "wish",
                 "by_hand",
                 "refused",
