@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from celery_middle_management.core.batch import Moment
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.due_times import wakes_at
 from celery_middle_management.core.policies.schedule import Entry, Schedule
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.evaluation.agreement import agreed, newest_maximum
+from celery_middle_management.ledger.messages import counts_by_pool
 from celery_middle_management.ledger.model import Changes, Snapshot
 from celery_middle_management.ledger.pool import read_pool
 from tests.unit.properties.one_off_world import OneOffWorld
@@ -142,6 +144,13 @@ def test_times_are_those_of_redis_clock_though_the_ledger_goes_on_evenly_when_it
     assert (state.pool.min_workers, state.pool.max_workers) == (2, 4)
     assert state.pool.limits_until == wakes_at(state) == EVENING + 7
     assert state.advice.why.endswith("limits 2 to 4")
+
+
+def test_a_publisher_does_not_hold_back_what_a_higher_maximum_than_the_pools_own_allows() -> None:
+    office = Office(MORNING)
+    office.publish(1)
+    counts = counts_by_pool(office.publisher.batch, office._settings, Moment(MORNING, MORNING))
+    assert counts["worker"]["maximum"] == 4
 
 
 def test_a_process_of_an_older_release_hires_none_that_the_schedule_may_forbid() -> None:
