@@ -84,8 +84,8 @@ def simulate(
     """Show what each policy would have cost on the tasks in the file TRACE.
 
     TRACE is CSV, also .gz: `published_at,runtime[,queue]` in seconds, or `second,arrivals` with
-    --runtime. Policies: jobs_per_worker:N, fixed:N, hirefire:N[@SECONDS], judoscale, keda:N, aws:N,
-    original:N. docs/simulate.md says what is modelled.
+    --runtime. Policies: jobs_per_worker:N (or auto), max_wait:S, fixed:N, hirefire:N[@SECONDS],
+    judoscale, keda:N, aws:N, original:N. docs/simulate.md says what is modelled.
     """
     from celery_middle_management.sim.floor import floor_of
     from celery_middle_management.sim.prices import PRICES

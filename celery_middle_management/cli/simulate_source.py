@@ -102,12 +102,19 @@ def source_of_history(ctx: click.Context, name: str | None) -> Source:
     pool = pool_named(pools, name)
     if pool is None:
         raise UsedWrongly(f"--pool: {no_such_pool(name, [each.name for each in pools])}")
-    jobs = dict.fromkeys((pool.jobs_per_worker, *_JOBS_PER_WORKER))
+    others = (f"jobs_per_worker:{number}" for number in _JOBS_PER_WORKER)
     return Source(
         partial(_trace_of_history, managed, pool),
-        tuple(f"jobs_per_worker:{number}" for number in jobs),
+        tuple(dict.fromkeys((_policy_of(pool), *others))),
         _settings_of_pool(managed, pool),
     )
+
+
+def _policy_of(pool: Pool) -> str:
+    """Return the name of the policy that the pool has."""
+    if pool.max_wait is not None:
+        return f"max_wait:{pool.max_wait:.3f}".rstrip("0").rstrip(".")
+    return f"jobs_per_worker:{pool.jobs_per_worker or 'auto'}"
 
 
 def _trace_of_history(managed: ManagedApp, pool: Pool, seed: int) -> Trace:

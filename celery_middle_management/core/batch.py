@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from typing import NamedTuple, TypeVar
 
 from celery_middle_management.core.demand import bucket_of
@@ -73,15 +73,20 @@ class Finished:
 
 @dataclass
 class Started:
-    """Started tasks, and their total wait (s) since they could have started."""
+    """Started tasks, and their total wait (s) since they could have started.
+
+    *late* of them had waited for longer than their pool's ``max_wait``.
+    """
 
     tasks: int = 0
     waits: float = 0.0
+    late: int = 0
 
-    def add(self, tasks: int, waits: float) -> None:
+    def add(self, others: Started) -> None:
         """Add other tasks."""
-        self.tasks += tasks
-        self.waits += waits
+        self.tasks += others.tasks
+        self.waits += others.waits
+        self.late += others.late
 
 
 class Due(NamedTuple):
@@ -110,6 +115,8 @@ class Batch:
     """
 
     pool_of: Callable[[str], str | None] = str
+    #: The ``max_wait`` (s) of each pool that has one.
+    max_waits: Mapping[str, float] = field(default_factory=dict)
     #: Published tasks, by pool and by publishing time, in slices.
     published: dict[str, dict[int, int]] = field(default_factory=dict)
     #: Scheduled tasks, by pool and by the ledger's bucket (its clock is estimated here).
@@ -145,7 +152,8 @@ class Batch:
             return
         if record.kind == STARTED:
             # No evaluation depends on it, so it can wait until other records are reported.
-            self.started[pool].add(1, self._wait(record, now))
+            wait = self._wait(record, now)
+            self.started[pool].add(Started(1, wait, int(wait > self.max_waits.get(pool, inf))))
             return
         self.since = self.since or record.at
         if record.kind == FINISHED:
@@ -185,7 +193,7 @@ class Batch:
         for pool, bucket, due in _popped(part.scheduled):
             self._add_due(pool, bucket, *due)
         for pool, begun in part.started.items():
-            self.started[pool].add(begun.tasks, begun.waits)
+            self.started[pool].add(begun)
         for pool, done in part.finished.items():
             self.finished[pool].add(done)
         self.unplaced |= part.unplaced

@@ -76,6 +76,11 @@ class PoolState:
     finished: int = 0
     base_published: int = 0
     base_finished: int = 0
+    #: The tasks that were started, and those of them that had waited for longer than `max_wait`.
+    started: int = 0
+    late: int = 0
+    #: How long (s) the finished tasks ran, in all.
+    runtime: float = 0.0
     count: Count | None = None
     #: Dead reckoning minus the count, when the count was taken.
     drift: int = 0
@@ -219,7 +224,8 @@ class PoolState:
 def unlimited(state: PoolState, demand: int) -> Advice:
     """Return the policy's advice for a *demand* (tasks), without limits or requests by hand."""
     deaf = 0 if state.pool.one_off else len(state.deaf)
-    return backlog(demand, state.pool.jobs_per_worker).beside(deaf)
+    # A pool that is measured, or that has a max_wait, gets the default.
+    return backlog(demand, state.pool.jobs_per_worker or 10).beside(deaf)
 
 
 def _pending(sent: Sent | None, now: float) -> Sent | None:

@@ -17,11 +17,14 @@ class Pool:
     """None means every queue that no other pool names. At most one pool can have None."""
     min_workers: int
     max_workers: int
-    jobs_per_worker: int
+    jobs_per_worker: int | None
+    """Tasks for each worker. None: it is measured. With a `max_wait` it is not used."""
     one_off: bool = False
     """True if its workers are one-off dynos, which are hired one by one."""
     dyno_size: str | None = None
     """The size of its one-off dynos; None means the size of the process type's dynos."""
+    max_wait: float | None = None
+    """The time (s) within which 95 % of its tasks shall start, if that decides its workers."""
     schedule: Schedule | None = None
     """Limits that take the place of its own at certain times."""
     in_force: InForce | None = field(default=None, repr=False)

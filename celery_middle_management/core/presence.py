@@ -63,6 +63,10 @@ class Presence:
     recent: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     #: The tasks that it has been running the longest, the oldest first.
     runs: tuple[Run, ...] = ()
+    #: How many tasks it can run at the same time; 0 if that is not known.
+    slots: int = 0
+    #: How long (s) the tasks that it is running have been running, in all.
+    elapsed: float = 0.0
 
     def takes(self, queues: Collection[str], now: float) -> bool:
         """Return whether it takes tasks from any of these queues."""

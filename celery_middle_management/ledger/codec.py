@@ -100,7 +100,7 @@ _ABSENT: dict[str, Any] = {
 }
 #: Fields that a document omits if they have their default value. The first releases know none of
 #: these, and need all the others.
-_LEFT_OUT = {"idle", "release", "settings", "wrong", "hire", "inactive", "runs"}
+_LEFT_OUT = {"idle", "release", "settings", "wrong", "hire", "inactive", "runs", "slots", "elapsed"}
 _PLAIN = Presence("", "", None, 0.0, 0.0)
 _FIELDS = frozenset(vars(_PLAIN))
 

@@ -74,6 +74,8 @@ def add_started_and_finished(store: Store, pool: str, counts: PoolCounts) -> Non
     if counts["started"]:
         store.add({f"{pool}/started": counts["started"]})
         _add_float(store, f"{pool}/waits", counts["waits"])
+        if counts["late"]:
+            store.add({f"{pool}/late": counts["late"]})
     if counts["finished"]:
         store.add({f"{pool}/finished": counts["finished"]})
         _add_float(store, f"{pool}/runtime", counts["runtime"])

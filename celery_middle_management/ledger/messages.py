@@ -50,6 +50,7 @@ class PoolCounts(TypedDict):
     scheduled: list[list[int]]
     started: int
     waits: float
+    late: int
     finished: int
     runtime: float
     runtime_squares: float
@@ -232,6 +233,7 @@ def _counts(batch: Batch, pool: str, maximum: int, now: Moment) -> PoolCounts:
         "scheduled": [[millis(due.first - now.unix), due.tasks] for due in scheduled],
         "started": started.tasks,
         "waits": started.waits,
+        "late": started.late,
         "finished": finished.tasks,
         "runtime": finished.runtime,
         "runtime_squares": finished.runtime_squares,

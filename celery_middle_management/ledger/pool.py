@@ -48,10 +48,7 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         formation=formation,
         one_offs=one_offs,
         quantity_at=its.time("quantity_at"),
-        published=its.number("published"),
-        finished=its.number("finished"),
-        base_published=its.number("base_published"),
-        base_finished=its.number("base_finished"),
+        **_counters(its),
         count=unpack_count(count),
         drift=count.get("drift", 0),
         buckets=snapshot.due.get(pool.name, {}),
@@ -76,6 +73,12 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         deaf=_deaf(snapshot, pool),
         stuck_since=its.time("stuck_since") or None,
     )
+
+
+def _counters(its: PoolFields) -> dict[str, Any]:
+    """Return the counters of tasks; dead reckoning begins at those with `base`."""
+    tasks = ("published", "finished", "base_published", "base_finished", "started", "late")
+    return {**{name: its.number(name) for name in tasks}, "runtime": its.seconds("runtime")}
 
 
 def _workers(its: PoolFields) -> tuple[int | None, int]:

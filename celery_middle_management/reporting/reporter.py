@@ -62,7 +62,7 @@ class Reporter:
         self._tally = tally
         self._ledger = ledger
         self._evaluator = cache(evaluator)
-        self._batch = Batch(settings.pool_name)
+        self._batch = Batch(settings.pool_name, settings.max_waits)
         self._held_until: dict[str, float] = {}
         self._look_again = 0.0
         self._retry_at = 0.0

@@ -45,6 +45,10 @@ def _whole(least: int) -> Callable[[object], int]:
     return check
 
 
+def _positive_or_auto(value: object) -> int | str:
+    return value if isinstance(value, str) and value == "auto" else _whole(1)(value)
+
+
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError
@@ -132,7 +136,7 @@ def _json_from(text: str) -> object:
 
 BOOLEAN = Kind(_boolean, "True or False", _boolean_from)
 WHOLE = Kind(_whole(0), "a whole number, 0 or more", _number_from)
-POSITIVE = Kind(_whole(1), "a positive whole number", _number_from)
+POSITIVE_OR_AUTO = Kind(_positive_or_auto, "a positive whole number, or 'auto'", _number_from)
 SECONDS = Kind(_seconds, "a number of seconds above 0", _number_from)
 SECONDS_OR_NONE = SECONDS._replace(allowed=f"{SECONDS.allowed}, or None")
 ANYTHING = Kind(str, "anything")

@@ -66,6 +66,11 @@ class Settings:
         return hashlib.sha256(repr(values).encode()).hexdigest()[:8]
 
     @property
+    def max_waits(self) -> dict[str, float]:
+        """The ``max_wait`` (s) of each pool that has one."""
+        return {pool.name: pool.max_wait for pool in self.pools if pool.max_wait is not None}
+
+    @property
     def why_inactive(self) -> str:
         """A sentence that says why this process never evaluates; empty if it does evaluate."""
         return self.inactive and (

@@ -14,6 +14,7 @@ from celery_middle_management.settings.schedules import read_schedule
 from celery_middle_management.settings.source import (
     Given,
     checked,
+    refuse_both,
     refuse_crossed,
     refuse_unknown,
     require,
@@ -24,8 +25,9 @@ from celery_middle_management.settings.table import OF_A_POOL, TABLE
 
 def read_pools(all_given: Mapping[str, Given]) -> tuple[Pool, ...]:
     """Read the pools from all the settings; each queue belongs to at most one pool."""
-    label, given = all_given["pools"]
+    label, given, _ = all_given["pools"]
     refuse_crossed(all_given["min_workers"], all_given["max_workers"])
+    refuse_both(all_given["jobs_per_worker"], all_given["max_wait"])
     pools = tuple(_pool(all_given, label, name, pool) for name, pool in given.items())
     pool_of: dict[str | None, str] = {}
     for pool in pools:
@@ -50,12 +52,17 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
         return None if value is None else checked(kind, Given(prefix + key, value))
 
     queues = own("queues", kinds.QUEUES)
-    least, most, jobs, dynos, size, schedule = (
-        own(key, TABLE[key].kind) or all_given[key] for key in OF_A_POOL
+    its = {key: value for key in OF_A_POOL if (value := own(key, TABLE[key].kind))}
+    least, most, jobs, max_wait, dynos, size, schedule = (
+        its.get(key, all_given[key]) for key in OF_A_POOL
     )
     where = f" for the pool {name!r}"
     require(most, "max_workers", where)
     refuse_crossed(least, most, where)
+    if "jobs_per_worker" in its:
+        if "max_wait" in its:
+            refuse_both(jobs, max_wait)
+        max_wait = Given(max_wait.label, None)
     one_off = dynos.value == "one-off"
     if size.value is not None and not one_off:
         raise ImproperlyConfigured(
@@ -67,7 +74,8 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
         queues=queues and queues.value,
         min_workers=least.value if most.value else 0,
         max_workers=most.value,
-        jobs_per_worker=jobs.value,
+        jobs_per_worker=None if jobs.value == "auto" else jobs.value,
+        max_wait=max_wait.value,
         one_off=one_off,
         dyno_size=size.value,
         schedule=read_schedule(schedule, all_given["timezone"], least, most, where),

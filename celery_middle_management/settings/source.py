@@ -30,6 +30,8 @@ class Given(NamedTuple):
     label: str
     """The name that the user wrote, or would have written."""
     value: Any
+    written: bool = True
+    """False if the value is the default."""
 
 
 class Source:
@@ -60,7 +62,7 @@ class Source:
             if text := os.environ.get(variable):
                 given = Given(variable, setting.kind.from_text(text))
                 return checked(setting.kind, given)
-        return Given(label, setting.default)
+        return Given(label, setting.default, written=False)
 
     @property
     def app_timezone(self) -> str:
@@ -133,6 +135,15 @@ def refuse_crossed(least: Given, most: Given, where: str = "") -> None:
     if most.value and least.value > most.value:
         raise ImproperlyConfigured(
             f"{least.label} is {least.value}{where}; allowed: at most {most.label}, {most.value}"
+        )
+
+
+def refuse_both(one: Given, other: Given) -> None:
+    """Refuse two settings that exclude each other, if the user wrote both."""
+    if one.written and other.written:
+        raise ImproperlyConfigured(
+            f"{one.label} is {shown(one.value)} and {other.label} is {shown(other.value)}; "
+            "allowed: only one of the two"
         )
 
 

@@ -30,7 +30,8 @@ TABLE = {
     "redis_url": Setting(kinds.REDIS_URL),
     "min_workers": Setting(kinds.WHOLE, 0),
     "max_workers": Setting(kinds.WHOLE),
-    "jobs_per_worker": Setting(kinds.POSITIVE, 10),
+    "jobs_per_worker": Setting(kinds.POSITIVE_OR_AUTO, 10),
+    "max_wait": Setting(kinds.SECONDS_OR_NONE),
     "dynos": Setting(kinds.DYNOS, "formation"),
     "dyno_size": Setting(kinds.DYNO_SIZE),
     "schedule": Setting(kinds.SCHEDULE),
@@ -45,4 +46,7 @@ TABLE = {
     "webhook": Setting(kinds.WEBHOOK),
 }
 #: The settings that a pool can override.
-OF_A_POOL = ("min_workers", "max_workers", "jobs_per_worker", "dynos", "dyno_size", "schedule")
+OF_A_POOL = (
+    *("min_workers", "max_workers", "jobs_per_worker", "max_wait"),
+    *("dynos", "dyno_size", "schedule"),
+)

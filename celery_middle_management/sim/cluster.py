@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import partial
 from heapq import heappop
 from itertools import count
+from math import inf
 
 from celery_middle_management.core.prefetch import AdaptivePrefetch
 from celery_middle_management.core.roster import LIFETIME
@@ -47,6 +48,11 @@ class Cluster(Clock):
         self.runtime = 0.0
         self.runtime_squares = 0.0
         self.longest = 0.0
+        #: How long (s) the tasks that workers began had waited, in all, and how many of these tasks
+        #: had waited for longer than *max_wait* (s); known of a *managed* cluster.
+        self.waits = 0.0
+        self.late = 0
+        self.max_wait = inf
         self.killed = 0
         self.hires = 0
         #: The most workers that there were at the same time.
@@ -126,6 +132,11 @@ class Cluster(Clock):
         now = self.now
         worker.running[task] = now
         self.running += 1
+        if self._managed:
+            worker.begun += now
+            wait = now - self.queues.published[task]
+            self.waits += wait
+            self.late += wait > self.max_wait
         if now != self.begun_at:
             self.begun_at, self.begun = now, 0
         self.begun += 1
@@ -134,7 +145,9 @@ class Cluster(Clock):
     def _finish(self, worker: Worker, task: int) -> None:
         worker.note_change(self.second)
         worker.adapt(self.now)
-        if worker.running.pop(task) == self.now:
+        begun = worker.running.pop(task)
+        worker.begun = worker.begun - begun if worker.running else 0.0
+        if begun == self.now:
             self.begun -= 1
         worker.held -= 1
         worker.done += 1

@@ -5,16 +5,23 @@ from __future__ import annotations
 from math import ceil
 from typing import NamedTuple
 
-from celery_middle_management.core.batch import SLICE, Batch, Finished
+from celery_middle_management.core.batch import SLICE, Batch, Finished, Started
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.sim.cluster import Cluster
 from celery_middle_management.sim.formation import POOL
 
+_EXACT = 1024
+
 
 class Told(NamedTuple):
-    """The tasks that were reported as published and as finished by some moment."""
+    """The tasks that were reported as published, started and finished by some moment.
+
+    Times are whole multiples of one by :data:`_EXACT` (s): then it makes no difference in how many
+    parts they are added to the ledger, not even to the last bit.
+    """
 
     published: int = 0
+    started: Started = Started()
     finished: Finished = Finished()
 
 
@@ -42,15 +49,18 @@ class Counts:
         return arrived > before
 
     def workers_report(self) -> bool:
-        """Report what has been finished; return whether there was anything."""
-        cluster = self._cluster
-        if cluster.finished == self.told.finished.tasks:
-            return False
-        finished = Finished(
-            cluster.finished, cluster.runtime, cluster.runtime_squares, cluster.longest
-        )
-        self.told = self.told._replace(finished=finished)
-        return True
+        """Report what has been started and finished; return whether anything was finished."""
+        cluster, told = self._cluster, self.told
+        started, finished = told.started, told.finished
+        begun = cluster.running + cluster.finished + cluster.killed
+        if begun != started.tasks:
+            started = Started(begun, _exact(cluster.waits), cluster.late)
+        if cluster.finished != finished.tasks:
+            sums = _exact(cluster.runtime), _exact(cluster.runtime_squares)
+            finished = Finished(cluster.finished, *sums, cluster.longest)
+        if started is not told.started or finished is not told.finished:
+            self.told = Told(told.published, started, finished)
+        return finished is not told.finished
 
     def published_by(self, at: float) -> int:
         """Return how many tasks have been published until a time (ledger's, s)."""
@@ -71,15 +81,26 @@ class Counts:
                 if last > first:
                     at = self._epoch + queues.published[last - 1]
                     slots[ceil(at / SLICE)] = last - first
-        now, then = told.finished, known.finished
-        if now.tasks > then.tasks:
-            batch.finished[POOL].add(
-                Finished(
-                    now.tasks - then.tasks,
-                    now.runtime - then.runtime,
-                    now.runtime_squares - then.runtime_squares,
-                    now.longest,
-                )
-            )
+        if told.started.tasks > known.started.tasks:
+            batch.started[POOL] = _started_since(known.started, told.started)
+        if told.finished.tasks > known.finished.tasks:
+            batch.finished[POOL] = _finished_since(known.finished, told.finished)
         self._known = told
         return batch
+
+
+def _started_since(then: Started, now: Started) -> Started:
+    return Started(now.tasks - then.tasks, now.waits - then.waits, now.late - then.late)
+
+
+def _finished_since(then: Finished, now: Finished) -> Finished:
+    return Finished(
+        now.tasks - then.tasks,
+        now.runtime - then.runtime,
+        now.runtime_squares - then.runtime_squares,
+        now.longest,
+    )
+
+
+def _exact(seconds: float) -> float:
+    return int(seconds * _EXACT) / _EXACT

@@ -34,13 +34,24 @@ class Managed:
     """Middle Management's processes, which scale the pool of a cluster."""
 
     def __init__(
-        self, cluster: Cluster, jobs_per_worker: int, *, every_report: bool = False
+        self,
+        cluster: Cluster,
+        jobs_per_worker: int | None = None,
+        *,
+        max_wait: float | None = None,
+        every_report: bool = False,
     ) -> None:
+        """*jobs_per_worker* and *max_wait* are those of the :class:`Pool`."""
         model = cluster.model
         self.least = model.minimum
-        limits = model.minimum, model.maximum
-        pool = Pool(POOL, (QUEUE,), *limits, jobs_per_worker, one_off=model.one_off)
+        pool = Pool(
+            *(POOL, (QUEUE,), model.minimum, model.maximum),
+            jobs_per_worker,
+            one_off=model.one_off,
+            max_wait=max_wait,
+        )
         settings = _settings(pool, model.call_interval)
+        cluster.max_wait = inf if max_wait is None else max_wait
         self._cluster = cluster
         self._books = Books(cluster, settings, every_report=every_report)
         self._constants = constants(settings)

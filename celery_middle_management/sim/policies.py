@@ -26,10 +26,14 @@ from celery_middle_management.sim.scaler import (
 _NAME = re.compile(
     r"(?P<kind>[a-z_]+)(:(?P<number>[1-9][0-9]{0,3}))?(@(?P<interval>[1-9][0-9]{0,3}))?"
 )
+#: The same of a policy that has a time (s) instead of a number.
+_MAX_WAIT = re.compile(r"max_wait:(?P<seconds>(?![0.]+$)(0|[1-9][0-9]{0,5})(\.[0-9]{1,3})?)")
+_AUTO = "jobs_per_worker:auto"
 #: What is allowed, in words.
 ALLOWED = (
-    "jobs_per_worker:N, fixed:N, hirefire:N (or hirefire:N@SECONDS), judoscale, keda:N, aws:N, "
-    "original:N, where N and SECONDS are whole numbers from 1 to 9999"
+    "jobs_per_worker:N, jobs_per_worker:auto, max_wait:S, fixed:N, hirefire:N (or "
+    "hirefire:N@SECONDS), judoscale, keda:N, aws:N, original:N, where N and SECONDS are whole "
+    "numbers from 1 to 9999 and S is a number of seconds such as 30 or 2.5"
 )
 
 #: Times that are whole multiples of one by this (s) have no rounding errors.
@@ -57,6 +61,11 @@ def policy_named(name: str) -> Policy:
     Raises:
         PolicyError: there is none.
     """
+    if name == _AUTO:
+        return Policy(name, Managed, managed=True)
+    if timed := _MAX_WAIT.fullmatch(name):
+        seconds = float(timed["seconds"])
+        return Policy(name, lambda c: Managed(c, max_wait=seconds), managed=True)
     match = _NAME.fullmatch(name)
     kind = match["kind"] if match else ""
     number = int(match["number"]) if match and match["number"] else None

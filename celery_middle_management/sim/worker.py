@@ -32,6 +32,8 @@ class Worker:
     listed: bool = False
     #: When each task that it runs began.
     running: dict[int, float] = field(default_factory=dict)
+    #: The sum of these times.
+    begun: float = 0.0
     #: Tasks that it holds and has not begun.
     local: deque[int] = field(default_factory=deque)
     #: The number of tasks that it holds, those that run included.
@@ -40,9 +42,10 @@ class Worker:
     done: int = 0
     #: The queue that it takes from next.
     turn: int = 0
-    #: In which second *held* last changed, and what it was when that second began.
+    #: In which second *held* last changed, and what it and *begun* were when that second began.
     second: int = -1
     told: int = 0
+    told_begun: float = 0.0
 
     def has_room(self, now: float) -> bool:
         """Return whether it takes another task."""
@@ -63,4 +66,8 @@ class Worker:
     def note_change(self, second: int) -> None:
         """Remember what it held when a *second* began; to be called before that changes."""
         if self.second != second:
-            self.second, self.told = second, self.held
+            self.tell(second)
+
+    def tell(self, second: int) -> None:
+        """Remember what it tells of its tasks in its report of a *second*."""
+        self.second, self.told, self.told_begun = second, self.held, self.begun

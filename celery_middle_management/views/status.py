@@ -212,12 +212,7 @@ def _pool(
         "workers": workers_of(state, snapshot),
         # Counts all workers, since one may serve queues of several pools.
         "tasks": _tasks(state, snapshot, queues, look),
-        "policy": {
-            "name": "jobs_per_worker",
-            "jobs_per_worker": pool.jobs_per_worker,
-            "why": state.advice.why,
-            "boot": round(state.boot, 1),
-        },
+        "policy": _policy(state),
         # A request by hand for more or fewer workers.
         "wish": state.wish
         and {
@@ -232,6 +227,20 @@ def _pool(
         "refused": _refused(state, snapshot),
         "last_action": snapshot.document(f"{pool.name}/last_action") or None,
         "next_call_at": _next_call_at(settings, state, snapshot),
+    }
+
+
+def _policy(state: PoolState) -> Document:
+    """What decides how many workers are needed, the setting that says so, and what came of it."""
+    pool = state.pool
+    setting: Document = {"jobs_per_worker": pool.jobs_per_worker or "auto"}
+    if pool.max_wait is not None:
+        setting = {"max_wait": pool.max_wait}
+    return {
+        "name": next(iter(setting)),
+        **setting,
+        "why": state.advice.why,
+        "boot": round(state.boot, 1),
     }
 
 

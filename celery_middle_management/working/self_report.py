@@ -99,6 +99,8 @@ class SelfReport:
             due=scheduled.due,
             recent=scheduled.recent,
             runs=longest_runs(_runs(running, self._ahead)),
+            slots=intake.slots.total,
+            elapsed=round(_elapsed(running), 3),
         )
 
 
@@ -144,6 +146,12 @@ def _runs(running: set[Request], ahead: float) -> Iterator[Run]:
     now = time()
     for request in running:
         yield Run(str(request.task.name), (request.time_start or now) + ahead)
+
+
+def _elapsed(running: set[Request]) -> float:
+    """Return how long (s) the tasks that run have been running, in all."""
+    now = time()
+    return sum(max(now - (request.time_start or now), 0.0) for request in running)
 
 
 def _rate_limited(consumer: Any) -> Iterator[Request]:

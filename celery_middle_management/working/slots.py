@@ -36,14 +36,18 @@ class Slots:
     @property
     def any_free(self) -> bool:
         """Whether there is room for a task that could start at once."""
-        return self._taken < self._total
+        return self._taken < self.total
 
     def running(self, active: Collection[Request]) -> set[Request]:
         """Return the *active* requests that may really be running: Celery keeps some for ever."""
         return set(active) - self._jobs.over(active)
 
     @property
-    def _total(self) -> int:
+    def total(self) -> int:
+        """The number of tasks that the pool can run at the same time; 0 if it has been shut down.
+
+        With Celery's autoscaler, the number that it can grow to.
+        """
         autoscaler = getattr(self._consumer.controller, "autoscaler", None)
         return int(autoscaler.max_concurrency) if autoscaler else slots(self._consumer.pool)
 

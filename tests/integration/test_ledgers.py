@@ -20,6 +20,7 @@ from celery_middle_management.core.batch import (
     UNPLACED,
     Batch,
     Record,
+    Started,
 )
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.deafness import Suspicion
@@ -237,7 +238,8 @@ class Both(RuleBasedStateMachine):
         batch = Batch(self.settings.pool_name)
         for kind, queue, value in told:
             if kind == STARTED:
-                batch.started[self.settings.pool_name(queue) or ""].add(1, value)
+                begun = Started(1, value, late=int(value > 60))
+                batch.started[self.settings.pool_name(queue) or ""].add(begun)
                 continue
             due = clocks.wall() + value if value and kind == PUBLISHED else value
             batch.add(Record(kind, queue, clocks.monotonic() - 0.5, due), clocks.now())

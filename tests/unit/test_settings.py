@@ -118,7 +118,7 @@ class TestPoolFor:
 
 
 WHOLE = "a whole number, 0 or more"
-POSITIVE = "a positive whole number"
+POSITIVE = "a positive whole number, or 'auto'"
 SECONDS = "a number of seconds above 0"
 POOLS = "a dict with a dict for each pool"
 QUEUES = "a list of queue names"
@@ -149,8 +149,14 @@ BAD: list[tuple[str, object, str, str]] = [
     ("max_workers", 2.5, "is 2.5", WHOLE),
     ("max_workers", None, "is required for the pool 'worker'", WHOLE),
     ("jobs_per_worker", 0, "is 0", POSITIVE),
-    ("jobs_per_worker", "auto", "is 'auto'", POSITIVE),
+    ("jobs_per_worker", "Auto", "is 'Auto'", POSITIVE),
+    ("jobs_per_worker", "2", "is '2', a string; ", POSITIVE),
     ("jobs_per_worker", False, "is False", POSITIVE),
+    ("max_wait", 0, "is 0", f"{SECONDS}, or None"),
+    ("max_wait", -3, "is -3", f"{SECONDS}, or None"),
+    ("max_wait", "30", "is '30', a string; ", f"{SECONDS}, or None"),
+    ("max_wait", "auto", "is 'auto'", f"{SECONDS}, or None"),
+    ("max_wait", True, "is True", f"{SECONDS}, or None"),
     ("call_interval", 0, "is 0", SECONDS),
     ("call_interval", -1.5, "is -1.5", SECONDS),
     ("call_interval", float("nan"), "is nan", SECONDS),
@@ -239,7 +245,8 @@ BAD_POOLS: list[tuple[dict[str, Any], str, str]] = [
     ({"a": {"queues": {"b"}}}, "{}['a'].queues is {'b'}", QUEUES),
     ({"a": {"max_workers": -1}}, "{}['a'].max_workers is -1", WHOLE),
     ({"a": {"min_workers": "1"}}, "{}['a'].min_workers is '1'", WHOLE),
-    ({"a": {"jobs_per_worker": "auto"}}, "{}['a'].jobs_per_worker is 'auto'", POSITIVE),
+    ({"a": {"jobs_per_worker": "many"}}, "{}['a'].jobs_per_worker is 'many'", POSITIVE),
+    ({"a": {"max_wait": 0}}, "{}['a'].max_wait is 0", f"{SECONDS}, or None"),
     (
         {"a": {"min_workers": 4, "max_workers": 3}},
         "{}['a'].min_workers is 4 for the pool 'a'",

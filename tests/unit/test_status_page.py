@@ -19,7 +19,7 @@ from tests.unit.snapshots import NOW, PAGE, WORKER, Holds, looked, presence, set
 OPTIONAL = {"pause", "longest", "wish", "by_hand", "refused", "last_action"}
 
 
-def everything() -> dict[str, Any]:
+def everything(max_wait: float | None = None) -> dict[str, Any]:
     """A document in which no field is None or empty."""
     who = "ada@laptop"
     change = {"at": "2027-01-15T07:59:48+00:00", "from": 0, "to": 3}
@@ -52,7 +52,7 @@ def everything() -> dict[str, Any]:
     bill = {f"worker/{ledger.iso(NOW)[:10]}/": 3_600_000}
     money = money_of(settings(), ledger, bill)
     schedule = Schedule((Entry("0 8 * * *", 0, 10),), "UTC")
-    pool = replace(WORKER, schedule=schedule)
+    pool = replace(WORKER, schedule=schedule, max_wait=max_wait)
     return looked(Holds(celery=20), ledger, pool) | {"money": money}
 
 
@@ -82,4 +82,4 @@ def test_it_names_every_field_and_no_other() -> None:
     text = PAGE.read_text().split("## The document")[1].split("## What may be wrong")[0]
     named = re.findall(r"^\| `([^`]+)` \|", text, re.M)
     assert len(named) == len(set(named))
-    assert set(named) == set(fields(everything()))
+    assert set(named) == {*fields(everything()), *fields(everything(max_wait=30.0))}

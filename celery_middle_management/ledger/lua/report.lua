@@ -38,6 +38,7 @@
 --   scheduled        [[ms ahead, tasks], ...]
 --   started          tasks
 --   waits            s       how long the started tasks waited, in all
+--   late             tasks   those of them that waited for longer than the pool's `max_wait`
 --   finished         tasks
 --   runtime          s       how long the finished tasks ran, in all
 --   runtime_squares  s²      the sum of the squares of their run times

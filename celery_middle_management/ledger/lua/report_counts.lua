@@ -20,6 +20,7 @@ local function add_started(pool, counts)
   if counts.started == 0 then return end
   add(pool .. '/started', counts.started)
   add_float(pool .. '/waits', counts.waits)
+  add(pool .. '/late', counts.late)
 end
 
 local function add_finished(pool, counts)

@@ -20,7 +20,8 @@ local FIELDS = {
 -- of the last evaluation (`evaluated_at`), of the last report of a worker that may evaluate
 -- (`ticked_at`) and of the last call of the platform (`called_at`).
 local POOL_FIELDS = {'counted_at', 'quantity', 'refused_until', 'published', 'base_published',
-                     'started', 'waits', 'finished', 'runtime', 'runtime_squares', 'longest'}
+                     'started', 'waits', 'late', 'finished', 'runtime', 'runtime_squares',
+                     'longest'}
 
 local function pool_of(field) return (string.match(field, '^(.*)/')) end
 local counted_at = msg.cordon and pool_of(msg.cordon) .. '/counted_at'

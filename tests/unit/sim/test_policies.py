@@ -49,7 +49,7 @@ def test_every_documented_name_can_be_simulated(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_only_our_own_is_managed(name: str) -> None:
-    assert policy_named(name).managed == name.startswith("jobs_per_worker:")
+    assert policy_named(name).managed == name.startswith(("jobs_per_worker:", "max_wait:"))
 
 
 @pytest.mark.parametrize("one_off", [False, True])
@@ -63,7 +63,13 @@ def test_decisions_of_a_simulation_are_not_logged(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("name", ["fixed:1", "keda:9999", "hirefire:1@1", "hirefire:9999@9999"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("fixed:1", "keda:9999", "hirefire:1@1", "hirefire:9999@9999"),
+        *("max_wait:1", "max_wait:0.001", "max_wait:999999.999"),
+    ],
+)
 def test_the_least_and_the_greatest_numbers_are_taken(name: str) -> None:
     assert policy_named(name).name == name
 
@@ -80,6 +86,10 @@ def test_the_least_and_the_greatest_numbers_are_taken(name: str) -> None:
         *("judoscale:5", "judoscale:0", "judoscale:", "judoscale@15"),
         *("hirefire:5@0", "hirefire:5@", "hirefire:5@-1", "hirefire:5@nan", "hirefire:5@1.5"),
         *("hirefire:5@10000", "hirefire:5@15@15", "hirefire@15", "hirefire:5@ 15"),
+        *("max_wait", "max_wait:", "max_wait:0", "max_wait:0.000", "max_wait:-1", "max_wait:1e3"),
+        *("max_wait:.5", "max_wait:5.", "max_wait:05", "max_wait:1000000", "max_wait:1.2345"),
+        *("max_wait:inf", "max_wait:auto", "max_wait:5@3", "max_wait:\uff15", "max_wait:5\n"),
+        *("jobs_per_worker:Auto", "jobs_per_worker:auto@3", "fixed:auto", "hirefire:auto"),
         *("fixed:5@3", "keda:5@3", "aws:5@3", "original:5@3", "jobs_per_worker:5@3"),
         *("fixed:5\n", "fixed:5\nfixed:6", "fixed:5,keda:5", "\x1b[31m", "\udcff"),
     ],
@@ -94,8 +104,9 @@ def test_anything_else_is_named_with_what_is_allowed(name: str) -> None:
 
 def test_what_is_allowed_is_every_kind_and_the_range_of_its_numbers() -> None:
     assert ALLOWED == (
-        "jobs_per_worker:N, fixed:N, hirefire:N (or hirefire:N@SECONDS), judoscale, keda:N, aws:N, "
-        "original:N, where N and SECONDS are whole numbers from 1 to 9999"
+        "jobs_per_worker:N, jobs_per_worker:auto, max_wait:S, fixed:N, hirefire:N (or "
+        "hirefire:N@SECONDS), judoscale, keda:N, aws:N, original:N, where N and SECONDS are whole "
+        "numbers from 1 to 9999 and S is a number of seconds such as 30 or 2.5"
     )
 
 
