@@ -85,7 +85,7 @@ class ManualRequest:
             workers, said = self.least, f"; {self.who} wants at least {self.least}"
         if self.most is not None and workers > self.most:
             workers, said = self.most, f"; {self.who} wants at most {self.most}"
-        return Advice(workers, advice.why + said)
+        return advice._replace(workers=workers, why=advice.why + said)
 
 
 def both_paused(one: Pause | None, other: Pause | None) -> Pause | None:

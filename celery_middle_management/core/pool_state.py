@@ -10,7 +10,8 @@ from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, due_by, reckon
 from celery_middle_management.core.intents import ManualRequest, Pause
-from celery_middle_management.core.policies import Advice
+from celery_middle_management.core.pace import LONG, NEW, SHORT, Pace
+from celery_middle_management.core.policies import Advice, auto, max_wait
 from celery_middle_management.core.policies.backlog import backlog
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.roster import Roster
@@ -105,6 +106,13 @@ class PoolState:
     #: The hire after which no new worker has reported, if any.
     unheard: Unheard | None = None
     boot: float = BOOT_SECONDS
+    pace: Pace = NEW
+    #: The workers that report and take tasks.
+    up: int = 0
+    #: How long (s) the tasks that run now have been running, in all.
+    elapsed: float = 0.0
+    #: How many tasks a worker runs at the same time; 0 if none has said.
+    slots: int = 0
     #: The longest time (s) that a task of the pool has taken.
     longest: float = 0.0
     last_refusal: Refusal | None = None
@@ -198,6 +206,14 @@ class PoolState:
         return advice.within(pool.min_workers, pool.max_workers)
 
     @property
+    def jobs_per_worker(self) -> int:
+        """The tasks for each worker, as set or as measured."""
+        if self.pool.jobs_per_worker is not None:
+            return self.pool.jobs_per_worker
+        slots, boot = self.pace.slots, self.boot
+        return auto.jobs_per_worker(slots, boot, self.pace.mean(auto.assumed_mean(slots, boot)))
+
+    @property
     def needed(self) -> int:
         """The number of workers needed, within the limits."""
         return self.advice.workers
@@ -224,8 +240,34 @@ class PoolState:
 def unlimited(state: PoolState, demand: int) -> Advice:
     """Return the policy's advice for a *demand* (tasks), without limits or requests by hand."""
     deaf = 0 if state.pool.one_off else len(state.deaf)
-    # A pool that is measured, or that has a max_wait, gets the default.
-    return backlog(demand, state.pool.jobs_per_worker or 10).beside(deaf)
+    return _by_policy(state, demand).beside(deaf)
+
+
+def _by_policy(state: PoolState, demand: int) -> Advice:
+    wait = state.pool.max_wait
+    return backlog(demand, state.jobs_per_worker) if wait is None else _by_wait(state, demand, wait)
+
+
+def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:
+    pace, now, workers = state.pace, state.now, state.quantity or 0
+    assumed = max_wait.assumed_mean(wait, state.boot)
+    view = max_wait.View(
+        tasks=demand,
+        workers=workers,
+        booting=max(workers - state.up, 0),
+        up_in=max((state.raised_at or 0.0) + state.boot - now, 0.0),
+        slots=pace.slots,
+        boot=state.boot,
+        mean=pace.mean(assumed),
+        doubt=pace.doubt,
+        short=pace.short.rate(SHORT),
+        long=pace.long.rate(LONG),
+        rate_then=pace.rate_then,
+        arrived=now - pace.arrived_at,
+        waited=now - pace.waiting_since if pace.waiting_since else 0.0,
+        factor=pace.factor,
+    )
+    return max_wait.max_wait(view, wait)
 
 
 def _pending(sent: Sent | None, now: float) -> Sent | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
+from celery_middle_management.core.measuring import measured
 from celery_middle_management.core.pool_count import Readings, confirmed, count_pool
 from celery_middle_management.core.pool_state import RECOUNT_INTERVAL, PoolState, Refusal
 from celery_middle_management.core.pools import Pool
@@ -194,7 +195,8 @@ class CountedPool:
 
 def _update(state: PoolState, presences: Collection[Presence], writer: PoolWriter) -> PoolState:
     """Write which tasks have fallen due and whether workers have come up; return the new state."""
-    state = writer.fall_due(state)
+    state = measured(writer.fall_due(state))
+    writer.pace(state)
     if state.unheard and any(p.since > state.unheard.since for p in presences):
         state = writer.heard(state)
     if state.raised_at is not None:

@@ -216,6 +216,8 @@ class PoolEvaluation(CountedPool):
             yield RECOUNT_INTERVAL
         elif state.count is not None:
             yield state.count.at + self.count_lasts - state.now
+        if state.advice.again is not None:
+            yield state.advice.again
         at = wakes_at(state)
         if at is not None:
             yield at - state.now

@@ -17,6 +17,7 @@ from celery_middle_management.core.deafness import Suspicion
 from celery_middle_management.core.demand import Count, Held
 from celery_middle_management.core.history import MINUTE, Sample, Totals
 from celery_middle_management.core.intents import ManualRequest, Pause
+from celery_middle_management.core.pace import Arrivals, Pace, Seen
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.roster import Roster, RosterEntry
 from celery_middle_management.core.trouble import Told, Trouble
@@ -50,6 +51,18 @@ def unpack_cordon(document: str | None) -> Cordon:
     """Return the cordon in a document, or an empty one if there is no document."""
     told = json.loads(document) if document else {}
     return filled(Cordon, {**told, "names": frozenset(told.get("names", ()))})
+
+
+def pack_pace(pace: Pace) -> str:
+    """Return a pace as a JSON document."""
+    return _json(vars(pace))
+
+
+def unpack_pace(document: Document) -> Pace:
+    """Return the pace in a document, or one of which nothing is known."""
+    seen, sums = document.get("seen"), ("short", "long")
+    told = {**document, **{name: Arrivals(*document[name]) for name in sums if name in document}}
+    return filled(Pace, {**told, "seen": Seen(*seen[: len(Seen._fields)]) if seen else None})
 
 
 def pack_roster(roster: Roster) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -19,15 +19,18 @@ from celery_middle_management.core.pool_state import (
     Sent,
 )
 from celery_middle_management.core.pools import Pool
+from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.roster import Roster
 from celery_middle_management.core.stuck import stuck_since
 from celery_middle_management.ledger.codec import (
     filled,
     pack_cordon,
     pack_count,
+    pack_pace,
     pack_roster,
     unpack_cordon,
     unpack_count,
+    unpack_pace,
     unpack_pause,
     unpack_request,
     unpack_roster,
@@ -49,6 +52,8 @@ def read_pool(snapshot: Snapshot, pool: Pool, *, delayed: bool = False) -> PoolS
         one_offs=one_offs,
         quantity_at=its.time("quantity_at"),
         **_counters(its),
+        **_reported(snapshot.presences_of(pool.name), snapshot.now),
+        pace=unpack_pace(its.document("pace")),
         count=unpack_count(count),
         drift=count.get("drift", 0),
         buckets=snapshot.due.get(pool.name, {}),
@@ -79,6 +84,16 @@ def _counters(its: PoolFields) -> dict[str, Any]:
     """Return the counters of tasks; dead reckoning begins at those with `base`."""
     tasks = ("published", "finished", "base_published", "base_finished", "started", "late")
     return {**{name: its.number(name) for name in tasks}, "runtime": its.seconds("runtime")}
+
+
+def _reported(presences: Iterable[Presence], now: float) -> dict[str, Any]:
+    """Return what the workers of a pool report in all."""
+    living = [p for p in presences if not p.silent(now)]
+    return {
+        "up": len({p.name for p in living if not (p.closing or p.full)}),
+        "elapsed": sum([p.elapsed for p in living]),
+        "slots": max((p.slots for p in living), default=0),
+    }
 
 
 def _workers(its: PoolFields) -> tuple[int | None, int]:
@@ -154,6 +169,10 @@ class PoolWriter:
         self._its.set("boot", f"{boot:.3f}")
         self._its.unset("raised_at")
         return replace(state, boot=boot, raised_at=None)
+
+    def pace(self, state: PoolState) -> None:
+        """Write the pace."""
+        self._its.set("pace", pack_pace(state.pace))
 
     def count(self, state: PoolState) -> None:
         """Write the last count, if there is one."""

@@ -10,14 +10,17 @@ class Advice(NamedTuple):
 
     workers: int
     why: str
+    again: float | None = None
+    """It may be different after this time (s), even if nothing happens."""
 
     def beside(self, deaf: int) -> Advice:
         """Return the advice for a pool that also has *deaf* workers, which take no tasks."""
         if not self.workers or not deaf:
             return self
-        return Advice(self.workers + deaf, f"{self.why}, plus {deaf} taking no tasks")
+        why = f"{self.why}, plus {deaf} taking no tasks"
+        return self._replace(workers=self.workers + deaf, why=why)
 
     def within(self, minimum: int, maximum: int) -> Advice:
         """Return the advice within a pool's limits."""
         workers = min(max(self.workers, minimum), maximum)
-        return Advice(workers, f"{self.why}, limits {minimum} to {maximum}")
+        return self._replace(workers=workers, why=f"{self.why}, limits {minimum} to {maximum}")

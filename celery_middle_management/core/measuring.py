@@ -1,0 +1,40 @@
+"""Brings what is measured of a pool up to date: its pace, and how strict its policy must be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from celery_middle_management.core.pace import Seen
+from celery_middle_management.core.policies.max_wait import steered
+from celery_middle_management.core.pool_state import PoolState
+
+
+def measured(state: PoolState) -> PoolState:
+    """Return the state with the pace as of now."""
+    before = state.pace
+    seen = Seen(
+        now=state.now,
+        published=state.published,
+        started=state.started,
+        late=state.late,
+        finished=state.finished,
+        worked=state.runtime + state.elapsed,
+    )
+    pace = replace(before.after(seen, state.slots), waiting_since=_waiting_since(state))
+    if state.pool.max_wait is not None and before.seen is not None:
+        pace = replace(pace, factor=_factor(state, before.seen, seen, state.pool.max_wait))
+    return replace(state, pace=pace)
+
+
+def _waiting_since(state: PoolState) -> float:
+    if state.quantity or not state.outstanding:
+        return 0.0
+    return state.pace.waiting_since or state.now
+
+
+def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:
+    started, late = seen.started - before.started, seen.late - before.late
+    if started <= 0 or late < 0:
+        return state.pace.factor
+    time = (seen.now - before.now) / max(wait, state.boot)
+    return steered(state.pace.factor, started, late, time)

@@ -1,0 +1,20 @@
+"""The measured backlog policy: as many tasks for a worker as it runs while another one boots.
+
+The Ruby gem autoscaler (https://github.com/JustinLove/autoscaler) describes this number and leaves
+it to its users to guess.
+"""
+
+from __future__ import annotations
+
+#: The tasks for each worker while nothing has been measured.
+AT_FIRST = 10
+
+
+def jobs_per_worker(slots: int, boot: float, mean: float) -> int:
+    """Return *slots* x *boot* / *mean* run time (s), but never fewer tasks than slots."""
+    return max(round(slots * boot / mean), slots, 1)
+
+
+def assumed_mean(slots: int, boot: float) -> float:
+    """Return the mean run time (s) that makes it :data:`AT_FIRST` tasks for a worker."""
+    return slots * boot / AT_FIRST

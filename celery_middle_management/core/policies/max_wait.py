@@ -1,0 +1,260 @@
+"""The policy of the longest wait: 95 % of the tasks start within a time, for the least money.
+
+- A slot works off 1 + T / m tasks within a time T, if they take m on average. So many tasks for
+  each slot are what the workers are there for; T is a part of the allowed wait. Workers that boot
+  count from when they will be up. More are hired if there are more tasks than that.
+- While there is no worker, and waiting longer would not need more workers later, none is hired: a
+  task that comes alone waits nearly as long as it may, and others that come meanwhile share its
+  worker.
+- A worker that is not needed goes, unless the pool would hire it again so soon that a boot costs
+  more than the time for which the worker is idle: the rule of ski rental (Karlin, Manasse, Rudolph
+  and Sleator, Competitive Snoopy Caching, 1988). How soon that is follows from the arrival rate,
+  the lower one of two, over a minute and over ten, because a burst is no rate. If tasks come faster
+  than the rest of the workers can do them, it is the time in which the queue grows to where one is
+  hired, otherwise the mean first passage time of a birth-death process (Keilson, Markov Chain
+  Models: Rarity and Exponentiality, 1979).
+- If a boot takes longer than tasks may wait, hiring is too late for the tasks that are there. Then
+  there are always enough workers for the arrival rate over ten minutes, by Erlang's formula C, and
+  never fewer while the rate over a minute is twice that (the panic mode of Knative's autoscaler).
+- The loop is closed: T follows the share of tasks that did start late, as a stochastic
+  approximation of a quantile (Robbins and Monro, 1951). So an error of the model, or of what was
+  measured, costs time or money for a while and not for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, exp
+from typing import NamedTuple
+
+from celery_middle_management.core.policies import Advice
+
+#: T is at most this part of the allowed wait: calls and reports take time, too.
+MARGIN = 0.92
+#: T as a part of that, while nothing has been learned, and its limits.
+FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
+#: The share of tasks that may start late: 0.05 less what a finite number of them needs.
+MAY_BE_LATE = 0.02
+#: How much a task changes the logarithm of the factor, ...
+LEARNS = 0.02
+#: ... and by how much it falls or rises at most in a time as long as the allowed wait or a boot.
+FALLS, RISES = 0.5, 0.1
+#: A worker goes that the rest can do without if they need this part of T to work off the tasks.
+KEEPS = 0.3
+#: From the decision to hire until the platform has it, and tasks are known of (s).
+NOTICE = 2.5
+#: A worker that ends, or begins to boot, is paid for this long (s) besides its boot.
+BESIDES = 2.5
+#: Hiring is not too late for tasks that wait if they may wait for this part of a boot.
+IN_TIME = 0.9
+#: How often (s) to look whether a worker that is kept without need is still worth it.
+LOOKS = 3.0
+#: While tasks come this many mean times apart, workers for the arrival rate stay.
+GAPS = 3.0
+#: The share of tasks that may start late.
+LATE = 0.05
+#: More states than this of the birth-death process are not gone through.
+STATES = 5000
+
+
+class View(NamedTuple):
+    """What the policy knows of a pool. Times are in seconds, rates in tasks per second."""
+
+    tasks: int
+    """Waiting and running."""
+    workers: int
+    """Those that are up, and those that boot."""
+    booting: int
+    up_in: float
+    """After this time those that boot are expected to be up."""
+    slots: int
+    boot: float
+    mean: float
+    """Of the run times."""
+    doubt: float
+    """The standard error of the mean, as a part of it."""
+    short: float
+    """The arrival rate over a minute."""
+    long: float
+    """The arrival rate over ten minutes."""
+    rate_then: float
+    """The latter when the last task came."""
+    arrived: float
+    """For how long no task has come."""
+    waited: float
+    """For how long tasks have waited while there was no worker."""
+    factor: float
+
+
+def assumed_mean(wait: float, boot: float) -> float:
+    """Return the mean run time (s) to assume before any is known.
+
+    It is the longer, the less time is left to hire again once more is known; and short where hiring
+    would be too late anyway.
+    """
+    return boot * min(wait / boot, boot / wait)
+
+
+def steered(factor: float, started: int, late: int, time: float) -> float:
+    """Return the *factor* of T after so many tasks have started, and so many of them late.
+
+    *time* is that since the last change, in units of the allowed wait or a boot.
+    """
+    step = LEARNS * (MAY_BE_LATE * started - late)
+    step = min(max(step, -FALLS * max(time, 0.05)), RISES * min(time, 1.0))
+    return min(max(factor * exp(step), LEAST_FACTOR), MOST_FACTOR)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one decision rests on. Times are in seconds."""
+
+    view: View
+    mean: float
+    """Of the run times, to be on the safe side."""
+    longest: float
+    """A task waits for this long at most."""
+    horizon: float
+    """Workers that are up work off the tasks within this time."""
+    new_horizon: float
+    """New workers are to be of use within this time."""
+    wait: float
+    """A task is late after this time."""
+    in_time: bool
+    """Hiring is not too late for tasks that wait."""
+
+    def jobs(self, workers: int, time: float) -> float:
+        """Return how many tasks workers can work off, or begin, within a *time*."""
+        return workers * self.view.slots * (1 + max(time, 0.0) / self.mean)
+
+    def workers(self, tasks: float, time: float) -> int:
+        """Return how many workers can work off or begin *tasks* within a *time*."""
+        return ceil(tasks / self.jobs(1, time) - 1e-9)
+
+
+def _plan(view: View, wait: float) -> _Plan:
+    longest = MARGIN * wait
+    horizon = view.factor * longest
+    in_time = wait >= IN_TIME * view.boot
+    new_horizon = max(horizon, view.boot * (1.1 if in_time else 2.0))
+    return _Plan(
+        view=view,
+        mean=view.mean * (1 + view.doubt),
+        longest=min(horizon, longest),
+        horizon=horizon if in_time else new_horizon,
+        new_horizon=new_horizon,
+        wait=wait,
+        in_time=in_time,
+    )
+
+
+def max_wait(view: View, wait: float) -> Advice:
+    """Advise as many workers as 95 % of the tasks need to start within *wait* (s)."""
+    plan = _plan(view, wait)
+    spare = 0 if plan.in_time else _spare(plan)
+    over = _over(plan)
+    missing = plan.workers(over, plan.new_horizon - view.boot) if over > 0 else 0
+    if missing and not view.workers and not spare:
+        left = _can_wait(plan, over, missing)
+        if left > 0:
+            why = f"{_tasks(view)} can wait for a worker to start within {wait:g} s"
+            return Advice(0, why, again=left)
+    if missing or spare > view.workers:
+        needed = max(view.workers + missing if missing else 0, spare)
+        return Advice(needed, f"{_tasks(view)} to start within {wait:g} s: {needed}")
+    enough = max(plan.workers(view.tasks, KEEPS * plan.horizon), spare)
+    kept = min(enough, view.workers)
+    while kept < view.workers and _worth_keeping(plan, kept + 1):
+        kept += 1
+    why = f"{_tasks(view)} to start within {wait:g} s: {min(enough, kept)}"
+    if kept > enough:
+        why += f", and {kept - enough} kept because tasks come soon"
+    return Advice(kept, why, again=LOOKS if kept else None)
+
+
+def _tasks(view: View) -> str:
+    return "1 task" if view.tasks == 1 else f"{view.tasks} tasks"
+
+
+# -- too few
+
+
+def _over(plan: _Plan) -> float:
+    """Return how many tasks there are beyond what the workers can work off in time."""
+    view = plan.view
+    room = plan.jobs(view.workers - view.booting, plan.horizon)
+    return view.tasks - room - plan.jobs(view.booting, plan.new_horizon - view.up_in)
+
+
+def _can_wait(plan: _Plan, over: float, missing: int) -> float:
+    """Return for how long (s) hiring can wait without needing more workers then, 0 for none."""
+    view = plan.view
+    left = plan.longest - view.waited - NOTICE - view.boot
+    return left if left > 0 and plan.workers(over, left) <= missing else 0.0
+
+
+# -- too many
+
+
+def _worth_keeping(plan: _Plan, workers: int) -> bool:
+    """Return whether the last of so many *workers* idles for less than its boot would cost."""
+    view = plan.view
+    rate = min(view.short, view.long)
+    if rate <= 0:
+        return False
+    rest = workers - 1
+    idle = 1 - min(max(rate * plan.mean / view.slots - rest, 0.0), 1.0)
+    if idle <= 0:
+        return True
+    limit = (view.boot + BESIDES) / idle
+    if not rest:
+        return max(plan.longest - view.boot - NOTICE, 0.0) + 1 / rate < limit
+    return _hired_again_within(plan, rest, rate, limit)
+
+
+def _hired_again_within(plan: _Plan, workers: int, rate: float, limit: float) -> bool:
+    """Return whether *workers* would need another one within so long (s), on average."""
+    slots, tasks = workers * plan.view.slots, plan.view.tasks
+    enough = plan.jobs(workers, plan.horizon)
+    if tasks >= slots or enough > STATES:
+        grows = rate - slots / plan.mean
+        return grows > 0 and (enough - tasks) / grows < limit
+    took, step = 0.0, 1 / rate
+    for state in range(ceil(enough)):
+        if state >= tasks:
+            took += step
+            if took > limit:
+                return False
+        step = 1 / rate + min(state + 1, slots) / plan.mean / rate * step
+    return True
+
+
+# -- workers for the arrival rate
+
+
+def _spare(plan: _Plan) -> int:
+    """Return how many workers tasks need that cannot wait for a boot, at their arrival rate."""
+    view = plan.view
+    if view.long <= 0 or view.arrived * view.rate_then > GAPS:
+        return 0
+    enough = _erlang(
+        view.long * plan.mean, view.slots, view.factor * MARGIN * plan.wait / plan.mean
+    )
+    return max(enough, view.workers) if view.short > 2 * view.long else enough
+
+
+def _erlang(load: float, slots: int, wait: float) -> int:
+    """Return how many workers start 95 % of the tasks within a *wait*.
+
+    *load* is the offered load in erlangs, *wait* is in mean run times. This is Erlang's formula C,
+    by way of the recursion of his formula B.
+    """
+    blocked, servers = 1.0, 0
+    while True:
+        servers += 1
+        blocked = load * blocked / (servers + load * blocked)
+        if servers <= load or servers % slots:
+            continue
+        queued = blocked / (1 - load / servers * (1 - blocked))
+        if queued * exp(-(servers - load) * wait) <= LATE:
+            return servers // slots
