@@ -72,6 +72,8 @@ class Steady:
         state = self.counted.state
         if self.over or now >= self.due_at - _MILLISECOND or state.hire or state.last_refusal:
             return None
+        if state.pool.jobs_per_worker is None or state.pool.max_wait is not None:
+            return None  # its policy measures more than the number of tasks
         counted = self._count(now) if self._is_stale(now) else None
         verdict = self._verdict(now, counted)
         if verdict.counts and counted is None:
