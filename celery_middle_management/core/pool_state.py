@@ -206,14 +206,6 @@ class PoolState:
         return advice.within(pool.min_workers, pool.max_workers)
 
     @property
-    def jobs_per_worker(self) -> int:
-        """The tasks for each worker, as set or as measured."""
-        if self.pool.jobs_per_worker is not None:
-            return self.pool.jobs_per_worker
-        slots, boot = self.pace.slots, self.boot
-        return auto.jobs_per_worker(slots, boot, self.pace.mean(auto.assumed_mean(slots, boot)))
-
-    @property
     def needed(self) -> int:
         """The number of workers needed, within the limits."""
         return self.advice.workers
@@ -245,7 +237,18 @@ def unlimited(state: PoolState, demand: int) -> Advice:
 
 def _by_policy(state: PoolState, demand: int) -> Advice:
     wait = state.pool.max_wait
-    return backlog(demand, state.jobs_per_worker) if wait is None else _by_wait(state, demand, wait)
+    return (
+        backlog(demand, jobs_per_worker(state)) if wait is None else _by_wait(state, demand, wait)
+    )
+
+
+def jobs_per_worker(state: PoolState) -> int:
+    """Return the number of tasks for each worker, as set or as measured."""
+    if state.pool.jobs_per_worker is not None:
+        return state.pool.jobs_per_worker
+    slots, boot = state.pace.slots, state.boot
+    mean = state.pace.mean(auto.assumed_mean(slots, boot))
+    return auto.jobs_per_worker(slots, boot, mean)
 
 
 def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:

@@ -21,7 +21,7 @@ from celery_middle_management.demo.view import (
     drained,
     rest_line,
 )
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.views.status import status_of
 
 #: The number of each task, and how long it takes at normal speed (s).

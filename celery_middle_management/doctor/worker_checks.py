@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from celery_middle_management.doctor.command import starts_no_worker
 from celery_middle_management.doctor.finding import FAILURE, OK, WARNING, Finding
 from celery_middle_management.doctor.installation import Installation
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.version import __version__
 from celery_middle_management.views.status import asleep
 

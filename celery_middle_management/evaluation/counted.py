@@ -22,7 +22,8 @@ from celery_middle_management.evaluation.pool_log import PoolLog
 from celery_middle_management.evaluation.ports import Inform, Queues
 from celery_middle_management.evaluation.queues import queues_of
 from celery_middle_management.ledger.model import Changes, Snapshot
-from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from celery_middle_management.ledger.pool import PoolWriter
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.platforms.base import Refused
 from celery_middle_management.settings.model import Settings
 

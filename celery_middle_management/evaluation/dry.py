@@ -17,7 +17,7 @@ from celery_middle_management.core.decision import (
     decide,
 )
 from celery_middle_management.evaluation.pool import PoolEvaluation
-from celery_middle_management.ledger.pool import Would, read_would
+from celery_middle_management.ledger.pool_reading import Would, read_would
 
 
 class DryPoolEvaluation(PoolEvaluation):

@@ -34,7 +34,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.codec import pack_intent, unpack_pause
 from celery_middle_management.ledger.ledger import Ledger
 from celery_middle_management.ledger.model import Snapshot
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.settings.model import Settings
 
 #: The longest time (s) that a request may last: as long as `--for` can say in days.

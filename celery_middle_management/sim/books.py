@@ -20,7 +20,8 @@ from celery_middle_management.evaluation.ports import Ports, Queues
 from celery_middle_management.ledger.memory_store import Store
 from celery_middle_management.ledger.messages import constants
 from celery_middle_management.ledger.model import Changes, Lease, Reply, millis
-from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from celery_middle_management.ledger.pool import PoolWriter
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.sim.cluster import Cluster
 from celery_middle_management.sim.counts import Counts

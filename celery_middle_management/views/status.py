@@ -14,7 +14,7 @@ from celery_middle_management.core.presence import due_in, held_in
 from celery_middle_management.evaluation.queues import leaves_out, queues_of
 from celery_middle_management.ledger.codec import unpack_pause
 from celery_middle_management.ledger.model import Snapshot
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.views.facts import Facts
 from celery_middle_management.views.look import Look

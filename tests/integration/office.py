@@ -15,7 +15,7 @@ from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.counting.tally import Tally
 from celery_middle_management.ledger.model import Lease, Reply
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.ledger.redis import RedisLedger
 from celery_middle_management.platforms.base import Platform, PlatformError, Refused
 from celery_middle_management.reporting.reporter import Reporter

@@ -24,7 +24,7 @@ from celery_middle_management.ledger.manual_scaling import (
     pause,
     resume,
 )
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.ledger.redis import RedisLedger
 from tests.integration.office import Office
 

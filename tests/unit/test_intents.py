@@ -39,14 +39,10 @@ def test_a_pause_holds_the_quantity(pause: Pause, needed: int, expected: int) ->
 
 def test_a_request_limits_the_advice_and_is_named_in_it() -> None:
     advice = Advice(2, "2 tasks")
-    assert ManualRequest(NOW, least=4, who="ann").applied_to(advice) == (
-        4,
-        "2 tasks; ann wants at least 4",
-    )
-    assert ManualRequest(NOW, most=1, who="ann").applied_to(advice) == (
-        1,
-        "2 tasks; ann wants at most 1",
-    )
+    more = ManualRequest(NOW, least=4, who="ann").applied_to(advice)
+    assert more == Advice(4, "2 tasks; ann wants at least 4")
+    fewer = ManualRequest(NOW, most=1, who="ann").applied_to(advice)
+    assert fewer == Advice(1, "2 tasks; ann wants at most 1")
     assert ManualRequest(NOW, least=2, most=2).applied_to(advice) == advice
 
 

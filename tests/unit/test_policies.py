@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from celery_middle_management.core.policies import Advice, auto
 from celery_middle_management.core.policies.backlog import backlog
 
 
@@ -30,4 +31,25 @@ def test_one_worker_for_every_so_many_tasks_within_limits(
 
 
 def test_an_advice_says_why() -> None:
-    assert backlog(25, 10).within(0, 2) == (2, "25 tasks at 10 per worker need 3, limits 0 to 2")
+    advice = backlog(25, 10).within(0, 2)
+    assert advice == Advice(2, "25 tasks at 10 per worker need 3, limits 0 to 2")
+
+
+@pytest.mark.parametrize(
+    ("slots", "boot", "mean", "jobs"),
+    [
+        (1, 12.0, 2.0, 6),
+        (4, 12.0, 2.0, 24),
+        (1, 12.0, 60.0, 1),
+        (4, 12.0, 60.0, 4),
+        (8, 12.0, 12.0, 8),
+    ],
+)
+def test_auto_is_what_a_worker_does_while_another_boots(
+    slots: int, boot: float, mean: float, jobs: int
+) -> None:
+    assert auto.jobs_per_worker(slots, boot, mean) == jobs
+
+
+def test_auto_begins_with_the_default() -> None:
+    assert auto.jobs_per_worker(1, 10.0, auto.assumed_mean(1, 10.0)) == auto.AT_FIRST == 10

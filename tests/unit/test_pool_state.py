@@ -29,7 +29,8 @@ from celery_middle_management.core.pool_state import (
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.roster import Roster, RosterEntry
 from celery_middle_management.ledger.model import Changes, Snapshot, millis
-from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from celery_middle_management.ledger.pool import PoolWriter
+from celery_middle_management.ledger.pool_reading import read_pool
 
 NOW = 10_000.0
 POOL = Pool("worker", None, min_workers=0, max_workers=10, jobs_per_worker=2)

@@ -16,7 +16,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.evaluation.agreement import agreed, newest_maximum
 from celery_middle_management.ledger.messages import counts_by_pool
 from celery_middle_management.ledger.model import Changes, Snapshot
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from tests.unit.properties.one_off_world import OneOffWorld
 from tests.unit.properties.world import CALL_INTERVAL, World
 from tests.unit.snapshots import NOW, WORKER, Holds, looked, presence, shown, snapshot

@@ -16,7 +16,8 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.core.stuck import STUCK_AFTER, stuck_since, told_of
 from celery_middle_management.evaluation.troubles import Troubles
 from celery_middle_management.ledger.model import Changes, Snapshot
-from celery_middle_management.ledger.pool import PoolWriter, read_pool
+from celery_middle_management.ledger.pool import PoolWriter
+from celery_middle_management.ledger.pool_reading import read_pool
 from tests.unit.properties.processes import POOL as POOL_NAME
 from tests.unit.properties.world import World
 

@@ -150,6 +150,6 @@ def fail() -> int:
 
 
 def test_a_fault_of_ours_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    latest: Latest[int] = Latest(lambda: {}["no such key"], LONG, "test")  # type: ignore[return-value]
+    latest: Latest[int] = Latest(lambda: {}["no such key"], LONG, "a fault of ours")  # type: ignore[return-value]
     assert isinstance(latest.get(LONG).error, KeyError)
     assert "no such key" in caplog.text
