@@ -105,12 +105,12 @@ def source_of_history(ctx: click.Context, name: str | None) -> Source:
     others = (f"jobs_per_worker:{number}" for number in _JOBS_PER_WORKER)
     return Source(
         partial(_trace_of_history, managed, pool),
-        tuple(dict.fromkeys((_policy_of(pool), *others))),
+        tuple(dict.fromkeys((policy_of(pool), *others))),
         _settings_of_pool(managed, pool),
     )
 
 
-def _policy_of(pool: Pool) -> str:
+def policy_of(pool: Pool) -> str:
     """Return the name of the policy that the pool has."""
     if pool.max_wait is not None:
         return f"max_wait:{pool.max_wait:.3f}".rstrip("0").rstrip(".")

@@ -89,5 +89,10 @@ def test_a_cordon_is_read_as_it_was_written(cordon: Cordon) -> None:
 
 
 def test_a_presence_is_read_as_it_was_written() -> None:
-    presence = replace(PRESENCE, runs=(Run("app.encode", 12.5), Run("app.thumb", 13.0)))
+    presence = replace(
+        PRESENCE,
+        runs=(Run("app.encode", 12.5), Run("app.thumb", 13.0)),
+        slots=4,
+        elapsed=14.5,
+    )
     assert unpack_presence(json.loads(pack_presence(presence)), "a", 20.0) == presence

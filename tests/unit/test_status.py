@@ -134,6 +134,23 @@ def test_totals_are_the_ledgers_counters() -> None:
     assert totals == {**counters, "waits": 1.25, "runtime": 70.0}
 
 
+@pytest.mark.parametrize(
+    ("changed", "name", "value"),
+    [
+        ({}, "jobs_per_worker", 10),
+        ({"jobs_per_worker": None}, "jobs_per_worker", "auto"),
+        ({"max_wait": 30.0}, "max_wait", 30.0),
+        ({"jobs_per_worker": None, "max_wait": 2.5}, "max_wait", 2.5),
+    ],
+)
+def test_the_policy_is_that_of_the_settings(
+    changed: dict[str, Any], name: str, value: object
+) -> None:
+    (pool,) = status_of(settings(replace(WORKER, **changed)), snapshot(), ["celery"])["pools"]
+    policy = pool["policy"]
+    assert {**policy, "why": ""} == {"name": name, name: value, "why": "", "boot": 10.0}
+
+
 def test_queues_are_those_that_were_counted() -> None:
     queues = looked(Holds(celery=3), snapshot(), WORKER, PDF)["queues"]
     assert queues == [

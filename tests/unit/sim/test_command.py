@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from celery_middle_management.cli.simulate import simulate
-from celery_middle_management.cli.simulate_source import USUAL
+from celery_middle_management.cli.simulate_source import USUAL, policy_of
+from celery_middle_management.core.pools import Pool
+from celery_middle_management.sim import policy_named
 
 TASKS = "published_at,runtime,queue\n0,2,a\n1,3,b\n30,1,a\n"
 
@@ -31,6 +33,25 @@ def document(*arguments: str) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.output)
     return found
+
+
+@pytest.mark.parametrize(
+    ("jobs_per_worker", "max_wait", "name"),
+    [
+        (7, None, "jobs_per_worker:7"),
+        (None, None, "jobs_per_worker:auto"),
+        (10, 30.0, "max_wait:30"),
+        (10, 2.5, "max_wait:2.5"),
+        (None, 100.0, "max_wait:100"),
+        (10, 1 / 3, "max_wait:0.333"),
+        (10, 86_400.0, "max_wait:86400"),
+    ],
+)
+def test_the_policy_of_every_pool_has_a_name(
+    jobs_per_worker: int | None, max_wait: float | None, name: str
+) -> None:
+    assert policy_of(Pool("worker", None, 0, 5, jobs_per_worker, max_wait=max_wait)) == name
+    assert policy_named(name).name == name
 
 
 def test_the_document_has_the_promised_fields(trace: str) -> None:
