@@ -18,7 +18,9 @@ def measured(state: PoolState) -> PoolState:
         started=state.started,
         late=state.late,
         finished=state.finished,
-        worked=state.runtime + state.elapsed,
+        runtime=state.runtime,
+        running=state.running,
+        elapsed=state.elapsed,
     )
     pace = replace(before.after(seen, state.slots), waiting_since=_waiting_since(state))
     if state.pool.max_wait is not None and before.seen is not None:

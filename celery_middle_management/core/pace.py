@@ -45,8 +45,16 @@ class Seen(NamedTuple):
     started: int
     late: int
     finished: int
-    #: How long (s) tasks have run, those included that are running.
-    worked: float
+    #: How long (s) the finished tasks ran, in all.
+    runtime: float
+    #: The tasks that run now, and how long (s) they have been running, in all.
+    running: int = 0
+    elapsed: float = 0.0
+
+    @property
+    def worked(self) -> float:
+        """How long (s) tasks have run in all, those included that are running."""
+        return self.runtime + self.elapsed
 
     def fell_since(self, before: Seen) -> bool:
         """Return whether any counter of tasks has fallen."""
@@ -60,9 +68,10 @@ class Pace:
     seen: Seen | None = None
     short: Arrivals = NONE
     long: Arrivals = NONE
-    #: Of about the :data:`LATEST` tasks: how many have finished, and how long (s) tasks have run
-    #: meanwhile, finished or not.
+    #: Of about the :data:`LATEST` tasks that have finished: their number, how long (s) they ran,
+    #: and how long tasks have run meanwhile, finished or not.
     finished: float = 0.0
+    runtime: float = 0.0
     worked: float = 0.0
     #: When the last task is known to have come, and how many came in a second at that time.
     arrived_at: float = 0.0
@@ -80,9 +89,15 @@ class Pace:
         This is the time that tasks have run, finished or not, divided by how many have finished:
         the maximum-likelihood estimate of a mean from data that is cut off, if run times are
         exponential (Epstein and Sobel, Life Testing, 1953). The mean of the finished tasks alone
-        is too short while the long ones are still running.
+        is too short while the long ones are still running. But where many tasks run and few have
+        finished, the estimate says more about the exponential distribution than about the tasks.
+        So it is no longer than the mean of those that have finished, or of the time for which
+        those that run have been running.
         """
-        return max((self.worked + assumed) / (self.finished + 1), 1e-3)
+        estimate = (self.worked + assumed) / (self.finished + 1)
+        ended = self.runtime / self.finished if self.finished > 0 else 0.0
+        running = self.seen.elapsed / self.seen.running if self.seen and self.seen.running else 0.0
+        return max(min(estimate, max(assumed, ended, running)), 1e-3)
 
     @property
     def doubt(self) -> float:
@@ -105,6 +120,7 @@ class Pace:
             short=self.short.after(came, time, SHORT),
             long=long,
             finished=self.finished * kept + ended,
+            runtime=max(self.runtime * kept + seen.runtime - before.runtime, 0.0),
             worked=max(self.worked * kept + seen.worked - before.worked, 0.0),
             arrived_at=seen.now if came else self.arrived_at,
             rate_then=long.rate(LONG) if came else self.rate_then,

@@ -109,7 +109,8 @@ class PoolState:
     pace: Pace = NEW
     #: The workers that report and take tasks.
     up: int = 0
-    #: How long (s) the tasks that run now have been running, in all.
+    #: The tasks that run now, by the workers' reports, and how long (s) they have been running.
+    running: int = 0
     elapsed: float = 0.0
     #: How many tasks a worker runs at the same time; 0 if none has said.
     slots: int = 0

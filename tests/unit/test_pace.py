@@ -19,8 +19,10 @@ from celery_middle_management.ledger.codec import pack_pace, unpack_pace
 T = 1_000_000.0
 
 
-def seen(now: float, published: int = 0, finished: int = 0, worked: float = 0.0) -> Seen:
-    return Seen(now, published, started=finished, late=0, finished=finished, worked=worked)
+def seen(
+    now: float, published: int = 0, finished: int = 0, runtime: float = 0.0, **running: float
+) -> Seen:
+    return Seen(now, published, finished, 0, finished, runtime, **running)  # type: ignore[arg-type]
 
 
 def after(*moments: Seen, pace: Pace = NEW) -> Pace:
@@ -30,7 +32,7 @@ def after(*moments: Seen, pace: Pace = NEW) -> Pace:
 
 
 def test_what_came_before_the_first_look_is_not_counted_as_arrivals() -> None:
-    pace = after(seen(T, published=5000, finished=4000, worked=9000.0))
+    pace = after(seen(T, published=5000, finished=4000, runtime=9000.0))
     assert (pace.short.rate(SHORT), pace.long.rate(LONG), pace.finished) == (0.0, 0.0, 0.0)
     assert pace.slots == 2
 
@@ -56,8 +58,16 @@ def test_arrivals_fade_away() -> None:
 
 def test_the_mean_includes_the_tasks_that_are_still_running() -> None:
     # Of 20 tasks, ten took 1 s, and ten have been running for 60 s.
-    pace = after(seen(T), seen(T + 60, finished=10, worked=10 + 600.0))
+    pace = after(seen(T), seen(T + 60, finished=10, runtime=10.0, running=10, elapsed=600.0))
     assert pace.mean(0.0) == pytest.approx(610 / 11)
+    ended = after(seen(T + 61, finished=20, runtime=620.0), pace=pace)
+    assert ended.mean(0.0) == pytest.approx(30, rel=0.1)
+
+
+def test_many_tasks_that_run_and_have_not_finished_are_not_taken_for_one() -> None:
+    pace = after(seen(T), seen(T + 2, running=50, elapsed=100.0))
+    assert pace.mean(1.0) == 2.0
+    assert pace.mean(5.0) == 5.0
 
 
 def test_before_anything_is_known_the_mean_is_as_assumed() -> None:
@@ -66,10 +76,10 @@ def test_before_anything_is_known_the_mean_is_as_assumed() -> None:
 
 
 def test_the_mean_follows_the_latest_tasks() -> None:
-    moments = [seen(T + n, finished=10 * n, worked=50.0 * n) for n in range(100)]
+    moments = [seen(T + n, finished=10 * n, runtime=50.0 * n) for n in range(100)]
     then = moments[-1]
     later = [
-        seen(then.now + n, finished=then.finished + 10 * n, worked=then.worked + 10.0 * n)
+        seen(then.now + n, finished=then.finished + 10 * n, runtime=then.runtime + 10.0 * n)
         for n in range(1, 50)
     ]
     assert after(*moments).mean(1.0) == pytest.approx(5.0, rel=0.05)
@@ -95,7 +105,7 @@ def test_what_is_measured_is_never_negative(
 
 
 def test_counters_that_fell_begin_anew_and_what_was_measured_stays() -> None:
-    before = after(seen(T), seen(T + 60, published=60, finished=60, worked=120.0))
+    before = after(seen(T), seen(T + 60, published=60, finished=60, runtime=120.0))
     lost = after(seen(T + 61), pace=before)
     assert replace(lost, seen=before.seen) == before
     assert after(seen(T + 62, published=1), pace=lost).arrived_at == T + 62
@@ -106,7 +116,7 @@ def test_a_clock_that_stood_still_or_went_back_changes_no_rate() -> None:
     assert after(seen(T + 50, published=60), pace=before).long == before.long
 
 
-@given(st.builds(Pace), st.sampled_from([None, seen(T, 3, 2, 1.5)]))
+@given(st.builds(Pace), st.sampled_from([None, seen(T, 3, 2, 1.5, running=2, elapsed=0.5)]))
 def test_the_ledger_keeps_a_pace(pace: Pace, at: Seen | None) -> None:
     pace = replace(pace, seen=at)
     assert unpack_pace(json.loads(pack_pace(pace))) == pace
@@ -114,8 +124,8 @@ def test_the_ledger_keeps_a_pace(pace: Pace, at: Seen | None) -> None:
 
 def test_a_later_release_may_add_to_a_pace_and_an_earlier_one_have_none() -> None:
     assert unpack_pace({}) == NEW
-    later = {"seen": [T, 1, 2, 3, 4, 5.0, "new"], "new": 1, "short": [1.0, 2.0]}
-    assert unpack_pace(later).seen == Seen(T, 1, 2, 3, 4, 5.0)
+    later = {"seen": [T, 1, 2, 3, 4, 5.0, 6, 7.0, "new"], "new": 1, "short": [1.0, 2.0]}
+    assert unpack_pace(later).seen == Seen(T, 1, 2, 3, 4, 5.0, 6, 7.0)
 
 
 # -- of a pool
