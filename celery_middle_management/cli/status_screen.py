@@ -15,6 +15,7 @@ from rich.text import Text
 
 from celery_middle_management.cli.cost import cost_line
 from celery_middle_management.cli.requests import pause_line, request_line, schedule_line
+from celery_middle_management.views.measured import measured_line
 from celery_middle_management.views.sparkline import sparkline
 from celery_middle_management.views.status import asleep
 from celery_middle_management.views.words import ago, plural, span
@@ -158,6 +159,8 @@ def _labelled(lines: Iterator[Line]) -> Table:
 def _about(document: Document, pool: Document, now: datetime) -> Iterator[Line]:
     workers = pool["workers"]
     yield "why", pool["policy"]["why"]
+    if measured := measured_line(pool["policy"]):
+        yield "measured", measured
     if schedule := workers["schedule"]:
         yield "schedule", schedule_line(schedule)
     yield "tasks", _tasks(pool, now)

@@ -18,6 +18,7 @@ from celery_middle_management.ledger.pool_reading import read_pool
 from celery_middle_management.settings.model import Settings
 from celery_middle_management.views.facts import Facts
 from celery_middle_management.views.look import Look
+from celery_middle_management.views.measured import measured_of
 from celery_middle_management.views.troubles import troubles_of
 from celery_middle_management.views.unattended import UNATTENDED
 from celery_middle_management.views.workers import workers_of
@@ -241,6 +242,7 @@ def _policy(state: PoolState) -> Document:
         **setting,
         "why": state.advice.why,
         "boot": round(state.boot, 1),
+        "measured": measured_of(state),
     }
 
 

@@ -13,7 +13,7 @@ from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.clocks import SYSTEM
 from celery_middle_management.ledger.memory import MemoryLedger
 from celery_middle_management.ledger.memory_store import Store
-from celery_middle_management.ledger.pool import read_pool
+from celery_middle_management.ledger.pool_reading import read_pool
 from tests.unit.snapshots import settings
 
 QUICK = Pool("quick", ("quick",), 0, 5, 10, max_wait=30.0)

@@ -15,6 +15,7 @@ from celery_middle_management.core.history import Sample, Totals
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.ledger.codec import pack_suspicions
 from celery_middle_management.ledger.model import Snapshot
+from celery_middle_management.views.measured import measured_line
 from celery_middle_management.views.status import asleep, status_of
 from celery_middle_management.views.words import ago, span
 from tests.unit.snapshots import (
@@ -58,6 +59,7 @@ def untouched(name: str, queues: list[str], least: int, most: int, jobs: int) ->
             "jobs_per_worker": jobs,
             "why": f"0 tasks at {jobs} per worker need 0, limits {least} to {most}",
             "boot": 10.0,
+            "measured": {"runtime": None, "slots": 1, "arrivals": 0.0, "jobs_per_worker": jobs},
         },
         "last_hour": {
             **{name: [0] * 60 for name in ("arrivals", "finishes", "workers")},
@@ -148,7 +150,17 @@ def test_the_policy_is_that_of_the_settings(
 ) -> None:
     (pool,) = status_of(settings(replace(WORKER, **changed)), snapshot(), ["celery"])["pools"]
     policy = pool["policy"]
+    del policy["measured"]
     assert {**policy, "why": ""} == {"name": name, name: value, "why": "", "boot": 10.0}
+
+
+def test_what_is_measured_is_told() -> None:
+    pace = {"seen": [0.0, 9, 9, 0, 9, 45.0], "finished": 9.0, "runtime": 36.0, "worked": 36.0}
+    known = snapshot(pace=json.dumps({**pace, "slots": 4, "long": [60.0, 600.0]}), boot="12.0")
+    (pool,) = status_of(settings(replace(WORKER, jobs_per_worker=None)), known, ["celery"])["pools"]
+    measured = {"runtime": 3.6, "slots": 4, "arrivals": 0.1, "jobs_per_worker": 12}
+    assert pool["policy"]["measured"] == measured
+    assert measured_line(pool["policy"]) == "tasks take 3.6 s, 4 at once; a worker is up in 12 s"
 
 
 def test_queues_are_those_that_were_counted() -> None:
