@@ -77,5 +77,4 @@ def test_the_ledger_adds_them_up_and_knows_no_counter_where_there_is_none() -> N
 
 
 def test_a_pool_that_is_measured_has_the_default_until_there_is_a_measure() -> None:
-    for pool in (Pool("worker", None, 0, 50, None), Pool("worker", None, 0, 50, 10, max_wait=5.0)):
-        assert PoolState(pool, 0.0).advised(21).workers == 3
+    assert PoolState(Pool("worker", None, 0, 50, None), 0.0).advised(21).workers == 3
