@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from celery.exceptions import ImproperlyConfigured
@@ -69,6 +70,8 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
             f"{size.label} is {shown(size.value)}; allowed: only where {dynos.label} is "
             "'one-off' (other dynos have the size of their process type)"
         )
+    # The app's schedule does not lead a pool beyond a maximum of its own.
+    cap = most.value if "max_workers" in its and "schedule" not in its else inf
     return Pool(
         name=name,
         queues=queues and queues.value,
@@ -78,5 +81,5 @@ def _pool(all_given: Mapping[str, Given], parent: str, name: str, given: Mapping
         max_wait=max_wait.value,
         one_off=one_off,
         dyno_size=size.value,
-        schedule=read_schedule(schedule, all_given["timezone"], least, most, where),
+        schedule=read_schedule(schedule, all_given["timezone"], least, most, where, cap=cap),
     )

@@ -18,11 +18,11 @@ from celery_middle_management.settings.table import TABLE
 
 
 def read_schedule(
-    given: Given, zone: Given, least: Given, most: Given, where: str
+    given: Given, zone: Given, least: Given, most: Given, where: str, *, cap: float
 ) -> Schedule | None:
     """Read the schedule of a pool, whose own limits are *least* and *most*, if it has one.
 
-    *where* is the pool in words, for messages.
+    *where* is the pool in words, for messages. No limit of an entry counts beyond the *cap*.
     """
     if given.value is None:
         return None
@@ -35,7 +35,10 @@ def read_schedule(
         _entry(f"{given.label}[{number}]", entry, least, most, where)
         for number, entry in enumerate(given.value)
     )
-    return Schedule(entries, checked(kinds.TIMEZONE, zone).value)
+    its_zone = checked(kinds.TIMEZONE, zone).value
+    if not most.value:
+        return None  # a maximum of 0 switches the pool off, whatever the time
+    return Schedule(tuple(entry.within(cap) for entry in entries), its_zone)
 
 
 def _entry(

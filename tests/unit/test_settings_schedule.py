@@ -49,16 +49,14 @@ def test_a_pools_own_schedule_takes_the_place_of_the_common_one() -> None:
     }
     own, common, without = settings(schedule=({"cron": "0 9 * * *", **MOST},), pools=pools).pools
     assert own.schedule == Schedule((Entry("0 18 * * *", 0, 2),), "UTC")
-    for pool in (common, without):
-        assert pool.schedule == Schedule((Entry("0 9 * * *", 0, 7),), "UTC")
+    assert common.schedule == Schedule((Entry("0 9 * * *", 0, 4),), "UTC")
+    assert without.schedule == Schedule((Entry("0 9 * * *", 0, 7),), "UTC")
 
 
 def test_a_maximum_of_0_overrides_any_minimum() -> None:
     none = {"cron": "0 20 * * *", "max_workers": 0}
     assert schedule(min_workers=2, schedule=[none]) == Schedule((Entry("0 20 * * *", 0, 0),), "UTC")
-    found = schedule(max_workers=0, min_workers=1, schedule=[{**none, **MOST}, EVENING])
-    assert found is not None
-    assert found.entries == (Entry("0 20 * * *", 1, 7), Entry("0 18 * * *", 0, 0))
+    assert schedule(max_workers=0, min_workers=1, schedule=[{**none, **MOST}, EVENING]) is None
 
 
 class TestTimezone:
@@ -179,3 +177,17 @@ def test_processes_with_another_schedule_or_time_zone_do_not_agree() -> None:
         )
     }
     assert len(prints) == 4
+
+
+def test_the_apps_schedule_does_not_lead_a_pool_beyond_its_own_maximum() -> None:
+    pools = {"worker": {}, "pdf": {"queues": ["pdf"], "max_workers": 2}}
+    worker, pdf = settings(schedule=[MORNING], pools=pools).pools
+    assert worker.schedule is not None
+    assert pdf.schedule is not None
+    assert worker.schedule.entries[0][1:] == (3, 20)
+    assert pdf.schedule.entries[0][1:] == (2, 2)
+
+
+def test_a_pool_that_is_switched_off_has_no_schedule() -> None:
+    (pool,) = settings(schedule=[MORNING], max_workers=0).pools
+    assert (pool.min_workers, pool.max_workers, pool.schedule) == (0, 0, None)

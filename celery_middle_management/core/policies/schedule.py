@@ -31,6 +31,11 @@ class Entry(NamedTuple):
     min_workers: int
     max_workers: int
 
+    def within(self, cap: float) -> Entry:
+        """Return the entry with no limit beyond the *cap*."""
+        least, most = (int(min(limit, cap)) for limit in self[1:])
+        return self._replace(min_workers=least, max_workers=most)
+
 
 class InForce(NamedTuple):
     """The entry that fired last. Times are Unix (s)."""
