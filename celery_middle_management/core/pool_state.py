@@ -268,7 +268,6 @@ def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:
         long=pace.long.rate(LONG),
         rate_then=pace.rate_then,
         arrived=now - pace.arrived_at,
-        waited=now - pace.waiting_since if pace.waiting_since else 0.0,
         factor=pace.factor,
     )
     return max_wait.max_wait(view, wait)

@@ -125,9 +125,14 @@ class PoolWriter:
     def raised(self, state: PoolState, now: float) -> PoolState:
         """Write that workers were hired, and return the new state."""
         unheard = state.unheard.again(now, state.boot) if state.unheard else Unheard(now)
-        self._its.set_time("raised_at", now)
         self._its.set_document("unheard", vars(unheard))
-        return replace(state, unheard=unheard)
+        since = state.raised_at
+        # The first worker to come up is of the first hire: boots can take longer than it takes
+        # until the next one.
+        if since is None or now - since > heard_within(state.boot):
+            since = now
+            self._its.set_time("raised_at", since)
+        return replace(state, unheard=unheard, raised_at=since)
 
     def heard(self, state: PoolState) -> PoolState:
         """Write that a worker has reported since the last hire, and return the new state."""

@@ -186,10 +186,28 @@ def test_what_is_written_is_read_again() -> None:
     writer.count(told)
     writer.cordon(told.cordon)
     writer.firing(1, NOW + 30, done=True)
-    writer.raised(replace(told, unheard=None), NOW - 8)
+    writer.raised(replace(told, unheard=None, raised_at=None), NOW - 8)
     ledger = written(changes, snapshot(due={"worker": {11_000: 2}}))
     assert read_pool(ledger, POOL) == told
     assert ledger.time("worker/counted_at") == NOW - 1
+
+
+def test_a_boot_is_measured_from_the_first_of_several_hires() -> None:
+    changes = Changes()
+    writer = PoolWriter(pool_state(), changes)
+    first = writer.raised(pool_state(boot=12.0), NOW)
+    second = writer.raised(first, NOW + 10)
+    assert written(changes, snapshot()).time("worker/raised_at") == NOW
+    measured = writer.boot_measured(second, NOW + 12)
+    assert (measured.boot, measured.raised_at) == (12.0, None)
+
+
+def test_a_hire_that_brought_no_worker_is_no_boot() -> None:
+    changes = Changes()
+    writer = PoolWriter(pool_state(), changes)
+    state = writer.raised(writer.raised(pool_state(), NOW), NOW + 600)
+    assert state.raised_at == NOW + 600
+    assert written(changes, snapshot()).time("worker/raised_at") == NOW + 600
 
 
 def test_what_is_over_is_unset() -> None:
