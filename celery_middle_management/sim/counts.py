@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import NamedTuple
 
 from celery_middle_management.core.batch import SLICE, Batch, Finished, Started
@@ -11,6 +10,8 @@ from celery_middle_management.sim.cluster import Cluster
 from celery_middle_management.sim.formation import POOL
 
 _EXACT = 1024
+#: By so many slices, tasks are told to have been published before or after a count.
+_APART = 10
 
 
 class Told(NamedTuple):
@@ -63,9 +64,9 @@ class Counts:
         return finished is not told.finished
 
     def published_by(self, at: float) -> int:
-        """Return how many tasks have been published until a time (ledger's, s)."""
+        """Return how many tasks are published until a time (ledger's, s), which may be to come."""
         queues = self._cluster.queues
-        return queues.published_by(at - self._epoch, 0, queues.arrived)
+        return queues.published_by(at - self._epoch, 0, queues.tasks)
 
     def batch(self, told: Told, counted_at: float) -> Batch:
         """Return what the ledger has to be told, up to *told*.
@@ -76,11 +77,10 @@ class Counts:
         begin, end = known.published, told.published
         if end > begin:
             before = queues.published_by(counted_at - self._epoch, begin, end)
-            slots = batch.published.setdefault(POOL, {})
-            for first, last in ((begin, before), (before, end)):
-                if last > first:
-                    at = self._epoch + queues.published[last - 1]
-                    slots[ceil(at / SLICE)] = last - first
+            # Far enough from the count that no rounding puts them on its other side.
+            its = round(counted_at / SLICE)
+            slots = {its - _APART: before - begin, its + _APART: end - before}
+            batch.published[POOL] = {slot: tasks for slot, tasks in slots.items() if tasks}
         if told.started.tasks > known.started.tasks:
             batch.started[POOL] = _started_since(known.started, told.started)
         if told.finished.tasks > known.finished.tasks:

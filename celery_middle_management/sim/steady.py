@@ -147,19 +147,23 @@ class Steady:
     def _formation(self, now: float, needed: int) -> Verdict:
         state = self.counted.state
         quantity = state.quantity or 0
-        if state.fire is not None and now >= state.fire.until:
+        over = state.fire is not None and now >= state.fire.until
+        # The next evaluation notes since when workers that were just hired have been cordoned.
+        above = state.cordon.above
+        if over or (above is not None and len(state.cordon.since) != max(quantity - above, 0)):
             return _CHANGES
         stopping = state.fire.to if state.fire is not None else None
         bounds = [needed] if needed < quantity else []
         bounds += [stopping] if stopping is not None else []
-        if state.cordon.above != min(bounds, default=None) or state.cordon.names:
+        if above != min(bounds, default=None) or state.cordon.names:
             return Verdict(counts=needed < quantity)
         wait = DRAIN_INTERVAL if bounds else READ_INTERVAL
         if needed == quantity:
             return Verdict(wait)
         if needed < quantity:
             left = [self.left(number) for number in range(needed + 1, quantity + 1)]
-            if None in left and now - state.cordon.at >= BOOT_TIME - _MILLISECOND:
+            first = min(state.cordon.since.values(), default=now)
+            if None in left and now - first >= BOOT_TIME - _MILLISECOND:
                 return _CHANGES
             if left[-1] != 0:
                 return Verdict(wait)
