@@ -22,10 +22,16 @@ def measured(state: PoolState) -> PoolState:
         running=state.running,
         elapsed=state.elapsed,
     )
-    pace = before.after(seen, state.slots)
+    pace = replace(before.after(seen, state.slots), waiting_since=_waiting_since(state))
     if state.pool.max_wait is not None and before.seen is not None:
         pace = replace(pace, factor=_factor(state, before.seen, seen, state.pool.max_wait))
     return replace(state, pace=pace)
+
+
+def _waiting_since(state: PoolState) -> float:
+    if state.quantity or not state.outstanding:
+        return 0.0
+    return state.pace.waiting_since or state.now
 
 
 def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:

@@ -76,6 +76,8 @@ class Pace:
     #: When the last task is known to have come, and how many came in a second at that time.
     arrived_at: float = 0.0
     rate_then: float = 0.0
+    #: Since when tasks have waited while the pool had no worker; 0 if none do.
+    waiting_since: float = 0.0
     #: How many tasks each of its workers runs at the same time.
     slots: int = 1
     #: See :mod:`celery_middle_management.core.policies.max_wait`.

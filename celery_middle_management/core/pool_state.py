@@ -126,6 +126,8 @@ class PoolState:
     missed_at: float = 0.0
     #: The workers that are up but take nothing, though they should, and when that began.
     deaf: Mapping[str, float] = field(default_factory=dict)
+    #: The process that evaluates the pool is about to end.
+    ending: bool = False
     #: Since when tasks have waited though the pool has its maximum of workers.
     stuck_since: float | None = None
 
@@ -268,7 +270,9 @@ def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:
         long=pace.long.rate(LONG),
         rate_then=pace.rate_then,
         arrived=now - pace.arrived_at,
+        waited=now - pace.waiting_since if pace.waiting_since else 0.0,
         factor=pace.factor,
+        others=not state.ending,
     )
     return max_wait.max_wait(view, wait)
 

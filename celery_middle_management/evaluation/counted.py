@@ -45,6 +45,7 @@ class CountedPool:
         inform: Inform = lambda *_: None,
         traits: Traits = DOTTED,
         one_offs: bool = False,
+        ending: bool = False,
     ) -> None:
         #: With the limits that are in force.
         self.pool = pool = pool.at(snapshot.now, snapshot.offset)
@@ -59,7 +60,7 @@ class CountedPool:
         self.fresh = False
         #: True if the last attempt to count the demand failed.
         self.count_failed = False
-        self.state = _update(state, self._presences, self.writer)
+        self.state = _update(replace(state, ending=ending), self._presences, self.writer)
         #: True if tasks that the broker kept have just fallen due: some may already be finished.
         self._uncounted = state.delayed and self.state.published > state.published
         formation = tuple(p for p in self._presences if not p.hire)

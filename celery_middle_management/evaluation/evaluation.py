@@ -67,6 +67,7 @@ class Evaluation:
             inform=self._ports.inform,
             traits=self._ports.platform.traits,
             one_offs=self._ports.platform.one_offs is not None,
+            ending=self._session.ending,
         )
 
     @property
@@ -247,6 +248,7 @@ class Evaluation:
                 each.state = each.writer.stuck(each.state, anew=anew)
         self._troubles.tried("refused", "lifetime", "unheard")
         self._troubles.write([each.state for each in self._pools])
+        self._write_holding_back()
         self._changes.set["evaluated_at"] = str(millis(self._now))
         self._changes.set[BILLED_AT] = str(millis(self._now))
         self._accounts.write(self._session.time())
@@ -256,3 +258,10 @@ class Evaluation:
         if self._any_hired():
             waits.append(self._calls.read_at + READ_INTERVAL - self._now)
         self._session.commit(next_in=max(min(waits), DRAIN_INTERVAL))
+
+    def _write_holding_back(self) -> None:
+        """Write whether a hire is put off: then a process must not end before it is made."""
+        if any(each.state.advice.holds_back for each in self._pools if not each.state.quantity):
+            self._changes.set["holds_back"] = "1"
+        else:
+            self._changes.unset["holds_back"] = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from celery_middle_management.evaluation.ports import Ports
 from celery_middle_management.ledger.model import Changes, Lease
 
@@ -15,6 +17,8 @@ class Session:
         self.snapshot = ports.ledger.snapshot()
         #: The entries of the history that were committed, packed.
         self.written: list[str] = []
+        #: This process is about to end.
+        self.ending = lease.ends < inf
         self._lease = lease
         self._read = ports.clock()
 

@@ -43,7 +43,8 @@ class Report:
         self.called = store.number("called_at")
         self.born = store.state.setdefault("born", message["token"])
         unseen = message.get("unseen")
-        self.unseen = unseen if unseen is not None and unseen >= self.evaluated else None
+        still = unseen is not None and (unseen >= self.evaluated or "holds_back" in store.state)
+        self.unseen = unseen if still else None
         if self.evaluated == 0:
             self.unseen = self.now
 

@@ -12,6 +12,7 @@ from celery_middle_management.core.policies.max_wait import (
     LEAST_FACTOR,
     MARGIN,
     MOST_FACTOR,
+    NOTICE,
     View,
     _erlang,
     assumed_mean,
@@ -33,6 +34,7 @@ CALM = View(
     long=0.0,
     rate_then=0.0,
     arrived=inf,
+    waited=0.0,
     factor=1.0,
 )
 
@@ -42,9 +44,21 @@ def test_nothing_to_do_needs_no_worker() -> None:
     assert max_wait(CALM, 30.0).again is None
 
 
-def test_one_task_gets_a_worker_at_once() -> None:
-    advice = max_wait(CALM._replace(tasks=1), 30.0)
-    assert (advice.workers, advice.why) == (1, "1 task to start within 30 s: 1")
+def test_one_task_waits_for_a_worker_nearly_as_long_as_it_may() -> None:
+    advice = max_wait(CALM._replace(tasks=1, waited=1.0), 30.0)
+    assert advice.workers == 0
+    assert advice.again == pytest.approx(MARGIN * 30.0 - 12.0 - NOTICE - 1.0)
+    assert advice.why == "1 task can wait for a worker to start within 30 s"
+    at_last = CALM._replace(tasks=1, waited=1.0 + advice.again)
+    assert max_wait(at_last, 30.0).workers == 1
+
+
+def test_no_task_waits_for_a_worker_if_no_process_may_be_left_to_hire_it() -> None:
+    assert max_wait(CALM._replace(tasks=1, others=False), 30.0).workers == 1
+
+
+def test_it_does_not_wait_if_a_boot_takes_about_as_long_as_it_may() -> None:
+    assert max_wait(CALM._replace(tasks=1), 12.0).workers == 1
 
 
 def test_a_burst_is_hired_for_at_once() -> None:
@@ -88,11 +102,11 @@ def test_workers_stay_that_the_tasks_need() -> None:
 
 def test_a_worker_stays_if_tasks_come_so_soon_that_a_boot_would_cost_more() -> None:
     quick = CALM._replace(workers=1, short=1.0, long=1.0, mean=0.2)
-    # It would be hired again in 1 s, ...
+    # It would be hired again in 1 s.
+    assert max_wait(quick, 14.0).workers == 1
+    # It would not be needed for most of a minute.
+    assert max_wait(quick, 60.0).workers == 0
     kept = max_wait(quick, 14.0)
-    assert kept.workers == 1
-    # ... or in 50 s.
-    assert max_wait(quick._replace(short=0.02, long=0.02), 14.0).workers == 0
     assert kept.why == "0 tasks to start within 14 s: 0, and 1 kept because tasks come soon"
     assert kept.again is not None
 
@@ -148,6 +162,7 @@ views = st.builds(
     long=st.floats(0, 100),
     rate_then=st.floats(0, 100),
     arrived=st.floats(0, 1e6),
+    waited=st.floats(0, 1e5),
     factor=st.floats(LEAST_FACTOR, MOST_FACTOR),
 )
 waits = st.floats(0.01, 1e5)
@@ -163,9 +178,13 @@ def test_no_more_are_hired_than_there_are_tasks_for_slots(view: View, wait: floa
 
 
 @given(views, waits)
-def test_where_tasks_are_there_is_a_worker(view: View, wait: float) -> None:
-    assume(view.tasks)
-    assert max_wait(view._replace(workers=0, booting=0), wait).workers > 0
+def test_tasks_that_wait_for_the_first_worker_get_it_in_time(view: View, wait: float) -> None:
+    alone = view._replace(workers=0, booting=0, tasks=max(view.tasks, 1))
+    advice = max_wait(alone, wait)
+    if advice.workers == 0:
+        assert advice.again is not None
+        assert 0 < advice.again <= wait - alone.boot - alone.waited
+        assert max_wait(alone._replace(waited=wait), wait).workers > 0
 
 
 @given(views, waits)

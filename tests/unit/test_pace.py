@@ -137,6 +137,15 @@ def state(**fields: object) -> PoolState:
     return PoolState(**known)  # type: ignore[arg-type]
 
 
+def test_it_is_known_since_when_tasks_wait_for_the_first_worker() -> None:
+    first = measured(state(published=1))
+    assert first.pace.waiting_since == T
+    later = measured(replace(first, now=T + 9, published=5))
+    assert later.pace.waiting_since == T
+    assert measured(replace(later, formation=1)).pace.waiting_since == 0
+    assert measured(replace(later, finished=5)).pace.waiting_since == 0
+
+
 def test_late_tasks_make_the_policy_stricter_and_others_less_so() -> None:
     begin = measured(state())
     late = measured(replace(begin, now=T + 30, started=20, late=20))

@@ -13,6 +13,11 @@ class Advice(NamedTuple):
     again: float | None = None
     """It may be different after this time (s), even if nothing happens."""
 
+    @property
+    def holds_back(self) -> bool:
+        """True if there are tasks for which a worker is going to be hired later, and none now."""
+        return not self.workers and self.again is not None
+
     def beside(self, deaf: int) -> Advice:
         """Return the advice for a pool that also has *deaf* workers, which take no tasks."""
         if not self.workers or not deaf:

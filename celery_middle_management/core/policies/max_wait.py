@@ -3,6 +3,9 @@
 - A slot works off 1 + T / m tasks within a time T, if they take m on average. So many tasks for
   each slot are what the workers are there for; T is a part of the allowed wait. Workers that boot
   count from when they will be up. More are hired if there are more tasks than that.
+- While there is no worker, and one will do, it is hired as late as possible: a task that comes
+  alone waits nearly as long as it may, and others that come meanwhile share its worker. But a
+  process that is about to end hires at once, as there may be no other that could later.
 - A worker that is not needed goes, unless the pool would hire it again so soon that a boot costs
   more than the time for which the worker is idle: the rule of ski rental (Karlin, Manasse, Rudolph
   and Sleator, Competitive Snoopy Caching, 1988). How soon that is follows from the arrival rate,
@@ -38,6 +41,8 @@ LEARNS = 0.02
 FALLS, RISES = 0.5, 0.1
 #: A worker goes that the rest can do without if they need this part of T to work off the tasks.
 KEEPS = 0.3
+#: From the decision to hire until the platform has it, and tasks are known of (s).
+NOTICE = 2.5
 #: A worker that ends, or begins to boot, is paid for this long (s) besides its boot.
 BESIDES = 2.5
 #: Hiring is not too late for tasks that wait if they may wait for this part of a boot.
@@ -76,7 +81,11 @@ class View(NamedTuple):
     """The latter when the last task came."""
     arrived: float
     """For how long no task has come."""
+    waited: float
+    """For how long tasks have waited while there was no worker."""
     factor: float
+    others: bool = True
+    """There may be another process that hires later."""
 
 
 def assumed_mean(wait: float, boot: float) -> float:
@@ -105,6 +114,8 @@ class _Plan:
     view: View
     mean: float
     """Of the run times, to be on the safe side."""
+    longest: float
+    """A task waits for this long at most."""
     horizon: float
     """Workers that are up work off the tasks within this time."""
     new_horizon: float
@@ -124,12 +135,14 @@ class _Plan:
 
 
 def _plan(view: View, wait: float) -> _Plan:
-    horizon = view.factor * MARGIN * wait
+    longest = MARGIN * wait
+    horizon = view.factor * longest
     in_time = wait >= IN_TIME * view.boot
     new_horizon = max(horizon, view.boot * (1.1 if in_time else 2.0))
     return _Plan(
         view=view,
         mean=view.mean * (1 + view.doubt),
+        longest=min(horizon, longest),
         horizon=horizon if in_time else new_horizon,
         new_horizon=new_horizon,
         wait=wait,
@@ -143,6 +156,11 @@ def max_wait(view: View, wait: float) -> Advice:
     spare = 0 if plan.in_time else _spare(plan)
     over = _over(plan)
     missing = plan.workers(over, plan.new_horizon - view.boot) if over > 0 else 0
+    if missing == 1 and not view.workers and not spare and view.others:
+        left = _can_wait(plan, over)
+        if left > 0:
+            why = f"{_tasks(view)} can wait for a worker to start within {wait:g} s"
+            return Advice(0, why, again=left)
     if missing or spare > view.workers:
         needed = max(view.workers + missing if missing else 0, spare)
         return Advice(needed, f"{_tasks(view)} to start within {wait:g} s: {needed}")
@@ -170,6 +188,13 @@ def _over(plan: _Plan) -> float:
     return view.tasks - room - plan.jobs(view.booting, plan.new_horizon - view.up_in)
 
 
+def _can_wait(plan: _Plan, over: float) -> float:
+    """Return for how long (s) one worker is still soon enough for all tasks; 0 for none."""
+    view = plan.view
+    left = plan.longest - view.waited - NOTICE - view.boot
+    return left if left > 0 and plan.workers(over, left) <= 1 else 0.0
+
+
 # -- too many
 
 
@@ -185,7 +210,7 @@ def _worth_keeping(plan: _Plan, workers: int) -> bool:
         return True
     limit = (view.boot + BESIDES) / idle
     if not rest:
-        return 1 / rate < limit
+        return max(plan.longest - view.boot - NOTICE, 0.0) + 1 / rate < limit
     return _hired_again_within(plan, rest, rate, limit)
 
 

@@ -78,7 +78,9 @@ local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
 -- When the caller reported something that waits for an evaluation, which the caller may have to make.
-local unseen = msg.unseen and msg.unseen >= evaluated and msg.unseen or nil
+-- If evaluations put off a hire, it still waits for one that does not.
+local waits = msg.unseen and (msg.unseen >= evaluated or old.holds_back)
+local unseen = waits and msg.unseen or nil
 if evaluated == 0 then unseen = now end
 
 -- ## Counts

@@ -28,19 +28,20 @@ def outcome(policy: str, tasks: Iterable[tuple[float, float]], model: Model) -> 
 
 
 @DYNOS
-def test_lone_tasks_get_a_worker_each(one_off: bool) -> None:
+def test_lone_tasks_wait_for_a_worker_and_not_too_long(one_off: bool) -> None:
     tasks = [(1000.0 * n, 3.0) for n in range(20)]
     found = outcome("max_wait:60", tasks, Model(one_off=one_off))
-    assert found.waits.max <= 60
-    assert (found.hires, found.peak_workers) == (20, 1)
+    assert 35 < found.waits.p50 <= found.waits.max <= 60
+    assert found.hires == 20
+    assert found.peak_workers == 1
 
 
 @DYNOS
-def test_tasks_that_come_within_the_wait_share_a_worker(one_off: bool) -> None:
-    tasks = [(1000.0 * n + 5 * m, 1.0) for n in range(10) for m in range(4)]
+def test_tasks_that_come_while_one_waits_share_its_worker(one_off: bool) -> None:
+    tasks = [(1000.0 * n + 5 * m, 1.0) for n in range(10) for m in range(6)]
     found = outcome("max_wait:60", tasks, Model(one_off=one_off))
     assert found.waits.max <= 60
-    assert found.hires < 15
+    assert found.hires == 10
 
 
 @DYNOS
