@@ -45,19 +45,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not all_:
             raise SystemExit(f"{options.traces}: no trace")
         wanted = [one for one in all_ if not options.only or options.only.search(one.name)]
-        rows = _kept(all_, cache)
+        rows = kept_rows(all_, cache)
         say(f"{len(all_)} combinations; the cache has {len(rows)}")
         missing = [one for one in wanted if one not in rows]
         if missing and options.minutes > 0:
             simulate_all(missing, cache, options.jobs, options.minutes)
-        rows = _kept(all_, cache)
+        rows = kept_rows(all_, cache)
     if not verdicts(rows):
         raise SystemExit("there is nothing to compare; simulate one of ours and one rival at least")
-    options.into.joinpath("policies.md").write_text(page(all_, rows, _command(options)), "utf-8")
+    options.into.joinpath("policies.md").write_text(
+        page(all_, rows, command_of("policies", options)), "utf-8"
+    )
     options.into.joinpath("policies.svg").write_text(plot(rows), "utf-8")
 
 
-def _kept(all_: Sequence[Combination], cache: Path) -> dict[Combination, Row]:
+def kept_rows(all_: Sequence[Combination], cache: Path) -> dict[Combination, Row]:
+    """Return the results that earlier runs have kept."""
     return {one: row for one in all_ if (row := kept_row(one, cache))}
 
 
@@ -75,9 +78,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _command(options: argparse.Namespace) -> str:
+def command_of(module: str, options: argparse.Namespace) -> str:
     """Return the command, without what makes no difference to the page."""
-    words = ["python", "-m", "tests.benchmarks.policies", options.traces.absolute().name]
+    words = ["python", "-m", f"tests.benchmarks.{module}", options.traces.absolute().name]
     words += ["--days", str(options.days)] if options.days else []
     words += ["--only", options.only.pattern] if options.only else []
     words += ["--seed", str(options.seed)] if options.seed else []
