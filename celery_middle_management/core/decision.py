@@ -182,23 +182,24 @@ def hire_target(situation: Situation) -> int | None:
 
 
 def _fire(situation: Situation) -> Decision:
-    """Cordon the highest numbers, then lower the quantity past those that are drained."""
+    """Cordon the highest numbers, and lower the quantity past those that are drained.
+
+    Both at once, since the number needed may change at every evaluation. A worker is drained under
+    the cordon that is in force; it stays cordoned, as its number is above that needed.
+    """
     cordon = _move_cordon(situation, situation.needed, frozenset())
-    if not cordon.same_as(situation.cordon):
-        return _require_fresh_count(situation, Decision(cordon, draining=True))
-    reach = situation.quantity
-    while reach > situation.needed and _may_stop(situation, situation.fleet.name_of(reach), cordon):
+    reach, known = situation.quantity, situation.cordon
+    while reach > situation.needed and _may_stop(situation, situation.fleet.name_of(reach), known):
         reach -= 1
-    waits_for = [situation.fleet.name_of(n) for n in range(situation.needed + 1, reach + 1)]
-    decision = Decision(
-        cordon,
-        draining=True,
-        wants_running=situation.fleet.unknown(waits_for, cordon),
-    )
+    decision = Decision(cordon, draining=True)
+    if cordon.same_as(known):
+        waits_for = [situation.fleet.name_of(n) for n in range(situation.needed + 1, reach + 1)]
+        asks = situation.fleet.unknown(waits_for, cordon)
+        decision = replace(decision, wants_running=asks)
     # Above the maximum (scaled by hand) we wait until one step leads back within the limits.
     if reach < situation.quantity and reach <= situation.maximum:
-        return _lower_to(situation, decision, reach)
-    return decision
+        decision = _lower_to(situation, decision, reach)
+    return _require_fresh_count(situation, decision)
 
 
 def _fire_unordered(situation: Situation) -> Decision:

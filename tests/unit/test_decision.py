@@ -135,6 +135,27 @@ def test_fires_as_far_as_the_drained_reach() -> None:
     assert decide(seen).quantity == 2
 
 
+@pytest.mark.parametrize("needed", [1, 3])
+def test_the_drained_are_fired_even_if_the_number_needed_has_just_changed(needed: int) -> None:
+    drained = workers(4, 5, stopped=DRAWN)
+    seen = view(5, needed, *workers(1, 2, 3), *drained, cordon=cordon(2, worker_5=NOW - 9))
+    decision = decide(seen)
+    assert (decision.quantity, decision.cordon.above) == (3, needed)
+    assert decision.cordon.since["worker.5"] == NOW - 9
+    assert decide(replace(seen, may_call=False)).cordon == decision.cordon
+    assert decide(replace(seen, may_call=False)).suppressed
+    assert decide(replace(seen, fresh=False)) == Decision(
+        seen.cordon, wants_count=True, draining=True
+    )
+
+
+def test_those_that_are_only_now_cordoned_are_not_fired() -> None:
+    # They take no tasks for another reason, and might take some again.
+    idle = workers(2, 3, 4, 5, stopped=DRAWN)
+    seen = view(5, 1, *workers(1), *idle, cordon=cordon(3))
+    assert (decide(seen).quantity, decide(seen).cordon.above) == (3, 1)
+
+
 def test_a_drained_worker_below_a_busy_one_stays() -> None:
     busy = presence("worker.3", stopped=DRAWN, busy=1)
     decision = decide(view(3, 1, *workers(1), *workers(2, stopped=DRAWN), busy, cordon=cordon(1)))
