@@ -1,0 +1,44 @@
+"""Tasks that may wait, and processes that end before a worker is hired for them. A real Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.stage import stage
+from tests.servers import wait_for
+
+PATIENT = {"pools": {"worker": {"max_wait": 60}}}
+STAYS = "; import time; time.sleep(600)"
+
+
+def test_a_script_that_ends_hires_for_a_task_that_could_wait(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings=PATIENT) as on:
+        on.publish("work.delay()")
+        on.wait_for_quantity(1)
+
+
+def test_so_does_one_that_ends_while_the_task_waits(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings=PATIENT) as on:
+        on.publish("work.delay(); import time; time.sleep(5)")
+        on.wait_for_quantity(1)
+
+
+def test_a_flush_hires_at_once(redis_url: str) -> None:
+    flushes = "work.delay(); assert celery_middle_management.flush(app, 60)"
+    with (
+        stage(redis_url, command=None, settings=PATIENT) as on,
+        on.program(f"import celery_middle_management; {flushes}{STAYS}"),
+    ):
+        on.wait_for_quantity(1)
+
+
+@pytest.mark.slow
+def test_a_task_waits_for_its_worker_while_a_process_is_there_to_hire_it(redis_url: str) -> None:
+    with (
+        stage(redis_url, command=None, settings=PATIENT) as on,
+        on.program(f"work.delay(){STAYS}"),
+    ):
+        wait_for(lambda: "1 task can wait" in on.status()["policy"]["why"], timeout=60)
+        assert on.quantity == 0
+        on.wait_for_quantity(1, timeout=120)
+        assert "1 task to start within 60 s" in on.status()["last_action"]["reason"]
