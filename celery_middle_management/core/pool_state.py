@@ -272,6 +272,8 @@ def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:
         arrived=now - pace.arrived_at,
         waited=now - pace.waiting_since if pace.waiting_since else 0.0,
         factor=pace.factor,
+        running=state.running,
+        running_for=state.elapsed / state.running if state.running else 0.0,
         others=not state.ending,
     )
     return max_wait.max_wait(view, wait)

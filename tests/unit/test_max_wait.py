@@ -61,15 +61,27 @@ def test_it_does_not_wait_if_a_boot_takes_about_as_long_as_it_may() -> None:
     assert max_wait(CALM._replace(tasks=1), 12.0).workers == 1
 
 
-def test_a_burst_is_hired_for_at_once() -> None:
+def test_a_burst_is_hired_for_when_it_is_complete() -> None:
     # Within T a worker that is hired now can work off 1 + (27.6 - 12) / 2 = 8.8 tasks.
-    advice = max_wait(CALM._replace(tasks=100), 30.0)
+    first = max_wait(CALM._replace(tasks=100, waited=0.2), 30.0)
+    assert (first.workers, first.again) == (0, pytest.approx(0.8))
+    advice = max_wait(CALM._replace(tasks=100, waited=1.0), 30.0)
     assert advice.workers == 12
     assert advice.why == "100 tasks to start within 30 s: 12"
 
 
 def test_slots_share_the_work() -> None:
-    assert max_wait(CALM._replace(tasks=100, slots=4), 30.0).workers == 3
+    assert max_wait(CALM._replace(tasks=100, slots=4, waited=1.0), 30.0).workers == 3
+
+
+def test_slots_with_tasks_that_run_surprisingly_long_are_not_counted_on() -> None:
+    stuck = CALM._replace(workers=2, running=2, running_for=50.0, tasks=20)
+    # The other 18 need three workers; 8.8 each.
+    assert max_wait(stuck, 30.0).workers == 5
+    assert max_wait(stuck._replace(running_for=5.0), 30.0).workers == 2
+    assert max_wait(stuck._replace(tasks=2), 30.0).workers == 2
+    booting = stuck._replace(workers=5, booting=3, up_in=12.0)
+    assert max_wait(booting, 30.0).workers == 5
 
 
 @pytest.mark.parametrize("workers", [1, 3, 12])
@@ -164,6 +176,8 @@ views = st.builds(
     arrived=st.floats(0, 1e6),
     waited=st.floats(0, 1e5),
     factor=st.floats(LEAST_FACTOR, MOST_FACTOR),
+    running=st.integers(0, 500),
+    running_for=st.floats(0, 5000),
 )
 waits = st.floats(0.01, 1e5)
 

@@ -47,6 +47,10 @@ NOTICE = 2.5
 BESIDES = 2.5
 #: Hiring is not too late for tasks that wait if they may wait for this part of a boot.
 IN_TIME = 0.9
+#: Tasks that come within this time (s) are one burst.
+BURST = 1.0
+#: Tasks that run for this many times the mean on average are a surprise.
+SURPRISING = 3.0
 #: How often (s) to look whether a worker that is kept without need is still worth it.
 LOOKS = 3.0
 #: While tasks come this many mean times apart, workers for the arrival rate stay.
@@ -84,6 +88,9 @@ class View(NamedTuple):
     waited: float
     """For how long tasks have waited while there was no worker."""
     factor: float
+    running: int = 0
+    running_for: float = 0.0
+    """How long those that run have been running, on average."""
     others: bool = True
     """There may be another process that hires later."""
 
@@ -125,9 +132,13 @@ class _Plan:
     in_time: bool
     """Hiring is not too late for tasks that wait."""
 
+    def slot_jobs(self, time: float) -> float:
+        """Return how many tasks a free slot can work off, or begin, within a *time*."""
+        return 1 + max(time, 0.0) / self.mean
+
     def jobs(self, workers: int, time: float) -> float:
         """Return how many tasks workers can work off, or begin, within a *time*."""
-        return workers * self.view.slots * (1 + max(time, 0.0) / self.mean)
+        return workers * self.view.slots * self.slot_jobs(time)
 
     def workers(self, tasks: float, time: float) -> int:
         """Return how many workers can work off or begin *tasks* within a *time*."""
@@ -156,15 +167,15 @@ def max_wait(view: View, wait: float) -> Advice:
     spare = 0 if plan.in_time else _spare(plan)
     over = _over(plan)
     missing = plan.workers(over, plan.new_horizon - view.boot) if over > 0 else 0
-    if missing == 1 and not view.workers and not spare and view.others:
-        left = _can_wait(plan, over)
+    if missing and not view.workers and not spare and view.others:
+        left = _can_wait(plan, over, missing)
         if left > 0:
             why = f"{_tasks(view)} can wait for a worker to start within {wait:g} s"
             return Advice(0, why, again=left)
     if missing or spare > view.workers:
         needed = max(view.workers + missing if missing else 0, spare)
         return Advice(needed, f"{_tasks(view)} to start within {wait:g} s: {needed}")
-    enough = max(plan.workers(view.tasks, KEEPS * plan.horizon), spare)
+    enough = max(_enough(plan, KEEPS * plan.horizon), spare)
     kept = min(enough, view.workers)
     while kept < view.workers and _worth_keeping(plan, kept + 1):
         kept += 1
@@ -184,18 +195,43 @@ def _tasks(view: View) -> str:
 def _over(plan: _Plan) -> float:
     """Return how many tasks there are beyond what the workers can work off in time."""
     view = plan.view
-    room = plan.jobs(view.workers - view.booting, plan.horizon)
+    slots = (view.workers - view.booting) * view.slots
+    busy = min(view.running, slots)
+    room = busy * _busy_jobs(plan, plan.horizon) + (slots - busy) * plan.slot_jobs(plan.horizon)
     return view.tasks - room - plan.jobs(view.booting, plan.new_horizon - view.up_in)
 
 
-def _can_wait(plan: _Plan, over: float) -> float:
-    """Return for how long (s) one worker is still soon enough for all tasks; 0 for none."""
+def _busy_jobs(plan: _Plan, time: float) -> float:
+    """Return how many tasks a busy slot can work off or begin within a *time* (s), with its own.
+
+    What runs will end any moment, unless it has been running for surprisingly long: then it is
+    expected to run as long again (Lindy's law).
+    """
+    running_for = plan.view.running_for
+    return plan.slot_jobs(time - running_for if running_for > SURPRISING * plan.mean else time)
+
+
+def _can_wait(plan: _Plan, over: float, missing: int) -> float:
+    """Return for how long (s) hiring can wait; 0 if it cannot.
+
+    It can as long as one worker is soon enough for all tasks, or until a burst is complete.
+    """
     view = plan.view
     left = plan.longest - view.waited - NOTICE - view.boot
-    return left if left > 0 and plan.workers(over, left) <= 1 else 0.0
+    if missing > 1:
+        left = min(left, BURST - view.waited)
+    return left if left > 0 and (missing > 1 or plan.workers(over, left) <= 1) else 0.0
 
 
 # -- too many
+
+
+def _enough(plan: _Plan, time: float) -> int:
+    """Return how many workers are enough to work off or begin all tasks within a *time* (s)."""
+    view, busy = plan.view, _busy_jobs(plan, time)
+    rest = max(view.tasks - view.running * busy, 0.0)
+    slots = min(view.running, view.tasks / busy) + rest / plan.slot_jobs(time)
+    return ceil(slots / view.slots - 1e-9)
 
 
 def _worth_keeping(plan: _Plan, workers: int) -> bool:
