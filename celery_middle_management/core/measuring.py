@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celery_middle_management.core.pace import Seen
-from celery_middle_management.core.policies.max_wait import steered
+from celery_middle_management.core.policies.steering import steered
 from celery_middle_management.core.pool_state import PoolState
 
 
@@ -39,4 +39,4 @@ def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:
     if started <= 0 or late < 0:
         return state.pace.factor
     time = (seen.now - before.now) / max(wait, state.boot)
-    return steered(state.pace.factor, started, late, time)
+    return steered(state.pace.factor, started, late, time, state.pace.started)

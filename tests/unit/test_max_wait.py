@@ -9,16 +9,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from celery_middle_management.core.policies.max_wait import (
-    LEAST_FACTOR,
     MARGIN,
-    MOST_FACTOR,
     NOTICE,
     View,
     _erlang,
     assumed_mean,
     max_wait,
-    steered,
 )
+from celery_middle_management.core.policies.steering import LEAST_FACTOR, MOST_FACTOR, steered
 
 #: Nothing to do, and everything known: tasks of 2 s, a boot of 12 s, T equal to the allowed wait.
 CALM = View(
@@ -210,6 +208,11 @@ def test_a_worker_with_a_task_is_never_sent_away_without_need(view: View, wait: 
 @given(st.floats(LEAST_FACTOR, MOST_FACTOR), st.integers(1, 10_000), st.floats(0, 1e4))
 def test_steering_stays_within_its_limits(factor: float, started: int, time: float) -> None:
     for late in (0, started):
-        assert LEAST_FACTOR <= steered(factor, started, late, time) <= MOST_FACTOR
-    assert steered(factor, started, 0, time) >= factor
-    assert steered(factor, started, started, time) <= factor
+        assert LEAST_FACTOR <= steered(factor, started, late, time, 100.0) <= MOST_FACTOR
+    assert steered(factor, started, 0, time, 100.0) >= factor
+    assert steered(factor, started, started, time, 100.0) <= factor
+
+
+def test_few_tasks_that_started_leave_a_margin() -> None:
+    assert steered(1.0, 100, 3, 1.0, 10.0) < 1
+    assert steered(1.0, 100, 3, 1.0, 5000.0) > 1

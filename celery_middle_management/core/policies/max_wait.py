@@ -16,9 +16,8 @@
 - If a boot takes longer than tasks may wait, hiring is too late for the tasks that are there. Then
   there are always enough workers for the arrival rate over ten minutes, by Erlang's formula C, and
   never fewer while the rate over a minute is twice that (the panic mode of Knative's autoscaler).
-- The loop is closed: T follows the share of tasks that did start late, as a stochastic
-  approximation of a quantile (Robbins and Monro, 1951). So an error of the model, or of what was
-  measured, costs time or money for a while and not for ever.
+- The loop is closed: T follows the share of tasks that did start late
+  (:mod:`celery_middle_management.core.policies.steering`).
 """
 
 from __future__ import annotations
@@ -28,17 +27,10 @@ from math import ceil, exp
 from typing import NamedTuple
 
 from celery_middle_management.core.policies import Advice
+from celery_middle_management.core.policies.steering import LATE
 
 #: T is at most this part of the allowed wait: calls and reports take time, too.
 MARGIN = 0.92
-#: T as a part of that, while nothing has been learned, and its limits.
-FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
-#: The share of tasks that may start late: 0.05 less what a finite number of them needs.
-MAY_BE_LATE = 0.02
-#: How much a task changes the logarithm of the factor, ...
-LEARNS = 0.02
-#: ... and by how much it falls or rises at most in a time as long as the allowed wait or a boot.
-FALLS, RISES = 0.5, 0.1
 #: A worker goes that the rest can do without if they need this part of T to work off the tasks.
 KEEPS = 0.3
 #: From the decision to hire until the platform has it, and tasks are known of (s).
@@ -55,8 +47,6 @@ SURPRISING = 3.0
 LOOKS = 3.0
 #: While tasks come this many mean times apart, workers for the arrival rate stay.
 GAPS = 3.0
-#: The share of tasks that may start late.
-LATE = 0.05
 #: More states than this of the birth-death process are not gone through.
 STATES = 5000
 
@@ -102,16 +92,6 @@ def assumed_mean(wait: float, boot: float) -> float:
     would be too late anyway.
     """
     return boot * min(wait / boot, boot / wait)
-
-
-def steered(factor: float, started: int, late: int, time: float) -> float:
-    """Return the *factor* of T after so many tasks have started, and so many of them late.
-
-    *time* is that since the last change, in units of the allowed wait or a boot.
-    """
-    step = LEARNS * (MAY_BE_LATE * started - late)
-    step = min(max(step, -FALLS * max(time, 0.05)), RISES * min(time, 1.0))
-    return min(max(factor * exp(step), LEAST_FACTOR), MOST_FACTOR)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,37 @@
+"""How strict the policy of the longest wait is, by the share of tasks that did start late.
+
+This is a stochastic approximation of a quantile (Robbins and Monro, A Stochastic Approximation
+Method, 1951). So an error of the policy's model, or of what was measured, costs time or money for a
+while and not for ever.
+"""
+
+from __future__ import annotations
+
+from math import exp, sqrt
+
+#: The share of tasks that may start late, ...
+LATE = 0.05
+#: ... of which a margin of so many standard errors is left, as long as few have started.
+ERRORS = 1.5
+#: The part of the allowed wait to plan with while nothing has been learned, and its limits.
+FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
+#: How much a task changes the logarithm of the factor, ...
+LEARNS = 0.02
+#: ... and by how much it falls or rises at most in a time as long as the allowed wait or a boot.
+FALLS, RISES = 0.5, 0.1
+
+
+def steered(factor: float, started: int, late: int, time: float, known: float) -> float:
+    """Return the *factor* after so many tasks have started, and so many of them late.
+
+    *time* is that since the last change, in units of the allowed wait or a boot. It is *known* of
+    so many tasks whether they started late.
+    """
+    step = LEARNS * (_may_be_late(known) * started - late)
+    step = min(max(step, -FALLS * max(time, 0.05)), RISES * min(time, 1.0))
+    return min(max(factor * exp(step), LEAST_FACTOR), MOST_FACTOR)
+
+
+def _may_be_late(known: float) -> float:
+    """Return the share of tasks to let start late, so that surely no more than LATE do."""
+    return max(LATE - ERRORS * sqrt(LATE * (1 - LATE) / (known + 1)), LATE / 5)
