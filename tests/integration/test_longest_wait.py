@@ -42,3 +42,13 @@ def test_a_task_waits_for_its_worker_while_a_process_is_there_to_hire_it(redis_u
         assert on.quantity == 0
         on.wait_for_quantity(1, timeout=120)
         assert "1 task to start within 60 s" in on.status()["last_action"]["reason"]
+
+
+@pytest.mark.slow
+def test_the_last_worker_of_the_app_hires_for_a_pool_whose_task_could_wait(redis_url: str) -> None:
+    pools = {"worker": {"queues": ["celery"]}, "pdf": {"queues": ["pdf"], "max_wait": 600}}
+    process_types = {"web": 1, "worker": 0, "pdf": 0}
+    with stage(redis_url, settings={"pools": pools}, process_types=process_types) as on:
+        on.publish("publish.delay(1, queue='pdf')")
+        wait_for(lambda: on.emulator.quantities()["pdf"] == 1, timeout=120)
+        assert on.emulator.quantities()["worker"] == 0
