@@ -1,7 +1,7 @@
 """The pace of a pool: how fast its tasks come, and how long they run. Measured, and decayed.
 
 Everything follows from counters that only grow, and from how long the tasks that run now have been
-running. So it makes no difference how often it is brought up to date.
+running. So it makes little difference how often it is brought up to date.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import exp, sqrt
 from typing import NamedTuple
+
+from celery_middle_management.core.policies.max_wait import FACTOR
 
 #: The times (s) over which the arrivals of tasks are averaged, ...
 SHORT, LONG = 60.0, 600.0
@@ -38,7 +40,7 @@ NONE = Arrivals()
 
 
 class Seen(NamedTuple):
-    """What has happened to a pool until *now* (Unix, s): tasks, but for *worked*."""
+    """What has happened to a pool until *now* (Unix, s): numbers of tasks, and times."""
 
     now: float
     published: int
@@ -79,7 +81,7 @@ class Pace:
     #: How many tasks each of its workers runs at the same time.
     slots: int = 1
     #: See :mod:`celery_middle_management.core.policies.max_wait`.
-    factor: float = 0.7
+    factor: float = FACTOR
 
     def mean(self, assumed: float) -> float:
         """Return the mean run time (s), which is *assumed* to be so long before any is known.
