@@ -1,7 +1,7 @@
 """The pace of a pool: how fast its tasks come, and how long they run. Measured, and decayed.
 
 Everything follows from counters that only grow, and from how long the tasks that run now have been
-running. So it makes no difference how often it is brought up to date.
+running. So it makes little difference how often it is brought up to date.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NONE = Arrivals()
 
 
 class Seen(NamedTuple):
-    """What has happened to a pool until *now* (Unix, s): tasks, but for *worked*."""
+    """What has happened to a pool until *now* (Unix, s): numbers of tasks, and times."""
 
     now: float
     published: int

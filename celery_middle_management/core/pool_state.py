@@ -107,7 +107,7 @@ class PoolState:
     unheard: Unheard | None = None
     boot: float = BOOT_SECONDS
     pace: Pace = NEW
-    #: The workers that report and take tasks.
+    #: The workers that have come up and do not shut down.
     up: int = 0
     #: The tasks that run now, by the workers' reports, and how long (s) they have been running.
     running: int = 0

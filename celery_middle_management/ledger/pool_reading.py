@@ -81,7 +81,7 @@ def _reported(presences: Iterable[Presence], now: float) -> dict[str, Any]:
     """Return what the workers of a pool report in all."""
     living = [p for p in presences if not p.silent(now)]
     return {
-        "up": len({p.name for p in living if not (p.closing or p.full)}),
+        "up": len({p.name for p in living if not p.closing}),
         "running": sum([held.running for p in living for held in p.held.values()]),
         "elapsed": sum([p.elapsed for p in living]),
         "slots": max((p.slots for p in living), default=0),

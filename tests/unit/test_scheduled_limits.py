@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -181,6 +182,35 @@ def test_one_off_workers_follow_it_too() -> None:
     world.now = EVENING - 1
     until(EVENING + 120)
     assert world.singles == []
+    assert world.wronged == []
+
+
+def test_one_off_workers_are_not_hired_by_limits_that_are_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = OneOffWorld(0)
+    entries = Entry("0 8 * * *", 0, 4), Entry("0 18 * * *", 0, 1)
+    pool = replace(world._settings.pools[0], schedule=Schedule(entries, BERLIN))
+    world._settings = replace(world._settings, pools=(pool,))
+    world.now = EVENING - 300
+    world.publisher = world._new_publisher()
+    while world.now < EVENING - 2:
+        world.second()
+    read = world.backlogs
+
+    def slowly(*of: Any) -> Any:
+        world.now += 3
+        return read(*of)
+
+    monkeypatch.setattr(world, "backlogs", slowly)
+    world.publish(60)
+    world.evaluate()
+    assert world.now > EVENING, "the count took so long"
+    assert world.singles == []
+    monkeypatch.undo()
+    while world.now < EVENING + 15:
+        world.second()
+    assert len(world.singles) == 1
     assert world.wronged == []
 
 

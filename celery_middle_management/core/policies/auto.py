@@ -1,7 +1,7 @@
 """The measured backlog policy: as many tasks for a worker as it runs while another one boots.
 
-The Ruby gem autoscaler (https://github.com/JustinLove/autoscaler) describes this number and leaves
-it to its users to guess.
+The Ruby gem middle_management (https://github.com/freerobby/middle_management) describes this
+number and leaves it to its users to guess.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ export async function load(pointOut) {
     if (last) draw(...last);
     dark.addEventListener("change", () => {
       made = build();
-      draw(...last);
+      if (last) draw(...last);
     });
   } catch (error) {
     console.error(error);
