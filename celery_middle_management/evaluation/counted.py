@@ -64,16 +64,14 @@ class CountedPool:
         #: True if tasks that the broker kept have just fallen due: some may already be finished.
         self._uncounted = state.delayed and self.state.published > state.published
         formation = tuple(p for p in self._presences if not p.hire)
+        hired = tuple(p for p in self._presences if p.hire)
         self._fleet = _fleet(self.state, formation, traits)
         #: The one-off workers, if there may be any.
         self.one_offs: OneOffs | None = None
         if settings.dry_run:
             # A dry run hires none, so the formation is the whole quantity.
             self.state = replace(self.state, one_offs=0)
-        elif one_offs and (
-            pool.one_off or state.roster.members or len(self._presences) > len(formation)
-        ):
-            hired = tuple(p for p in self._presences if p.hire)
+        elif one_offs and (pool.one_off or state.roster.members or hired):
             self.one_offs = OneOffs(self.state, hired, self.writer, self.log)
 
     # -- the workers
