@@ -15,13 +15,14 @@ import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf, isfinite
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.demo.redis_server import RedisServer
@@ -44,31 +45,37 @@ _WORKERS = 8
 #: most of it is no work of this machine.
 _LATENCY, _BOOT = 0.3, 6.0
 _CHANGES = "PATCH", "POST"
-_RUN_TIMES = RunTimes(6.0, 0.8)
-#: Each burst is of so many tasks on average, and one is published every so often (s): at once, for
-#: else it would be left to chance how many of its tasks the first evaluation sees.
-_BURST, _APART = 11, 120.0
-#: The mean time (s) between two tasks of the trickle.
-_TRICKLE = 24.0
 #: A worker that had a task to begin when it came up began it within this time (s).
 _AT_ONCE = 1.0
 #: All must have ended so long (s) after the last task was published.
 _GIVES_UP = 300.0
 
 
-def make_trace(minutes: int, seed: int) -> Trace:
+class Shape(NamedTuple):
     """Bursts of which some are twice as large as others, and a trickle between them."""
+
+    runtimes: RunTimes = RunTimes(6.0, 0.8)
+    #: Each burst is of so many tasks on average, and one is published every so often (s): at once,
+    #: for else it would be left to chance how many of its tasks the first evaluation sees.
+    burst: int = 11
+    apart: float = 120.0
+    #: The mean time (s) between two tasks of the trickle.
+    trickle: float = 24.0
+
+
+def make_trace(shape: Shape, minutes: int, seed: int) -> Trace:
+    """Draw tasks for so many *minutes*."""
     draw, end = random.Random(seed), minutes * 60.0
     times, at = [], 0.0
     while at < end:
-        size = round(_BURST * draw.uniform(2 / 3, 4 / 3))
+        size = round(shape.burst * draw.uniform(2 / 3, 4 / 3))
         times += [at] * size
-        at += _APART
-    at = draw.expovariate(1 / _TRICKLE)
+        at += shape.apart
+    at = draw.expovariate(1 / shape.trickle)
     while at < end:
         times.append(at)
-        at += draw.expovariate(1 / _TRICKLE)
-    runtimes = _RUN_TIMES.draw(len(times), draw)
+        at += draw.expovariate(1 / shape.trickle)
+    runtimes = shape.runtimes.draw(len(times), draw)
     return Trace("bursts and a trickle", array("d", sorted(times)), runtimes)
 
 
@@ -188,13 +195,17 @@ class Watch:
             life.ended = min(life.ended, at)
 
 
-def live(kind: str, trace: Trace, jobs: int) -> Live:
-    """Publish the trace at its times, and see what comes of it."""
+def live(kind: str, trace: Trace, policy: Mapping[str, float]) -> Live:
+    """Publish the trace at its times, and see what comes of it.
+
+    *policy* are settings of the pool.
+    """
     with ExitStack() as stack:
         enter = stack.enter_context
         directory = Path(enter(tempfile.TemporaryDirectory(prefix="simulated-")))
         ledger = enter(RedisServer())
-        settings = {"dynos": kind, "max_workers": _WORKERS, "jobs_per_worker": jobs}
+        pools = {"worker": {"max_workers": _WORKERS, **policy}}
+        settings = {"dynos": kind, "pools": pools}
         on = enter(stage(ledger.url, command=_WORKER, settings=settings, boot_delay=_BOOT))
         on.emulator.fault("late_before", seconds=_LATENCY, methods=_CHANGES)
         on.env["JOURNAL"] = str(directory)
@@ -267,11 +278,11 @@ _STEPS: dict[str, Callable[[Life], float]] = {
 
 
 def measure(minutes: int, jobs: int, seed: int) -> Iterator[Figure]:
-    trace = make_trace(minutes, seed)
+    trace = make_trace(Shape(), minutes, seed)
     yield Figure("tasks", trace.tasks)
     yield Figure("work", trace.work, "s")
     for kind in ("formation", "one-off"):
-        real = live(kind, trace, jobs)
+        real = live(kind, trace, {"jobs_per_worker": jobs})
         model = model_of(kind, real)
         yield Figure(f"{kind}: a change takes effect after", model.latency, "s")
         for name, of in _STEPS.items():
