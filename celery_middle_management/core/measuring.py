@@ -39,4 +39,4 @@ def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:
     if started <= 0 or late < 0:
         return state.pace.factor
     time = (seen.now - before.now) / max(wait, state.boot)
-    return steered(state.pace.factor, started, late, time, state.pace.started)
+    return steered(state.pace.factor, started, late, time)

@@ -18,8 +18,6 @@ SHORT, LONG = 60.0, 600.0
 WATCHED = 0.2
 #: The run times of about so many of the latest tasks make the mean.
 LATEST = 100.0
-#: Of about so many of the latest tasks it is known how many started.
-LATEST_STARTS = 5000.0
 
 
 class Arrivals(NamedTuple):
@@ -77,8 +75,6 @@ class Pace:
     finished: float = 0.0
     runtime: float = 0.0
     worked: float = 0.0
-    #: How many of about the :data:`LATEST_STARTS` tasks have been seen to start.
-    started: float = 0.0
     #: When the last task is known to have come, and how many came in a second at that time.
     arrived_at: float = 0.0
     rate_then: float = 0.0
@@ -120,7 +116,6 @@ class Pace:
         came, ended = seen.published - before.published, seen.finished - before.finished
         long = self.long.after(came, time, LONG)
         kept = exp(-ended / LATEST)
-        started = seen.started - before.started
         return replace(
             self,
             seen=seen,
@@ -129,7 +124,6 @@ class Pace:
             finished=self.finished * kept + ended,
             runtime=max(self.runtime * kept + seen.runtime - before.runtime, 0.0),
             worked=max(self.worked * kept + seen.worked - before.worked, 0.0),
-            started=self.started * exp(-started / LATEST_STARTS) + started,
             arrived_at=seen.now if came else self.arrived_at,
             rate_then=long.rate(LONG) if came else self.rate_then,
             slots=slots or self.slots,

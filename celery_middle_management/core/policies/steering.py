@@ -7,12 +7,12 @@ while and not for ever.
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import exp
 
 #: The share of tasks that may start late, ...
 LATE = 0.05
-#: ... of which a margin of so many standard errors is left, as long as few have started.
-ERRORS = 1.5
+#: ... and that which is aimed at: what was learned late, or of other times, is to be made up for.
+AIM = 0.02
 #: The part of the allowed wait to plan with while nothing has been learned, and its limits.
 FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
 #: How much a task changes the logarithm of the factor, ...
@@ -21,17 +21,11 @@ LEARNS = 0.02
 FALLS, RISES = 0.5, 0.1
 
 
-def steered(factor: float, started: int, late: int, time: float, known: float) -> float:
+def steered(factor: float, started: int, late: int, time: float) -> float:
     """Return the *factor* after so many tasks have started, and so many of them late.
 
-    *time* is that since the last change, in units of the allowed wait or a boot. It is *known* of
-    so many tasks whether they started late.
+    *time* is that since the last change, in units of the allowed wait or a boot.
     """
-    step = LEARNS * (_may_be_late(known) * started - late)
+    step = LEARNS * (AIM * started - late)
     step = min(max(step, -FALLS * max(time, 0.05)), RISES * min(time, 1.0))
     return min(max(factor * exp(step), LEAST_FACTOR), MOST_FACTOR)
-
-
-def _may_be_late(known: float) -> float:
-    """Return the share of tasks to let start late, so that surely no more than LATE do."""
-    return max(LATE - ERRORS * sqrt(LATE * (1 - LATE) / (known + 1)), LATE / 5)
