@@ -205,7 +205,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("traces", type=Path, help="a directory of traces: *.csv and *.csv.gz")
-    add("--days", type=int, help="of traces without run times use the first so many")
+    add("--days", type=float, help="of traces without run times use the first so many")
     add("--only", type=re.compile, help="only the rivals' results that it is found in")
     add("--minutes", type=float, default=1e6, help="stop after so many; 0: write what is cached")
     add("--jobs", type=int, default=2, help="processes (default 2)")

@@ -68,7 +68,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("traces", type=Path, help="a directory of traces: *.csv and *.csv.gz")
-    add("--days", type=int, help="of traces without run times use the first so many")
+    add("--days", type=float, help="of traces without run times use the first so many")
     add("--only", type=re.compile, help="simulate only what this regular expression is found in")
     add("--minutes", type=float, default=1e6, help="stop after so many; 0: write what is cached")
     add("--jobs", type=int, default=2, help="processes (default 2)")
@@ -81,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def command_of(module: str, options: argparse.Namespace) -> str:
     """Return the command, without what makes no difference to the page."""
     words = ["python", "-m", f"tests.benchmarks.{module}", options.traces.absolute().name]
-    words += ["--days", str(options.days)] if options.days else []
+    words += ["--days", f"{options.days:g}"] if options.days else []
     words += ["--only", options.only.pattern] if options.only else []
     words += ["--seed", str(options.seed)] if options.seed else []
     return shlex.join(words)

@@ -12,6 +12,7 @@ from celery_middle_management.sim import Model, Trace
 from celery_middle_management.sim.prices import PRICES
 from celery_middle_management.sim.report import figures, plot_svg
 from tests.benchmarks.policy_runs import (
+    AUTO,
     MAXIMUM,
     MEANS,
     OURS,
@@ -111,6 +112,7 @@ def summary(rows: Rows) -> Iterator[str]:
     yield from ("", "By rival, on all loads:", "")
     heads = ["rival", "its results beaten", "own results that it beats", "runs of tasks killed"]
     yield from _table(heads, _by_rival(rows, pairs), words=1)
+    yield from ("", _of_auto(rows))
 
 
 def _by_load(pairs: Mapping[Pair, str]) -> Iterator[list[str]]:
@@ -134,6 +136,30 @@ def _by_rival(rows: Rows, pairs: Mapping[Pair, str]) -> Iterator[list[str]]:
         own = {pair: word for pair, word in pairs.items() if pair[1].variant == rival}
         yield [_code(rival), *score(own).cells, figures.count(killed[rival])]
     yield ["Middle Management", "", "", figures.count(killed[""])]
+
+
+def dominated(rows: Rows) -> list[Combination]:
+    """Return the results of "auto" that a number has less waste and a shorter p95 wait than."""
+    return [
+        auto
+        for auto, row in rows.items()
+        if auto.kind == AUTO
+        and any(
+            other.waste < row.waste and other.outcome.waits.p95 < row.outcome.waits.p95
+            for one, other in rows.items()
+            if one.kind in OURS and auto._replace(policy=one.policy, kind=one.kind) == one
+        )
+    ]
+
+
+def _of_auto(rows: Rows) -> str:
+    own = [one for one in rows if one.kind == AUTO]
+    lost = dominated(rows)
+    names = f": {'; '.join(one.name for one in lost)}" if lost else ""
+    return (
+        f"`{AUTO}` has both more waste and a longer p95 wait than one of the other numbers in "
+        f"{len(lost)} of its {len(own)} results{names}."
+    )
 
 
 # -- the page
@@ -183,7 +209,7 @@ def _about(load: Load) -> str:
     size = _size(trace_of(load), work=load.mean is None)
     if load.mean is None:
         return f"- `{load.path.name}`: {size} Run times are the recorded ones."
-    days = f", the first {24 * load.days} hours" if load.days else ""
+    days = f", the first {24 * load.days:g} hours" if load.days else ""
     *means, last = (f"{mean:g}" for mean in MEANS)
     return (
         f"- `{load.path.name}`{days}: {size} Only the number of arrivals in each second was "

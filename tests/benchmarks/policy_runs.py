@@ -35,7 +35,8 @@ from celery_middle_management.sim.report import figures
 #: The means (s) of the run times that are drawn where a trace has none, and their sigma.
 MEANS, SIGMA = (0.2, 2.0, 20.0, 120.0), 1.0
 CONCURRENCIES = (1, 4)
-OURS = tuple(f"jobs_per_worker:{jobs}" for jobs in (10, 2, 1))
+AUTO = "jobs_per_worker:auto"
+OURS = (AUTO, *(f"jobs_per_worker:{jobs}" for jobs in (50, 20, 10, 5, 2, 1)))
 #: ``fixed`` has 1.2 times the workers that would be just enough if tasks came evenly.
 RIVALS = (
     *("fixed:N", "hirefire:5", "hirefire:5@15", "hirefire:1@15", "judoscale", "keda:5", "keda:1"),
@@ -56,7 +57,7 @@ class Load(NamedTuple):
     digest: str
     seed: int
     mean: float | None = None
-    days: int | None = None
+    days: float | None = None
 
     @property
     def name(self) -> str:
@@ -142,7 +143,7 @@ def trace_of(load: Load) -> Trace:
     return replace(trace, published=trace.published[:end], runtimes=trace.runtimes[:end])
 
 
-def loads(directory: Path, days: int | None, seed: int) -> Iterator[Load]:
+def loads(directory: Path, days: float | None, seed: int) -> Iterator[Load]:
     """Yield what is made of each trace file of a directory."""
     for path in sorted([*directory.glob("*.csv"), *directory.glob("*.csv.gz")]):
         load = Load(path, sha256(path.read_bytes()).hexdigest(), seed)
@@ -179,7 +180,7 @@ def expected(combination: Combination) -> float:
         return trace.tasks * 1e-4 + trace.work * (concurrency - 1) * 3e-5 / int(jobs)
     if combination.kind not in OURS:
         return trace.tasks * 1e-5
-    workers = trace.work / concurrency * (2e-5 + 7e-5 / int(jobs))
+    workers = trace.work / concurrency * (2e-5 + 7e-5 / (int(jobs) if jobs.isdigit() else 10))
     return (trace.tasks * 1e-4 + workers) * (1.6 if combination.one_off else 1.0)
 
 

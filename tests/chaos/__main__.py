@@ -35,6 +35,7 @@ def main() -> int:
         options.broker,
         options.dynos,
         options.call_interval,
+        options.max_wait,
         tuple(filter(None, options.without.split(","))),
     )
     with Stage(directory, stage_options) as stage:
@@ -67,6 +68,8 @@ def _options() -> argparse.Namespace:
                         help="the generation of Heroku's dynos, or one-off ones")  # fmt: skip
     parser.add_argument("--call-interval", type=float, default=Options.call_interval,
                         metavar="SECONDS")  # fmt: skip
+    parser.add_argument("--max-wait", type=float, metavar="SECONDS",
+                        help="set max_wait in place of jobs_per_worker")  # fmt: skip
     parser.add_argument("--without", default="", metavar="KINDS",
                         help=f"kinds of trouble to leave out: {', '.join(KINDS)}")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON, too")

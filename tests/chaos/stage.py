@@ -70,6 +70,8 @@ class Options:
     dynos: Any = "cedar"
     #: Seconds; with the default, more happens in the same time than with the package's own default.
     call_interval: float = 2.0
+    #: The longest wait (s) for the policy of that name; None for a number of jobs per worker.
+    max_wait: float | None = None
     #: Kinds of trouble, as the report names them, that are left out.
     without: tuple[str, ...] = ()
 
@@ -129,6 +131,8 @@ class Stage:
         self.one_off = options.dynos == "one-off"
         #: Whether each process has several apps.
         self.several = choose.random() < 0.5 and "apps" not in options.without and not self.one_off
+        # What other apps need is foretold by the number of jobs per worker.
+        self.several = self.several and options.max_wait is None
         #: While this file exists, workers crash when they start.
         self.crash = directory / "crash"
         self.journal_path = directory / "journal"
@@ -235,10 +239,15 @@ class Stage:
             "MIDDLE_MANAGEMENT_MIN_WORKERS": str(self.minimum),
             "MIDDLE_MANAGEMENT_POOLS": json.dumps(pools),
             "MIDDLE_MANAGEMENT_DYNOS": "one-off" if self.one_off else "formation",
-            "MIDDLE_MANAGEMENT_JOBS_PER_WORKER": str(JOBS_PER_WORKER),
+            **self._policy(),
             "MIDDLE_MANAGEMENT_CALL_INTERVAL": str(self.options.call_interval),
             "MIDDLE_MANAGEMENT_COUNT_INTERVAL": str(COUNT_INTERVAL * self.options.call_interval),
         }
+
+    def _policy(self) -> dict[str, str]:
+        if self.options.max_wait is not None:
+            return {"MIDDLE_MANAGEMENT_MAX_WAIT": str(self.options.max_wait)}
+        return {"MIDDLE_MANAGEMENT_JOBS_PER_WORKER": str(JOBS_PER_WORKER)}
 
     def _note_settings(self) -> None:
         self.journal.write(

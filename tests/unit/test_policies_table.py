@@ -11,8 +11,9 @@ import pytest
 
 from celery_middle_management.sim import Outcome, Waits
 from tests.benchmarks.policies import main
-from tests.benchmarks.policy_page import summary, telling, verdict
+from tests.benchmarks.policy_page import dominated, summary, telling, verdict
 from tests.benchmarks.policy_runs import (
+    AUTO,
     CONCURRENCIES,
     MEANS,
     OURS,
@@ -183,11 +184,29 @@ def test_the_summary_counts() -> None:
         "| web, run times of 2 s | 4 | 0 of 1 | 0 of 1 |  |",
         "| web, run times of 20 s | 1 | 1 of 1 | 0 of 1 |  |",
     ]
-    assert lines[-3:] == [
+    assert lines[-5:-2] == [
         "| `fixed:N` | 2 of 3 | 0 of 3 | 21 |",
         "| `keda:5` | 0 of 1 | 1 of 1 | 7 |",
         "| Middle Management |  |  | 0 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "lost"),
+    [(row(9, 4), 1), (row(10, 4), 0), (row(9, 5), 0), (row(9, 6), 0), (row(11, 6), 0)],
+)
+def test_the_summary_tells_where_a_number_is_cheaper_and_faster(number: Row, lost: int) -> None:
+    auto = Combination(LOAD, 1, AUTO, AUTO)
+    better = row(1, 1)
+    rows = {
+        auto: row(10, 5),
+        auto._replace(policy="jobs_per_worker:5", kind="jobs_per_worker:5"): number,
+        auto._replace(policy="jobs_per_worker:1", kind="jobs_per_worker:1", one_off=True): better,
+        auto._replace(policy="keda:5", kind="keda:5"): better,
+    }
+    assert dominated(rows) == [auto] * lost
+    told = f"than one of the other numbers in {lost} of its 1 results{f': {auto.name}' * lost}."
+    assert [*summary(rows)][-1].endswith(told)
 
 
 def test_the_plot_is_of_the_most_complete_load() -> None:
