@@ -111,7 +111,7 @@ def test_workers_stay_that_the_tasks_need() -> None:
 
 
 def test_a_worker_stays_if_tasks_come_so_soon_that_a_boot_would_cost_more() -> None:
-    quick = CALM._replace(workers=1, short=1.0, long=1.0, mean=0.2)
+    quick = CALM._replace(workers=1, short=1.0, long=1.0, mean=0.2, arrived=1.0)
     # It would be hired again in 1 s.
     assert max_wait(quick, 14.0).workers == 1
     # It would not be needed for most of a minute.
@@ -121,8 +121,15 @@ def test_a_worker_stays_if_tasks_come_so_soon_that_a_boot_would_cost_more() -> N
     assert kept.again is not None
 
 
+def test_no_worker_is_kept_once_it_has_idled_for_as_long_as_a_boot_would_cost() -> None:
+    quick = CALM._replace(workers=1, short=1.0, long=1.0, mean=0.2)
+    # A boot takes 12 s, and 2.5 s are paid for besides.
+    assert max_wait(quick._replace(arrived=14.0), 14.0).workers == 1
+    assert max_wait(quick._replace(arrived=15.0), 14.0).workers == 0
+
+
 def test_a_burst_is_no_rate() -> None:
-    after_a_burst = CALM._replace(workers=1, short=5.0, long=0.001, mean=0.2)
+    after_a_burst = CALM._replace(workers=1, short=5.0, long=0.001, mean=0.2, arrived=1.0)
     assert max_wait(after_a_burst, 14.0).workers == 0
 
 

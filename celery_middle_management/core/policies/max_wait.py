@@ -9,10 +9,10 @@
 - A worker that is not needed goes, unless the pool would hire it again so soon that a boot costs
   more than the time for which the worker is idle: the rule of ski rental (Karlin, Manasse, Rudolph
   and Sleator, Competitive Snoopy Caching, 1988). How soon that is follows from the arrival rate,
-  the lower one of two, over a minute and over ten, because a burst is no rate. If tasks come faster
-  than the rest of the workers can do them, it is the time in which the queue grows to where one is
-  hired, otherwise the mean first passage time of a birth-death process (Keilson, Markov Chain
-  Models: Rarity and Exponentiality, 1979).
+  the lowest one of three: over a minute and over ten, because a burst is no rate, and one task in
+  the time for which none has come. If tasks come faster than the rest of the workers can do them,
+  it is the time in which the queue grows to where one is hired, otherwise the mean first passage
+  time of a birth-death process (Keilson, Markov Chain Models: Rarity and Exponentiality, 1979).
 - If a boot takes longer than tasks may wait, hiring is too late for the tasks that are there. Then
   there are always enough workers for the arrival rate over ten minutes, by Erlang's formula C, and
   never fewer while the rate over a minute is twice that (the panic mode of Knative's autoscaler).
@@ -217,7 +217,7 @@ def _enough(plan: _Plan, time: float) -> int:
 def _worth_keeping(plan: _Plan, workers: int) -> bool:
     """Return whether the last of so many *workers* idles for less than its boot would cost."""
     view = plan.view
-    rate = min(view.short, view.long)
+    rate = min(view.short, view.long, 1 / max(view.arrived, 1e-3))
     if rate <= 0:
         return False
     rest = workers - 1
