@@ -15,6 +15,7 @@ from tests.benchmarks.policy_runs import (
     AUTO,
     MAXIMUM,
     MEANS,
+    NUMBERS,
     OURS,
     SIGMA,
     SPARE,
@@ -147,7 +148,7 @@ def dominated(rows: Rows) -> list[Combination]:
         and any(
             other.waste < row.waste and other.outcome.waits.p95 < row.outcome.waits.p95
             for one, other in rows.items()
-            if one.kind in OURS and auto._replace(policy=one.policy, kind=one.kind) == one
+            if one.kind in NUMBERS and auto._replace(policy=one.policy, kind=one.kind) == one
         )
     ]
 
@@ -157,7 +158,7 @@ def _of_auto(rows: Rows) -> str:
     lost = dominated(rows)
     names = f": {'; '.join(one.name for one in lost)}" if lost else ""
     return (
-        f"`{AUTO}` has both more waste and a longer p95 wait than one of the other numbers in "
+        f"`{AUTO}` has both more waste and a longer p95 wait than one of the numbers in "
         f"{len(lost)} of its {len(own)} results{names}."
     )
 

@@ -36,7 +36,8 @@ from celery_middle_management.sim.report import figures
 MEANS, SIGMA = (0.2, 2.0, 20.0, 120.0), 1.0
 CONCURRENCIES = (1, 4)
 AUTO = "jobs_per_worker:auto"
-OURS = (AUTO, *(f"jobs_per_worker:{jobs}" for jobs in (50, 20, 10, 5, 2, 1)))
+NUMBERS = tuple(f"jobs_per_worker:{jobs}" for jobs in (50, 20, 10, 5, 2, 1))
+OURS = ("max_wait:60", "max_wait:20", AUTO, *NUMBERS)
 #: ``fixed`` has 1.2 times the workers that would be just enough if tasks came evenly.
 RIVALS = (
     *("fixed:N", "hirefire:5", "hirefire:5@15", "hirefire:1@15", "judoscale", "keda:5", "keda:1"),
@@ -180,7 +181,8 @@ def expected(combination: Combination) -> float:
         return trace.tasks * 1e-4 + trace.work * (concurrency - 1) * 3e-5 / int(jobs)
     if combination.kind not in OURS:
         return trace.tasks * 1e-5
-    workers = trace.work / concurrency * (2e-5 + 7e-5 / (int(jobs) if jobs.isdigit() else 10))
+    each = int(jobs) if kind == "jobs_per_worker" and jobs.isdigit() else 10
+    workers = trace.work / concurrency * (2e-5 + 7e-5 / each)
     return (trace.tasks * 1e-4 + workers) * (1.6 if combination.one_off else 1.0)
 
 

@@ -205,7 +205,7 @@ def test_the_summary_tells_where_a_number_is_cheaper_and_faster(number: Row, los
         auto._replace(policy="keda:5", kind="keda:5"): better,
     }
     assert dominated(rows) == [auto] * lost
-    told = f"than one of the other numbers in {lost} of its 1 results{f': {auto.name}' * lost}."
+    told = f"than one of the numbers in {lost} of its 1 results{f': {auto.name}' * lost}."
     assert [*summary(rows)][-1].endswith(told)
 
 
