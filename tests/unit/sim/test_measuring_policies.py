@@ -61,6 +61,7 @@ def test_bursts_of_tasks_start_in_time(one_off: bool, concurrency: int) -> None:
     assert found.paid < ten.paid
 
 
+@pytest.mark.slow
 @DYNOS
 def test_a_stream_starts_in_time_though_a_boot_takes_longer(one_off: bool) -> None:
     random = Random(6)
@@ -81,6 +82,7 @@ def test_workers_for_a_stream_go_when_it_has_ended(one_off: bool) -> None:
     assert found.paid < 3 * 1800 + 3600
 
 
+@pytest.mark.slow
 @DYNOS
 def test_ten_thousand_tasks_at_once(one_off: bool) -> None:
     found = outcome("max_wait:300", [(0.0, 1.0)] * 10_000, Model(one_off=one_off, maximum=100))
@@ -89,6 +91,7 @@ def test_ten_thousand_tasks_at_once(one_off: bool) -> None:
     assert found.peak_workers <= 100
 
 
+@pytest.mark.slow
 @DYNOS
 def test_twenty_minutes_a_task(one_off: bool) -> None:
     tasks = [(200.0 * n, 1200.0) for n in range(100)]
