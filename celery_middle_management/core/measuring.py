@@ -36,7 +36,9 @@ def _waiting_since(state: PoolState) -> float:
 
 def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:
     started, late = seen.started - before.started, seen.late - before.late
-    if started <= 0 or late < 0:
+    # What the limits or the platform forbid teaches nothing.
+    limited = (state.quantity or 0) >= state.pool.max_workers or state.denied is not None
+    if started <= 0 or late < 0 or limited:
         return state.pace.factor
     time = (seen.now - before.now) / max(wait, state.boot)
     return steered(state.pace.factor, started, late, time)

@@ -68,6 +68,8 @@ class Pace:
     """How fast a pool's tasks come and go. Times are the ledger's, Unix (s)."""
 
     seen: Seen | None = None
+    #: When the first of it was seen.
+    since: float = 0.0
     short: Arrivals = NONE
     long: Arrivals = NONE
     #: Of about the :data:`LATEST` tasks that have finished: their number, how long (s) they ran,
@@ -111,7 +113,7 @@ class Pace:
         before = self.seen
         if before is None or seen.fell_since(before):
             # The counters begin, or the ledger has lost them.
-            return replace(self, seen=seen, slots=slots or self.slots)
+            return replace(self, seen=seen, since=seen.now, slots=slots or self.slots)
         time = max(seen.now - before.now, 0.0)
         came, ended = seen.published - before.published, seen.finished - before.finished
         long = self.long.after(came, time, LONG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from math import inf
 
 from celery_middle_management.core.backoff import Unheard
 from celery_middle_management.core.cordon import Cordon
@@ -126,8 +126,8 @@ class PoolState:
     missed_at: float = 0.0
     #: The workers that are up but take nothing, though they should, and when that began.
     deaf: Mapping[str, float] = field(default_factory=dict)
-    #: The process that evaluates the pool is about to end.
-    ending: bool = False
+    #: For how long (s) the process that evaluates the pool could; 0 if it is about to end.
+    able_for: float = inf
     #: Since when tasks have waited though the pool has its maximum of workers.
     stuck_since: float | None = None
 
@@ -274,16 +274,25 @@ def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:
         factor=pace.factor,
         running=state.running,
         running_for=state.elapsed / state.running if state.running else 0.0,
-        others=not state.ending,
+        put_off=_may_put_off(state, wait),
     )
     return max_wait.max_wait(view, wait)
+
+
+def _may_put_off(state: PoolState, wait: float) -> float:
+    """Return for how long (s) a hire for tasks that may *wait* (s) may be put off at most.
+
+    A process that has not been there for so long may soon be gone, and there may be no other. A
+    change of the limits may forbid the hire. A ledger that has lost its data does not know for how
+    long the tasks have waited that are in the queues. A minimum needs a worker in any case.
+    """
+    until = state.pool.limits_until
+    untold = state.now - state.pace.since < wait and state.outstanding > state.published
+    if state.able_for < wait or untold or state.pool.min_workers:
+        return 0.0
+    return inf if until is None else until - state.now
 
 
 def _pending(sent: Sent | None, now: float) -> Sent | None:
     """Return what was sent if it may still take effect."""
     return sent if sent and now < sent.until else None
-
-
-def iso(at: float) -> str:
-    """Return a Unix time (s) in ISO format, for people and other programs."""
-    return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")

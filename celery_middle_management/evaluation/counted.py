@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from math import inf
 
 from celery_middle_management.core.demand import Backlog
 from celery_middle_management.core.fleet import ASKS_AGAIN, BOOT_GRACE, Fleet
@@ -45,7 +46,7 @@ class CountedPool:
         inform: Inform = lambda *_: None,
         traits: Traits = DOTTED,
         one_offs: bool = False,
-        ending: bool = False,
+        able_for: float = inf,
     ) -> None:
         #: With the limits that are in force.
         self.pool = pool = pool.at(snapshot.now, snapshot.offset)
@@ -60,7 +61,7 @@ class CountedPool:
         self.fresh = False
         #: True if the last attempt to count the demand failed.
         self.count_failed = False
-        self.state = _update(replace(state, ending=ending), self._presences, self.writer)
+        self.state = _update(replace(state, able_for=able_for), self._presences, self.writer)
         #: True if tasks that the broker kept have just fallen due: some may already be finished.
         self._uncounted = state.delayed and self.state.published > state.published
         formation = tuple(p for p in self._presences if not p.hire)

@@ -67,7 +67,7 @@ class Evaluation:
             inform=self._ports.inform,
             traits=self._ports.platform.traits,
             one_offs=self._ports.platform.one_offs is not None,
-            ending=self._session.ending,
+            able_for=self._session.able_for,
         )
 
     @property

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from celery_middle_management.core.pool_state import PoolState, iso
+from celery_middle_management.core.iso_time import iso
+from celery_middle_management.core.pool_state import PoolState
 from celery_middle_management.evaluation.ports import Inform
 from celery_middle_management.ledger.pool import PoolWriter
 

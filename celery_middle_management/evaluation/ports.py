@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from celery_middle_management.brokers.base import Broker
@@ -63,3 +64,5 @@ class Ports:
     inform: Inform
     #: The platform's name for the worker that this process is, or belongs to; empty if none.
     worker: str = ""
+    #: Since when this very process can evaluate, by that clock.
+    able_since: float = -inf

@@ -17,10 +17,10 @@ class Session:
         self.snapshot = ports.ledger.snapshot()
         #: The entries of the history that were committed, packed.
         self.written: list[str] = []
-        #: This process is about to end.
-        self.ending = lease.ends < inf
         self._lease = lease
         self._read = ports.clock()
+        #: For how long (s) this process has been able to evaluate; 0 if it is about to end.
+        self.able_for = self._read - ports.able_since if lease.ends == inf else 0.0
 
     @property
     def deadline(self) -> float:

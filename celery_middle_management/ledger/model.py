@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from celery_middle_management.core.bill import KEPT_DAYS
 from celery_middle_management.core.cordon import Cordon
-from celery_middle_management.core.pool_state import iso
+from celery_middle_management.core.iso_time import iso
 from celery_middle_management.core.presence import Presence
 from celery_middle_management.core.timing import LOCK_MARGIN, LOCK_SECONDS
 

@@ -48,6 +48,7 @@ class Scaler:
         self._evaluated = evaluated
         self._declared = named_queues(app)
         self._trouble = LogThrottle(logger)
+        self._made = monotonic()
 
     def evaluate(self, lease: Lease) -> None:
         """Make one evaluation under *lease*; see :class:`Evaluation`."""
@@ -76,4 +77,5 @@ class Scaler:
             warn=self._trouble.warn,
             inform=logger.info,
             worker=os.environ.get("DYNO", ""),
+            able_since=self._made,
         )

@@ -8,6 +8,8 @@ from tests.integration.stage import stage
 from tests.servers import wait_for
 
 PATIENT = {"pools": {"worker": {"max_wait": 60}}}
+#: For a process that has been there for longer than tasks may wait.
+LESS_PATIENT = {"pools": {"worker": {"max_wait": 30}}}
 STAYS = "; import time; time.sleep(600)"
 
 
@@ -17,31 +19,38 @@ def test_a_script_that_ends_hires_for_a_task_that_could_wait(redis_url: str) -> 
         on.wait_for_quantity(1)
 
 
-def test_so_does_one_that_ends_while_the_task_waits(redis_url: str) -> None:
-    with stage(redis_url, command=None, settings=PATIENT) as on:
-        on.publish("work.delay(); import time; time.sleep(5)")
+def test_a_young_process_hires_at_once_as_it_may_be_killed(redis_url: str) -> None:
+    with stage(redis_url, command=None, settings=PATIENT) as on, on.program(f"work.delay(){STAYS}"):
         on.wait_for_quantity(1)
 
 
-def test_a_flush_hires_at_once(redis_url: str) -> None:
-    flushes = "work.delay(); assert celery_middle_management.flush(app, 60)"
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "then", ["", "assert celery_middle_management.flush(app, 60)" + STAYS], ids=["exit", "flush"]
+)
+def test_one_that_has_been_there_for_long_hires_before_it_ends(redis_url: str, then: str) -> None:
+    waits = "work.delay(); time.sleep(60); work.delay(); time.sleep(1)"
     with (
-        stage(redis_url, command=None, settings=PATIENT) as on,
-        on.program(f"import celery_middle_management; {flushes}{STAYS}"),
+        stage(redis_url, settings=LESS_PATIENT) as on,
+        on.program(f"import celery_middle_management, time; {waits}; {then}"),
     ):
         on.wait_for_quantity(1)
+        on.wait_for_quantity(0, timeout=60)
+        on.wait_for_quantity(1, timeout=120)
+        assert "1 task to start within 30 s" in on.status()["last_action"]["reason"]
 
 
 @pytest.mark.slow
 def test_a_task_waits_for_its_worker_while_a_process_is_there_to_hire_it(redis_url: str) -> None:
     with (
-        stage(redis_url, command=None, settings=PATIENT) as on,
-        on.program(f"work.delay(){STAYS}"),
+        stage(redis_url, settings=LESS_PATIENT) as on,
+        on.program(f"import time; work.delay(); time.sleep(60); work.delay(){STAYS}"),
     ):
-        wait_for(lambda: "1 task can wait" in on.status()["policy"]["why"], timeout=60)
+        on.wait_for_quantity(1)
+        wait_for(lambda: "1 task can wait" in on.status()["policy"]["why"], timeout=120)
         assert on.quantity == 0
         on.wait_for_quantity(1, timeout=120)
-        assert "1 task to start within 60 s" in on.status()["last_action"]["reason"]
+        assert "1 task to start within 30 s" in on.status()["last_action"]["reason"]
 
 
 @pytest.mark.slow

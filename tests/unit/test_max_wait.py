@@ -52,7 +52,9 @@ def test_one_task_waits_for_a_worker_nearly_as_long_as_it_may() -> None:
 
 
 def test_no_task_waits_for_a_worker_if_no_process_may_be_left_to_hire_it() -> None:
-    assert max_wait(CALM._replace(tasks=1, others=False), 30.0).workers == 1
+    assert max_wait(CALM._replace(tasks=1, put_off=0.0), 30.0).workers == 1
+    assert max_wait(CALM._replace(tasks=1, put_off=14.0), 30.0).workers == 0
+    assert max_wait(CALM._replace(tasks=1, put_off=13.0), 30.0).workers == 1
 
 
 def test_it_does_not_wait_if_a_boot_takes_about_as_long_as_it_may() -> None:

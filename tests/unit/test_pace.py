@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celery_middle_management.core.demand import Count
 from celery_middle_management.core.measuring import measured
 from celery_middle_management.core.pace import LATEST, LONG, NEW, SHORT, WATCHED, Pace, Seen
-from celery_middle_management.core.pool_state import PoolState
+from celery_middle_management.core.policies.schedule import InForce
+from celery_middle_management.core.pool_state import PoolState, Refusal
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.codec import pack_pace, unpack_pace
 
@@ -107,7 +109,8 @@ def test_what_is_measured_is_never_negative(
 def test_counters_that_fell_begin_anew_and_what_was_measured_stays() -> None:
     before = after(seen(T), seen(T + 60, published=60, finished=60, runtime=120.0))
     lost = after(seen(T + 61), pace=before)
-    assert replace(lost, seen=before.seen) == before
+    assert lost.since == T + 61
+    assert replace(lost, seen=before.seen, since=before.since) == before
     assert after(seen(T + 62, published=1), pace=lost).arrived_at == T + 62
 
 
@@ -131,9 +134,11 @@ def test_a_later_release_may_add_to_a_pace_and_an_earlier_one_have_none() -> Non
 # -- of a pool
 
 
+POOL = Pool("worker", None, 0, 10, None, max_wait=30.0)
+
+
 def state(**fields: object) -> PoolState:
-    pool = Pool("worker", None, 0, 10, None, max_wait=30.0)
-    known = {"pool": pool, "now": T, "formation": 0, **fields}
+    known = {"pool": POOL, "now": T, "formation": 0, **fields}
     return PoolState(**known)  # type: ignore[arg-type]
 
 
@@ -154,6 +159,22 @@ def test_late_tasks_make_the_policy_stricter_and_others_less_so() -> None:
     assert in_time.pace.factor > begin.pace.factor
 
 
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        {"formation": 10},
+        {"last_refusal": Refusal("too many", T + 20, until=T + 80, limit=0), "published": 90},
+    ],
+    ids=["the maximum", "a refusal"],
+)
+def test_tasks_that_are_late_because_no_more_may_be_hired_teach_nothing(
+    hindrance: dict[str, object],
+) -> None:
+    begin = measured(state(**hindrance))
+    late = measured(replace(begin, now=T + 30, started=20, late=20))
+    assert late.pace.factor == begin.pace.factor
+
+
 def test_a_burst_changes_little_at_once() -> None:
     begin = measured(state())
     burst = measured(replace(begin, now=T + 1, started=100_000, late=100_000))
@@ -163,3 +184,23 @@ def test_a_burst_changes_little_at_once() -> None:
 def test_a_counter_of_late_tasks_that_fell_changes_nothing() -> None:
     begin = measured(state(started=50, late=50))
     assert measured(replace(begin, now=T + 9, started=60, late=0)).pace.factor == begin.pace.factor
+
+
+@pytest.mark.parametrize(
+    ("known", "needed"),
+    [
+        ({}, 0),
+        ({"able_for": 29.0}, 1),
+        ({"able_for": 31.0}, 0),
+        # It was not published since the ledger has begun, 9 s ago.
+        ({"published": 0, "count": Count(T, 1, 0, 0)}, 1),
+        ({"pool": replace(POOL, in_force=InForce(None, None, T + 16, "UTC"))}, 0),
+        ({"pool": replace(POOL, in_force=InForce(None, None, T + 3, "UTC"))}, 1),
+        ({"pool": replace(POOL, min_workers=1)}, 1),
+    ],
+)
+def test_a_hire_is_put_off_only_if_it_can_be_made_later(
+    known: dict[str, object], needed: int
+) -> None:
+    pace = replace(NEW, since=T - 9, waiting_since=T, factor=1.0)
+    assert state(**{"published": 1, "pace": pace, **known}).needed == needed

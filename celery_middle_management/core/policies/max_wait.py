@@ -4,8 +4,8 @@
   each slot are what the workers are there for; T is a part of the allowed wait. Workers that boot
   count from when they will be up. More are hired if there are more tasks than that.
 - While there is no worker, and one will do, it is hired as late as possible: a task that comes
-  alone waits nearly as long as it may, and others that come meanwhile share its worker. But a
-  process that is about to end hires at once, as there may be no other that could later.
+  alone waits nearly as long as it may, and others that come meanwhile share its worker. But that
+  is not put off if it might not be possible later: as by a process that ends, or has just begun.
 - A worker that is not needed goes, unless the pool would hire it again so soon that a boot costs
   more than the time for which the worker is idle: the rule of ski rental (Karlin, Manasse, Rudolph
   and Sleator, Competitive Snoopy Caching, 1988). How soon that is follows from the arrival rate,
@@ -23,7 +23,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, exp
+from math import ceil, exp, inf
 from typing import NamedTuple
 
 from celery_middle_management.core.policies import Advice
@@ -81,8 +81,8 @@ class View(NamedTuple):
     running: int = 0
     running_for: float = 0.0
     """How long those that run have been running, on average."""
-    others: bool = True
-    """There may be another process that hires later."""
+    put_off: float = inf
+    """For how long a hire may be put off at most."""
 
 
 def assumed_mean(wait: float, boot: float) -> float:
@@ -147,7 +147,7 @@ def max_wait(view: View, wait: float) -> Advice:
     spare = 0 if plan.in_time else _spare(plan)
     over = _over(plan)
     missing = plan.workers(over, plan.new_horizon - view.boot) if over > 0 else 0
-    if missing and not view.workers and not spare and view.others:
+    if missing and not view.workers and not spare:
         left = _can_wait(plan, over, missing)
         if left > 0:
             why = f"{_tasks(view)} can wait for a worker to start within {wait:g} s"
@@ -198,6 +198,8 @@ def _can_wait(plan: _Plan, over: float, missing: int) -> float:
     """
     view = plan.view
     left = plan.longest - view.waited - NOTICE - view.boot
+    if left > view.put_off:
+        return 0.0
     if missing > 1:
         left = min(left, BURST - view.waited)
     return left if left > 0 and (missing > 1 or plan.workers(over, left) <= 1) else 0.0
