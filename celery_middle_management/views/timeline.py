@@ -7,7 +7,7 @@ from math import ceil, inf
 from typing import Any
 
 from celery_middle_management.core.history import MINUTE, Sample, Totals, growth
-from celery_middle_management.core.pool_state import iso
+from celery_middle_management.core.iso_time import iso
 
 TEN_MINUTES = 10 * MINUTE
 #: The numbers of intervals in an hour of minutes, and in a day and a week of ten minutes each.

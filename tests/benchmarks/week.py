@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from celery_middle_management.core.bill import day_of
 from celery_middle_management.core.cordon import Cordon
 from celery_middle_management.core.demand import Count, Held
+from celery_middle_management.core.iso_time import iso
 from celery_middle_management.core.policies.backlog import backlog
-from celery_middle_management.core.pool_state import iso
 from celery_middle_management.core.presence import Presence, Run
 from celery_middle_management.core.trouble import Trouble
 from celery_middle_management.ledger.codec import (
