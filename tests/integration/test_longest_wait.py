@@ -55,9 +55,9 @@ def test_a_task_waits_for_its_worker_while_a_process_is_there_to_hire_it(redis_u
 
 @pytest.mark.slow
 def test_the_last_worker_of_the_app_hires_for_a_pool_whose_task_could_wait(redis_url: str) -> None:
-    pools = {"worker": {"queues": ["celery"]}, "pdf": {"queues": ["pdf"], "max_wait": 600}}
+    pools = {"worker": {"queues": ["celery"]}, "pdf": {"queues": ["pdf"], "max_wait": 40}}
     process_types = {"web": 1, "worker": 0, "pdf": 0}
     with stage(redis_url, settings={"pools": pools}, process_types=process_types) as on:
-        on.publish("publish.delay(1, queue='pdf')")
-        wait_for(lambda: on.emulator.quantities()["pdf"] == 1, timeout=120)
-        assert on.emulator.quantities()["worker"] == 0
+        on.publish("work.delay(45); publish.delay(1, queue='pdf')")
+        on.wait_for_quantity(1)
+        wait_for(lambda: on.emulator.quantities() == {"web": 1, "worker": 0, "pdf": 1}, timeout=180)
