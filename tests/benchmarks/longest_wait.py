@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     if not pairs:
         raise SystemExit("there is nothing to compare")
-    page = "\n".join([*_page(pairs, command_of("longest_wait", options)), ""])
+    missing = 2 * len(rivals) - len(pairs)
+    page = "\n".join([*_page(pairs, missing, command_of("longest_wait", options)), ""])
     options.into.joinpath("max-wait.md").write_text(page, "utf-8")
 
 
@@ -124,12 +125,18 @@ def _simulated(
 # -- the page
 
 
-def _page(pairs: Sequence[Pair], command: str) -> Iterator[str]:
+def _page(pairs: Sequence[Pair], missing: int, command: str) -> Iterator[str]:
+    left_out = (
+        f" Of {len(pairs) + missing} combinations {missing} were left out, or their rival never "
+        "let its tasks finish."
+        if missing
+        else ""
+    )
     yield from (
         "# What `max_wait` costs",
         "",
         f"At each rival's own p95 wait, but {LEAST:g} s at least. This page was written by "
-        f"`{command}`; [the loads, the rivals and what is assumed](policies.md).",
+        f"`{command}`; [the loads, the rivals and what is assumed](policies.md).{left_out}",
         "",
         "*Waste* is paid hours - tail hours - work / concurrency; a *ratio* is our waste as a part "
         "of the rival's. The *floor* is a bound on the waste of any policy, even of one that knows "
