@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from celery_middle_management.core.pace import Seen
-from celery_middle_management.core.policies.steering import steered
+from celery_middle_management.core.policies.steering import faded, steered
 from celery_middle_management.core.pool_state import PoolState
 
 
@@ -35,10 +35,11 @@ def _waiting_since(state: PoolState) -> float:
 
 
 def _factor(state: PoolState, before: Seen, seen: Seen, wait: float) -> float:
+    time = max(seen.now - before.now, 0.0)
+    factor = faded(state.pace.factor, time)
     started, late = seen.started - before.started, seen.late - before.late
     # What the limits or the platform forbid teaches nothing.
     limited = (state.quantity or 0) >= state.pool.max_workers or state.denied is not None
     if started <= 0 or late < 0 or limited:
-        return state.pace.factor
-    time = (seen.now - before.now) / max(wait, state.boot)
-    return steered(state.pace.factor, started, late, time)
+        return factor
+    return steered(factor, started, late, time / max(wait, state.boot))

@@ -14,6 +14,7 @@ from celery_middle_management.core.demand import Count
 from celery_middle_management.core.measuring import measured
 from celery_middle_management.core.pace import LATEST, LONG, NEW, SHORT, WATCHED, Pace, Seen
 from celery_middle_management.core.policies.schedule import InForce
+from celery_middle_management.core.policies.steering import FACTOR
 from celery_middle_management.core.pool_state import PoolState, Refusal
 from celery_middle_management.core.pools import Pool
 from celery_middle_management.ledger.codec import pack_pace, unpack_pace
@@ -173,6 +174,13 @@ def test_tasks_that_are_late_because_no_more_may_be_hired_teach_nothing(
     begin = measured(state(**hindrance))
     late = measured(replace(begin, now=T + 30, started=20, late=20))
     assert late.pace.factor == begin.pace.factor
+
+
+def test_what_was_learned_fades() -> None:
+    begin = measured(state())
+    learned = replace(begin, pace=replace(begin.pace, factor=0.1))
+    assert measured(replace(learned, now=T + 3600)).pace.factor == pytest.approx(0.108, abs=0.001)
+    assert measured(replace(learned, now=T + 7 * 86400)).pace.factor == pytest.approx(FACTOR, 0.01)
 
 
 def test_a_burst_changes_little_at_once() -> None:

@@ -7,7 +7,7 @@ while and not for ever.
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log
 
 #: The share of tasks that may start late, ...
 LATE = 0.05
@@ -19,6 +19,13 @@ FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
 LEARNS = 0.02
 #: ... and by how much it falls or rises at most in a time as long as the allowed wait or a boot.
 FALLS, RISES = 0.5, 0.1
+#: What was learned fades in about this time (s), lest a quiet pool never recovers from trouble.
+REMEMBERS = 86_400.0
+
+
+def faded(factor: float, time: float) -> float:
+    """Return the *factor* after a *time* (s) in which nothing was learned."""
+    return FACTOR * exp(log(factor / FACTOR) * exp(-time / REMEMBERS))
 
 
 def steered(factor: float, started: int, late: int, time: float) -> float:
