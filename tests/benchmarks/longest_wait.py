@@ -9,7 +9,6 @@ least, with both kinds of dynos. The cache is that of :mod:`tests.benchmarks.pol
 from __future__ import annotations
 
 import argparse
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from math import ceil, exp, log
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from celery_middle_management.sim.report import figures
-from tests.benchmarks.policies import command_of, kept_rows
+from tests.benchmarks.policies import command_of, kept_rows, options_of
 from tests.benchmarks.policy_runs import (
     OURS,
     Combination,
@@ -28,7 +27,6 @@ from tests.benchmarks.policy_runs import (
     simulate_all,
     trace_of,
 )
-from tests.servers import ROOT
 
 #: The shortest wait (s) that is asked for.
 LEAST = 2.0
@@ -83,7 +81,7 @@ def ours_for(rival: Combination, row: Row) -> tuple[Combination, Combination]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _options(arguments)
+    options = options_of(__doc__, arguments)
     with tempfile.TemporaryDirectory(prefix="longest-wait-") as temporary:
         cache = options.cache or Path(temporary)
         cache.mkdir(parents=True, exist_ok=True)
@@ -206,20 +204,6 @@ def _table(pairs: Sequence[Pair]) -> Iterator[str]:
             "yes" if pair.hoped else "no",
         ]
         yield f"| {' | '.join(cells)} |"
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    add = parser.add_argument
-    add("traces", type=Path, help="a directory of traces: *.csv and *.csv.gz")
-    add("--days", type=float, help="of traces without run times use the first so many")
-    add("--only", type=re.compile, help="only the rivals' results that it is found in")
-    add("--minutes", type=float, default=1e6, help="stop after so many; 0: write what is cached")
-    add("--jobs", type=int, default=2, help="processes (default 2)")
-    add("--seed", type=int, default=0)
-    add("--cache", type=Path, help="a directory that keeps results for later runs")
-    add("--into", type=Path, default=ROOT / "docs", help="the directory to write to")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from tests.servers import ROOT
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _options(arguments)
+    options = options_of(__doc__, arguments)
     with tempfile.TemporaryDirectory(prefix="policies-") as temporary:
         cache = options.cache or Path(temporary)
         cache.mkdir(parents=True, exist_ok=True)
@@ -64,12 +64,13 @@ def kept_rows(all_: Sequence[Combination], cache: Path) -> dict[Combination, Row
     return {one: row for one in all_ if (row := kept_row(one, cache))}
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def options_of(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line of a benchmark that simulates combinations and writes a page."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     add = parser.add_argument
     add("traces", type=Path, help="a directory of traces: *.csv and *.csv.gz")
     add("--days", type=float, help="of traces without run times use the first so many")
-    add("--only", type=re.compile, help="simulate only what this regular expression is found in")
+    add("--only", type=re.compile, help="only what this regular expression is found in")
     add("--minutes", type=float, default=1e6, help="stop after so many; 0: write what is cached")
     add("--jobs", type=int, default=2, help="processes (default 2)")
     add("--seed", type=int, default=0)
