@@ -151,7 +151,7 @@ def test_a_receiver_that_hangs_holds_one_thread_and_is_logged(
 def test_what_the_ledger_has_not_stored_is_not_told() -> None:
     """An evaluation that has lost the lock has done nothing more that counts."""
     ledger = Losing()
-    ports: Any = SimpleNamespace(ledger=ledger, clock=lambda: 0.0)
+    ports: Any = SimpleNamespace(ledger=ledger, clock=lambda: 0.0, able_since=0.0)
     session = Session(Lease("token", 0.0), ports)
     session.changes.history.append("stored")
     session.commit()
