@@ -203,6 +203,8 @@ class Person:
         )
         if done.returncode == 0:
             return "done", done.stdout
+        if done.returncode == -signal.SIGKILL:  # it held the lock, and was killed as the scaler
+            return "unknown", "killed"
         if done.returncode != 1 or "Traceback" in done.stderr:
             return "broken", f"{done.returncode}: {done.stderr[-500:]}"
         if "It is not known whether" in done.stderr:
