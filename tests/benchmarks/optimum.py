@@ -32,8 +32,8 @@ class Task(NamedTuple):
 def paid_at_least(tasks: Sequence[Task], wait: float, model: Model) -> float:
     """Return the dyno-seconds of the best plan in which every task starts within *wait* (s).
 
-    All partitions of up to about twelve tasks are gone through: each set of tasks is worked off by
-    the dyno of its first task, and others.
+    All partitions are gone through, so there should be no more than about twelve tasks. The dyno of
+    the first task runs some of the others, too; the rest are planned in the same way.
     """
     besides = model.boot + model.shutdown
 
