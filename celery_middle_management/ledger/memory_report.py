@@ -43,9 +43,8 @@ class Report:
         self.called = store.number("called_at")
         self.born = store.state.setdefault("born", message["token"])
         unseen = message.get("unseen")
-        still = unseen is not None and (unseen >= self.evaluated or "holds_back" in store.state)
-        self.unseen = unseen if still else None
-        if self.evaluated == 0:
+        self.unseen = unseen if unseen is not None and unseen >= self.evaluated else None
+        if (self.unseen is None and "holds_back" in store.state) or self.evaluated == 0:
             self.unseen = self.now
 
     def reply(self) -> ReportReply:
@@ -72,8 +71,8 @@ class Report:
             store.set("gave_up_at", now)
 
         lease = self._elect()
-        if lease and self.unseen == now:
-            self.unseen -= 1
+        if lease:
+            self.unseen = min(now if self.unseen is None else self.unseen, now - 1)
         store.set("next_at", self.next_at)
         reply: ReportReply = {
             "now": str(now),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
 from tests.integration.stage import stage
@@ -61,3 +63,21 @@ def test_the_last_worker_of_the_app_hires_for_a_pool_whose_task_could_wait(redis
         on.publish("work.delay(45); publish.delay(1, queue='pdf')")
         on.wait_for_quantity(1)
         wait_for(lambda: on.emulator.quantities() == {"web": 1, "worker": 0, "pdf": 1}, timeout=180)
+
+
+@pytest.mark.slow
+def test_a_process_that_ends_hires_for_a_task_of_another_that_never_evaluates(
+    redis_url: str,
+) -> None:
+    laptop = {"MIDDLE_MANAGEMENT_OFF_PLATFORM": "false", "DYNO": ""}
+    web = "import sys; work.delay(); sys.stdin.read()"
+    with stage(redis_url, settings=LESS_PATIENT) as on, on.program(web) as process:
+        began = monotonic()
+        on.wait_for_quantity(1)
+        on.wait_for_quantity(0, timeout=60)
+        wait_for(lambda: monotonic() - began > 35, timeout=60)
+        on.script("work.delay()", **laptop)
+        wait_for(lambda: "holds_back" in on.state(), timeout=60)
+        assert on.quantity == 0
+        process.communicate(timeout=60)
+        assert on.quantity == 1

@@ -78,9 +78,9 @@ local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
 -- When the caller reported something that waits for an evaluation, which the caller may have to make.
--- If evaluations put off a hire, it still waits for one that does not.
-local waits = msg.unseen and (msg.unseen >= evaluated or old.holds_back)
-local unseen = waits and msg.unseen or nil
+-- A hire that evaluations put off waits for every process, since the last one that ends must make it.
+local waits = msg.unseen and msg.unseen >= evaluated
+local unseen = waits and msg.unseen or old.holds_back and now or nil
 if evaluated == 0 then unseen = now end
 
 -- ## Counts
@@ -137,7 +137,8 @@ if next_at <= now and evaluated < now and not (msg.more or msg.inactive) then
   -- The lock expires by Redis's clock, which may have stepped back since.
   if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
-if lease and unseen == now then unseen = now - 1 end -- its evaluation reads the ledger after this
+-- The evaluation reads the ledger after this; and it may put off a hire.
+if lease then unseen = math.min(unseen or now, now - 1) end
 if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
