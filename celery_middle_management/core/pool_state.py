@@ -250,8 +250,8 @@ def jobs_per_worker(state: PoolState) -> int:
     if state.pool.jobs_per_worker is not None:
         return state.pool.jobs_per_worker
     slots, boot = state.pace.slots, state.boot
-    mean = state.pace.mean(auto.assumed_mean(slots, boot))
-    return auto.jobs_per_worker(slots, boot, mean)
+    # Before any run time is known, a task is assumed to run for as long as a boot takes.
+    return auto.jobs_per_worker(slots, boot, state.pace.mean(boot))
 
 
 def _by_wait(state: PoolState, demand: int, wait: float) -> Advice:

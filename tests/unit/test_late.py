@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from time import time
 
 import pytest
@@ -76,5 +77,7 @@ def test_the_ledger_adds_them_up_and_knows_no_counter_where_there_is_none() -> N
     assert (slow.started, slow.late, slow.finished, slow.runtime) == (1, 0, 0, 0.0)
 
 
-def test_a_pool_that_is_measured_has_the_default_until_there_is_a_measure() -> None:
-    assert PoolState(Pool("worker", None, 0, 50, None), 0.0).advised(21).workers == 3
+def test_a_task_is_expected_to_run_for_as_long_as_a_boot_until_there_is_a_measure() -> None:
+    state = PoolState(Pool("worker", None, 0, 50, None), 0.0)
+    assert state.advised(21).workers == 21
+    assert replace(state, pace=replace(state.pace, slots=4)).advised(21).workers == 6

@@ -124,10 +124,21 @@ def test_a_worker_stays_if_tasks_come_so_soon_that_a_boot_would_cost_more() -> N
 
 
 def test_no_worker_is_kept_once_it_has_idled_for_as_long_as_a_boot_would_cost() -> None:
-    quick = CALM._replace(workers=1, short=1.0, long=1.0, mean=0.2)
+    quick = CALM._replace(workers=1, short=1.0, long=1.0, rate_then=1.0, mean=0.2)
     # A boot takes 12 s, and 2.5 s are paid for besides.
-    assert max_wait(quick._replace(arrived=14.0), 14.0).workers == 1
-    assert max_wait(quick._replace(arrived=15.0), 14.0).workers == 0
+    assert max_wait(quick._replace(arrived=14.0), 10.0).workers == 1
+    assert max_wait(quick._replace(arrived=15.0), 10.0).workers == 0
+
+
+def test_a_worker_goes_unless_another_would_soon_be_hired() -> None:
+    # One that stayed would idle until that hire, and for as long as the other boots. Going pays
+    # from 2.5 s + 0.4 x 12 s between tasks if they cannot wait for longer than a boot takes, ...
+    idle = CALM._replace(workers=1, mean=0.2, arrived=0.0)
+    often, seldom = idle._replace(short=0.2, long=0.2), idle._replace(short=0.1, long=0.1)
+    assert max_wait(often, 14.0).workers == 1
+    assert max_wait(seldom, 14.0).workers == 0
+    # ... and sooner if a hire can wait.
+    assert max_wait(often, 20.0).workers == 0
 
 
 def test_a_burst_is_no_rate() -> None:
@@ -163,7 +174,7 @@ def test_erlangs_formula(load: float, slots: int, wait: float, workers: int) -> 
 
 def test_what_is_assumed_at_first_depends_on_how_much_time_there_is_to_learn() -> None:
     assert assumed_mean(12.0, 12.0) == 12.0
-    assert assumed_mean(120.0, 12.0) == pytest.approx(1.2)
+    assert assumed_mean(48.0, 12.0) == pytest.approx(6.0)
     assert assumed_mean(2.0, 12.0) == pytest.approx(2.0)
 
 

@@ -49,7 +49,3 @@ def test_auto_is_what_a_worker_does_while_another_boots(
     slots: int, boot: float, mean: float, jobs: int
 ) -> None:
     assert auto.jobs_per_worker(slots, boot, mean) == jobs
-
-
-def test_auto_begins_with_the_default() -> None:
-    assert auto.jobs_per_worker(1, 10.0, auto.assumed_mean(1, 10.0)) == auto.AT_FIRST == 10

@@ -158,7 +158,7 @@ def test_what_is_measured_is_told() -> None:
     pace = {"seen": [0.0, 9, 9, 0, 9, 45.0], "finished": 9.0, "runtime": 36.0, "worked": 36.0}
     known = snapshot(pace=json.dumps({**pace, "slots": 4, "long": [60.0, 600.0]}), boot="12.0")
     (pool,) = status_of(settings(replace(WORKER, jobs_per_worker=None)), known, ["celery"])["pools"]
-    measured = {"runtime": 3.6, "slots": 4, "arrivals": 0.1, "jobs_per_worker": 12}
+    measured = {"runtime": 3.6, "slots": 4, "arrivals": 0.1, "jobs_per_worker": 10}
     assert pool["policy"]["measured"] == measured
     assert measured_line(pool["policy"]) == "tasks take 3.6 s, 4 at once; a worker is up in 12 s"
 

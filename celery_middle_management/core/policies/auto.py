@@ -6,15 +6,7 @@ number and leaves it to its users to guess.
 
 from __future__ import annotations
 
-#: The tasks for each worker while nothing has been measured.
-AT_FIRST = 10
-
 
 def jobs_per_worker(slots: int, boot: float, mean: float) -> int:
     """Return *slots* x *boot* / *mean* run time (s), but never fewer tasks than slots."""
     return max(round(slots * boot / mean), slots, 1)
-
-
-def assumed_mean(slots: int, boot: float) -> float:
-    """Return the mean run time (s) that makes it :data:`AT_FIRST` tasks for a worker."""
-    return slots * boot / AT_FIRST

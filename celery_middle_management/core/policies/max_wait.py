@@ -6,16 +6,20 @@
 - While there is no worker, and one will do, it is hired as late as possible: a task that comes
   alone waits nearly as long as it may, and others that come meanwhile share its worker. But that
   is not put off if it might not be possible later: as by a process that ends, or has just begun.
-- A worker that is not needed goes, unless the pool would hire it again so soon that a boot costs
-  more than the time for which the worker is idle: the rule of ski rental (Karlin, Manasse, Rudolph
-  and Sleator, Competitive Snoopy Caching, 1988). How soon that is follows from the arrival rate,
-  the lowest one of three: over a minute and over ten, because a burst is no rate, and one task in
-  the time for which none has come. If tasks come faster than the rest of the workers can do them,
-  it is the time in which the queue grows to where one is hired, otherwise the mean first passage
-  time of a birth-death process (Keilson, Markov Chain Models: Rarity and Exponentiality, 1979).
+- A worker that is not needed goes, unless the pool would soon hire it again. One that goes costs a
+  boot. One that stays is idle until that hire, and once more for as long as a boot, since it does
+  what would otherwise wait for the boot, and be done without a pause (the vacations of Levy and
+  Yechiali, Utilization of Idle Time in an M/G/1 Queueing System, 1975). How soon the hire comes
+  follows from the arrival rate, the lowest one of three: over a minute and over ten, because a
+  burst is no rate, and one task in the time for which none has come. If tasks come faster than the
+  rest of the workers can do them, it is the time in which the queue grows to where one is hired,
+  otherwise the mean first passage time of a birth-death process (Keilson, Markov Chain Models:
+  Rarity and Exponentiality, 1979).
 - If a boot takes longer than tasks may wait, hiring is too late for the tasks that are there. Then
   there are always enough workers for the arrival rate over ten minutes, by Erlang's formula C, and
   never fewer while the rate over a minute is twice that (the panic mode of Knative's autoscaler).
+  A worker stays as long as a boot costs more than its idle time: the rule of ski rental (Karlin,
+  Manasse, Rudolph and Sleator, Competitive Snoopy Caching, 1988).
 - The loop is closed: T follows the share of tasks that did start late
   (:mod:`celery_middle_management.core.policies.steering`).
 """
@@ -23,7 +27,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, exp, inf
+from math import ceil, exp, inf, sqrt
 from typing import NamedTuple
 
 from celery_middle_management.core.policies import Advice
@@ -37,6 +41,8 @@ KEEPS = 0.3
 NOTICE = 2.5
 #: A worker that ends, or begins to boot, is paid for this long (s) besides its boot.
 BESIDES = 2.5
+#: A worker that is hired again within this part of a boot stays: it saves little, and boots less.
+CALM = 0.4
 #: Hiring is not too late for tasks that wait if they may wait for this part of a boot.
 IN_TIME = 0.9
 #: Tasks that come within this time (s) are one burst.
@@ -91,7 +97,7 @@ def assumed_mean(wait: float, boot: float) -> float:
     It is the longer, the less time is left to hire again once more is known; and short where hiring
     would be too late anyway.
     """
-    return boot * min(wait / boot, boot / wait)
+    return boot * min(wait / boot, sqrt(boot / wait))
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,7 @@ def _enough(plan: _Plan, time: float) -> int:
 
 
 def _worth_keeping(plan: _Plan, workers: int) -> bool:
-    """Return whether the last of so many *workers* idles for less than its boot would cost."""
+    """Return whether the last of so many *workers* costs less than if it went and came back."""
     view = plan.view
     rate = min(view.short, view.long, 1 / max(view.arrived, 1e-3))
     if rate <= 0:
@@ -226,7 +232,7 @@ def _worth_keeping(plan: _Plan, workers: int) -> bool:
     idle = 1 - min(max(rate * plan.mean / view.slots - rest, 0.0), 1.0)
     if idle <= 0:
         return True
-    limit = (view.boot + BESIDES) / idle
+    limit = BESIDES + CALM * view.boot if plan.in_time else (view.boot + BESIDES) / idle
     if not rest:
         return max(plan.longest - view.boot - NOTICE, 0.0) + 1 / rate < limit
     return _hired_again_within(plan, rest, rate, limit)

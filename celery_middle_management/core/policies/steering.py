@@ -14,7 +14,7 @@ LATE = 0.05
 #: ... and that which is aimed at: what was learned late, or of other times, is to be made up for.
 AIM = 0.02
 #: The part of the allowed wait to plan with while nothing has been learned, and its limits.
-FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.7, 0.1, 1.5
+FACTOR, LEAST_FACTOR, MOST_FACTOR = 0.6, 0.1, 1.5
 #: How much a task changes the logarithm of the factor, ...
 LEARNS = 0.02
 #: ... and by how much it falls or rises at most in a time as long as the allowed wait or a boot.

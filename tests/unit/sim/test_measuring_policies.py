@@ -31,7 +31,7 @@ def outcome(policy: str, tasks: Iterable[tuple[float, float]], model: Model) -> 
 def test_lone_tasks_wait_for_a_worker_and_not_too_long(one_off: bool) -> None:
     tasks = [(1000.0 * n, 3.0) for n in range(20)]
     found = outcome("max_wait:60", tasks, Model(one_off=one_off))
-    assert 35 < found.waits.p50 <= found.waits.max <= 60
+    assert 30 < found.waits.p50 <= found.waits.max <= 60
     assert found.hires == 20
     assert found.peak_workers == 1
 
@@ -112,10 +112,11 @@ def test_the_limits_hold(one_off: bool, policy: str) -> None:
 
 
 def test_auto_has_a_worker_do_what_it_can_while_another_boots() -> None:
-    # Once measured: 12 s / 2 s. Before, it is 10 tasks for each worker.
-    tasks = [(2000.0 * n, 2.0) for n in range(30) for _ in range(60)]
-    found = outcome("jobs_per_worker:auto", tasks, Model())
-    assert found.peak_workers in range(9, 14)
+    # 12 s / 2 s, once that has been measured.
+    alone = [(100.0 * n, 2.0) for n in range(50)]
+    together = [(10_000.0 + 2000.0 * n, 2.0) for n in range(30) for _ in range(60)]
+    found = outcome("jobs_per_worker:auto", [*alone, *together], Model())
+    assert found.peak_workers in range(9, 17)
 
 
 @settings(max_examples=15, deadline=None)
