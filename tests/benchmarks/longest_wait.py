@@ -32,9 +32,9 @@ from tests.benchmarks.policy_runs import (
 LEAST = 2.0
 #: Waste less than this (h) counts as so much, lest a ratio be of nothing to nothing.
 NOTHING = 0.001
-#: What is hoped for: waste / a rival's of at most so much, on 8 of 10 rivals' results, and on
-#: the geometric mean.
-HOPED = {True: (0.7, 0.4), False: (1.0, 0.6)}
+#: The targets: waste / a rival's of at most so much on 8 of 10 rivals' results, and so much as the
+#: geometric mean.
+TARGETS = {True: (0.7, 0.4), False: (1.0, 0.6)}
 #: It knew the load in advance: no rival that anyone can have.
 FORESEEN = "fixed:N"
 
@@ -63,8 +63,8 @@ class Pair(NamedTuple):
         return ours / its
 
     @property
-    def hoped(self) -> bool:
-        return self.in_time and self.ratio <= HOPED[self.one_off][0]
+    def on_target(self) -> bool:
+        return self.in_time and self.ratio <= TARGETS[self.one_off][0]
 
 
 def asked(row: Row) -> float:
@@ -157,14 +157,14 @@ def _summary(pairs: Sequence[Pair]) -> str:
     real = [pair for pair in pairs if pair.rival.kind != FORESEEN]
     if not real:
         return "Nothing was compared."
-    part, mean = HOPED[real[0].one_off]
-    hoped, late = sum(p.hoped for p in real), sum(not p.in_time for p in real)
+    part, mean = TARGETS[real[0].one_off]
+    on_target, late = sum(p.on_target for p in real), sum(not p.in_time for p in real)
     dearer = sum(p.ratio > 1.1 for p in real)
     return (
         f"Of {len(real)} rivals' results (without `{FORESEEN}`): in time and at most {part:g} of "
-        f"the waste: {hoped} (hoped for: 8 of 10). Late: {late}. More than 1.1 of the waste: "
-        f"{dearer} (hoped for: none). Geometric mean of the ratios: {_mean(real):.2f} "
-        f"(hoped for: {mean:g})."
+        f"the waste: {on_target} (target: 8 of 10). Late: {late}. More than 1.1 of the waste: "
+        f"{dearer} (target: none). Geometric mean of the ratios: {_mean(real):.2f} "
+        f"(target: {mean:g})."
     )
 
 
@@ -186,7 +186,7 @@ def _by_rival(pairs: Sequence[Pair]) -> Iterator[str]:
 
 def _table(pairs: Sequence[Pair]) -> Iterator[str]:
     heads = ("concurrency", "rival", "its p95 wait", "its waste", "dynos", "p95 wait", "waste")
-    yield f"| {' | '.join([*heads, 'ratio', 'floor', 'hoped for'])} |"
+    yield f"| {' | '.join([*heads, 'ratio', 'floor', 'on target'])} |"
     yield "| ---: | --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |"
     for pair in pairs:
         trace, concurrency = trace_of(pair.rival.load), pair.rival.concurrency
@@ -201,7 +201,7 @@ def _table(pairs: Sequence[Pair]) -> Iterator[str]:
             figures.hours(pair.ours.waste / 3600),
             f"{pair.ratio:.2f}",
             figures.hours(floor / 3600),
-            "yes" if pair.hoped else "no",
+            "yes" if pair.on_target else "no",
         ]
         yield f"| {' | '.join(cells)} |"
 

@@ -39,7 +39,7 @@ def test_what_is_asked_for_is_the_rivals_wait_and_at_least_two_seconds(
 
 
 @pytest.mark.parametrize(
-    ("ours", "one_off", "hoped"),
+    ("ours", "one_off", "on_target"),
     [
         (row(69, 30), True, True),
         (row(71, 30), True, False),
@@ -48,10 +48,10 @@ def test_what_is_asked_for_is_the_rivals_wait_and_at_least_two_seconds(
         (row(101, 30), False, False),
     ],
 )
-def test_what_was_hoped_for(ours: Row, one_off: bool, hoped: bool) -> None:
+def test_the_target(ours: Row, one_off: bool, on_target: bool) -> None:
     pair = Pair(RIVAL, row(100, 30), one_off, ours)
     assert asked(pair.its) == 30
-    assert pair.hoped is hoped
+    assert pair.on_target is on_target
 
 
 def test_waste_of_nothing_is_a_ratio_all_the_same() -> None:
