@@ -44,7 +44,9 @@ class Report:
         self.born = store.state.setdefault("born", message["token"])
         unseen = message.get("unseen")
         self.unseen = unseen if unseen is not None and unseen >= self.evaluated else None
-        if (self.unseen is None and "holds_back" in store.state) or self.evaluated == 0:
+        owed = message["leaving"] and store.number("owed_at") >= self.evaluated
+        others = owed or "holds_back" in store.state
+        if (self.unseen is None and others) or self.evaluated == 0:
             self.unseen = self.now
 
     def reply(self) -> ReportReply:
@@ -88,6 +90,10 @@ class Report:
         self._add_for_worker(reply)
         return reply
 
+    def _owe(self) -> None:
+        self.unseen = self.now
+        self.store.set("owed_at", self.now)
+
     def _evaluate_by(self, time: float) -> None:
         self.next_at = min(self.next_at, time)
 
@@ -105,14 +111,15 @@ class Report:
             fire = calls.get(f"{pool}/fire")
             without_workers = quantity == 0 or (fire and fire["to"] == 0 and not fire["done"])
             if without_workers and not refused and (published or counts["scheduled"]):
-                self.unseen = now
+                self._owe()
             if published:
                 hire_from_zero = hire_from_zero or (quantity == 0 and not refused)
                 most = counts["maximum"]
                 held[pool] = held_for(quantity, most, self.called, now, message)
             work = work or bool(published or counts["scheduled"] or counts["finished"])
         if message["look"]:
-            work, self.unseen = True, now
+            work = True
+            self._owe()
             store.set("look_at", now)
         if work:
             store.add({"seq": 1})
@@ -135,7 +142,7 @@ class Report:
             store.workers[identity] = self.now, self.presence
         elif store.workers.pop(identity, None) is not None:
             self._evaluate_by(soon)
-            self.unseen = self.now
+            self._owe()
 
     def _elect(self) -> bool:
         """Give the caller the lock if an evaluation is due; return whether it has it."""

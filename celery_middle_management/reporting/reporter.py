@@ -73,6 +73,7 @@ class Reporter:
         #: evaluates. 0 before the first reply: perhaps no evaluation has ever been made, and there
         #: is a minimum to keep.
         self._unseen: int | None = None if settings.inactive else 0
+        self._evaluates = not settings.inactive
         #: Whether Redis or the platform failed when it was last called.
         self._failing = False
         # If this process is inactive, others hire for what it reports, sooner or later.
@@ -119,14 +120,15 @@ class Reporter:
     def leave(self, identity: str | None = None) -> None:
         """Report for the last time, and make sure that what was reported is evaluated.
 
-        A worker's *identity* is removed from the ledger. For the thread that
-        :func:`wait_for_last_report` waits for.
+        So is what others reported that may have ended meanwhile, or that never evaluate. A worker's
+        *identity* is removed from the ledger. For the thread that :func:`wait_for_last_report`
+        waits for.
         """
         self._tally.drain(self._batch)
-        began, tried = monotonic(), False
-        while identity or self.has_unseen:
+        began, tried, first = monotonic(), False, self._evaluates
+        while identity or first or self.has_unseen:
             reply = self._report(identity, leaving=True)
-            identity = None
+            identity, first = None, False
             if reply is None:
                 return
             if reply.lease is not None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -311,9 +312,30 @@ def test_a_process_that_gives_up_warns(
     assert "may not be hired for what it published last" in caplog.text
 
 
-def test_a_process_with_nothing_to_report_makes_no_call(
-    process: Process, monkeypatch: pytest.MonkeyPatch
+def test_a_process_with_nothing_to_report_evaluates_nothing(process: Process) -> None:
+    process.leave()
+    assert not process.leases
+
+
+@pytest.mark.parametrize("inactive", ["", "it runs elsewhere"])
+def test_a_process_evaluates_what_another_reported_that_never_will(
+    process: Process, settings: Settings, inactive: str
 ) -> None:
+    """The other one may have been killed, or run off the platform."""
+    other = Process(replace(settings, inactive=inactive))
+    process.ledger.redis.set(process.lock, "a dead one's", px=1000)
+    other.publish()
+    other.reporter.report()
+    other.ledger.close()
+    process.leave()
+    assert len(process.leases) == 1
+    assert not other.leases
+
+
+def test_a_process_that_never_evaluates_and_has_nothing_to_report_makes_no_call(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(replace(settings, inactive="it runs elsewhere"))
     asked: list[object] = []
     monkeypatch.setattr(process.ledger, "report", lambda *told, **how: asked.append(told))
     process.leave()

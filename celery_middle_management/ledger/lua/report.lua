@@ -78,9 +78,15 @@ local blocked = number('blocked_until')
 local failed = math.max(blocked, number('gave_up_at'))
 local failing = failed > evaluated and failed + msg.known_to_fail > now
 -- When the caller reported something that waits for an evaluation, which the caller may have to make.
--- A hire that evaluations put off waits for every process, since the last one that ends must make it.
+-- One that ends also evaluates what others reported, which may have ended or run off the platform; and
+-- makes a hire that evaluations put off.
 local waits = msg.unseen and msg.unseen >= evaluated
-local unseen = waits and msg.unseen or old.holds_back and now or nil
+local others = msg.leaving and number('owed_at') >= evaluated or old.holds_back
+local unseen = waits and msg.unseen or others and now or nil
+local function owe()
+  unseen = now
+  set('owed_at', now)
+end
 if evaluated == 0 then unseen = now end
 
 -- ## Counts
@@ -93,7 +99,7 @@ for pool, counts in pairs(msg.pools) do
   local quantity, refused = number(pool .. '/quantity'), now < number(pool .. '/refused_until')
   local fire = in_flight[pool .. '/fire']
   local without_workers = quantity == 0 or (fire and fire.to == 0 and not fire.done)
-  if without_workers and not refused and published + scheduled > 0 then unseen = now end
+  if without_workers and not refused and published + scheduled > 0 then owe() end
   if published > 0 then
     hire_from_zero = hire_from_zero or quantity == 0 and not refused
     held[pool] = hold_of(quantity, counts.maximum)
@@ -101,7 +107,8 @@ for pool, counts in pairs(msg.pools) do
   work = work or published + scheduled + counts.finished > 0
 end
 if msg.look then
-  work, unseen = true, now
+  work = true
+  owe()
   set('look_at', now)
 end
 if work then
@@ -123,7 +130,7 @@ if msg.presence then
   if update_worker() then evaluate_by(soon) end
 elseif msg.id and remove_worker() then
   evaluate_by(soon)
-  unseen = now
+  owe()
 end
 local watched = msg.leaving and worker_watches()
 if msg.leaving and unseen then evaluate_by(math.max(now, blocked)) end

@@ -7,6 +7,7 @@ local FIELDS = {
   'next_at',        -- when the next evaluation is due
   'blocked_until',  -- when the platform may be called again
   'gave_up_at',     -- when a process ended while its evaluation waited for the platform
+  'owed_at',        -- when something was reported that an evaluation must see, though the caller ends
   'holds_back',     -- 1 (not ms) while tasks wait for a worker that is to be hired later
   'seq',            -- the number of reports that gave an evaluation something to do
   'kept_at',        -- when the expiries were last renewed
