@@ -21,8 +21,8 @@ from celery_middle_management.views.status import asleep
 from celery_middle_management.views.words import ago, plural, span
 
 ASLEEP = (
-    "Scheduled tasks wake a pool only while a process of the app is alive: one that has published, "
-    "beat, another pool's worker, or `mm run`."
+    "Tasks that are scheduled, or can wait, wake a pool only while a process of the app is alive: "
+    "one that has published, beat, another pool's worker, or `mm run`."
 )
 
 #: How long a change by hand is shown (s).
