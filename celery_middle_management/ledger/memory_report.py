@@ -75,6 +75,8 @@ class Report:
         lease = self._elect()
         if lease:
             self.unseen = min(now if self.unseen is None else self.unseen, now - 1)
+            if store.number("owed_at") == now:
+                store.set("owed_at", now - 1)
         store.set("next_at", self.next_at)
         reply: ReportReply = {
             "now": str(now),

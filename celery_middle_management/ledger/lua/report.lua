@@ -144,8 +144,11 @@ if next_at <= now and evaluated < now and not (msg.more or msg.inactive) then
   -- The lock expires by Redis's clock, which may have stepped back since.
   if not lease and redis.call('PTTL', lock) > msg.lock then redis.call('PEXPIRE', lock, msg.lock) end
 end
--- The evaluation reads the ledger after this; and it may put off a hire.
-if lease then unseen = math.min(unseen or now, now - 1) end
+-- The evaluation reads the ledger after this, perhaps in the same millisecond; and it may put off a hire.
+if lease then
+  unseen = math.min(unseen or now, now - 1)
+  if (new.owed_at or old.owed_at) == ms(now) then set('owed_at', now - 1) end
+end
 if msg.inactive then unseen = nil end
 if ms(next_at) ~= old.next_at then set('next_at', next_at) end
 
