@@ -73,10 +73,6 @@ class Report:
             store.set("gave_up_at", now)
 
         lease = self._elect()
-        if lease:
-            self.unseen = min(now if self.unseen is None else self.unseen, now - 1)
-            if store.number("owed_at") == now:
-                store.set("owed_at", now - 1)
         store.set("next_at", self.next_at)
         reply: ReportReply = {
             "now": str(now),
@@ -153,6 +149,10 @@ class Report:
         if not due or barred or self.store.holder(self.now) is not None:
             return False
         self.store.lock = self.message["token"], self.now + self.message["lock"]
+        # The evaluation reads the ledger after this.
+        self.unseen = min(self.now if self.unseen is None else self.unseen, self.now - 1)
+        if self.store.number("owed_at") == self.now:
+            self.store.set("owed_at", self.now - 1)
         return True
 
     def _wait(self, lease: bool) -> float:
