@@ -82,4 +82,4 @@ def test_a_process_that_ends_hires_for_a_task_of_another_that_never_evaluates(
             wait_for(lambda: "holds_back" in on.state(), timeout=60)
         assert on.quantity == 0
         process.communicate(timeout=60)
-        assert on.quantity == 1
+        on.wait_for_quantity(1)
